@@ -1,0 +1,30 @@
+"""Types that every floor shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from torch import Tensor, nn
+
+Shape: TypeAlias = tuple[int, ...]
+"""Shape of one example or latent, without the batch dimension."""
+
+Network: TypeAlias = Callable[[Shape, Shape], nn.Module]
+"""Factory of a network: (in_shape, out_shape) -> module that maps (B, *in_shape) to (B, *out_shape)."""
+
+
+class Batch(NamedTuple):
+    """What a loader of :class:`vae_zoo.data.DataModule` yields.
+
+    Args:
+        x: Examples, (B, \\*shape); uint8 images in the loader, float in [0, 1] once on the device.
+        y: Labels, (B,), or None for data without any.
+        index: Position of each example in its split, (B,).
+        key: Seed of whatever is random about this batch: a function of (seed, epoch, rank, position).
+    """
+
+    x: Tensor
+    y: Tensor | None
+    index: Tensor
+    key: int = 0
