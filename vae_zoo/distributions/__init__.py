@@ -1,0 +1,26 @@
+"""Distributions: families turn the output of a network into one, priors need none."""
+
+from vae_zoo.distributions.divergence import kl
+from vae_zoo.distributions.families import (
+    Bernoulli,
+    DiagonalNormal,
+    Family,
+    FixedNormal,
+    Point,
+    SharedNormal,
+)
+from vae_zoo.distributions.normal import Normal
+from vae_zoo.distributions.priors import Prior, StandardNormal
+
+__all__ = [
+    "Bernoulli",
+    "DiagonalNormal",
+    "Family",
+    "FixedNormal",
+    "Normal",
+    "Point",
+    "Prior",
+    "SharedNormal",
+    "StandardNormal",
+    "kl",
+]

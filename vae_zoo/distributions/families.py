@@ -1,0 +1,170 @@
+"""Families: modules that turn the output of a network into a distribution, q(z|x) and p(x|z) alike."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, constraints
+
+from vae_zoo.distributions.normal import Normal, PointMass, independent
+from vae_zoo.typing import Shape
+
+
+class Family(nn.Module, ABC):
+    """A parametric family over events of one shape.
+
+    Args:
+        shape: Shape of one event.
+    """
+
+    support: constraints.Constraint = constraints.real
+    advice: str = "remove or replace such values"
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+
+    @property
+    def param_shape(self) -> Shape:
+        """Shape of the parameters that a network must give for one event."""
+        return self.shape
+
+    @abstractmethod
+    def distribution(self, params: Tensor) -> Distribution:
+        """The distribution with these parameters, (\\*batch, \\*param_shape), in float32 or better."""
+
+    def forward(self, params: Tensor) -> Distribution:
+        """A batch of distributions over events, from parameters (\\*batch, \\*param_shape) of any precision."""
+        return self.distribution(params if params.dtype == torch.float64 else params.float())
+
+    def check(self, x: Tensor) -> None:
+        """Refuse data that the family gives no density to.
+
+        Raises:
+            ValueError: If x holds a value outside the support, or one that is not finite.
+        """
+        if not bool(x.isfinite().all()):
+            raise ValueError(f"{type(self).__name__} needs finite data, got NaN or infinity: {Family.advice}.")
+        if not bool(self.support.check(x).all()):
+            span = f"from {x.min().item():.4g} to {x.max().item():.4g}"
+            raise ValueError(f"{type(self).__name__} needs data in {self._support_text()}, got {span}: {self.advice}.")
+
+    def _support_text(self) -> str:
+        low, high = getattr(self.support, "lower_bound", "-inf"), getattr(self.support, "upper_bound", "inf")
+        return f"[{low:g}, {high:g}]" if isinstance(low, (int, float)) else str(self.support)
+
+
+class Bernoulli(Family):
+    r"""Independent binary values, on logits.
+
+    .. math:: \log p(x|z) = \sum_i x_i l_i - \log(1 + e^{l_i})
+
+    A grey level between 0 and 1 is read as the probability that the pixel is 1: the density is then the expected one
+    over binarisations of the image, and every bound stays a bound.
+
+    Args:
+        shape: Shape of one event.
+    """
+
+    support = constraints.interval(0.0, 1.0)
+    advice = "divide 8-bit images by 255 and do not normalise them, or choose a likelihood such as FixedNormal"
+
+    def distribution(self, params: Tensor) -> Distribution:
+        base = torch.distributions.Bernoulli(logits=params, validate_args=False)
+        return independent(base, len(self.shape))
+
+
+class FixedNormal(Family):
+    r"""Independent normal values with one fixed σ: the likelihood of the squared error.
+
+    .. math:: \log p(x|z) = -\sum_i \frac{(x_i - \mu_i)^2}{2 \sigma^2} - \frac{D}{2} \log 2 \pi \sigma^2
+
+    Args:
+        shape: Shape of one event.
+        scale: Standard deviation σ. Images in [0, 1] want about 0.1; 1 lets the rate outweigh the picture.
+
+    Raises:
+        ValueError: If scale is not positive and finite.
+    """
+
+    log_scale: Tensor
+
+    def __init__(self, shape: Shape, *, scale: float = 0.1) -> None:
+        super().__init__(shape)
+        self.register_buffer("log_scale", _log_scale(scale), persistent=False)
+
+    def distribution(self, params: Tensor) -> Distribution:
+        return independent(Normal(params, self.log_scale.to(params.dtype)), len(self.shape))
+
+
+class SharedNormal(Family):
+    r"""Independent normal values with one σ, learned with the network and shared by all dimensions and examples.
+
+    References:
+        | Simple and Effective VAE Training with Calibrated Decoders (Rybkin et al., 2021)
+        | https://arxiv.org/abs/2006.13202
+
+    Args:
+        shape: Shape of one event.
+        scale: Standard deviation σ to start from.
+
+    Raises:
+        ValueError: If scale is not positive and finite.
+    """
+
+    def __init__(self, shape: Shape, *, scale: float = 0.5) -> None:
+        super().__init__(shape)
+        self.log_scale = nn.Parameter(_log_scale(scale))
+
+    def distribution(self, params: Tensor) -> Distribution:
+        return independent(Normal(params, self.log_scale.to(params.dtype)), len(self.shape))
+
+
+class DiagonalNormal(Family):
+    """Independent normal values, mean and log σ of each from the network. The usual posterior.
+
+    Args:
+        shape: Shape of one event.
+        min_log_scale: Lower bound of log σ. As a likelihood the family needs one: a pixel that never changes
+            would have infinite density.
+        max_log_scale: Upper bound of log σ.
+
+    Raises:
+        ValueError: If the bounds do not leave room.
+    """
+
+    def __init__(self, shape: Shape, *, min_log_scale: float = -7.0, max_log_scale: float = 7.0) -> None:
+        super().__init__(shape)
+        if not min_log_scale < max_log_scale:
+            raise ValueError(f"min_log_scale must be below max_log_scale, got {min_log_scale} and {max_log_scale}.")
+        self.min_log_scale = min_log_scale
+        self.max_log_scale = max_log_scale
+
+    @property
+    def param_shape(self) -> Shape:
+        return (2, *self.shape)
+
+    def distribution(self, params: Tensor) -> Distribution:
+        loc, log_scale = params.unbind(-len(self.param_shape))
+        log_scale = log_scale.clamp(self.min_log_scale, self.max_log_scale)
+        return independent(Normal(loc, log_scale), len(self.shape))
+
+
+class Point(Family):
+    """The network's output itself, without spread: the latent of a plain autoencoder. It has no density.
+
+    Args:
+        shape: Shape of one event.
+    """
+
+    def distribution(self, params: Tensor) -> Distribution:
+        return independent(PointMass(params), len(self.shape))
+
+
+def _log_scale(scale: float) -> Tensor:
+    if not (scale > 0 and math.isfinite(scale)):
+        raise ValueError(f"scale must be positive and finite, got {scale}.")
+    return torch.tensor(math.log(scale))

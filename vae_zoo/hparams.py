@@ -1,0 +1,85 @@
+"""Constructor arguments as plain data, so that a checkpoint needs nothing but itself to be loaded.
+
+A component is a class or a ``functools.partial`` of one. Its plain form is ``{"class_path": …, "init_args": {…}}``,
+which is how the command line writes it, and which ``torch.load(weights_only=True)`` reads.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+PLAIN = (str, int, float, bool, type(None))
+
+
+def import_path(cls: type) -> str:
+    """The shortest public path of a class: ``vae_zoo.nn.Dense`` rather than ``vae_zoo.nn.dense.Dense``."""
+    parts = cls.__module__.split(".")
+    for end in range(1, len(parts)):
+        if getattr(importlib.import_module(".".join(parts[:end])), cls.__qualname__, None) is cls:
+            return ".".join([*parts[:end], cls.__qualname__])
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def plain(value: Any) -> Any:
+    """Turn a constructor's argument into plain data.
+
+    Args:
+        value: A number, string, sequence, mapping, path, enum, 0-dimensional tensor, class or partial of a class.
+
+    Returns:
+        Numbers, strings, lists and dictionaries only.
+
+    Raises:
+        TypeError: If the value cannot be written down: an instance of a module, a lambda.
+    """
+    if isinstance(value, type):
+        return {"class_path": import_path(value)}
+    if isinstance(value, partial):
+        *makers, cls = value.func, *value.args  # the command line puts its own instantiators before the class
+        if isinstance(cls, type) and all(m.__module__.startswith("jsonargparse.") for m in makers):
+            return {"class_path": import_path(cls), "init_args": plain(value.keywords)}
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, PLAIN):
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, Sequence) or type(value).__name__ == "Size":
+        return [plain(v) for v in value]
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # numpy scalars, 0-dimensional tensors
+        return value.item()
+    if callable(value) and getattr(value, "__name__", "<lambda>") != "<lambda>":
+        return f"{value.__module__}.{value.__qualname__}"
+    kind = "a tensor" if isinstance(value, Tensor) else f"{type(value).__name__}"
+    raise TypeError(f"a constructor's argument must be plain data, a class or a partial of one, got {kind}: {value!r}.")
+
+
+class Recorded:
+    """Keeps the arguments of the outermost constructor, whatever the constructors on the way do with them.
+
+    Constructors must be keyword-only and pass ``**kwargs`` on untouched.
+    """
+
+    _init_args: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG004
+        self = super().__new__(cls)
+        self._init_args = kwargs
+        return self
+
+    def recorded(self) -> dict[str, Any]:
+        """Class and constructor arguments as plain data: ``{"class_path": …, "init_args": {…}}``.
+
+        Raises:
+            TypeError: If an argument cannot be written as plain data.
+        """
+        return {"class_path": import_path(type(self)), "init_args": plain(self._init_args)}

@@ -1,0 +1,57 @@
+"""Dimensions of a latent that a model uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class ActiveUnits(Metric):
+    r"""Number of latent dimensions whose posterior mean varies with the example.
+
+    .. math:: \#\{ d : \mathrm{Var}_x \, \mathbb{E}_{q(z_d|x)}[z_d] > \delta \}
+
+    References:
+        | Importance Weighted Autoencoders, section 5.2 (Burda et al., 2016)
+        | https://arxiv.org/abs/1509.00519
+
+    Args:
+        threshold: Variance δ above which a dimension counts.
+        kwargs: Arguments of :class:`torchmetrics.Metric`.
+    """
+
+    higher_is_better = True
+    full_state_update = False
+    moments: list[Tensor]
+
+    def __init__(self, *, threshold: float = 0.01, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.threshold = threshold
+        self.add_state("moments", default=[], dist_reduce_fx="cat")
+
+    def update(self, mean: Tensor) -> None:
+        """Add posterior means, (B, \\*latent)."""
+        mean = mean.detach().flatten(1).float()
+        batch = torch.stack([torch.full_like(mean[0], len(mean)), mean.mean(0), mean.var(0, correction=0) * len(mean)])
+        self.moments = [_merge(torch.stack([*self.moments, batch]))]
+
+    def variance(self) -> Tensor:
+        """Variance over the data of the posterior mean, (D,)."""
+        moments = self.moments if isinstance(self.moments, Tensor) else torch.cat([m[None] for m in self.moments])
+        count, _, squares = _merge(moments.reshape(-1, 3, moments.shape[-1]))
+        return squares / count
+
+    def compute(self) -> Tensor:
+        """The number of active dimensions."""
+        return (self.variance() > self.threshold).sum()
+
+
+def _merge(moments: Tensor) -> Tensor:
+    """Merge counts, means and sums of squared deviations, (N, 3, D), into one, (3, D)."""
+    count, mean, squares = moments.unbind(1)
+    total = count.sum(0)
+    overall = (count * mean).sum(0) / total
+    return torch.stack([total, overall, (squares + count * (mean - overall).square()).sum(0)])

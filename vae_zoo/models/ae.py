@@ -1,0 +1,27 @@
+"""The plain autoencoder."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from vae_zoo.models.base import Autoencoder
+
+
+class AE(Autoencoder):
+    r"""Plain autoencoder: what a latent space is like without regularisation.
+
+    .. math:: \mathcal{L}(x) = \log p(x \,|\, f(x))
+
+    It has neither prior nor bound: a random latent decodes to nothing in particular. It is here to be compared with.
+
+    References:
+        | Reducing the Dimensionality of Data with Neural Networks (Hinton and Salakhutdinov, 2006)
+        | https://doi.org/10.1126/science.1127647
+
+    Args:
+        kwargs: Arguments of :class:`Autoencoder`.
+    """
+
+    def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
+        log_px = self.decode(self.encode(x, c).mean, c).log_prob(x).mean()
+        return {"loss": -log_px, "reconstruction": log_px}

@@ -1,0 +1,144 @@
+"""What every model of the zoo shares: networks, latents, optimizer, checkpoints."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+from torch.distributions import Distribution
+
+import vae_zoo
+from vae_zoo.distributions import Bernoulli, Family, Point
+from vae_zoo.hparams import Recorded, import_path
+from vae_zoo.models.steps import Steps, unpack
+from vae_zoo.nn import Dense
+from vae_zoo.typing import Network, Shape
+
+
+class Autoencoder(Recorded, Steps):
+    """An encoder and a decoder under Lightning; what is optimised is left to :meth:`losses`.
+
+    Components are factories, a class or a ``functools.partial`` of one; their sizes follow from ``shape`` and
+    ``latent_dim``.
+
+    Args:
+        shape: Shape of one example; linked from the data on the command line.
+        latent_dim: Number of latent dimensions.
+        encoder: Network from an example to the parameters of the posterior.
+        decoder: Network from a latent to the parameters of the likelihood.
+        posterior: Family of q(z|x).
+        likelihood: Family of p(x|z).
+        optimizer: Optimizer of the parameter groups; Adam with a learning rate of 1e-3 if not given.
+        scheduler: Scheduler of the learning rate, stepped every epoch.
+        compiled: Whether to compile :meth:`losses`.
+
+    Raises:
+        ValueError: If latent_dim is less than 1, or shape is empty or has a side of less than 1.
+        TypeError: If an argument cannot be saved: an instance or a lambda in place of a class.
+    """
+
+    monitor = "val/loss"
+    monitor_mode = "min"
+
+    def __init__(
+        self,
+        *,
+        shape: Shape,
+        latent_dim: int = 16,
+        encoder: Network = Dense,
+        decoder: Network = Dense,
+        posterior: Callable[[Shape], Family] = Point,
+        likelihood: Callable[[Shape], Family] = Bernoulli,
+        optimizer: OptimizerCallable | None = None,
+        scheduler: LRSchedulerCallable | None = None,
+        compiled: bool = False,
+    ) -> None:
+        super().__init__()
+        if latent_dim < 1:
+            raise ValueError(f"latent_dim must be at least 1, got {latent_dim}.")
+        if not shape or min(shape) < 1:
+            raise ValueError(f"shape must hold the sides of one example, each at least 1, got {tuple(shape)}.")
+        self.save_hyperparameters(self.recorded()["init_args"])
+        self.shape = tuple(shape)
+        self.latent_dim = latent_dim
+        self.compiled = compiled
+        self.posterior = posterior((latent_dim,))
+        self.likelihood = likelihood(self.shape)
+        self.encoder = encoder(self.shape, self.posterior.param_shape)
+        self.decoder = decoder((latent_dim,), self.likelihood.param_shape)
+        self._make_optimizer, self._make_scheduler = optimizer, scheduler
+
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
+        """Posterior q(z|x) of examples (B, \\*shape)."""
+        return self.posterior(self.encoder(x))
+
+    def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
+        """Likelihood p(x|z) of latents (..., latent_dim)."""
+        params = self.decoder(z.reshape(-1, z.shape[-1]))
+        return self.likelihood(params.unflatten(0, z.shape[:-1]))
+
+    def embed(self, x: Tensor, c: Tensor | None = None, *, sample: bool = False) -> Tensor:
+        """Latents of examples, (B, latent_dim): the mean of the posterior, the same at each call, or a draw."""
+        q = self.encode(x, c)
+        return q.sample() if sample else q.mean
+
+    def reconstruct(self, x: Tensor, c: Tensor | None = None, *, sample: bool = False) -> Tensor:
+        """Mean of p(x|z) at the latents of examples, (B, \\*shape)."""
+        return self.decode(self.embed(x, c, sample=sample), c).mean
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """Latents of examples, as :meth:`embed` gives them."""
+        return self.embed(x, c)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:  # noqa: ARG002
+        """Latents (mean and σ) and reconstructions of a batch."""
+        x, c = unpack(batch)
+        q = self.encode(x, c)
+        return {"z": q.mean, "z_scale": q.stddev, "reconstruction": self.decode(q.mean, c).mean}
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Parameters, and the optimizer's settings that are particular to some of them."""
+        return [{"params": list(self.parameters())}]
+
+    def configure_optimizers(self) -> Any:
+        make = self._make_optimizer or functools.partial(torch.optim.Adam, lr=1e-3, fused=True)
+        optimizer = make(self.param_groups())  # type: ignore[arg-type]
+        if self._make_scheduler is None:
+            return optimizer
+        scheduler = self._make_scheduler(optimizer)
+        monitor = getattr(scheduler, "monitor", self.monitor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
+
+    def check_batch(self, batch: Any, batch_idx: int = 0) -> None:
+        super().check_batch(batch, batch_idx)
+        if batch_idx == 0:
+            self.likelihood.check(unpack(batch)[0])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write down the model and its data as plain class paths and arguments."""
+        model = self.recorded()
+        data = getattr(self._trainer, "datamodule", None)
+        checkpoint["hyper_parameters"] = {
+            **model["init_args"],
+            "_class_path": model["class_path"],
+            "_instantiator": "lightning.pytorch.cli.instantiate_module",
+        }
+        checkpoint["vae_zoo"] = {
+            "version": vae_zoo.__version__,
+            "model": model,
+            "data": data.recorded() if isinstance(data, Recorded) else None,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the weights of another model.
+
+        Raises:
+            ValueError: If the checkpoint is of another class.
+        """
+        saved = checkpoint.get("vae_zoo", {}).get("model", {}).get("class_path")
+        if saved is not None and saved != import_path(type(self)):
+            raise ValueError(f"the checkpoint holds a {saved}, the model is a {import_path(type(self))}.")

@@ -1,0 +1,34 @@
+"""The importance-weighted autoencoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from vae_zoo.elbo import ELBO
+from vae_zoo.functional import log_mean_exp
+from vae_zoo.models.vae import VAE
+
+
+class IWAE(VAE):
+    r"""VAE trained on a tighter bound, from several samples of the posterior.
+
+    .. math:: \mathcal{L}_K(x) = \mathbb{E}_{z_1, \dots, z_K \sim q(z|x)}
+        \Big[ \log \frac{1}{K} \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k|x)} \Big]
+
+    References:
+        | Importance Weighted Autoencoders (Burda et al., 2016)
+        | https://arxiv.org/abs/1509.00519
+
+    Args:
+        num_samples: Samples K of the posterior; one makes this the VAE.
+        kwargs: Arguments of :class:`VAE`.
+    """
+
+    def __init__(self, *, num_samples: int = 5, **kwargs: Any) -> None:
+        super().__init__(num_samples=num_samples, **kwargs)
+
+    def objective(self, elbo: ELBO) -> dict[str, Tensor]:
+        bound = log_mean_exp(elbo.log_w).mean()
+        return {"loss": -bound, "bound": bound}

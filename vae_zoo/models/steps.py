@@ -1,0 +1,108 @@
+"""How a model of the zoo runs under Lightning: steps, curves and the checks of the data."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from vae_zoo.metrics import Curves
+from vae_zoo.seeding import global_seed, mix, seed_all
+from vae_zoo.typing import Batch, Shape
+
+
+def unpack(batch: Any) -> tuple[Tensor, Tensor | None]:
+    """Examples and conditions of a batch: one of ours, a tensor, or a sequence that starts with the two."""
+    if isinstance(batch, Tensor):
+        return batch, None
+    return batch[0], batch[1] if len(batch) > 1 else None
+
+
+class Steps(LightningModule, ABC):
+    """The loop of a model that is trained on one scalar. What the scalar is, :meth:`losses` says.
+
+    Curves are summed on the device and handed to Lightning every ``log_every_n_steps``, because each of its log calls
+    costs more than a small model's whole step. Every step reseeds from its batch, which makes the noise a function of
+    (seed, rank, step): the same in a resumed run, another on each rank.
+    """
+
+    shape: Shape
+    compiled: bool = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._curves = {stage: Curves() for stage in ("train", "val", "test")}
+
+    @abstractmethod
+    def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
+        """Everything that is optimised or logged, as scalars; ``loss`` is minimised. One graph: no logging, no sync."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        losses, num = self._step(batch, batch_idx, self.current_epoch)
+        self._curves["train"].update(losses, num)
+        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            self._log("train", on_step=True, on_epoch=False)
+        return losses["loss"]
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._curves["val"].update(*self._step(batch, batch_idx))
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._curves["test"].update(*self._step(batch, batch_idx))
+
+    def on_validation_epoch_end(self) -> None:
+        self._log("val", self._sum_over_ranks)
+
+    def on_test_epoch_end(self) -> None:
+        self._log("test", self._sum_over_ranks)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self.check_batch(batch, batch_idx)
+
+    def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:  # noqa: ARG002
+        self.check_batch(batch, batch_idx)
+
+    on_test_batch_start = on_predict_batch_start = on_validation_batch_start
+
+    def check_batch(self, batch: Any, batch_idx: int = 0) -> None:
+        """Refuse examples the model cannot take, at the first batch of an epoch.
+
+        Raises:
+            ValueError: With what was expected and what came.
+        """
+        x, _ = unpack(batch)
+        if batch_idx == 0 and tuple(x.shape[1:]) != self.shape:
+            raise ValueError(f"the model is for examples of shape {self.shape}, the data have {tuple(x.shape[1:])}.")
+        if batch_idx == 0 and not x.is_floating_point():
+            raise ValueError(f"examples must be floating point, got {x.dtype}: convert them in the data module.")
+
+    def _step(self, batch: Any, batch_idx: int, epoch: int = 0) -> tuple[dict[str, Tensor], int]:
+        x, c = unpack(batch)
+        ours = isinstance(batch, Batch)
+        seed_all(batch.key if ours else mix(global_seed(), epoch, self.global_rank, batch_idx), self.device)
+        losses = compiled(type(self)) if self.compiled else type(self).losses
+        return losses(self, x, c), len(x)
+
+    def _sum_over_ranks(self, x: Tensor) -> Tensor:
+        return self.trainer.strategy.reduce(x, reduce_op="sum")  # type: ignore[return-value]
+
+    def _log(self, stage: str, reduce: Callable[[Tensor], Tensor] | None = None, **kwargs: Any) -> None:
+        values = self._curves[stage].compute(reduce)
+        shown = "elbo" if "elbo" in values else "loss"
+        for name, value in values.items():
+            self.log(f"{stage}/{name}", value, prog_bar=name == shown, batch_size=1, **kwargs)
+
+
+@functools.cache
+def compiled(cls: type[Steps]) -> Callable[..., dict[str, Tensor]]:
+    """The compiled :meth:`Steps.losses` of a class.
+
+    One a class and not a bound method: a copy of a model, such as a moving average of its weights, would otherwise
+    keep computing with the weights of the original.
+    """
+    return torch.compile(cls.losses)

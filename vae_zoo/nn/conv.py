@@ -1,0 +1,118 @@
+"""Convolutional networks, for images of any size and number of channels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from vae_zoo.typing import Shape
+
+
+class ConvEncoder(nn.Module):
+    """Convolutions that each halve the image, then dense layers.
+
+    Args:
+        in_shape: Shape of one image, (C, H, W).
+        out_shape: Shape of one output.
+        channels: Channels after each convolution.
+        hidden: Width of the dense layer between the convolutions and the output.
+        activation: Class of the activation after each layer.
+
+    Raises:
+        ValueError: If in_shape is not that of an image, or a width is less than 1.
+    """
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        out_shape: Shape,
+        *,
+        channels: Sequence[int] = (32, 64, 128),
+        hidden: int = 256,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+    ) -> None:
+        super().__init__()
+        sizes = _sizes(in_shape, channels, hidden)
+        self.out_shape = tuple(out_shape)
+        layers: list[nn.Module] = []
+        for (c_in, size_in), (c_out, size_out) in pairwise(zip((in_shape[0], *channels), sizes, strict=True)):
+            kernel, stride, _ = _geometry(size_in, size_out)
+            layers += [nn.Conv2d(c_in, c_out, kernel, stride, padding=1), activation()]
+        self.layers = nn.Sequential(
+            *layers,
+            nn.Flatten(),
+            nn.Linear(channels[-1] * math.prod(sizes[-1]), hidden),
+            activation(),
+            nn.Linear(hidden, math.prod(out_shape)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, *out_shape)."""
+        return self.layers(x).unflatten(-1, self.out_shape)
+
+
+class ConvDecoder(nn.Module):
+    """The mirror of :class:`ConvEncoder`: dense layers, then transposed convolutions that each double the image.
+
+    Args:
+        in_shape: Shape of one latent.
+        out_shape: Shape of the parameters of one image, (\\*params, C, H, W).
+        channels: Channels before each transposed convolution, from image to latent as in the encoder.
+        hidden: Width of the dense layer between the latent and the convolutions.
+        activation: Class of the activation after each layer.
+
+    Raises:
+        ValueError: If out_shape is not that of an image, or a width is less than 1.
+    """
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        out_shape: Shape,
+        *,
+        channels: Sequence[int] = (32, 64, 128),
+        hidden: int = 256,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+    ) -> None:
+        super().__init__()
+        sizes = _sizes(out_shape[-3:], channels, hidden)[::-1]
+        self.out_shape = tuple(out_shape)
+        layers: list[nn.Module] = []
+        widths = (*channels[::-1], math.prod(out_shape[:-2]))
+        for (c_in, size_in), (c_out, size_out) in pairwise(zip(widths, sizes, strict=True)):
+            kernel, stride, extra = _geometry(size_out, size_in)
+            layers += [activation(), nn.ConvTranspose2d(c_in, c_out, kernel, stride, padding=1, output_padding=extra)]
+        self.layers = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(math.prod(in_shape), hidden),
+            activation(),
+            nn.Linear(hidden, channels[-1] * math.prod(sizes[0])),
+            nn.Unflatten(-1, (channels[-1], *sizes[0])),
+            *layers,
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map (B, *in_shape) to (B, *out_shape)."""
+        return self.layers(z).unflatten(1, self.out_shape[:-2])
+
+
+def _sizes(image: Shape, channels: Sequence[int], hidden: int) -> list[tuple[int, int]]:
+    """Height and width before and after each convolution."""
+    if len(image) != 3:
+        raise ValueError(f"a convolutional network needs images (C, H, W), got shape {tuple(image)}: use Dense.")
+    if not channels or min(*channels, hidden) < 1:
+        raise ValueError(f"channels and hidden must be at least 1, got {list(channels)} and {hidden}.")
+    sizes = [(image[1], image[2])]
+    for _ in channels:
+        sizes.append(tuple(max(n // 2, 1) for n in sizes[-1]))  # type: ignore[arg-type]
+    return sizes
+
+
+def _geometry(large: tuple[int, int], small: tuple[int, int]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Kernel, stride and output padding that take one size to the other: 4 and 2, or 3 and 1 where a side is 1."""
+    strides = tuple(1 if n == 1 else 2 for n in large)
+    extra = tuple(n - s * m for n, m, s in zip(large, small, strides, strict=True))
+    return tuple(s + 2 for s in strides), strides, extra

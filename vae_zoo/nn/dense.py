@@ -1,0 +1,46 @@
+"""Dense networks, for examples of any shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+from vae_zoo.typing import Shape
+
+
+class Dense(nn.Module):
+    """Flatten, dense layers, reshape: encoder or decoder of anything.
+
+    Args:
+        in_shape: Shape of one input.
+        out_shape: Shape of one output.
+        hidden: Widths of the hidden layers, from input to output; none makes the network linear.
+        activation: Class of the activation between the layers.
+
+    Raises:
+        ValueError: If a width is less than 1.
+    """
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        out_shape: Shape,
+        *,
+        hidden: Sequence[int] = (512, 512),
+        activation: Callable[[], nn.Module] = nn.ReLU,
+    ) -> None:
+        super().__init__()
+        if any(width < 1 for width in hidden):
+            raise ValueError(f"hidden widths must be at least 1, got {list(hidden)}.")
+        self.out_shape = tuple(out_shape)
+        widths = [math.prod(in_shape), *hidden, math.prod(out_shape)]
+        layers: list[nn.Module] = [nn.Flatten()]
+        for i in range(len(widths) - 1):
+            layers += [activation()] * (i > 0) + [nn.Linear(widths[i], widths[i + 1])]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, *in_shape) to (B, *out_shape)."""
+        return self.layers(x).unflatten(-1, self.out_shape)
