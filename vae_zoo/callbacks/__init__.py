@@ -1,0 +1,20 @@
+"""Callbacks: annealing, pictures, evidence, predictions, reports."""
+
+from vae_zoo.callbacks.annealing import CyclicalAnnealing, LinearAnnealing
+from vae_zoo.callbacks.collapse import CollapseWarning
+from vae_zoo.callbacks.evidence import Evidence
+from vae_zoo.callbacks.grids import ReconstructionGrid, SampleGrid, TraversalGrid
+from vae_zoo.callbacks.predictions import PredictionWriter
+from vae_zoo.callbacks.report import Report
+
+__all__ = [
+    "CollapseWarning",
+    "CyclicalAnnealing",
+    "Evidence",
+    "LinearAnnealing",
+    "PredictionWriter",
+    "ReconstructionGrid",
+    "Report",
+    "SampleGrid",
+    "TraversalGrid",
+]

@@ -1,0 +1,50 @@
+"""A posterior that says nothing of the example."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+
+from vae_zoo.metrics import ActiveUnits
+from vae_zoo.models.steps import unpack
+
+
+class CollapseWarning(Callback):
+    """Logs the active units at every validation, and warns when hardly any are left.
+
+    Args:
+        min_active: Least number of active units that is no collapse.
+        patience: Validations in a row with fewer, before the warning.
+        num_batches: Batches of the validation set that are looked at.
+
+    Raises:
+        ValueError: If an argument is less than 1.
+    """
+
+    def __init__(self, *, min_active: int = 1, patience: int = 3, num_batches: int = 10) -> None:
+        if min(min_active, patience, num_batches) < 1:
+            raise ValueError(f"arguments must be at least 1, got {min_active}, {patience} and {num_batches}.")
+        self.min_active, self.patience, self.num_batches = min_active, patience, num_batches
+        self._metric = ActiveUnits()
+        self._collapsed = 0
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:  # noqa: ARG002
+        if batch_idx < self.num_batches and not trainer.sanity_checking:
+            self._metric.to(pl_module.device).update(pl_module.embed(*unpack(batch)))
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        active = int(self._metric.compute())
+        self._metric.reset()
+        pl_module.log("val/active_units", float(active))
+        self._collapsed = self._collapsed + 1 if active < self.min_active else 0
+        if self._collapsed == self.patience:
+            rank_zero_warn(
+                f"posterior collapse: {active} of {pl_module.latent_dim} latent dimensions vary with the example since "
+                f"{self.patience} validations. Anneal the divergence (LinearAnnealing), lower beta or the decoder's size."
+            )

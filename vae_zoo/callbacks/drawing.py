@@ -1,0 +1,67 @@
+"""Pictures of what a model does, as tensors of images and as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from vae_zoo.functional import cosine_path
+from vae_zoo.models.base import Autoencoder
+
+
+def drawable(shape: tuple[int, ...]) -> bool:
+    """Whether examples of a shape can be shown: grey or colour images."""
+    return len(shape) == 3 and shape[0] in (1, 3)
+
+
+def reconstructions(model: Autoencoder, x: Tensor, c: Tensor | None = None) -> Tensor:
+    """Examples and their reconstructions in turn, (2 B, C, H, W): a grid with an even number of columns has pairs."""
+    return torch.stack([x, model.reconstruct(x, c)], 1).flatten(0, 1)
+
+
+def interpolations(model: Autoencoder, x: Tensor, c: Tensor | None = None, num_steps: int = 11) -> Tensor:
+    """Paths between the latents of the first and the second half of the examples, (B // 2, num_steps, \\*shape)."""
+    half = len(x) // 2
+    path = cosine_path(*model.embed(x, c)[: 2 * half].split(half), num_steps)
+    c = None if c is None else c[:half].repeat(num_steps)
+    return model.decode(path.flatten(0, 1), c).mean.unflatten(0, path.shape[:2]).transpose(0, 1)
+
+
+def traversals(
+    model: Autoencoder, x: Tensor, c: Tensor | None = None, num_dims: int = 10, num_steps: int = 11, span: float = 3.0
+) -> tuple[Tensor, Tensor]:
+    """One latent dimension at a time moved from -span to span, all others kept at those of the first example.
+
+    The dimensions are those whose posterior mean varies most over the examples, most first.
+
+    Returns:
+        The dimensions, (D,), and the images, (D, num_steps, \\*shape).
+    """
+    z = model.embed(x, c)
+    dims = z.var(0, correction=0).argsort(descending=True)[:num_dims]
+    path = z[0].expand(len(dims), num_steps, -1).clone()
+    path[torch.arange(len(dims)), :, dims] = torch.linspace(-span, span, num_steps, device=z.device)
+    c = None if c is None else c[:1].expand(len(dims) * num_steps)
+    return dims, model.decode(path.flatten(0, 1), c).mean.unflatten(0, path.shape[:2])
+
+
+def grid(images: Tensor, columns: int, min_side: int = 32) -> Tensor:
+    """Arrange images (N, C, H, W) in [0, 1] in a picture (3, H', W'); small ones are enlarged without smoothing."""
+    from torchvision.utils import make_grid
+
+    images = images.detach().float().cpu().clamp(0, 1)
+    factor = max(1, -(-min_side // min(images.shape[-2:])))
+    images = interpolate(images, scale_factor=factor, mode="nearest")
+    return make_grid(images, nrow=columns, padding=2, pad_value=0.5)
+
+
+def save_png(picture: Tensor, path: Path) -> Path:
+    """Write a picture (3, H, W) in [0, 1] to a file, whose folder is made."""
+    from torchvision.utils import save_image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_image(picture, path)
+    return path

@@ -1,0 +1,51 @@
+"""What a test says beyond the bound: the importance-weighted evidence and the active units."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from vae_zoo.elbo import ELBOMixin
+from vae_zoo.functional import bits_per_dim
+from vae_zoo.metrics import ActiveUnits, Curves
+from vae_zoo.models.steps import unpack
+
+
+class Evidence(Callback):
+    """Logs ``test/log_evidence`` in nats, ``test/bits_per_dim`` and ``test/active_units``.
+
+    A model without a bound has no evidence; only its active units are logged.
+
+    Args:
+        num_samples: Importance samples of each example.
+        chunk: Samples of each example decoded at once; chosen by memory if not given.
+
+    Raises:
+        ValueError: If num_samples is less than 1.
+    """
+
+    def __init__(self, *, num_samples: int = 500, chunk: int | None = None) -> None:
+        if num_samples < 1:
+            raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
+        self.num_samples, self.chunk = num_samples, chunk
+        self._units, self._curves = ActiveUnits(), Curves()
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:  # noqa: ARG002
+        x, c = unpack(batch)
+        self._units.to(pl_module.device).update(pl_module.embed(x, c))
+        if isinstance(pl_module, ELBOMixin):
+            evidence = pl_module.log_evidence(x, c, self.num_samples, self.chunk)
+            self._curves.update({"log_evidence": evidence.mean()}, len(x))
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        means = self._curves.compute(lambda x: trainer.strategy.reduce(x, reduce_op="sum"))  # type: ignore[arg-type, return-value]
+        if means:
+            means["bits_per_dim"] = bits_per_dim(-means["log_evidence"], math.prod(pl_module.shape))  # type: ignore[arg-type]
+        means["active_units"] = self._units.compute().float()
+        self._units.reset()
+        for name, value in means.items():
+            pl_module.log(f"test/{name}", value)

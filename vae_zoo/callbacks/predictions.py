@@ -1,0 +1,132 @@
+"""The files that predict leaves."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+from torch import Tensor
+
+from vae_zoo.callbacks import drawing
+from vae_zoo.callbacks.folders import output_folder
+from vae_zoo.elbo import ELBOMixin
+from vae_zoo.models.steps import unpack
+from vae_zoo.seeding import forked
+from vae_zoo.typing import Batch
+
+
+class PredictionWriter(BasePredictionWriter):
+    """Writes latents, reconstructions, samples, interpolations and traversals as .npz, and pictures of them as .png.
+
+    ``latents.npz`` holds ``z`` (means), ``z_scale`` (σ) and, where the data have labels, ``y``;
+    ``reconstructions.npz`` holds ``x`` and ``reconstruction``; rows are in the order of the data set, also when several
+    processes share the work. Batches go to disk as they come, so memory stays flat.
+
+    Args:
+        num_samples: Samples from the prior; 0 for none.
+        num_paths: Interpolations between two examples each; 0 for none.
+        num_dims: Latent dimensions that are traversed; 0 for none.
+        num_steps: Images on each path.
+    """
+
+    def __init__(self, *, num_samples: int = 64, num_paths: int = 8, num_dims: int = 10, num_steps: int = 11) -> None:
+        super().__init__(write_interval="batch")
+        if min(num_samples, num_paths, num_dims) < 0 or num_steps < 2:
+            raise ValueError(
+                "num_samples, num_paths and num_dims must be at least 0 and num_steps at least 2, "
+                f"got {num_samples}, {num_paths}, {num_dims} and {num_steps}."
+            )
+        self.num_samples, self.num_paths, self.num_dims, self.num_steps = num_samples, num_paths, num_dims, num_steps
+        self.paths: list[Path] = []
+        self._seen = 0
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: dict[str, Tensor],
+        batch_indices: Sequence[int] | None,  # noqa: ARG002
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,  # noqa: ARG002
+    ) -> None:
+        x, y = unpack(batch)
+        index = batch.index if isinstance(batch, Batch) else torch.arange(self._seen, self._seen + len(x))
+        self._seen += len(x)
+        rows = {"index": index, "x": x, **prediction} | ({} if y is None else {"y": y})
+        for name, value in rows.items():
+            array = value.detach().cpu().numpy()
+            with (self._parts(trainer) / f"{trainer.global_rank}_{name}.bin").open("ab") as file:
+                file.write(np.ascontiguousarray(array).tobytes())
+            self._layout[name] = (array.dtype, array.shape[1:])
+        if batch_idx == 0 and trainer.is_global_zero:
+            self._draw(pl_module, x, y, output_folder(trainer))
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        self._layout: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
+        self._seen = 0
+        self._parts(trainer).mkdir(parents=True, exist_ok=True)
+        for stale in self._parts(trainer).glob(f"{trainer.global_rank}_*.bin"):
+            stale.unlink()
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        trainer.strategy.barrier()
+        if trainer.is_global_zero and self._layout:
+            folder = output_folder(trainer)
+            for file, names in {"latents": ("z", "z_scale", "y"), "reconstructions": ("x", "reconstruction")}.items():
+                self._merge(trainer, folder / f"{file}.npz", [n for n in names if n in self._layout])
+            for part in self._parts(trainer).iterdir():
+                part.unlink()
+            self._parts(trainer).rmdir()
+
+    def _merge(self, trainer: Trainer, path: Path, names: list[str]) -> None:
+        """Put the rows of all ranks in order, a column at a time, without holding one in memory."""
+        parts = self._parts(trainer)
+        ranks = [np.fromfile(parts / f"{r}_index.bin", np.int64) for r in range(trainer.world_size)]
+        total = sum(map(len, ranks))
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                dtype, shape = self._layout[name]
+                column = np.lib.format.open_memmap(parts / f"{name}.npy", mode="w+", dtype=dtype, shape=(total, *shape))
+                for rank, index in enumerate(ranks):
+                    if len(index):
+                        file = parts / f"{rank}_{name}.bin"
+                        column[index] = np.memmap(file, dtype=dtype, mode="r", shape=(len(index), *shape))
+                column.flush()
+                del column
+                archive.write(parts / f"{name}.npy", f"{name}.npy")
+        self.paths.append(path)
+
+    def _draw(self, model: Any, x: Tensor, c: Tensor | None, folder: Path) -> None:
+        with torch.no_grad(), forked(0, model.device):
+            pictures: dict[str, tuple[Tensor, int, dict[str, Tensor]]] = {}
+            if x[:64].shape[0]:
+                images = drawing.reconstructions(model, x[:64], None if c is None else c[:64])
+                pictures["reconstructions"] = (images, 16, {})
+            if self.num_samples and isinstance(model, ELBOMixin):
+                c_drawn = None if c is None else c[torch.arange(self.num_samples, device=c.device) % len(c)]
+                images = model.sample(self.num_samples, c_drawn)
+                pictures["samples"] = (images, max(1, int(self.num_samples**0.5)), {"x": images})
+            pairs = min(self.num_paths, len(x) // 2)
+            if pairs:
+                images = drawing.interpolations(model, x[: 2 * pairs], None if c is None else c[: 2 * pairs], self.num_steps)
+                pictures["interpolations"] = (images.flatten(0, 1), self.num_steps, {"x": images})
+            if self.num_dims:
+                dims, images = drawing.traversals(model, x, c, self.num_dims, self.num_steps)
+                pictures["traversals"] = (images.flatten(0, 1), self.num_steps, {"x": images, "dims": dims})
+        for name, (images, columns, arrays) in pictures.items():
+            if arrays:
+                self.paths.append(folder / f"{name}.npz")
+                np.savez(self.paths[-1], **{k: v.cpu().numpy() for k, v in arrays.items()})
+            if drawing.drawable(model.shape):
+                self.paths.append(drawing.save_png(drawing.grid(images, columns), folder / f"{name}.png"))
+
+    @staticmethod
+    def _parts(trainer: Trainer) -> Path:
+        return output_folder(trainer) / "parts"

@@ -1,0 +1,42 @@
+"""The table that validate and test end with."""
+
+from __future__ import annotations
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+
+from vae_zoo.callbacks.evidence import Evidence
+
+
+class Report(Callback):
+    """Prints the figures of ``validate`` and ``test`` with their units."""
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.validating:
+            self._print(trainer, pl_module, "val")
+
+    @rank_zero_only
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._print(trainer, pl_module, "test")
+
+    def _print(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        from rich.console import Console
+        from rich.table import Table
+
+        samples = next((c.num_samples for c in trainer.callbacks if isinstance(c, Evidence)), None)  # type: ignore[attr-defined]
+        units = {
+            "log_evidence": f"nats, {samples} importance samples",
+            "bits_per_dim": "bits per dimension, from the log evidence",
+            "active_units": f"of {getattr(pl_module, 'latent_dim', '?')} latent dimensions",
+        }
+        table = Table(title=f"{type(pl_module).__name__} on {type(trainer.datamodule).__name__}, {stage} split")  # type: ignore[attr-defined]
+        table.add_column("figure")
+        table.add_column("mean per example", justify="right")
+        table.add_column("unit")
+        for name, value in trainer.callback_metrics.items():
+            key = name.removeprefix(f"{stage}/")
+            if key != name:
+                digits = 0 if key == "active_units" else 4
+                table.add_row(key, f"{value.item():.{digits}f}", units.get(key, "nats"))
+        Console().print(table)

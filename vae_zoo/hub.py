@@ -1,0 +1,52 @@
+"""Models from checkpoints."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vae_zoo.models import Autoencoder
+
+
+def read(path: str | Path, *, mmap: bool = True) -> dict[str, Any]:
+    """The content of a checkpoint, as plain data and tensors: nothing in it is executed.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a checkpoint, or not one of vae_zoo.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}: give the path of a .ckpt file.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:100]
+        raise ValueError(f"{path} is not a checkpoint that can be read, it may be truncated: {reason}") from error
+    if not isinstance(checkpoint, dict) or "vae_zoo" not in checkpoint:
+        raise ValueError(f"{path} is not a checkpoint of vae_zoo: it names no model.")
+    return checkpoint
+
+
+def load(path: str | Path) -> Autoencoder:
+    """The model of a checkpoint, in evaluation mode, whatever its class.
+
+    A class outside vae_zoo is found if its module has been imported, or is a module of vae_zoo.
+
+    Args:
+        path: A checkpoint that a fit has written.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a checkpoint of vae_zoo.
+
+    Example:
+        >>> model = vae_zoo.load("model.ckpt")  # doctest: +SKIP
+    """
+    class_path = read(path)["vae_zoo"]["model"]["class_path"]
+    if class_path.split(".")[0] == "vae_zoo":
+        importlib.import_module(class_path.rpartition(".")[0])
+    return Autoencoder.load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
