@@ -1,0 +1,26 @@
+"""Data modules, one family of data sets a file; they know no model."""
+
+from vae_zoo.data.arrays import Arrays
+from vae_zoo.data.base import DataModule
+from vae_zoo.data.digits import Digits
+from vae_zoo.data.frey_faces import FreyFaces
+from vae_zoo.data.image_folder import ImageFolder
+from vae_zoo.data.images import Images
+from vae_zoo.data.loader import TensorLoader
+from vae_zoo.data.mnist import MNIST, FashionMNIST
+from vae_zoo.data.splits import Split
+from vae_zoo.data.sprites import Sprites
+
+__all__ = [
+    "MNIST",
+    "Arrays",
+    "DataModule",
+    "Digits",
+    "FashionMNIST",
+    "FreyFaces",
+    "ImageFolder",
+    "Images",
+    "Split",
+    "Sprites",
+    "TensorLoader",
+]

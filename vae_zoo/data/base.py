@@ -1,0 +1,152 @@
+"""The data module that every data set derives from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from typing_extensions import Self
+
+from vae_zoo.data.checks import check_positive, check_split
+from vae_zoo.data.loader import TensorLoader
+from vae_zoo.data.splits import Split, SplitName
+from vae_zoo.seeding import global_seed
+from vae_zoo.typing import Batch, Shape
+
+_STAGES: dict[str | None, tuple[SplitName, ...]] = {
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+    "predict": ("test",),
+}
+
+
+class DataModule(LightningDataModule, ABC):
+    """Data as whole splits in memory, given in batches that are indexed at once.
+
+    A subclass writes :meth:`dataset`. It also writes ``shape``, ``num_train`` and ``num_classes`` where they are known
+    before the data are read, because the command line asks for them; by default the training split is loaded to tell.
+
+    Args:
+        batch_size: Training examples in a batch, on each device.
+        eval_batch_size: The same for validation, test and prediction; None for ``max(batch_size, 256)``.
+        drop_last: Leave out the last, smaller batch of a training epoch.
+    """
+
+    _init_args: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: ARG004
+        # Constructors are keyword-only, so this sees what the outermost one was given: what a checkpoint saves.
+        self = super().__new__(cls)
+        self._init_args = dict(kwargs)
+        return self
+
+    def __init__(self, *, batch_size: int = 128, eval_batch_size: int | None = None, drop_last: bool = False) -> None:
+        super().__init__()
+        self.batch_size = check_positive("batch_size", batch_size)
+        eval_batch_size = max(batch_size, 256) if eval_batch_size is None else eval_batch_size
+        self.eval_batch_size = check_positive("eval_batch_size", eval_batch_size)
+        self.drop_last = drop_last
+        self._splits: dict[SplitName, Split] = {}
+
+    @abstractmethod
+    def dataset(self, split: SplitName) -> Split:
+        """Read one split; called once for each.
+
+        Args:
+            split: "train", "val" or "test".
+        """
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of one example, (C, H, W) or (D,)."""
+        return tuple(self.load("train").x.shape[1:])
+
+    @property
+    def num_train(self) -> int:
+        """Number of training examples."""
+        return len(self.load("train").x)
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes, or None for data without labels."""
+        return None
+
+    def load(self, split: SplitName) -> Split:
+        """One split, read and checked at the first call and kept.
+
+        Args:
+            split: "train", "val" or "test".
+
+        Raises:
+            ValueError: If the split is empty, of another shape than ``shape``, not finite, or its labels do not fit it.
+        """
+        if split not in self._splits:
+            loaded = self.prepare(split, self.dataset(split))
+            self._splits[split] = loaded  # before the check, which may ask for `shape` of this very split
+            try:
+                check_split(loaded, f"the {split} split of {type(self).__name__}", self.shape, self.num_classes)
+            except ValueError:
+                del self._splits[split]
+                raise
+        return self._splits[split]
+
+    def prepare(self, split: SplitName, loaded: Split) -> Split:
+        """Change a split once, before it is checked and kept.
+
+        Args:
+            split: "train", "val" or "test".
+            loaded: What :meth:`dataset` gave.
+        """
+        del split
+        x = loaded.x.float() if loaded.x.is_floating_point() else loaded.x
+        return loaded._replace(x=x)
+
+    def randomize(self, x: Tensor, key: int) -> Tensor:
+        """Draw whatever is random about a batch of examples, before uint8 images become float.
+
+        Args:
+            x: Examples as they are in the split, (B, \\*shape), on the device.
+            key: Seed of the draw.
+        """
+        del key
+        return x
+
+    def setup(self, stage: str | None = None) -> None:
+        for split in _STAGES.get(stage, ("train", "val", "test")):
+            self.load(split)
+
+    def train_dataloader(self) -> TensorLoader:
+        return self._loader("train")
+
+    def val_dataloader(self) -> TensorLoader:
+        return self._loader("val")
+
+    def test_dataloader(self) -> TensorLoader:
+        return self._loader("test")
+
+    def predict_dataloader(self) -> TensorLoader:
+        return self._loader("test")
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
+        """Turn a batch of a loader into what a model takes: uint8 images become float32 in [0, 1]."""
+        del dataloader_idx
+        x = self.randomize(batch.x, batch.key)
+        return batch._replace(x=x.float() / 255 if x.dtype == torch.uint8 else x)
+
+    def _loader(self, split: SplitName) -> TensorLoader:
+        loaded, trainer, training = self.load(split), self.trainer, split == "train"
+        return TensorLoader(
+            loaded.x,
+            loaded.y,
+            batch_size=self.batch_size if training else self.eval_batch_size,
+            seed=global_seed(),
+            training=training,
+            shuffle=trainer is None or not getattr(trainer, "overfit_batches", 0),
+            drop_last=self.drop_last,
+            rank=0 if trainer is None else trainer.global_rank,
+            world_size=1 if trainer is None else trainer.world_size,
+        )

@@ -1,0 +1,73 @@
+"""Checks of what comes from outside, each an error of one line."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vae_zoo.data.splits import Split
+from vae_zoo.typing import Shape
+
+
+def check_split(split: Split, where: str, shape: Shape, num_classes: int | None) -> None:
+    """Refuse a split that no model could be trained on.
+
+    Args:
+        split: The split.
+        where: What to call it in an error.
+        shape: Shape that each example must have.
+        num_classes: Number of classes that the labels must lie in, or None.
+
+    Raises:
+        ValueError: If the split is empty, of another shape, not finite, or its labels do not fit it.
+    """
+    x, y = split.x, split.y
+    if x.dtype not in (torch.uint8, torch.float32):
+        raise ValueError(f"x in {where} must be uint8 or floating point, got {x.dtype}.")
+    if len(x) == 0:
+        raise ValueError(f"There are no examples in {where}.")
+    if tuple(x.shape[1:]) != tuple(shape):
+        raise ValueError(f"Examples in {where} must have the shape {tuple(shape)}, got {tuple(x.shape[1:])}.")
+    check_finite(x, where)
+    for name, value in (("labels", y), ("rows of factors", split.factors)):
+        if value is not None and len(value) != len(x):
+            raise ValueError(f"There are {len(value)} {name} for {len(x)} examples in {where}.")
+    if y is not None and num_classes is not None and not 0 <= int(y.min()) <= int(y.max()) < num_classes:
+        lowest, highest = int(y.min()), int(y.max())
+        raise ValueError(f"Labels in {where} must lie in 0 .. {num_classes - 1}, got {lowest} .. {highest}.")
+
+
+def check_finite(x: Tensor, where: str) -> None:
+    """Refuse values that are not finite: count them and name the first.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    if not x.is_floating_point() or torch.isfinite(x.sum(dtype=torch.float64)):
+        return
+    bad = (~torch.isfinite(x)).nonzero()
+    raise ValueError(f"{len(bad)} values in {where} are not finite, the first at index {tuple(bad[0].tolist())}.")
+
+
+def check_positive(name: str, value: int) -> int:
+    """The value, if it is at least 1.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}.")
+    return value
+
+
+def check_fractions(val_fraction: float, test_fraction: float) -> None:
+    """Refuse fractions that are no fractions.
+
+    Raises:
+        ValueError: If one lies outside (0, 1), or both together reach 1.
+    """
+    for name, value in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
+        if not 0 < value < 1:
+            raise ValueError(f"{name} must lie between 0 and 1, got {value}.")
+    if val_fraction + test_fraction >= 1:
+        raise ValueError(f"val_fraction + test_fraction must be below 1, got {val_fraction + test_fraction}.")

@@ -1,0 +1,44 @@
+"""The 8x8 digits that come with scikit-learn: nothing to download."""
+
+from __future__ import annotations
+
+import torch
+
+from vae_zoo.data.images import Images
+from vae_zoo.data.splits import Split, SplitName, split_indices
+from vae_zoo.typing import Shape
+
+_NUM_VAL = _NUM_TEST = 200
+_NUM_TRAIN = 1797 - _NUM_VAL - _NUM_TEST
+
+
+class Digits(Images):
+    """Handwritten digits of 8x8 pixels, 1397 to train on, 200 to validate and 200 to test.
+
+    References:
+        | Optical Recognition of Handwritten Digits (Alpaydin & Kaynak, 1998)
+        | https://doi.org/10.24432/C50P49
+
+    Args:
+        kwargs: Arguments of :class:`Images`.
+    """
+
+    @property
+    def shape(self) -> Shape:
+        return (1, 8, 8)
+
+    @property
+    def num_train(self) -> int:
+        return _NUM_TRAIN
+
+    @property
+    def num_classes(self) -> int:
+        return 10
+
+    def dataset(self, split: SplitName) -> Split:
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        index = split_indices(len(digits.images), num_val=_NUM_VAL, num_test=_NUM_TEST, seed=0)[split]
+        images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8)
+        return Split(images[index].unsqueeze(1), torch.from_numpy(digits.target)[index].long())

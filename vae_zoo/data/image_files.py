@@ -1,0 +1,96 @@
+"""Reading image files into one tensor."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+_MAX_PIXELS = 90_000_000  # about the limit above which Pillow suspects a decompression bomb
+_MAX_NAMED = 3
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Image files in a folder and all folders below, sorted, without hidden ones."""
+    found = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        found += [Path(parent, n) for n in files if n.lower().endswith(IMAGE_ENDINGS) and not n.startswith(".")]
+    return sorted(found)
+
+
+def read_images(paths: list[Path], *, size: tuple[int, int], channels: int, crop: bool) -> Tensor:
+    """Decode, convert and resize image files, several at a time.
+
+    Args:
+        paths: The files.
+        size: Height and width.
+        channels: 1 for grey, 3 for colour.
+        crop: Cut what does not fit the aspect ratio, instead of squashing it.
+
+    Returns:
+        uint8 images, (N, channels, height, width).
+
+    Raises:
+        ValueError: If files cannot be read; the first few are named.
+    """
+    images = torch.zeros(len(paths), channels, *size, dtype=torch.uint8)
+    array = images.numpy()
+
+    def read(number: int) -> str | None:
+        try:
+            array[number] = _read_image(paths[number], size, channels, crop)
+        except Exception as error:  # the decoders of damaged files raise nearly anything
+            return f"{paths[number]} ({_reason(paths[number], error)})"
+        return None
+
+    with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter's lock while it decodes and resizes
+        bad = [line for line in pool.map(read, range(len(paths))) if line]
+    if bad:
+        more = f" and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""
+        raise ValueError(f"{len(bad)} of {len(paths)} images cannot be read: {', '.join(bad[:_MAX_NAMED])}{more}.")
+    return images
+
+
+def _read_image(path: Path, size: tuple[int, int], channels: int, crop: bool) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    height, width = size
+    with Image.open(path) as file:
+        if file.width * file.height > _MAX_PIXELS:
+            raise ValueError(f"{file.width} x {file.height} is above the limit of {_MAX_PIXELS} pixels")
+        file.draft(None, (2 * max(size), 2 * max(size)))  # a large JPEG is decoded at a fraction of its size
+        image = _convert(ImageOps.exif_transpose(file), "L" if channels == 1 else "RGB")
+    method = Image.Resampling.BICUBIC
+    image = ImageOps.fit(image, (width, height), method) if crop else image.resize((width, height), method)
+    return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def _convert(image: Image, mode: str) -> Image:
+    from PIL import Image as PILImage
+
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range: keep such images in an array file")
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255
+        levels = np.asarray(image).astype(np.int64)
+        image = PILImage.fromarray((levels.clip(0, 65535) / 257).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = PILImage.alpha_composite(PILImage.new("RGBA", image.size, (0, 0, 0, 255)), image)
+    return image.convert(mode)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno is None and path.is_file():
+        return "empty file" if path.stat().st_size == 0 else "truncated, corrupt or no image"
+    return str(error).split("\n")[0] or type(error).__name__

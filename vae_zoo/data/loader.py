@@ -1,0 +1,121 @@
+"""The loader: whole batches, indexed out of tensors in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from vae_zoo.seeding import mix
+from vae_zoo.typing import Batch
+
+
+class TensorLoader:
+    """Loader of one split whose order is a function of (seed, epoch) and which can resume within an epoch.
+
+    In training every rank takes the same number of steps: the order is padded by wrapping round, or cut with
+    ``drop_last``. In evaluation the shards are disjoint and unpadded, so that every example is seen exactly once over
+    all ranks; the ranks' numbers of steps may then differ by one. Evaluation knows no epochs: its keys never change.
+
+    Args:
+        x: Examples, (N, \\*shape).
+        y: Labels, (N,), or None.
+        batch_size: Examples in a batch, on each rank.
+        seed: Seed of the order and of the keys.
+        training: Pad, count epochs and resume; otherwise an evaluation shard.
+        shuffle: Draw a new order at each epoch of training.
+        drop_last: Leave out the last, smaller batch of training.
+        rank: Number of this process.
+        world_size: Number of processes.
+
+    Raises:
+        ValueError: If ``drop_last`` leaves no batch at all.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor | None = None,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        training: bool = False,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.x, self.y, self.batch_size, self.seed = x, y, batch_size, seed
+        self.training, self.shuffle, self.drop_last = training, shuffle, drop_last
+        self.rank, self.world_size = rank, world_size
+        self.epoch = 0 if training else -1
+        self._position = 0  # batches already given in this epoch
+        self._start = 0  # where the next iteration begins: not 0 only after load_state_dict
+        if training and len(self) == 0:
+            each = f"{len(x) // world_size} training examples" + (" on each rank" if world_size > 1 else "")
+            raise ValueError(f"drop_last leaves no batch: {each}, but batch_size is {batch_size}.")
+
+    def __len__(self) -> int:
+        if self.training and self.drop_last:
+            return self._num_local // self.batch_size
+        return -(-self._num_local // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        # Lightning makes the iterator first and sets the epoch afterwards: all is read at the first batch.
+        start, self._start = self._start, 0
+        order = self._order()
+        for position in range(start, len(self)):
+            index = order[position * self.batch_size : (position + 1) * self.batch_size]
+            self._position = position + 1
+            key = mix(self.seed, self.epoch, self.rank, position)
+            yield Batch(self.x[index], None if self.y is None else self.y[index], index, key)
+
+    @property
+    def batch_sampler(self) -> SimpleNamespace:
+        """Where Lightning looks for ``set_epoch``.
+
+        Not ``sampler``: Lightning would take that for a shuffling one to be replaced when batches are to be overfitted.
+        """
+        return SimpleNamespace(sampler=self)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of another epoch; nothing happens if it is the current one, or in evaluation."""
+        if self.training and epoch != self.epoch:
+            self.epoch, self._position, self._start = epoch, 0, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """The place in training: plain integers, the same on every rank."""
+        return {"epoch": self.epoch, "position": self._position, "num_batches": len(self)}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue after the last batch that was given before ``state_dict``.
+
+        Raises:
+            ValueError: If the place is within an epoch of another number of batches.
+        """
+        self.epoch, self._position = state["epoch"], state["position"]
+        self._start = self._position
+        if 0 < self._position < state["num_batches"] != len(self):
+            raise ValueError(
+                f"Cannot resume after batch {self._position} of {state['num_batches']}: the epoch now has {len(self)} "
+                "batches. Resume with the same data, batch_size and number of devices, or from the end of an epoch."
+            )
+
+    @property
+    def _num_local(self) -> int:
+        if not self.training:
+            return len(range(self.rank, len(self.x), self.world_size))
+        return len(self.x) // self.world_size if self.drop_last else -(-len(self.x) // self.world_size)
+
+    def _order(self) -> Tensor:
+        num = len(self.x)
+        local = torch.arange(self.rank, self.rank + self._num_local * self.world_size, self.world_size)
+        if not self.training:
+            return local
+        local = local % num
+        if not self.shuffle:
+            return local
+        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
+        return torch.randperm(num, generator=generator)[local]

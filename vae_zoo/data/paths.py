@@ -1,0 +1,18 @@
+"""Where data files are kept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def data_root(root: str | None = None) -> Path:
+    """The folder of data files: ``root``, else ``$VAE_ZOO_DATA``, else ``vae_zoo`` in the user's cache.
+
+    Args:
+        root: A folder, or None.
+    """
+    if root is None:
+        cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        root = os.environ.get("VAE_ZOO_DATA") or os.path.join(cache, "vae_zoo")
+    return Path(root).expanduser()
