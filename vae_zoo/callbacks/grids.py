@@ -50,7 +50,7 @@ class Grid(Callback, ABC):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:  # noqa: ARG002
-        if batch_idx == 0 and trainer.training and not trainer.sanity_checking:
+        if batch_idx == 0 and trainer.state.fn == "fit" and not trainer.sanity_checking:
             x, c = unpack(batch)
             self._batch = x[: self.num], None if c is None else c[: self.num]
             if self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0:

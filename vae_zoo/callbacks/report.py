@@ -8,12 +8,15 @@ from lightning.pytorch.utilities import rank_zero_only
 from vae_zoo.callbacks.evidence import Evidence
 
 
+LAST = ("log_evidence", "bits_per_dim", "active_units")
+
+
 class Report(Callback):
     """Prints the figures of ``validate`` and ``test`` with their units."""
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.validating:
+        if trainer.state.fn == "validate":
             self._print(trainer, pl_module, "val")
 
     @rank_zero_only
@@ -34,9 +37,8 @@ class Report(Callback):
         table.add_column("figure")
         table.add_column("mean per example", justify="right")
         table.add_column("unit")
-        for name, value in trainer.callback_metrics.items():
-            key = name.removeprefix(f"{stage}/")
-            if key != name:
-                digits = 0 if key == "active_units" else 4
-                table.add_row(key, f"{value.item():.{digits}f}", units.get(key, "nats"))
+        values = {k.removeprefix(f"{stage}/"): v for k, v in trainer.callback_metrics.items() if k.startswith(f"{stage}/")}
+        for key in sorted(values, key=lambda k: (LAST.index(k) if k in LAST else -1, k != "elbo")):
+            digits = 0 if key == "active_units" else 4
+            table.add_row(key, f"{values[key].item():.{digits}f}", units.get(key, "nats"))
         Console().print(table)

@@ -6,14 +6,13 @@ import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-import vae_zoo.models
 from vae_zoo import callbacks, hub
 from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.runs import RunFolder, SaveConfig
@@ -35,7 +34,9 @@ DEFAULTS = {
     "checkpoint.auto_insert_metric_name": False,
     "trainer.max_epochs": 50,
 }
-QUIET = ("litlogger", "litmodels", "Tip:", "💡", "GPU available", "TPU available", "HPU available", "`Trainer.fit` stopped")
+LINKED = ("shape", "num_classes", "num_train")
+NOISY_WARNINGS = ("LeafSpec", "smaller than the logging interval", "dirpath has changed", "infer the batch indices")
+NOISE = ("litlogger", "litmodels", "LitLogger", "💡", "PU available", "TPU cores", "`Trainer.fit` stopped")
 
 
 class VAECLI(LightningCLI):
@@ -43,7 +44,7 @@ class VAECLI(LightningCLI):
 
     def __init__(self, args: Sequence[str]) -> None:
         quiet()
-        self.run_folder: RunFolder | None = None
+        self.run: RunFolder | None = None
         try:
             super().__init__(
                 Autoencoder,
@@ -58,51 +59,88 @@ class VAECLI(LightningCLI):
                 args=list(args),
             )
         finally:
-            if self.run_folder is not None:
-                self.run_folder.release()
+            if self.run is not None:
+                self.run.release()
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         for key, callback in CALLBACKS.items():
             parser.add_lightning_class_args(callback, key)
-        parser.set_defaults({k: v for k, v in DEFAULTS.items()})
-        for name in ("shape", "num_classes", "num_train"):
+        parser.set_defaults(DEFAULTS)
+        for name in LINKED:
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        own = {"validate": {"verbose": False}, "test": {"verbose": False}, "predict": {"return_predictions": False}}
+        parser.set_defaults(own.get(subcommand, {}))
+        return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse with what the checkpoint holds as defaults: command line > config > checkpoint > default."""
-        given = list(args)  # type: ignore[arg-type]
-        path = next((b for a, b in zip(given, given[1:], strict=False) if a == "--ckpt_path"), None)
-        path = path or next((a.partition("=")[2] for a in given if a.startswith("--ckpt_path=")), None)
-        if given and given[0] in ("validate", "test", "predict") and path is None and not {"-h", "--help"} & set(given):
-            raise ValueError(f"{given[0]} needs the weights of a trained model: give --ckpt_path PATH.")
-        if path and path not in ("last", "best") and given[0] in self._subcommand_parsers:
+        given: list[str] = list(args)  # type: ignore[arg-type]
+        flags = [pair for a, b in zip(given, [*given[1:], ""], strict=True) for pair in [(a, b), a.partition("=")[::2]]]
+        path = next((value for flag, value in flags if flag == "--ckpt_path"), None)
+        verb = given[0] if given else ""
+        if verb in ("validate", "test", "predict") and path is None and not {"-h", "--help"} & set(given):
+            raise ValueError(f"{verb} needs the weights of a trained model: give --ckpt_path PATH.")
+        if path and path not in ("last", "best") and verb in self._subcommand_parsers:
             saved = hub.read(path)["vae_zoo"]
+            for name in LINKED:
+                saved["model"]["init_args"].pop(name, None)
             defaults = {key: saved[key] for key in ("model", "data") if saved.get(key)}
-            for name in ("shape", "num_classes", "num_train"):
-                defaults["model"]["init_args"].pop(name, None)
-            self._subcommand_parsers[given[0]].set_defaults(defaults)
-        super().parse_arguments(parser, given)
+            self._subcommand_parsers[verb].set_defaults(defaults)
+        self.config = parser.parse_args(given)
 
     def _parse_ckpt_path(self) -> None:
-        """What a checkpoint holds is a default by now."""
+        """Nothing to do: what the checkpoint holds is a default already."""
+
+    def instantiate_classes(self) -> None:
+        """Give the run its folder, and what is in it, beyond what the user asked for and the saved config repeats."""
+        self._asked, self.config = self.config, self.config.clone()
+        config = self.config[self.subcommand]
+        model, data = (config[key].class_path for key in ("model", "data"))
+        root = Path(config.trainer.default_root_dir or "results") / "_".join(p.rpartition(".")[2] for p in (model, data))
+        self.run = RunFolder(root, self.subcommand)  # type: ignore[arg-type]
+        self.save_config_kwargs = {"run": self.run}
+        config.trainer.default_root_dir = folder = str(self.run.path)
+        if config.trainer.logger in (None, True):
+            init = {"save_dir": folder, "name": "", "version": ""}
+            loggers = ("CSVLogger", "TensorBoardLogger") if self.subcommand == "fit" else ("CSVLogger",)
+            paths = [f"lightning.pytorch.loggers.{name}" for name in loggers]
+            config.trainer.logger = [{"class_path": path, "init_args": init} for path in paths]
+        checkpoint = config.checkpoint
+        checkpoint.dirpath = checkpoint.dirpath or str(self.run.path / "checkpoints")
+        if checkpoint.monitor is None:
+            cls: Any = locate(model)
+            checkpoint.monitor, checkpoint.mode = cls.monitor, cls.monitor_mode
+        super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        config = self.config_init[self.subcommand]
-        name = f"{type(self.model).__name__}_{type(self.datamodule).__name__}"
-        root = Path(config.trainer.get("default_root_dir") or "results") / name
-        self.run_folder = run = RunFolder(root, self.subcommand)
-        self.save_config_kwargs = {"run": run}
-        checkpoint = config.checkpoint
-        checkpoint.monitor, checkpoint.mode = checkpoint.monitor or self.model.monitor, self.model.monitor_mode
-        ...
+        self.config = self._asked
         return super().instantiate_trainer(**kwargs)
+
+    def finish(self) -> None:
+        """Say where everything is."""
+        trainer = self.trainer
+        if not trainer.is_global_zero or trainer.fast_dev_run:
+            return
+        fitted = self.subcommand == "fit"
+        paths = {"checkpoint": trainer.checkpoint_callback.best_model_path} if fitted and trainer.checkpoint_callback else {}
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, SaveConfig):
+                paths["config"] = callback.path
+            elif getattr(callback, "path", None):
+                paths[callback.name] = callback.path
+            paths |= {path.name: path for path in getattr(callback, "paths", ())}
+        for name, path in paths.items():
+            if path:
+                print(f"{name:20} {Path(path).relative_to(Path.cwd()) if Path(path).is_relative_to(Path.cwd()) else path}")
 
 
 def quiet() -> None:
     """Keep advertisements and known noise of the libraries out of the terminal."""
-    warnings.filterwarnings("ignore", ".*LeafSpec.*")
-    for message in (".*does not have many workers.*", ".*is smaller than the logging interval.*"):
-        warnings.filterwarnings("ignore", message)
+    for message in NOISY_WARNINGS:
+        warnings.filterwarnings("ignore", f".*{message}.*")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: not any(text in record.getMessage() for text in QUIET)
+        lambda record: not any(text in record.getMessage() for text in NOISE)
     )

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from typing_extensions import Self
 
 from vae_zoo.data.checks import check_positive, check_split
 from vae_zoo.data.loader import TensorLoader
 from vae_zoo.data.splits import Split, SplitName
+from vae_zoo.hparams import Recorded
 from vae_zoo.seeding import global_seed
 from vae_zoo.typing import Batch, Shape
 
@@ -24,7 +23,7 @@ _STAGES: dict[str | None, tuple[SplitName, ...]] = {
 }
 
 
-class DataModule(LightningDataModule, ABC):
+class DataModule(Recorded, LightningDataModule, ABC):
     """Data as whole splits in memory, given in batches that are indexed at once.
 
     A subclass writes :meth:`dataset`. It also writes ``shape``, ``num_train`` and ``num_classes`` where they are known
@@ -35,14 +34,6 @@ class DataModule(LightningDataModule, ABC):
         eval_batch_size: The same for validation, test and prediction; None for ``max(batch_size, 256)``.
         drop_last: Leave out the last, smaller batch of a training epoch.
     """
-
-    _init_args: dict[str, Any]
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: ARG004
-        # Constructors are keyword-only, so this sees what the outermost one was given: what a checkpoint saves.
-        self = super().__new__(cls)
-        self._init_args = dict(kwargs)
-        return self
 
     def __init__(self, *, batch_size: int = 128, eval_batch_size: int | None = None, drop_last: bool = False) -> None:
         super().__init__()
