@@ -24,8 +24,7 @@ def read(path: str | Path, *, mmap: bool = True) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:
-        reason = " ".join(str(error).split())[:100]
-        raise ValueError(f"{path} is not a checkpoint that can be read, it may be truncated: {reason}") from error
+        raise ValueError(f"{path} is no checkpoint, or a damaged one: torch cannot read it.") from error
     if not isinstance(checkpoint, dict) or "vae_zoo" not in checkpoint:
         raise ValueError(f"{path} is not a checkpoint of vae_zoo: it names no model.")
     return checkpoint

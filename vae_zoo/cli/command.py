@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from pydoc import locate
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -36,7 +38,7 @@ DEFAULTS = {
 }
 LINKED = ("shape", "num_classes", "num_train")
 NOISY_WARNINGS = ("LeafSpec", "smaller than the logging interval", "dirpath has changed", "infer the batch indices")
-NOISE = ("litlogger", "litmodels", "LitLogger", "💡", "PU available", "TPU cores", "`Trainer.fit` stopped")
+NOISE = ("litlogger", "litmodels", "LitLogger", "💡", "PU available", "TPU cores", "`Trainer.fit` stopped", "Seed set")
 
 
 class VAECLI(LightningCLI):
@@ -55,6 +57,7 @@ class VAECLI(LightningCLI):
                 parser_class=Parser,
                 auto_configure_optimizers=False,
                 load_from_checkpoint_support=False,
+                seed_everything_default=0,
                 trainer_defaults={"callbacks": [callbacks.Report()]},
                 args=list(args),
             )
@@ -78,7 +81,7 @@ class VAECLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse with what the checkpoint holds as defaults: command line > config > checkpoint > default."""
         given: list[str] = list(args)  # type: ignore[arg-type]
-        flags = [pair for a, b in zip(given, [*given[1:], ""], strict=True) for pair in [(a, b), a.partition("=")[::2]]]
+        flags = [pair for a, b in zip(given, [*given, ""][1:], strict=True) for pair in [(a, b), a.partition("=")[::2]]]
         path = next((value for flag, value in flags if flag == "--ckpt_path"), None)
         verb = given[0] if given else ""
         if verb in ("validate", "test", "predict") and path is None and not {"-h", "--help"} & set(given):
@@ -100,6 +103,9 @@ class VAECLI(LightningCLI):
         config = self.config[self.subcommand]
         model, data = (config[key].class_path for key in ("model", "data"))
         root = Path(config.trainer.default_root_dir or "results") / "_".join(p.rpartition(".")[2] for p in (model, data))
+        if config.ckpt_path == "last":
+            config.ckpt_path = newest(root)
+        check_devices(config.trainer.accelerator, config.trainer.devices)
         self.run = RunFolder(root, self.subcommand)  # type: ignore[arg-type]
         self.save_config_kwargs = {"run": self.run}
         config.trainer.default_root_dir = folder = str(self.run.path)
@@ -137,10 +143,33 @@ class VAECLI(LightningCLI):
                 print(f"{name:20} {Path(path).relative_to(Path.cwd()) if Path(path).is_relative_to(Path.cwd()) else path}")
 
 
+def newest(root: Path) -> str:
+    """The last checkpoint of the newest fit under a folder.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    found = sorted(root.glob("fit_*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise FileNotFoundError(f"nothing to resume: no last.ckpt under {root}; give the path of a checkpoint.")
+    return str(found[-1])
+
+
+def check_devices(accelerator: Any, devices: Any) -> None:
+    """Refuse more processes than there are cores, which would start all the same, and hang.
+
+    Raises:
+        ValueError: If more devices are asked for than there are.
+    """
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
+    cores = os.cpu_count() or 1
+    if on_cpu and str(devices).isdigit() and not 1 <= int(devices) <= cores:
+        raise ValueError(f"trainer.devices must be between 1 and the {cores} CPU cores there are, got {devices}.")
+
+
 def quiet() -> None:
     """Keep advertisements and known noise of the libraries out of the terminal."""
     for message in NOISY_WARNINGS:
         warnings.filterwarnings("ignore", f".*{message}.*")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: not any(text in record.getMessage() for text in NOISE)
-    )
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).addFilter(lambda record: not any(text in record.getMessage() for text in NOISE))

@@ -5,41 +5,93 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
 
 WIDTH = 200
+USERS = {"ValueError", "TypeError", "OSError", "ImportError", "MisconfigurationException", "NotImplementedError"}
+WRAPPERS = ("Does not validate against", "Parser key", "Problem with given class_path")
+RULES = (
+    (r"Option '([^']+)' is not accepted(.*)", r"unknown key \1\2"),
+    (r"Problem with given class_path '([^']+)':\s+(.*)", r"\1 cannot be imported from the working folder: \2"),
+    (r"Expected a path but (\S+) either[\s\S]*does not correspond to a subclass of (\w+)", r"\1 is no \2"),
+    (r"Expected a path but (\S+) either[\s\S]*?\n.*Expected a dot import path", r"there is no class \1"),
+    (r"the following arguments are required: (.*)", r"missing: \1"),
+    (r"Expected an? (.+?)\. Got value: (.*)", r"expected \1, got \2"),
+    (r"Subtypes: \[(.*)\][\s\S]*Given value: (.*)", r"expected one of \1, got \2"),
+)
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn errors that a user can cause into one line on stderr and exit code 2.
 
-    Errors that only a mistake in code raises pass. ``VAE_ZOO_TRACEBACK=1`` lets all pass.
+    Errors in code that is neither ours nor a library's pass, and so does every error under ``VAE_ZOO_TRACEBACK=1``.
     """
     try:
         yield
     except Exception as error:
-        if os.environ.get("VAE_ZOO_TRACEBACK") or not _is_users(error):
+        if os.environ.get("VAE_ZOO_TRACEBACK") or not (_is_users(error) or _misfit(error)):
             raise
-        print(f"vae-zoo: error: {one_line(root_cause(error))}", file=sys.stderr)
+        print(f"vae-zoo: error: {one_line(_misfit(error) or explain(str(cause(error))))}", file=sys.stderr)
         sys.exit(2)
 
 
-def _is_users(error: BaseException) -> bool:
-    names = {cls.__name__ for cls in type(error).__mro__}
-    return bool(names & {"ValueError", "TypeError", "OSError", "ImportError", "MisconfigurationException", "ArgumentError"})
-
-
-def root_cause(error: BaseException) -> BaseException:
-    """The error that a chain of errors began with."""
-    while (before := error.__cause__ or error.__context__) is not None and not error.__suppress_context__:
-        error = before
+def cause(error: BaseException) -> BaseException:
+    """The first error of a chain that says something of its own."""
+    while str(error).lstrip().startswith(WRAPPERS) and type(error).__name__ != "UsageError" and error.__cause__:
+        error = error.__cause__
     return error
 
 
-def one_line(message: object) -> str:
-    """A message as one line, shortened in the middle of nothing that matters."""
-    text = " ".join(str(message).split()) or type(message).__name__
-    text = re.sub(r"<class '([^']*)'>", r"\1", text)
-    return text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
+def explain(message: str) -> str:
+    """What is wrong, and where, out of the parser's account of everything it tried."""
+    where = ".".join(re.findall(r'Parser key "([^"]+)"', message))
+    message = re.sub(r"<class '(?:\w+\.)*(\w+)'>|typing\.", r"\1", message)
+    for pattern, text in RULES:
+        if found := re.search(pattern, message):
+            said = found.expand(text)
+            if "there is no class" in said:
+                said += nearest(found[1], _classes())
+            return f"{where}: {said}" if where else said
+    return message
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``, did you mean …?`` where a known word is near."""
+    near = get_close_matches(word, list(known), 1)
+    return f", did you mean {near[0]}?" if near else ""
+
+
+def one_line(message: str) -> str:
+    """A message as one line of at most 200 characters."""
+    text = " ".join(message.split())
+    return text if len(text) <= WIDTH - 16 else f"{text[: WIDTH - 17]}…"
+
+
+def _is_users(error: BaseException) -> bool:
+    frames = traceback.extract_tb(cause(error).__traceback__)
+    home = Path(__file__).parents[1]
+    theirs = bool(frames) and not ("site-packages" in frames[-1].filename or home in Path(frames[-1].filename).parents)
+    standard = bool(frames) and Path(os.__file__).parent in Path(frames[-1].filename).parents
+    return bool(USERS & {cls.__name__ for cls in type(error).__mro__}) and (standard or not theirs)
+
+
+def _misfit(error: BaseException) -> str:
+    """What a model says of weights that are not its own."""
+    text = str(error)
+    if not text.startswith("Error(s) in loading state_dict"):
+        return ""
+    return f"the weights in the checkpoint do not fit the model that was asked for: {' '.join(text.split(chr(10))[1:2])}"
+
+
+def _classes() -> list[str]:
+    import torch
+
+    from vae_zoo import callbacks, data, distributions, models, nn
+
+    names = [name for module in (models, data, nn, distributions, callbacks) for name in module.__all__]
+    return [*names, *(name for name in dir(torch.optim) if name[0].isupper())]

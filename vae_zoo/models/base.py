@@ -137,8 +137,13 @@ class Autoencoder(Recorded, Steps):
         """Refuse the weights of another model.
 
         Raises:
-            ValueError: If the checkpoint is of another class.
+            ValueError: If the checkpoint is of another class, or of examples of another shape.
         """
-        saved = checkpoint.get("vae_zoo", {}).get("model", {}).get("class_path")
-        if saved is not None and saved != import_path(type(self)):
-            raise ValueError(f"the checkpoint holds a {saved}, the model is a {import_path(type(self))}.")
+        saved = checkpoint.get("vae_zoo", {}).get("model")
+        if saved is None:
+            return
+        if saved["class_path"] != import_path(type(self)):
+            raise ValueError(f"the checkpoint holds a {saved['class_path']}, the model is a {import_path(type(self))}.")
+        shape = tuple(saved["init_args"].get("shape", self.shape))
+        if shape != self.shape:
+            raise ValueError(f"the checkpoint is of examples of shape {shape}, the data have {self.shape}.")
