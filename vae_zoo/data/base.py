@@ -24,7 +24,21 @@ _STAGES: dict[str | None, tuple[SplitName, ...]] = {
 }
 
 
-class DataModule(LightningDataModule, ABC):
+class _Recorded:
+    """Keeps what the outermost constructor was given, which is what a checkpoint saves.
+
+    A class of its own: jsonargparse would take ``__new__`` in the class with the constructor for the constructor.
+    """
+
+    _init_args: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: ARG004
+        self = super().__new__(cls)
+        self._init_args = dict(kwargs)
+        return self
+
+
+class DataModule(_Recorded, LightningDataModule, ABC):
     """Data as whole splits in memory, given in batches that are indexed at once.
 
     A subclass writes :meth:`dataset`. It also writes ``shape``, ``num_train`` and ``num_classes`` where they are known
@@ -35,14 +49,6 @@ class DataModule(LightningDataModule, ABC):
         eval_batch_size: The same for validation, test and prediction; None for ``max(batch_size, 256)``.
         drop_last: Leave out the last, smaller batch of a training epoch.
     """
-
-    _init_args: dict[str, Any]
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: ARG004
-        # Constructors are keyword-only, so this sees what the outermost one was given: what a checkpoint saves.
-        self = super().__new__(cls)
-        self._init_args = dict(kwargs)
-        return self
 
     def __init__(self, *, batch_size: int = 128, eval_batch_size: int | None = None, drop_last: bool = False) -> None:
         super().__init__()
