@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -173,3 +174,19 @@ def test_image_modules_keep_floats_unless_asked() -> None:
     assert Floats().shape == (1, 2, 2)
     with pytest.raises(ValueError, match=r"^binarization 'static' needs uint8 images, got torch\.float32\.$"):
         Floats(binarization="static").setup()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_rank_of_the_trainer(rank: int) -> None:
+    data = Vectors(batch_size=2)
+    data.trainer = SimpleNamespace(global_rank=rank, world_size=2, overfit_batches=0)
+    assert [batch.index.tolist() for batch in data.val_dataloader()] == [[rank, rank + 2]]
+    assert len(data.train_dataloader()) == 1
+
+
+def test_seed_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = set()
+    for seed in ("1", "2"):
+        monkeypatch.setenv("PL_GLOBAL_SEED", seed)
+        keys.add(next(iter(Vectors().train_dataloader())).key)
+    assert len(keys) == 2
