@@ -54,6 +54,12 @@ def test_dynamic_repeats_with_the_key() -> None:
     assert torch.equal(presented(data, 3), presented(Digits(binarization="dynamic"), 3))
 
 
+def test_draw_is_apart_from_noise_that_is_seeded_with_the_key() -> None:
+    data = Digits(binarization="dynamic")
+    batch = next(iter(data.train_dataloader()))
+    assert not torch.equal(data.on_after_batch_transfer(batch).x * 255, bernoulli(batch.x, batch.key))
+
+
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_dynamic_evaluation_is_the_static_draw(split: str) -> None:
     static = Digits(binarization="static").load(split).x
