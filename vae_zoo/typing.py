@@ -26,5 +26,5 @@ class Batch(NamedTuple):
 
     x: Tensor
     y: Tensor | None
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # shadows tuple.index, which nobody asks of a batch
     key: int = 0

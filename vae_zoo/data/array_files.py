@@ -50,10 +50,9 @@ def read_table(
 
 def _read_numpy(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     try:
-        content = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return content
-        with content:
+        if path.suffix == ".npy":
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:  # numpy leaves damaged files open
             return dict(content)
     except Exception as error:  # besides ValueError: BadZipFile, EOFError, zlib.error, tokenize's errors
         if "Object arrays" in str(error) or "Python objects" in str(error):

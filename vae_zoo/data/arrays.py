@@ -90,8 +90,7 @@ class Arrays(Images):
 
     def dataset(self, split: SplitName) -> Split:
         table = self._tables[split if split in self._tables else "train"]
-        # In the order of the file: the split is shuffled anyway, and a file that is mapped is read once through.
-        index = self._index[split].sort().values.numpy() if split in self._index else slice(None)
+        index = self._index[split].numpy() if split in self._index else slice(None)
         x = torch.from_numpy(_as_tensor_type(np.asarray(table.x[index])))
         if table.y is None or not self.classes:
             return Split(x)

@@ -32,16 +32,16 @@ def read_csv(path: Path, label_column: str | None) -> tuple[np.ndarray, np.ndarr
     skip = 1 if has_header else 0
     if _num_lines(path) <= skip:
         raise ValueError(f"{path} has no rows of numbers.")
-    settings: dict[str, Any] = {
-        "delimiter": delimiter,
-        "skiprows": skip,
-        "quotechar": '"',
-        "comments": None,
-        "encoding": "utf-8-sig",
-    }
+    settings: dict[str, Any] = {"delimiter": delimiter, "skiprows": skip, "quotechar": '"', "comments": None}
     try:
-        x = np.loadtxt(path, dtype=np.float32, usecols=features, ndmin=2, **settings)
-        y = None if label is None else np.loadtxt(path, dtype=str, usecols=label, ndmin=1, **settings)
+        with path.open(encoding="utf-8-sig") as file:
+            x = np.loadtxt(filter(str.strip, file), dtype=np.float32, usecols=features, ndmin=2, **settings)
+            file.seek(0)
+            y = (
+                None
+                if label is None
+                else np.loadtxt(filter(str.strip, file), dtype=str, usecols=label, ndmin=1, **settings)
+            )
     except ValueError as error:
         reason = str(error).split("\n")[0].split(";")[0].rstrip(".")
         after = " after the header" if has_header else ""

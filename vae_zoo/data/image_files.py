@@ -55,7 +55,7 @@ def read_images(paths: list[Path], *, size: tuple[int, int], channels: int, crop
         return None
 
     with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter's lock while it decodes and resizes
-        bad = [line for line in pool.map(read, range(len(paths))) if line]
+        bad = sorted(line for line in pool.map(read, range(len(paths))) if line)
     if bad:
         more = f" and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""
         raise ValueError(f"{len(bad)} of {len(paths)} images cannot be read: {', '.join(bad[:_MAX_NAMED])}{more}.")

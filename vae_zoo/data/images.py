@@ -47,7 +47,8 @@ class Images(DataModule):
 
     def randomize(self, x: Tensor, key: int) -> Tensor:
         # No need to know the stage: images that are binary already come out as they went in.
-        return bernoulli(x, key) if self.binarization == "dynamic" else x
+        # Mixed once more, because the model seeds its noise with the key: pixels and latents would share a stream.
+        return bernoulli(x, mix(key, 1)) if self.binarization == "dynamic" else x
 
 
 def bernoulli(x: Tensor, seed: int) -> Tensor:

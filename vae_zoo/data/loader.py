@@ -53,6 +53,8 @@ class TensorLoader:
         self.epoch = 0 if training else -1
         self._position = 0  # batches already given in this epoch
         self._start = 0  # where the next iteration begins: not 0 only after load_state_dict
+        self._resumed = False  # no batch given yet since load_state_dict
+        self._num_empty = 0  # epochs without any batch that Lightning has counted
         if training and len(self) == 0:
             each = f"{len(x) // world_size} training examples" + (" on each rank" if world_size > 1 else "")
             raise ValueError(f"drop_last leaves no batch: {each}, but batch_size is {batch_size}.")
@@ -64,7 +66,7 @@ class TensorLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         # Lightning makes the iterator first and sets the epoch afterwards: all is read at the first batch.
-        start, self._start = self._start, 0
+        start, self._start, self._resumed = self._start, 0, False
         order = self._order()
         for position in range(start, len(self)):
             index = order[position * self.batch_size : (position + 1) * self.batch_size]
@@ -82,12 +84,18 @@ class TensorLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of another epoch; nothing happens if it is the current one, or in evaluation."""
-        if self.training and epoch != self.epoch:
-            self.epoch, self._position, self._start = epoch, 0, 0
+        if not self.training or epoch == self.epoch + self._num_empty:
+            return
+        if self._resumed and self._start == 0:
+            # Resumed with max_steps at the end of an epoch, Lightning counts an empty epoch before it goes on.
+            self._num_empty += 1
+            return
+        self.epoch, self._position, self._start = epoch - self._num_empty, 0, 0
 
     def state_dict(self) -> dict[str, int]:
         """The place in training: plain integers, the same on every rank."""
-        return {"epoch": self.epoch, "position": self._position, "num_batches": len(self)}
+        place = {"epoch": self.epoch, "position": self._position}
+        return {**place, "num_batches": len(self), "num_empty": self._num_empty}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue after the last batch that was given before ``state_dict``.
@@ -95,8 +103,8 @@ class TensorLoader:
         Raises:
             ValueError: If the place is within an epoch of another number of batches.
         """
-        self.epoch, self._position = state["epoch"], state["position"]
-        self._start = self._position
+        self.epoch, self._position, self._num_empty = state["epoch"], state["position"], state["num_empty"]
+        self._start, self._resumed = self._position, True
         if 0 < self._position < state["num_batches"] != len(self):
             raise ValueError(
                 f"Cannot resume after batch {self._position} of {state['num_batches']}: the epoch now has {len(self)} "

@@ -72,6 +72,8 @@ class MNIST(Images):
             raise ValueError(f"A file in {folder} is truncated or corrupt: delete the files and fetch anew.") from error
         if split == "test":
             return Split(x, y)
+        if len(x) != _NUM_IMAGES:
+            raise ValueError(f"{_folder(self._name, self.root)} must have {_NUM_IMAGES} training images, got {len(x)}.")
         part = slice(self.num_train) if split == "train" else slice(self.num_train, None)
         return Split(x[part], y[part])
 

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+
+from vae_zoo.data import Arrays, DataModule, Digits, Images, Split
+from vae_zoo.data.splits import SplitName
+
+
+class Vectors(DataModule):
+    """The shortest data module that a user can write."""
+
+    def dataset(self, split: SplitName) -> Split:
+        return Split(torch.arange(12.0).reshape(4, 3))
+
+
+class Given(DataModule):
+    """Whatever a test gives it, for every split."""
+
+    def __init__(
+        self, *, split: Split, shape: tuple[int, ...] = (3,), classes: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.split, self.given_shape, self.classes = split, shape, classes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.given_shape
+
+    @property
+    def num_classes(self) -> int | None:
+        return self.classes
+
+    def dataset(self, split: SplitName) -> Split:
+        return self.split
+
+
+def test_shortest_data_module() -> None:
+    data = Vectors(batch_size=3)
+    assert data.shape == (3,)
+    assert data.num_train == 4
+    assert data.num_classes is None
+    assert [len(batch.x) for batch in data.train_dataloader()] == [3, 1]
+    batch = next(iter(data.val_dataloader()))
+    assert torch.equal(data.on_after_batch_transfer(batch).x, batch.x)
+
+
+def test_splits_are_read_once_and_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, read = Vectors(), []
+    original = Vectors.dataset
+    monkeypatch.setattr(Vectors, "dataset", lambda self, split: read.append(split) or original(self, split))
+    data.setup("test")
+    data.setup("predict")
+    assert read == ["test", "train"]  # the second to tell the shape
+    data.setup("fit")
+    data.setup(None)
+    assert read == ["test", "train", "val"]
+
+
+def test_arguments_of_the_outermost_constructor_are_recorded() -> None:
+    class Fixed(Digits):
+        def __init__(self, *, num: int = 1, **kwargs: Any) -> None:
+            super().__init__(binarization="static", **kwargs)
+
+    data = Fixed(num=3, batch_size=5)
+    for same in (data, copy.deepcopy(data)):
+        assert same._init_args == {"num": 3, "batch_size": 5}
+    data = pickle.loads(pickle.dumps(Digits(batch_size=5)))
+    assert data._init_args == {"batch_size": 5}
+    assert data.batch_size == 5
+
+
+def test_command_line_sees_the_arguments_of_the_base() -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(DataModule, "data", required=True)
+    config = parser.parse_args(["--data=vae_zoo.data.Arrays", "--data.path=a.npy", "--data.batch_size=7"])
+    given = config.data.init_args.as_dict()
+    assert given.pop("path") == "a.npy"
+    assert given.pop("batch_size") == 7
+    assert set(given) > {"binarization", "eval_batch_size", "drop_last"}
+    assert Arrays(path="a.npy", **given).eval_batch_size == 256
+
+
+def test_default_of_eval_batch_size() -> None:
+    assert Digits(batch_size=5).eval_batch_size == 256
+    assert Digits(batch_size=500).eval_batch_size == 500
+    assert Digits(eval_batch_size=3).eval_batch_size == 3
+
+
+@pytest.mark.parametrize("name", ["batch_size", "eval_batch_size"])
+@pytest.mark.parametrize("value", [0, -3])
+def test_sizes_below_one(name: str, value: int) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} must be at least 1, got {value}\.$"):
+        Digits(**{name: value})
+
+
+def test_images_become_float_in_the_unit_interval() -> None:
+    data = Given(split=Split(torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8)), shape=(1, 1, 3))
+    batch = next(iter(data.train_dataloader()))
+    assert batch.x.dtype == torch.uint8
+    x = data.on_after_batch_transfer(batch, 0).x
+    assert x.dtype == torch.float32
+    assert torch.equal(x.flatten(), torch.tensor([0.0, 0.2, 1.0]))
+
+
+def test_double_precision_becomes_single() -> None:
+    assert Given(split=Split(torch.zeros(2, 3, dtype=torch.float64))).load("train").x.dtype == torch.float32
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (Split(torch.zeros(0, 3)), "There are no examples in the val split of Given."),
+        (Split(torch.zeros(2, 4)), "Examples in the val split of Given must have the shape (3,), got (4,)."),
+        (
+            Split(torch.zeros(2, 3).long()),
+            "x in the val split of Given must be uint8 or floating point, got torch.int64.",
+        ),
+        (
+            Split(torch.tensor([[0, 0, 0], [0, NAN, INF]])),
+            "2 values in the val split of Given are not finite, the first at index (1, 1).",
+        ),
+        (
+            Split(torch.tensor([[INF, 0, 0], [0, 0, -INF]])),
+            "2 values in the val split of Given are not finite, the first at index (0, 0).",
+        ),
+        (
+            Split(torch.zeros(2, 3), y=torch.zeros(3).long()),
+            "There are 3 labels for 2 examples in the val split of Given.",
+        ),
+        (
+            Split(torch.zeros(2, 3), factors=torch.zeros(3, 2).long()),
+            "There are 3 rows of factors for 2 examples in the val split of Given.",
+        ),
+        (
+            Split(torch.zeros(2, 3), y=torch.tensor([0, 2])),
+            "Labels in the val split of Given must lie in 0 .. 1, got 0 .. 2.",
+        ),
+    ],
+)
+def test_bad_splits(split: Split, message: str) -> None:
+    data = Given(split=split, classes=2)
+    for _ in range(2):  # not kept after the first time
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            data.load("val")
+
+
+def test_splits_of_different_shapes() -> None:
+    class Uneven(Vectors):
+        def dataset(self, split: SplitName) -> Split:
+            return Split(torch.zeros(2, 3 if split == "train" else 4))
+
+    with pytest.raises(
+        ValueError, match=r"^Examples in the test split of Uneven must have the shape \(3,\), got \(4,\)"
+    ):
+        Uneven().setup("test")
+
+
+def test_image_modules_keep_floats_unless_asked() -> None:
+    class Floats(Images):
+        def dataset(self, split: SplitName) -> Split:
+            return Split(torch.rand(2, 1, 2, 2))
+
+    assert Floats().shape == (1, 2, 2)
+    with pytest.raises(ValueError, match=r"^binarization 'static' needs uint8 images, got torch\.float32\.$"):
+        Floats(binarization="static").setup()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_rank_of_the_trainer(rank: int) -> None:
+    data = Vectors(batch_size=2)
+    data.trainer = SimpleNamespace(global_rank=rank, world_size=2, overfit_batches=0)
+    assert [batch.index.tolist() for batch in data.val_dataloader()] == [[rank, rank + 2]]
+    assert len(data.train_dataloader()) == 1
+
+
+def test_seed_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = set()
+    for seed in ("1", "2"):
+        monkeypatch.setenv("PL_GLOBAL_SEED", seed)
+        keys.add(next(iter(Vectors().train_dataloader())).key)
+    assert len(keys) == 2

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vae_zoo.data import image_files
+
+from .test_image_folder import check_one_line, save
+
+
+def one(folder: Path, image: Image.Image, name: str = "a.png", **kwargs: Any) -> torch.Tensor:
+    """One image, saved and read."""
+    folder.mkdir(exist_ok=True)
+    image.save(folder / name, **kwargs)
+    return image_files.read_images([folder / name], size=(image.height, image.width), channels=3, crop=True)[0]
+
+
+def test_crop_and_squash(tmp_path: Path) -> None:
+    bands = np.zeros((8, 24), np.uint8)
+    bands[:, 8:16], bands[:, 16:] = 100, 200
+    Image.fromarray(bands).save(tmp_path / "a.png")
+    read = {crop: image_files.read_images([tmp_path / "a.png"], size=(8, 8), channels=1, crop=crop) for crop in (0, 1)}
+    assert read[1].unique().tolist() == [100]
+    assert read[0][0, 0, 0, [0, 7]].tolist() == pytest.approx([0, 200], abs=12)
+
+
+def test_modes(tmp_path: Path) -> None:
+    red = (200, 10, 20)
+    rgb = Image.new("RGB", (4, 4), red)
+    assert one(tmp_path, rgb)[:, 0, 0].tolist() == [*red]
+    assert one(tmp_path, rgb.convert("P", palette=Image.Palette.ADAPTIVE))[:, 0, 0].tolist() == [*red]
+    assert one(tmp_path, rgb.convert("P", palette=Image.Palette.ADAPTIVE), "a.gif")[:, 0, 0].tolist() == [*red]
+    assert one(tmp_path, Image.new("RGBA", (4, 4), (*red, 255)))[:, 0, 0].tolist() == [*red]
+    assert one(tmp_path, Image.new("RGBA", (4, 4), (*red, 0)))[:, 0, 0].tolist() == [0, 0, 0]
+    assert one(tmp_path, Image.new("LA", (4, 4), (90, 255)))[:, 0, 0].tolist() == [90, 90, 90]
+    assert one(tmp_path, Image.new("1", (4, 4), 1))[:, 0, 0].tolist() == [255, 255, 255]
+    cmyk = one(tmp_path, rgb.convert("CMYK"), "a.jpg", quality=100)[:, 0, 0].tolist()
+    assert cmyk == pytest.approx([*red], abs=6)
+    levels = Image.fromarray(np.full((4, 4), 300 * 257 // 3, np.uint16))
+    assert one(tmp_path, levels)[:, 0, 0].tolist() == [100, 100, 100]
+    palette = rgb.convert("P", palette=Image.Palette.ADAPTIVE)
+    assert one(tmp_path, palette, transparency=bytes([0] * 256))[:, 0, 0].tolist() == [0, 0, 0]
+
+
+def test_orientation(tmp_path: Path) -> None:
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[:, :4] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by a quarter, clockwise
+    x = one(tmp_path, Image.fromarray(pixels), exif=exif)
+    assert (x[0, :4].float().mean(), x[0, 4:].float().mean()) == (255, 0)
+
+
+def test_large_jpeg_is_reduced(tmp_path: Path) -> None:
+    save(tmp_path / "a.jpg", 77, size=(1000, 600))
+    x = image_files.read_images([tmp_path / "a.jpg"], size=(16, 16), channels=1, crop=True)
+    assert x.float().mean() == pytest.approx(77, abs=1)
+
+
+def test_unreadable_images(tmp_path: Path) -> None:
+    for number in range(20):
+        Image.fromarray(np.random.default_rng(number).integers(0, 255, (9, 9), np.uint8)).save(
+            tmp_path / f"{number}.png"
+        )
+    for split in ("train", "val", "test"):
+        (tmp_path / split).mkdir()
+    for number, path in enumerate(sorted(tmp_path.glob("*.png"))):
+        path.rename(tmp_path / ("train" if number < 10 else "val" if number < 15 else "test") / path.name)
+    good = sorted((tmp_path / "train").iterdir())
+    good[0].write_bytes(b"")
+    good[1].write_bytes(good[1].read_bytes()[:80])
+    good[2].write_text("no image at all")
+    good[3].write_bytes(good[3].read_bytes()[:-40])
+    check_one_line(
+        tmp_path,
+        ValueError,
+        rf"4 of 10 images cannot be read: {good[0]} \(empty file\), {good[1]} \(truncated, corrupt or no image\), "
+        rf"{good[2]} \(truncated, corrupt or no image\) and 1 more\.",
+    )
+
+
+def test_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_files, "_MAX_PIXELS", 99)
+    for number in range(3):
+        save(tmp_path / f"{number}.png", size=(10, 10))
+    check_one_line(tmp_path, ValueError, r"1 of 1 images .* \(10 x 10 is above the limit of 99 pixels\)\.")
+
+
+def test_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    for number in range(3):
+        save(tmp_path / f"{number}.png", size=(10, 10))
+    check_one_line(tmp_path, ValueError, r"1 of 1 images .*decompression bomb.*")
+
+
+def test_floating_point_pixels(tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / f"{number}.tiff", 0.5, "F")
+    check_one_line(tmp_path, ValueError, r"1 of 1 images .*floating-point pixels have no known range.*")

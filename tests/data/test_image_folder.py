@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from vae_zoo.data import ImageFolder
+
+
+def save(path: Path, colour: Any = 128, mode: str = "L", size: tuple[int, int] = (8, 8), **kwargs: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path, **kwargs)
+
+
+def whole(folder: Path, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """All splits together."""
+    data = ImageFolder(folder=str(folder), **{"image_size": 8, **kwargs})
+    data.setup()
+    splits = [data.load(split) for split in ("train", "val", "test")]
+    y = None if splits[0].y is None else torch.cat([split.y for split in splits])
+    return torch.cat([split.x for split in splits]), y
+
+
+def test_without_classes(tmp_path: Path) -> None:
+    for number in range(10):
+        save(tmp_path / f"{number}.png", number)
+    save(tmp_path / "deep" / "er" / "10.JPG", 10)
+    (tmp_path / "notes.txt").write_text("no image")
+    save(tmp_path / ".hidden.png")
+    save(tmp_path / ".cache" / "hidden.png")
+    data = ImageFolder(folder=str(tmp_path), image_size=(4, 6), val_fraction=0.2)
+    assert (data.shape, data.num_train, data.num_classes) == ((3, 4, 6), 8, None)
+    x, y = whole(tmp_path)
+    assert sorted(x[:, 0, 0, 0].tolist()) == list(range(11))
+    assert y is None
+
+
+def test_classes(tmp_path: Path) -> None:
+    for number in range(12):
+        save(tmp_path / ("cat", "ant", "bee")[number % 3] / f"sub{number % 2}" / f"{number}.png", number)
+    data = ImageFolder(folder=str(tmp_path))
+    assert data.classes == ["ant", "bee", "cat"]
+    assert data.num_classes == 3
+    x, y = whole(tmp_path)
+    assert y is not None
+    assert {(int(n) % 3, int(label)) for n, label in zip(x[:, 0, 0, 0], y, strict=True)} == {(0, 2), (1, 0), (2, 1)}
+
+
+def test_splits_are_seeded(tmp_path: Path) -> None:
+    for number in range(30):
+        save(tmp_path / f"{number}.png", number)
+    first, same, other = (whole(tmp_path, split_seed=seed)[0][:, 0, 0, 0].tolist() for seed in (0, 0, 1))
+    assert first == same != other
+    assert sorted(first) == sorted(other) == list(range(30))
+
+
+def test_explicit_splits(tmp_path: Path) -> None:
+    for split, numbers in (("train", range(4)), ("val", range(4, 6)), ("test", range(6, 9))):
+        for number in numbers:
+            save(tmp_path / split / "ab"[number % 2] / f"{number}.png", number)
+    data = ImageFolder(folder=str(tmp_path), image_size=8)
+    assert data.num_train == 4
+    assert data.load("test").x[:, 0, 0, 0].sort().values.tolist() == [6, 7, 8]
+    assert data.load("val").y.tolist() == [0, 1]
+
+
+def test_missing_explicit_split_is_taken_from_train(tmp_path: Path) -> None:
+    for number in range(10):
+        save(tmp_path / ("test" if number > 7 else "train") / f"{number}.png", number)
+    data = ImageFolder(folder=str(tmp_path), image_size=8)
+    assert [len(data.load(split).x) for split in ("train", "val", "test")] == [7, 1, 2]
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    for name in ("train", "bus", "car"):
+        save(tmp_path / name / "a.png")
+    assert ImageFolder(folder=str(tmp_path)).classes == ["bus", "car", "train"]
+
+
+def test_grey(tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / f"{number}.png", (255, 255, 255), "RGB")
+    x, _ = whole(tmp_path, channels=1)
+    assert x.shape == (3, 1, 8, 8)
+    assert x.unique().tolist() == [255]
+
+
+def check_one_line(folder: Path, kind: type[Exception], pattern: str) -> None:
+    with pytest.raises(kind, match=f"^{pattern}$") as error:
+        ImageFolder(folder=str(folder), image_size=8).setup()
+    assert "\n" not in str(error.value)
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    check_one_line(tmp_path / "none", FileNotFoundError, rf"There is no folder {tmp_path}/none\.")
+
+
+def test_no_images(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("")
+    check_one_line(tmp_path, FileNotFoundError, rf"There are no images in {tmp_path}: .*\.jpg, .* count\.")
+
+
+def test_too_few_images(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    check_one_line(tmp_path, ValueError, rf"{tmp_path} has 1 examples, too few for train, val, test splits\.")
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"image_size": 0}, "image_size must be at least 1, got 0."),
+        ({"image_size": (8, -1)}, "image_size must be at least 1, got -1."),
+        ({"image_size": [8, 8, 3]}, "image_size must be one number or (height, width), got [8, 8, 3]."),
+        ({"channels": 2}, "channels must be 1 or 3, got 2."),
+        ({"val_fraction": 0.0}, "val_fraction must lie between 0 and 1, got 0.0."),
+        ({"test_fraction": 1.5}, "test_fraction must lie between 0 and 1, got 1.5."),
+        ({"val_fraction": 0.5, "test_fraction": 0.5}, "val_fraction + test_fraction must be below 1, got 1.0."),
+    ],
+)
+def test_bad_arguments(kwargs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        ImageFolder(folder="a", **kwargs)
