@@ -21,7 +21,7 @@ def main(args: Sequence[str] | None = None) -> None:
         args = packaged_configs(args)
         from vae_zoo.cli.command import VAECLI
 
-        VAECLI(args).finish()
+        VAECLI(args)
 
 
 def packaged_configs(args: Sequence[str]) -> list[str]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from pydoc import locate
 from typing import Any
 
-import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from vae_zoo import callbacks, hub
 from vae_zoo.cli.parser import Parser
-from vae_zoo.cli.runs import RunFolder, SaveConfig
+from vae_zoo.cli.runs import RunFolder, check_devices, newest
+from vae_zoo.cli.saving import SaveConfig
+from vae_zoo.cli.terminal import quiet, show
 from vae_zoo.data import DataModule
 from vae_zoo.models import Autoencoder
 
@@ -37,8 +35,6 @@ DEFAULTS = {
     "trainer.max_epochs": 50,
 }
 LINKED = ("shape", "num_classes", "num_train")
-NOISY_WARNINGS = ("LeafSpec", "smaller than the logging interval", "dirpath has changed", "infer the batch indices")
-NOISE = ("litlogger", "litmodels", "LitLogger", "💡", "PU available", "TPU cores", "`Trainer.fit` stopped", "Seed set")
 
 
 class VAECLI(LightningCLI):
@@ -61,6 +57,7 @@ class VAECLI(LightningCLI):
                 trainer_defaults={"callbacks": [callbacks.Report()]},
                 args=list(args),
             )
+            show(self.trainer)
         finally:
             if self.run is not None:
                 self.run.release()
@@ -102,7 +99,8 @@ class VAECLI(LightningCLI):
         self._asked, self.config = self.config, self.config.clone()
         config = self.config[self.subcommand]
         model, data = (config[key].class_path for key in ("model", "data"))
-        root = Path(config.trainer.default_root_dir or "results") / "_".join(p.rpartition(".")[2] for p in (model, data))
+        name = "_".join(path.rpartition(".")[2] for path in (model, data))
+        root = Path(config.trainer.default_root_dir or "results") / name
         if config.ckpt_path == "last":
             config.ckpt_path = newest(root)
         check_devices(config.trainer.accelerator, config.trainer.devices)
@@ -124,52 +122,3 @@ class VAECLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         self.config = self._asked
         return super().instantiate_trainer(**kwargs)
-
-    def finish(self) -> None:
-        """Say where everything is."""
-        trainer = self.trainer
-        if not trainer.is_global_zero or trainer.fast_dev_run:
-            return
-        fitted = self.subcommand == "fit"
-        paths = {"checkpoint": trainer.checkpoint_callback.best_model_path} if fitted and trainer.checkpoint_callback else {}
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, SaveConfig):
-                paths["config"] = callback.path
-            elif getattr(callback, "path", None):
-                paths[callback.name] = callback.path
-            paths |= {path.name: path for path in getattr(callback, "paths", ())}
-        for name, path in paths.items():
-            if path:
-                print(f"{name:20} {Path(path).relative_to(Path.cwd()) if Path(path).is_relative_to(Path.cwd()) else path}")
-
-
-def newest(root: Path) -> str:
-    """The last checkpoint of the newest fit under a folder.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    found = sorted(root.glob("fit_*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise FileNotFoundError(f"nothing to resume: no last.ckpt under {root}; give the path of a checkpoint.")
-    return str(found[-1])
-
-
-def check_devices(accelerator: Any, devices: Any) -> None:
-    """Refuse more processes than there are cores, which would start all the same, and hang.
-
-    Raises:
-        ValueError: If more devices are asked for than there are.
-    """
-    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
-    cores = os.cpu_count() or 1
-    if on_cpu and str(devices).isdigit() and not 1 <= int(devices) <= cores:
-        raise ValueError(f"trainer.devices must be between 1 and the {cores} CPU cores there are, got {devices}.")
-
-
-def quiet() -> None:
-    """Keep advertisements and known noise of the libraries out of the terminal."""
-    for message in NOISY_WARNINGS:
-        warnings.filterwarnings("ignore", f".*{message}.*")
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).addFilter(lambda record: not any(text in record.getMessage() for text in NOISE))

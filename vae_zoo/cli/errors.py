@@ -85,7 +85,9 @@ def _misfit(error: BaseException) -> str:
     text = str(error)
     if not text.startswith("Error(s) in loading state_dict"):
         return ""
-    return f"the weights in the checkpoint do not fit the model that was asked for: {' '.join(text.split(chr(10))[1:2])}"
+    return (
+        f"the weights in the checkpoint do not fit the model that was asked for: {' '.join(text.split(chr(10))[1:2])}"
+    )
 
 
 def _classes() -> list[str]:

@@ -1,4 +1,4 @@
-"""The folder of a run, and the configuration in it."""
+"""What a run needs before it starts: a folder of its own, a checkpoint to go on from, devices."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import yaml
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.cli import SaveConfigCallback
+import torch
 
 _INHERITED = "VAE_ZOO_RUN_FOLDER"
 
@@ -48,34 +46,25 @@ class RunFolder:
                     parent.rmdir()
 
 
-class SaveConfig(SaveConfigCallback):
-    """Writes the configuration beside the checkpoints, and hands it to every logger.
+def newest(root: Path) -> str:
+    """The last checkpoint of the newest fit under a folder.
 
-    Args:
-        run: Folder of the run.
-        kwargs: Arguments of Lightning's callback.
+    Raises:
+        FileNotFoundError: If there is none.
     """
+    found = sorted(root.glob("fit_*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise FileNotFoundError(f"nothing to resume: no last.ckpt under {root}; give the path of a checkpoint.")
+    return str(found[-1])
 
-    def __init__(self, *args: Any, run: RunFolder, **kwargs: Any) -> None:
-        super().__init__(*args, save_to_log_dir=False, **kwargs)
-        self.run = run
 
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
-        self.path = self.run.path / self.config_filename
-        self.parser.save(self.config, self.path, skip_none=False, overwrite=True, multifile=self.multifile)
-        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False, skip_link_targets=False))
-        for logger in trainer.loggers:
-            logger.log_hyperparams(config)
+def check_devices(accelerator: Any, devices: Any) -> None:
+    """Refuse more processes than there are cores, which would start all the same, and hang.
 
-    def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Refuse a monitor that no validation logs before an epoch is spent on finding out."""
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            monitor = getattr(callback, "monitor", None) or ""
-            known = sorted({*trainer.callback_metrics, "val/active_units"})
-            if monitor.startswith("val/") and monitor not in known:
-                raise ValueError(f"{type(callback).__name__} monitors {monitor}, but there are {', '.join(known)}.")
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        self.run.started = True
-
-    on_validation_start = on_test_start = on_predict_start = on_train_start
+    Raises:
+        ValueError: If more devices are asked for than there are.
+    """
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
+    cores = os.cpu_count() or 1
+    if on_cpu and str(devices).isdigit() and not 1 <= int(devices) <= cores:
+        raise ValueError(f"trainer.devices must be between 1 and the {cores} CPU cores there are, got {devices}.")

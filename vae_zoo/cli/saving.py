@@ -1,0 +1,48 @@
+"""The configuration of a run, beside its checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import SaveConfigCallback
+
+from vae_zoo.cli.runs import RunFolder
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes the configuration beside the checkpoints, and hands it to every logger.
+
+    Args:
+        run: Folder of the run.
+        kwargs: Arguments of Lightning's callback.
+    """
+
+    name = "config"
+
+    def __init__(self, *args: Any, run: RunFolder, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "save_to_log_dir": False})
+        self.run = run
+        self.path: Path | None = None
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
+        self.path = self.run.path / self.config_filename
+        self.parser.save(self.config, self.path, skip_none=False, overwrite=True, multifile=self.multifile)
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False, skip_link_targets=False))
+        for logger in trainer.loggers:
+            logger.log_hyperparams(config)
+
+    def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Refuse a monitor that no validation logs before an epoch is spent on finding out."""
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            monitor = getattr(callback, "monitor", None) or ""
+            known = sorted({*trainer.callback_metrics, "val/active_units"})
+            if monitor.startswith("val/") and monitor not in known:
+                raise ValueError(f"{type(callback).__name__} monitors {monitor}, but there are {', '.join(known)}.")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        self.run.started = True
+
+    on_validation_start = on_test_start = on_predict_start = on_train_start
