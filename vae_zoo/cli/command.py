@@ -43,6 +43,7 @@ class VAECLI(LightningCLI):
     def __init__(self, args: Sequence[str]) -> None:
         quiet()
         self.run: RunFolder | None = None
+        finished = False
         try:
             super().__init__(
                 Autoencoder,
@@ -58,9 +59,11 @@ class VAECLI(LightningCLI):
                 args=list(args),
             )
             show(self.trainer)
+            finished = not self.trainer.fast_dev_run  # type: ignore[attr-defined]
         finally:
             if self.run is not None:
-                self.run.release()
+                trainer = getattr(self, "trainer", None)
+                self.run.release(keep=finished or (trainer is not None and trainer.global_step > 0))
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         for key, callback in CALLBACKS.items():

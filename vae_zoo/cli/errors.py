@@ -21,6 +21,7 @@ RULES = (
     (r"Expected a path but (\S+) either[\s\S]*?\n.*Expected a dot import path", r"there is no class \1"),
     (r"the following arguments are required: (.*)", r"missing: \1"),
     (r"Expected an? (.+?)\. Got value: (.*)", r"expected \1, got \2"),
+    (r"\n\s+- (?!Expected |Does not |Parser key)(.+)", r"\1"),
     (r"Subtypes: \[(.*)\][\s\S]*Given value: (.*)", r"expected one of \1, got \2"),
 )
 
@@ -36,7 +37,7 @@ def one_line_errors() -> Iterator[None]:
     except Exception as error:
         if os.environ.get("VAE_ZOO_TRACEBACK") or not (_is_users(error) or _misfit(error)):
             raise
-        print(f"vae-zoo: error: {one_line(_misfit(error) or explain(str(cause(error))))}", file=sys.stderr)
+        print(f"vae-zoo: error: {one_line(_misfit(error) or explain(str(error)))}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -23,7 +23,6 @@ class RunFolder:
         self.owner = _INHERITED not in os.environ
         self.path = self._claim(root, name) if self.owner else Path(os.environ[_INHERITED])
         os.environ[_INHERITED] = str(self.path)
-        self.started = False
 
     @staticmethod
     def _claim(root: Path, name: str) -> Path:
@@ -36,10 +35,12 @@ class RunFolder:
             return path
         raise AssertionError
 
-    def release(self) -> None:
-        """Forget the folder; remove it if the run never started."""
-        os.environ.pop(_INHERITED, None) if self.owner else None
-        if self.owner and not self.started:
+    def release(self, *, keep: bool) -> None:
+        """Forget the folder, and remove it unless there is something in it to keep."""
+        if not self.owner:
+            return
+        os.environ.pop(_INHERITED, None)
+        if not keep:
             shutil.rmtree(self.path, ignore_errors=True)
             for parent in self.path.parents[:2]:
                 if parent.is_dir() and not any(parent.iterdir()):

@@ -41,8 +41,3 @@ class SaveConfig(SaveConfigCallback):
             known = sorted({*trainer.callback_metrics, "val/active_units"})
             if monitor.startswith("val/") and monitor not in known:
                 raise ValueError(f"{type(callback).__name__} monitors {monitor}, but there are {', '.join(known)}.")
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        self.run.started = True
-
-    on_validation_start = on_test_start = on_predict_start = on_train_start
