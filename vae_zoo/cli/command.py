@@ -59,11 +59,12 @@ class VAECLI(LightningCLI):
                 args=list(args),
             )
             show(self.trainer)
-            finished = not self.trainer.fast_dev_run  # type: ignore[attr-defined]
+            finished = True
         finally:
             if self.run is not None:
                 trainer = getattr(self, "trainer", None)
-                self.run.release(keep=finished or (trainer is not None and trainer.global_step > 0))
+                trained = finished or (trainer is not None and trainer.global_step > 0)
+                self.run.release(keep=trained and not getattr(trainer, "fast_dev_run", False))
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         for key, callback in CALLBACKS.items():

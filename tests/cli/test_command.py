@@ -1,0 +1,222 @@
+"""The command from end to end, as a stranger uses it."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import vae_zoo
+from vae_zoo import hub
+from vae_zoo.cli import find_config, packaged_configs
+from vae_zoo.models import BetaVAE
+
+FIT = ("fit", "--model", "BetaVAE", "--model.beta", "2", "--model.latent_dim", "3", "--data", "Digits")
+SHORT = ("--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false")
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished run."""
+    from vae_zoo.cli import main
+
+    folder = tmp_path_factory.mktemp("fitted")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        main([*FIT, *SHORT, "--model.encoder.hidden", "[32]"])
+    finally:
+        os.chdir(before)
+    return folder / "results" / "BetaVAE_Digits" / "fit_0"
+
+
+@pytest.fixture
+def checkpoint(fitted: Path) -> str:
+    return str(fitted / "checkpoints" / "last.ckpt")
+
+
+def test_version_is_answered_without_torch() -> None:
+    script = "import sys; from vae_zoo.cli import main; main(['--version']); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stdout == f"vae-zoo {vae_zoo.__version__}\n"
+
+
+def test_fit_leaves_everything_in_the_folder_of_its_run(fitted: Path) -> None:
+    files = {str(path.relative_to(fitted)) for path in fitted.rglob("*") if path.is_file()}
+    pictures = {f"images/{name}_0001.png" for name in ("samples", "reconstructions", "traversals")}
+    assert files >= {"checkpoints/last.ckpt", "checkpoints/0000.ckpt", "config.yaml", "metrics.csv", *pictures}
+    assert any("tfevents" in name for name in files)
+
+
+def test_the_saved_config_says_what_was_asked_and_can_be_run_again(fitted: Path, run: Callable) -> None:
+    config = yaml.safe_load((fitted / "config.yaml").read_text())
+    assert config["model"]["init_args"]["beta"] == 2
+    assert config["model"]["init_args"]["encoder"]["init_args"]["hidden"] == [32]
+    assert config["checkpoint"]["dirpath"] is None
+    assert str(fitted) not in (fitted / "config.yaml").read_text()
+    outcome = run("fit", "--config", str(fitted / "config.yaml"), *SHORT)
+    assert outcome.code == 0
+    again = {k: v for k, v in hub.read("results/BetaVAE_Digits/fit_0/checkpoints/last.ckpt")["state_dict"].items()}
+    first = hub.read(fitted / "checkpoints" / "last.ckpt")["state_dict"]
+    assert all(torch.equal(again[k], v) for k, v in first.items())
+
+
+def test_a_checkpoint_loads_with_no_other_argument(checkpoint: str) -> None:
+    model = BetaVAE.load_from_checkpoint(checkpoint, weights_only=True).eval()
+    x = torch.rand(5, 1, 8, 8)
+    assert model.beta == 2
+    assert torch.equal(model.reconstruct(x), hub.load(checkpoint).reconstruct(x))
+
+
+def test_two_runs_do_not_share_a_folder(run: Callable) -> None:
+    for _ in range(2):
+        assert run(*FIT, *SHORT).code == 0
+    assert sorted(path.name for path in Path("results/BetaVAE_Digits").iterdir()) == ["fit_0", "fit_1"]
+
+
+def test_fit_says_where_everything_is(run: Callable) -> None:
+    out = run(*FIT, *SHORT).out
+    for name in ("checkpoint", "config", "samples", "reconstructions"):
+        line = next(line for line in out.splitlines() if line.startswith(f"{name} "))
+        assert Path(line.split()[1]).is_file()
+
+
+def test_test_from_a_checkpoint_alone_prints_a_table(run: Callable, checkpoint: str) -> None:
+    outcome = run("test", "--ckpt_path", checkpoint, "--evidence.num_samples", "20")
+    assert outcome.code == 0
+    for word in ("elbo", "reconstruction", "kl", "log_evidence", "20 importance samples", "bits_per_dim", "active_units"):
+        assert word in outcome.out
+    with Path("results/BetaVAE_Digits/test_0/metrics.csv").open() as file:
+        row = next(csv.DictReader(file))
+    assert float(row["test/elbo"]) <= float(row["test/log_evidence"])
+    assert float(row["test/elbo"]) == pytest.approx(float(row["test/reconstruction"]) - float(row["test/kl"]), abs=1e-3)
+    config = yaml.safe_load(Path("results/BetaVAE_Digits/test_0/config.yaml").read_text())
+    assert config["model"]["init_args"]["beta"] == 2
+
+
+def test_validate_from_a_checkpoint_equals_the_last_validation_of_the_fit(
+    run: Callable, fitted: Path, checkpoint: str
+) -> None:
+    assert run("validate", "--ckpt_path", checkpoint).code == 0
+    with Path("results/BetaVAE_Digits/validate_0/metrics.csv").open() as file:
+        value = float(next(csv.DictReader(file))["val/elbo"])
+    with (fitted / "metrics.csv").open() as file:
+        fit = [float(row["val/elbo"]) for row in csv.DictReader(file) if row["val/elbo"]]
+    assert value == pytest.approx(fit[-1], abs=1e-4)
+
+
+def test_predict_from_a_checkpoint_alone_writes_files(run: Callable, checkpoint: str) -> None:
+    assert run("predict", "--ckpt_path", checkpoint).code == 0
+    folder = Path("results/BetaVAE_Digits/predict_0")
+    latents = np.load(folder / "latents.npz")
+    assert latents["z"].shape[1] == 3
+    assert len(latents["z"]) == len(latents["y"]) == len(np.load(folder / "reconstructions.npz")["reconstruction"])
+    for name in ("samples", "reconstructions", "interpolations", "traversals"):
+        assert (folder / f"{name}.png").is_file()
+        assert (folder / f"{name}.npz").is_file()
+
+
+@pytest.mark.parametrize("option", ["--ckpt_path={}", "--ckpt_path {}"])
+def test_the_command_line_outdoes_the_checkpoint(run: Callable, checkpoint: str, option: str) -> None:
+    assert run("validate", *option.format(checkpoint).split(), "--model.beta", "7").code == 0
+    config = yaml.safe_load(Path("results/BetaVAE_Digits/validate_0/config.yaml").read_text())
+    assert config["model"]["init_args"]["beta"] == 7
+    assert config["model"]["init_args"]["latent_dim"] == 3
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--model AE", "the checkpoint holds a vae_zoo.models.BetaVAE, the model is a vae_zoo.models.AE"),
+        ("--model.latent_dim 5", "do not fit the model that was asked for"),
+        ("--data Sprites --data.num_examples 50", "the checkpoint is of examples of shape (1, 8, 8)"),
+    ],
+)
+def test_another_model_or_data_than_the_checkpoints_is_one_line(
+    run: Callable, checkpoint: str, option: str, said: str
+) -> None:
+    outcome = run("test", "--ckpt_path", checkpoint, *option.split())
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert outcome.err.count("\n") == 1, outcome.err
+    assert not Path("results").exists()
+
+
+def test_a_fit_goes_on_from_the_last_checkpoint(run: Callable) -> None:
+    assert run(*FIT, *SHORT).code == 0
+    assert run(*FIT, "--trainer.max_epochs", "2", "--ckpt_path", "last").code == 0
+    assert run(*FIT, "--trainer.max_epochs", "2").code == 0
+    resumed, whole = (
+        hub.read(f"results/BetaVAE_Digits/fit_{n}/checkpoints/last.ckpt")["state_dict"] for n in (1, 2)
+    )
+    assert all(torch.equal(resumed[key], whole[key]) for key in whole)
+
+
+def test_fast_dev_run_writes_nothing(run: Callable) -> None:
+    assert run(*FIT, "--trainer.fast_dev_run", "true").code == 0
+    assert not Path("results").exists()
+
+
+def test_an_ae_is_watched_by_its_loss(run: Callable) -> None:
+    outcome = run("fit", "--model", "AE", "--data", "Digits", *SHORT)
+    assert outcome.code == 0
+    assert not list(Path("results").rglob("samples*.png"))
+    saved = hub.read("results/AE_Digits/fit_0/checkpoints/last.ckpt")
+    assert any("val/loss" in str(state) for state in saved["callbacks"].values())
+
+
+def test_configs_are_found_by_name_and_those_on_disk_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    packaged = find_config("vae_mnist")
+    assert packaged.name == "vae_mnist.yaml"
+    assert packaged_configs(["fit", "--config=vae_mnist", "-c", "vae_mnist"])[1:] == [
+        f"--config={packaged}",
+        "-c",
+        str(packaged),
+    ]
+    Path("vae_mnist").write_text("model: AE")
+    assert find_config("vae_mnist") == Path("vae_mnist")
+
+
+MY_VAE = """
+from torch import Tensor
+
+from vae_zoo.elbo import ELBO
+from vae_zoo.models import VAE
+
+
+class MyVAE(VAE):
+    def __init__(self, *, gamma: float = 2.0, **kwargs):
+        super().__init__(**kwargs)
+        self.gamma = gamma
+
+    def objective(self, elbo: ELBO) -> dict[str, Tensor]:
+        return {"loss": (self.gamma * elbo.kl.abs() - elbo.log_px.mean(0)).mean()}
+"""
+
+
+@pytest.mark.slow
+def test_a_users_own_model_through_the_installed_script(tmp_path: Path) -> None:
+    (tmp_path / "my_vae.py").write_text(MY_VAE)
+    script = shutil.which("vae-zoo", path=str(Path(sys.executable).parent)) or "vae-zoo"
+    env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+
+    def call(*args: str) -> str:
+        done = subprocess.run([script, *args], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    call("fit", "--model", "my_vae.MyVAE", "--data", "Digits", "--model.gamma", "3", *SHORT)
+    path = "results/MyVAE_Digits/fit_0/checkpoints/last.ckpt"
+    assert "log_evidence" in call("test", "--ckpt_path", path, "--evidence.num_samples", "5")
+    assert hub.read(tmp_path / path)["vae_zoo"]["model"]["init_args"]["gamma"] == 3
