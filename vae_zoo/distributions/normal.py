@@ -45,6 +45,10 @@ class PointMass(Distribution):
     def mean(self) -> Tensor:
         return self.loc
 
+    @property
+    def variance(self) -> Tensor:
+        return torch.zeros_like(self.loc)
+
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         return self.loc.expand(self._extended_shape(torch.Size(sample_shape)))
 
