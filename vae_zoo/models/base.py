@@ -74,11 +74,12 @@ class Autoencoder(Recorded, Steps):
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
         """Posterior q(z|x) of examples (B, \\*shape)."""
-        return self.posterior(self.encoder(x))
+        self.check_examples(x)
+        return self.posterior(self.encoder(x.to(self.dtype)))
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
         """Likelihood p(x|z) of latents (..., latent_dim)."""
-        params = self.decoder(z.reshape(-1, z.shape[-1]))
+        params = self.decoder(z.reshape(-1, z.shape[-1]).to(self.dtype))
         return self.likelihood(params.unflatten(0, z.shape[:-1]))
 
     def embed(self, x: Tensor, c: Tensor | None = None, *, sample: bool = False) -> Tensor:
@@ -105,12 +106,15 @@ class Autoencoder(Recorded, Steps):
         return [{"params": list(self.parameters())}]
 
     def configure_optimizers(self) -> Any:
-        make = self._make_optimizer or functools.partial(torch.optim.Adam, lr=1e-3, fused=True)
+        # Lightning refuses to clip the gradients of a fused optimizer in mixed precision.
+        fused = not getattr(self._trainer, "gradient_clip_val", None)
+        make = self._make_optimizer or functools.partial(torch.optim.Adam, lr=1e-3, fused=fused)
         optimizer = make(self.param_groups())  # type: ignore[arg-type]
         if self._make_scheduler is None:
             return optimizer
         scheduler = self._make_scheduler(optimizer)
-        monitor = getattr(scheduler, "monitor", self.monitor)
+        same = getattr(scheduler, "mode", self.monitor_mode) == self.monitor_mode
+        monitor = getattr(scheduler, "monitor", self.monitor if same else "val/loss")
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
 
     def check_batch(self, batch: Any, batch_idx: int = 0) -> None:
