@@ -41,8 +41,8 @@ class Steps(LightningModule, ABC):
     shape: Shape
     compiled: bool = False
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self._curves = {stage: Curves() for stage in ("train", "val", "test")}
 
     @abstractmethod
