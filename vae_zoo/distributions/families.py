@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
+from vae_zoo.distributions import normal
 from vae_zoo.distributions.normal import Normal, PointMass, independent
 from vae_zoo.typing import Shape
 
@@ -73,8 +74,7 @@ class Bernoulli(Family):
     advice = "divide 8-bit images by 255 and do not normalise them, or choose a likelihood such as FixedNormal"
 
     def distribution(self, params: Tensor) -> Distribution:
-        base = torch.distributions.Bernoulli(logits=params, validate_args=False)
-        return independent(base, len(self.shape))
+        return independent(normal.Bernoulli(logits=params, validate_args=False), len(self.shape))
 
 
 class FixedNormal(Family):
