@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,19 @@ class Record(Logger):
         return {step: float(row[name]) for step, row in self.rows if name in row}
 
 
+class Batches:
+    """The least that a loader can be."""
+
+    def __init__(self, *batches: Any) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
 class Spy(Callback):
     """Keeps what a function of (trainer, model) says before each training batch."""
 
@@ -89,6 +103,8 @@ def quiet_trainer(folder: Path, **kwargs: Any) -> Trainer:
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
+        "log_every_n_steps": 1,
+        "max_epochs": 1,
     }
     return Trainer(**{**quiet, **kwargs})
 

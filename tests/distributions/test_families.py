@@ -54,6 +54,8 @@ class TestEveryFamily:
             assert d.log_prob(x).dtype == torch.float32
             # The parameters themselves may be rounded, which SharedNormal's σ is; nothing after that.
             torch.testing.assert_close(d.log_prob(x), exact.log_prob(x), rtol=2e-6, atol=1e-5)
+            low = x.to(dtype)
+            torch.testing.assert_close(d.log_prob(low), exact.log_prob(low.float()), rtol=2e-6, atol=1e-5)
 
     def test_float32_under_autocast(self, cls: type[Family], shape: tuple[int, ...]) -> None:
         family = cls(shape)
@@ -168,6 +170,10 @@ class TestNormals:
     def test_bad_scale(self, make: type[Family], scale: float) -> None:
         with pytest.raises(ValueError, match="scale must be positive and finite, got"):
             make((3,), scale=scale)
+
+    def test_a_fixed_scale_is_not_rounded_with_the_model(self) -> None:
+        d = FixedNormal((3,), scale=0.1).bfloat16()(torch.zeros(1, 3))
+        assert d.stddev[0, 0].item() == pytest.approx(0.1, rel=1e-6)
 
     def test_bad_bounds(self) -> None:
         with pytest.raises(ValueError, match="min_log_scale must be below max_log_scale, got 1 and 1"):
