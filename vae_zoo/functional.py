@@ -18,8 +18,10 @@ def expm1_minus(t: Tensor) -> Tensor:
         Values of at least 0, the shape of t.
     """
     small = t.clamp(-0.3, 0.3)
-    series = small.square() * (1 / 2 + small * (1 / 6 + small * (1 / 24 + small * (1 / 120 + small / 720))))
-    return torch.where(t.abs() < 0.3, series, torch.expm1(t) - t)
+    series = torch.zeros_like(small)
+    for n in range(10, 1, -1):
+        series = (series + 1 / math.factorial(n)) * small
+    return torch.where(t.abs() < 0.3, series * small, torch.expm1(t) - t)
 
 
 def kl_normal(q_loc: Tensor, q_log_scale: Tensor, p_loc: Tensor, p_log_scale: Tensor) -> Tensor:
@@ -78,7 +80,7 @@ def cosine_path(start: Tensor, end: Tensor, num_steps: int) -> Tensor:
     Returns:
         (num_steps, B, D).
     """
-    t = torch.linspace(0, 1, num_steps, device=start.device).view(-1, 1, 1)
+    t = torch.linspace(0, 1, num_steps, device=start.device, dtype=start.dtype).view(-1, 1, 1)
     cosine = torch.cosine_similarity(start, end, dim=-1).clamp(-1 + 1e-6, 1 - 1e-6)
     angle = torch.arccos(cosine)[:, None]
     return (torch.sin((1 - t) * angle) * start + torch.sin(t * angle) * end) / torch.sin(angle)

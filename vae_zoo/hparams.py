@@ -11,11 +11,10 @@ import os
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import partial
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from torch import Tensor
-
-PLAIN = (str, int, float, bool, type(None))
 
 
 def import_path(cls: type) -> str:
@@ -47,31 +46,42 @@ def plain(value: Any) -> Any:
             return {"class_path": import_path(cls), "init_args": plain(value.keywords)}
     if isinstance(value, Enum):
         return value.name
-    if isinstance(value, PLAIN):
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # 0-dimensional tensors, numpy's floats and strings
+        return value.item()
+    if value is None or isinstance(value, bool):
         return value
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)  # of a subclass, which a safe load would refuse
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, Sequence) or type(value).__name__ == "Size":
         return [plain(v) for v in value]
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # numpy scalars, 0-dimensional tensors
-        return value.item()
-    if callable(value) and getattr(value, "__name__", "<lambda>") != "<lambda>":
+    if isinstance(value, (FunctionType, BuiltinFunctionType)) and value.__name__ != "<lambda>":
         return f"{value.__module__}.{value.__qualname__}"
-    kind = "a tensor" if isinstance(value, Tensor) else f"{type(value).__name__}"
-    raise TypeError(f"a constructor's argument must be plain data, a class or a partial of one, got {kind}: {value!r}.")
+    came = "a tensor" if isinstance(value, Tensor) else type(value).__name__
+    text = " ".join(repr(value).split())
+    raise TypeError(
+        f"a constructor's argument must be plain data, a class or a partial of one, got {came}: {text[:100]}."
+    )
 
 
 class Recorded:
     """Keeps the arguments of the outermost constructor, whatever the constructors on the way do with them.
 
     Constructors must be keyword-only and pass ``**kwargs`` on untouched.
+
+    Raises:
+        TypeError: If an argument is given without its name, which the record would lose.
     """
 
     _init_args: dict[str, Any]
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG004
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        if args:
+            raise TypeError(f"{cls.__name__} takes its arguments by name, got {len(args)} without one.")
         self = super().__new__(cls)
         self._init_args = kwargs
         return self

@@ -24,7 +24,7 @@ class Annealing(Callback, ABC):
     def __init__(self, *, num_steps: int | None = None, num_epochs: float | None = None, start: float = 0.0) -> None:
         if (num_steps is None) == (num_epochs is None):
             raise ValueError(f"give either num_steps or num_epochs, got {num_steps} and {num_epochs}.")
-        if (num_steps or num_epochs or 0) <= 0:
+        if not (num_steps or num_epochs or 0) > 0:
             raise ValueError(f"the schedule must be longer than 0, got {num_steps or num_epochs}.")
         if not 0 <= start <= 1:
             raise ValueError(f"start must be between 0 and 1, got {start}.")

@@ -26,7 +26,7 @@ def interpolations(model: Autoencoder, x: Tensor, c: Tensor | None = None, num_s
     """Paths between the latents of the first and the second half of the examples, (B // 2, num_steps, \\*shape)."""
     half = len(x) // 2
     path = cosine_path(*model.embed(x, c)[: 2 * half].split(half), num_steps)
-    c = None if c is None else c[:half].repeat(num_steps)
+    c = None if c is None else torch.cat([c[:half]] * num_steps)
     return model.decode(path.flatten(0, 1), c).mean.unflatten(0, path.shape[:2]).transpose(0, 1)
 
 
@@ -44,7 +44,7 @@ def traversals(
     dims = z.var(0, correction=0).argsort(descending=True)[:num_dims]
     path = z[0].expand(len(dims), num_steps, -1).clone()
     path[torch.arange(len(dims)), :, dims] = torch.linspace(-span, span, num_steps, device=z.device)
-    c = None if c is None else c[:1].expand(len(dims) * num_steps)
+    c = None if c is None else torch.cat([c[:1]] * (len(dims) * num_steps))
     return dims, model.decode(path.flatten(0, 1), c).mean.unflatten(0, path.shape[:2])
 
 

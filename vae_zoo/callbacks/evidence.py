@@ -10,7 +10,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from vae_zoo.elbo import ELBOMixin
 from vae_zoo.functional import bits_per_dim
 from vae_zoo.metrics import ActiveUnits, Curves
-from vae_zoo.models.steps import unpack
+from vae_zoo.models.steps import seed_of, unpack
+from vae_zoo.seeding import forked, mix
 
 
 class Evidence(Callback):
@@ -38,7 +39,9 @@ class Evidence(Callback):
         x, c = unpack(batch)
         self._units.to(pl_module.device).update(pl_module.embed(x, c))
         if isinstance(pl_module, ELBOMixin):
-            evidence = pl_module.log_evidence(x, c, self.num_samples, self.chunk)
+            seed = mix(seed_of(batch, batch_idx, rank=trainer.global_rank), 1)  # not the noise of the bound again
+            with forked(seed, pl_module.device):
+                evidence = pl_module.log_evidence(x, c, self.num_samples, self.chunk)
             self._curves.update({"log_evidence": evidence.mean()}, len(x))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -51,16 +51,20 @@ class PredictionWriter(BasePredictionWriter):
         trainer: Trainer,
         pl_module: LightningModule,
         prediction: dict[str, Tensor],
-        batch_indices: Sequence[int] | None,  # noqa: ARG002
+        batch_indices: Sequence[int] | None,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int,  # noqa: ARG002
     ) -> None:
         x, y = unpack(batch)
-        index = batch.index if isinstance(batch, Batch) else torch.arange(self._seen, self._seen + len(x))
+        if isinstance(batch, Batch):
+            index = batch.index
+        else:  # Lightning knows the places of a DataLoader's examples, also those of a share of the ranks
+            index = torch.as_tensor(batch_indices or range(self._seen, self._seen + len(x)))
         self._seen += len(x)
         rows = {"index": index, "x": x, **prediction} | ({} if y is None else {"y": y})
         for name, value in rows.items():
+            value = value.float() if value.dtype == torch.bfloat16 else value  # which numpy does not know
             array = value.detach().cpu().numpy()
             with (self._parts(trainer) / f"{trainer.global_rank}_{name}.bin").open("ab") as file:
                 file.write(np.ascontiguousarray(array).tobytes())
@@ -89,15 +93,15 @@ class PredictionWriter(BasePredictionWriter):
         """Put the rows of all ranks in order, a column at a time, without holding one in memory."""
         parts = self._parts(trainer)
         ranks = [np.fromfile(parts / f"{r}_index.bin", np.int64) for r in range(trainer.world_size)]
-        total = sum(map(len, ranks))
+        seen = np.unique(np.concatenate(ranks))  # without the examples that fill up the last rank's share
         with zipfile.ZipFile(path, "w") as archive:
             for name in names:
                 dtype, shape = self._layout[name]
-                column = np.lib.format.open_memmap(parts / f"{name}.npy", mode="w+", dtype=dtype, shape=(total, *shape))
+                column = np.lib.format.open_memmap(parts / f"{name}.npy", mode="w+", dtype=dtype, shape=(len(seen), *shape))
                 for rank, index in enumerate(ranks):
                     if len(index):
                         file = parts / f"{rank}_{name}.bin"
-                        column[index] = np.memmap(file, dtype=dtype, mode="r", shape=(len(index), *shape))
+                        column[np.searchsorted(seen, index)] = np.memmap(file, dtype=dtype, mode="r", shape=(len(index), *shape))
                 column.flush()
                 del column
                 archive.write(parts / f"{name}.npy", f"{name}.npy")

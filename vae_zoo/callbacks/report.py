@@ -33,7 +33,9 @@ class Report(Callback):
             "bits_per_dim": "bits per dimension, from the log evidence",
             "active_units": f"of {getattr(pl_module, 'latent_dim', '?')} latent dimensions",
         }
-        table = Table(title=f"{type(pl_module).__name__} on {type(trainer.datamodule).__name__}, {stage} split")  # type: ignore[attr-defined]
+        data = getattr(trainer, "datamodule", None)
+        where = f" on {type(data).__name__}" if data is not None else ""
+        table = Table(title=f"{type(pl_module).__name__}{where}, {stage} split")
         table.add_column("figure")
         table.add_column("mean per example", justify="right")
         table.add_column("unit")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
+from vae_zoo.distributions import normal
 from vae_zoo.distributions.normal import Normal, PointMass, independent
 from vae_zoo.typing import Shape
 
@@ -73,8 +74,7 @@ class Bernoulli(Family):
     advice = "divide 8-bit images by 255 and do not normalise them, or choose a likelihood such as FixedNormal"
 
     def distribution(self, params: Tensor) -> Distribution:
-        base = torch.distributions.Bernoulli(logits=params, validate_args=False)
-        return independent(base, len(self.shape))
+        return independent(normal.Bernoulli(logits=params, validate_args=False), len(self.shape))
 
 
 class FixedNormal(Family):
@@ -90,14 +90,13 @@ class FixedNormal(Family):
         ValueError: If scale is not positive and finite.
     """
 
-    log_scale: Tensor
-
     def __init__(self, shape: Shape, *, scale: float = 0.1) -> None:
         super().__init__(shape)
-        self.register_buffer("log_scale", _log_scale(scale), persistent=False)
+        self.log_scale = _log_scale(scale)  # no buffer, which a model in half precision would round
 
     def distribution(self, params: Tensor) -> Distribution:
-        return independent(Normal(params, self.log_scale.to(params.dtype)), len(self.shape))
+        log_scale = torch.full((), self.log_scale, dtype=params.dtype, device=params.device)
+        return independent(Normal(params, log_scale), len(self.shape))
 
 
 class SharedNormal(Family):
@@ -117,7 +116,7 @@ class SharedNormal(Family):
 
     def __init__(self, shape: Shape, *, scale: float = 0.5) -> None:
         super().__init__(shape)
-        self.log_scale = nn.Parameter(_log_scale(scale))
+        self.log_scale = nn.Parameter(torch.tensor(_log_scale(scale)))
 
     def distribution(self, params: Tensor) -> Distribution:
         return independent(Normal(params, self.log_scale.to(params.dtype)), len(self.shape))
@@ -164,7 +163,7 @@ class Point(Family):
         return independent(PointMass(params), len(self.shape))
 
 
-def _log_scale(scale: float) -> Tensor:
+def _log_scale(scale: float) -> float:
     if not (scale > 0 and math.isfinite(scale)):
         raise ValueError(f"scale must be positive and finite, got {scale}.")
-    return torch.tensor(math.log(scale))
+    return math.log(scale)

@@ -30,6 +30,13 @@ class Normal(torch.distributions.Normal):
         return Normal(self.loc.expand(batch_shape), self.log_scale.expand(batch_shape))
 
 
+class Bernoulli(torch.distributions.Bernoulli):
+    """Bernoulli distribution whose densities have the precision of its logits, where torch takes that of the data."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return super().log_prob(value.to(self.logits.dtype))
+
+
 class PointMass(Distribution):
     """All mass on one point: what the encoder of a plain autoencoder says of the latent. It has no density."""
 
@@ -44,6 +51,10 @@ class PointMass(Distribution):
     @property
     def mean(self) -> Tensor:
         return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        return torch.zeros_like(self.loc)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         return self.loc.expand(self._extended_shape(torch.Size(sample_shape)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import vae_zoo
@@ -35,6 +35,7 @@ class Autoencoder(Recorded, Steps):
         optimizer: Optimizer of the parameter groups; Adam with a learning rate of 1e-3 if not given.
         scheduler: Scheduler of the learning rate, stepped every epoch.
         compiled: Whether to compile :meth:`losses`.
+        kwargs: None in the end: any that is left over is an error.
 
     Raises:
         ValueError: If latent_dim is less than 1, or shape is empty or has a side of less than 1.
@@ -56,8 +57,9 @@ class Autoencoder(Recorded, Steps):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         compiled: bool = False,
+        **kwargs: Any,  # none; without it Lightning would drop the class that a checkpoint names
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         if latent_dim < 1:
             raise ValueError(f"latent_dim must be at least 1, got {latent_dim}.")
         if not shape or min(shape) < 1:
@@ -74,11 +76,12 @@ class Autoencoder(Recorded, Steps):
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
         """Posterior q(z|x) of examples (B, \\*shape)."""
-        return self.posterior(self.encoder(x))
+        self.check_examples(x)
+        return self.posterior(_feed(self.encoder, x))
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
         """Likelihood p(x|z) of latents (..., latent_dim)."""
-        params = self.decoder(z.reshape(-1, z.shape[-1]))
+        params = _feed(self.decoder, z.reshape(-1, z.shape[-1]))
         return self.likelihood(params.unflatten(0, z.shape[:-1]))
 
     def embed(self, x: Tensor, c: Tensor | None = None, *, sample: bool = False) -> Tensor:
@@ -105,12 +108,15 @@ class Autoencoder(Recorded, Steps):
         return [{"params": list(self.parameters())}]
 
     def configure_optimizers(self) -> Any:
-        make = self._make_optimizer or functools.partial(torch.optim.Adam, lr=1e-3, fused=True)
+        # Lightning refuses to clip the gradients of a fused optimizer in mixed precision.
+        fused = not getattr(self._trainer, "gradient_clip_val", None)
+        make = self._make_optimizer or functools.partial(torch.optim.Adam, lr=1e-3, fused=fused)
         optimizer = make(self.param_groups())  # type: ignore[arg-type]
         if self._make_scheduler is None:
             return optimizer
         scheduler = self._make_scheduler(optimizer)
-        monitor = getattr(scheduler, "monitor", self.monitor)
+        same = getattr(scheduler, "mode", self.monitor_mode) == self.monitor_mode
+        monitor = getattr(scheduler, "monitor", self.monitor if same else "val/loss")
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
 
     def check_batch(self, batch: Any, batch_idx: int = 0) -> None:
@@ -147,3 +153,9 @@ class Autoencoder(Recorded, Steps):
         shape = tuple(saved["init_args"].get("shape", self.shape))
         if shape != self.shape:
             raise ValueError(f"the checkpoint is of examples of shape {shape}, the data have {self.shape}.")
+
+
+def _feed(network: nn.Module, x: Tensor) -> Tensor:
+    """Apply a network in the precision of its weights, which may be lower than that of densities and latents."""
+    weight = next(network.parameters(), None)
+    return network(x if weight is None else x.to(weight.dtype))

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
+from torch.optim import Optimizer
 
 from vae_zoo.metrics import Curves
-from vae_zoo.seeding import global_seed, mix, seed_all
+from vae_zoo.seeding import forked, global_seed, mix, seed_all
 from vae_zoo.typing import Batch, Shape
 
 
@@ -23,19 +24,25 @@ def unpack(batch: Any) -> tuple[Tensor, Tensor | None]:
     return batch[0], batch[1] if len(batch) > 1 else None
 
 
+def seed_of(batch: Any, batch_idx: int, *, epoch: int = 0, rank: int = 0) -> int:
+    """Seed of whatever is drawn for a batch: its own key, or for a foreign batch its place."""
+    return batch.key if isinstance(batch, Batch) else mix(global_seed(), epoch, rank, batch_idx)
+
+
 class Steps(LightningModule, ABC):
     """The loop of a model that is trained on one scalar. What the scalar is, :meth:`losses` says.
 
     Curves are summed on the device and handed to Lightning every ``log_every_n_steps``, because each of its log calls
     costs more than a small model's whole step. Every step reseeds from its batch, which makes the noise a function of
-    (seed, rank, step): the same in a resumed run, another on each rank.
+    (seed, rank, step): the same in a resumed run, another on each rank. Evaluation leaves the generators as they were:
+    a foreign loader draws the order of the next epoch from them, which would be the same one every time.
     """
 
     shape: Shape
     compiled: bool = False
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self._curves = {stage: Curves() for stage in ("train", "val", "test")}
 
     @abstractmethod
@@ -43,17 +50,21 @@ class Steps(LightningModule, ABC):
         """Everything that is optimised or logged, as scalars; ``loss`` is minimised. One graph: no logging, no sync."""
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        losses, num = self._step(batch, batch_idx, self.current_epoch)
-        self._curves["train"].update(losses, num)
-        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        seed_all(seed_of(batch, batch_idx, epoch=self.current_epoch, rank=self.global_rank), self.device)
+        return self._update("train", batch)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002
+        every = self.trainer.log_every_n_steps
+        if every and (self.trainer.global_step + 1) % every == 0:
             self._log("train", on_step=True, on_epoch=False)
-        return losses["loss"]
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._curves["val"].update(*self._step(batch, batch_idx))
+        with forked(seed_of(batch, batch_idx, rank=self.global_rank), self.device):
+            self._update("val", batch)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._curves["test"].update(*self._step(batch, batch_idx))
+        with forked(seed_of(batch, batch_idx, rank=self.global_rank), self.device):
+            self._update("test", batch)
 
     def on_validation_epoch_end(self) -> None:
         self._log("val", self._sum_over_ranks)
@@ -75,18 +86,25 @@ class Steps(LightningModule, ABC):
         Raises:
             ValueError: With what was expected and what came.
         """
-        x, _ = unpack(batch)
-        if batch_idx == 0 and tuple(x.shape[1:]) != self.shape:
+        if batch_idx == 0:
+            self.check_examples(unpack(batch)[0])
+
+    def check_examples(self, x: Tensor) -> None:
+        """Refuse examples of another shape or type, which might broadcast to something without a meaning.
+
+        Raises:
+            ValueError: With what was expected and what came.
+        """
+        if tuple(x.shape[1:]) != self.shape:
             raise ValueError(f"the model is for examples of shape {self.shape}, the data have {tuple(x.shape[1:])}.")
-        if batch_idx == 0 and not x.is_floating_point():
+        if not x.is_floating_point():
             raise ValueError(f"examples must be floating point, got {x.dtype}: convert them in the data module.")
 
-    def _step(self, batch: Any, batch_idx: int, epoch: int = 0) -> tuple[dict[str, Tensor], int]:
+    def _update(self, stage: str, batch: Any) -> Tensor:
         x, c = unpack(batch)
-        ours = isinstance(batch, Batch)
-        seed_all(batch.key if ours else mix(global_seed(), epoch, self.global_rank, batch_idx), self.device)
-        losses = compiled(type(self)) if self.compiled else type(self).losses
-        return losses(self, x, c), len(x)
+        values = (compiled(type(self)) if self.compiled else type(self).losses)(self, x, c)
+        self._curves[stage].update(values, len(x))
+        return values["loss"]
 
     def _sum_over_ranks(self, x: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(x, reduce_op="sum")  # type: ignore[return-value]

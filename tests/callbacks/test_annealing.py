@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import Record, Spy, quiet_trainer, tiny, tiny_data
+
+from vae_zoo.callbacks import CyclicalAnnealing, LinearAnnealing
+from vae_zoo.models import AE, VAE
+
+
+def weights(callback: Any, folder: Path, **kwargs: Any) -> list[float]:
+    """The weights of each step of a fit with 5 steps an epoch."""
+    spy = Spy(lambda _, model: float(model.kl_weight))
+    quiet_trainer(folder, callbacks=[callback, spy], **{"max_epochs": 2, **kwargs}).fit(tiny(VAE), tiny_data())
+    return spy.seen
+
+
+def test_linear() -> None:
+    schedule = LinearAnnealing(num_steps=10, start=0.2)
+    assert [schedule.weight(step, 0) for step in (0, 5, 10, 1000)] == pytest.approx([0.2, 0.6, 1, 1])
+    assert [LinearAnnealing(num_epochs=2).weight(0, e) for e in (0, 0.5, 2, 9)] == pytest.approx([0, 0.25, 1, 1])
+
+
+def test_cyclical() -> None:
+    schedule = CyclicalAnnealing(num_steps=10, ratio=0.5)
+    expected = [0, 0.4, 0.8, 1, 1, 0, 0.4]
+    assert [schedule.weight(step, 0) for step in (0, 2, 4, 5, 9, 10, 12)] == pytest.approx(expected)
+    whole = CyclicalAnnealing(num_epochs=1, ratio=1, start=0.5)
+    assert [whole.weight(0, e) for e in (0, 0.5, 1.5)] == pytest.approx([0.5, 0.75, 0.75])
+
+
+def test_steps_of_a_fit(tmp_path: Path) -> None:
+    assert weights(LinearAnnealing(num_steps=4), tmp_path) == pytest.approx([0, 0.25, 0.5, 0.75, *[1] * 6])
+    assert weights(LinearAnnealing(num_epochs=2), tmp_path) == pytest.approx([n / 10 for n in range(10)])
+    # Steps are the optimizer's: two batches each.
+    accumulated = weights(LinearAnnealing(num_steps=4), tmp_path, max_epochs=1, accumulate_grad_batches=2)
+    assert accumulated == pytest.approx([0, 0, 0.25, 0.25, 0.5])
+
+
+def test_is_gone_after_the_fit(tmp_path: Path) -> None:
+    model = tiny(VAE)
+    quiet_trainer(tmp_path, max_epochs=1, callbacks=[LinearAnnealing(num_steps=100)]).fit(model, tiny_data())
+    assert model.kl_weight is None
+
+
+def test_validation_reports_the_unweighted_bound(tmp_path: Path) -> None:
+    logger = Record()
+    trainer = quiet_trainer(tmp_path, max_epochs=1, callbacks=[LinearAnnealing(num_steps=1000)], logger=logger)
+    model = tiny(VAE)
+    trainer.fit(model, tiny_data())
+    (fitted,) = logger.curve("val/elbo").values()
+    (again,) = trainer.validate(model, tiny_data(), verbose=False)
+    assert fitted == again["val/elbo"]
+
+
+def test_a_model_without_a_bound(tmp_path: Path) -> None:
+    trainer = quiet_trainer(tmp_path, callbacks=[LinearAnnealing(num_steps=5)])
+    with pytest.raises(ValueError, match="LinearAnnealing needs a model with a bound, AE has none"):
+        trainer.fit(tiny(AE), tiny_data())
+
+
+@pytest.mark.parametrize(
+    ("cls", "kwargs", "message"),
+    [
+        (LinearAnnealing, {}, "give either num_steps or num_epochs, got None and None"),
+        (LinearAnnealing, {"num_steps": 1, "num_epochs": 1}, "give either num_steps or num_epochs, got 1 and 1"),
+        (LinearAnnealing, {"num_steps": 0}, "must be longer than 0, got"),
+        (LinearAnnealing, {"num_epochs": -1.0}, "must be longer than 0, got -1.0"),
+        (LinearAnnealing, {"num_epochs": float("nan")}, "must be longer than 0, got nan"),
+        (LinearAnnealing, {"num_steps": 5, "start": 1.5}, "start must be between 0 and 1, got 1.5"),
+        (CyclicalAnnealing, {"num_steps": 5, "ratio": 0.0}, "ratio must be above 0 and at most 1, got 0.0"),
+    ],
+)
+def test_errors(cls: type, kwargs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        cls(**kwargs)

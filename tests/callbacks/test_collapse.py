@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import Record, quiet_trainer, tiny, tiny_data
+
+from vae_zoo.callbacks import CollapseWarning
+from vae_zoo.models import AE, VAE
+
+
+def test_warns_once_of_a_posterior_that_says_nothing(tmp_path: Path) -> None:
+    model, logger = tiny(VAE, latent_dim=3), Record()
+    for p in model.encoder.parameters():
+        torch.nn.init.zeros_(p.requires_grad_(False))
+    callback = CollapseWarning(patience=2)
+    with pytest.warns(UserWarning, match="posterior collapse: 0 of 3 latent dimensions vary") as caught:
+        quiet_trainer(tmp_path, max_epochs=4, callbacks=[callback], logger=logger).fit(model, tiny_data())
+    assert sum("collapse" in str(w.message) for w in caught) == 1
+    assert list(logger.curve("val/active_units").values()) == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("cls", [VAE, AE])
+def test_is_silent_of_one_that_does(cls: type, tmp_path: Path) -> None:
+    model, logger = tiny(cls, latent_dim=3), Record()
+    for p in model.encoder.parameters():
+        p.requires_grad_(False).mul_(3)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*collapse")
+        trainer = quiet_trainer(tmp_path, max_epochs=3, callbacks=[CollapseWarning(patience=1)], logger=logger)
+        trainer.fit(model, tiny_data())
+    means = model.embed(tiny_data().load("val").x.float() / 255)
+    expected = int((means.var(0, correction=0) > 0.01).sum())
+    assert expected > 0
+    assert list(logger.curve("val/active_units").values()) == [expected] * 3
+
+
+@pytest.mark.parametrize("name", ["min_active", "patience", "num_batches"])
+def test_errors(name: str) -> None:
+    with pytest.raises(ValueError, match="arguments must be at least 1, got"):
+        CollapseWarning(**{name: 0})

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import Batches, LinearGaussian, quiet_trainer, tiny, tiny_data
+
+from vae_zoo.callbacks import Evidence, Report
+from vae_zoo.models import AE, VAE
+from vae_zoo.seeding import mix
+
+
+def test_logs_the_exact_evidence(tmp_path: Path) -> None:
+    model = LinearGaussian(shape=(5,), latent_dim=2)
+    x = torch.randn(11, 5, dtype=torch.float64)
+    trainer = quiet_trainer(tmp_path, callbacks=[Evidence(num_samples=3)])
+    (values,) = trainer.test(model, Batches(x[:6], x[6:]), verbose=False)
+    exact = model.exact_evidence(x).mean().item()
+    assert values["test/log_evidence"] == pytest.approx(exact, rel=1e-5)
+    assert values["test/bits_per_dim"] == pytest.approx(-exact / 5 / math.log(2), rel=1e-5)
+
+
+def test_logs_what_log_evidence_gives(tmp_path: Path) -> None:
+    model, data = tiny(VAE), tiny_data()
+    trainer = quiet_trainer(tmp_path, callbacks=[Evidence(num_samples=7, chunk=2)])
+    (values,) = trainer.test(model, data, verbose=False)
+    total = torch.zeros(())
+    for batch in data.test_dataloader():
+        torch.manual_seed(mix(batch.key, 1))
+        total += model.log_evidence(data.on_after_batch_transfer(batch).x, None, 7, 2).sum()
+    assert values["test/log_evidence"] == pytest.approx(total.item() / 8, rel=1e-6)
+    assert values["test/log_evidence"] > values["test/elbo"]
+    means = model.embed(data.load("test").x.float() / 255)
+    assert values["test/active_units"] == (means.var(0, correction=0) > 0.01).sum()
+    assert trainer.test(model, data, verbose=False) == [values]
+
+
+def test_a_model_without_a_bound(tmp_path: Path) -> None:
+    (values,) = quiet_trainer(tmp_path, callbacks=[Evidence(num_samples=2)]).test(tiny(AE), tiny_data(), verbose=False)
+    assert "test/log_evidence" not in values
+    assert "test/active_units" in values
+
+
+def test_errors() -> None:
+    with pytest.raises(ValueError, match="num_samples must be at least 1, got 0"):
+        Evidence(num_samples=0)
+
+
+def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer = quiet_trainer(tmp_path, callbacks=[Evidence(num_samples=2), Report()])
+    trainer.test(tiny(VAE), tiny_data(), verbose=False)
+    text = capsys.readouterr().out
+    assert "VAE on Sprites, test split" in text
+    assert "log_evidence" in text
+    trainer = quiet_trainer(tmp_path, callbacks=[Report()])
+    trainer.test(tiny(VAE), Batches(torch.rand(4, 1, 8, 8)), verbose=False)
+    assert "VAE, test split" in capsys.readouterr().out
+    trainer.validate(tiny(VAE), tiny_data(), verbose=False)
+    assert "val split" in capsys.readouterr().out

@@ -1,0 +1,38 @@
+"""Fixtures that every test shares, and the state that no test may leave behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+from helpers import tiny_data
+from torch import Tensor
+
+from vae_zoo.data import Sprites
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Start from one seed, and forget graphs and the seed that Lightning keeps in the environment."""
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    torch.manual_seed(0)
+    yield
+    os.environ.pop("PL_GLOBAL_SEED", None)
+    if "torch._dynamo" in os.sys.modules:
+        torch._dynamo.reset()
+
+
+@pytest.fixture
+def data() -> Sprites:
+    """48 training, 8 validation and 8 test sprites of 8x8 pixels, in batches that do not divide them."""
+    return tiny_data()
+
+
+@pytest.fixture(scope="session")
+def images() -> Tensor:
+    """16 images, (16, 1, 8, 8), float in [0, 1]."""
+    return tiny_data().load("train").x[:16].float() / 255

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+from helpers import FAMILIES, PRIORS
+from torch.distributions import MultivariateNormal
+
+from vae_zoo.distributions import Bernoulli, DiagonalNormal, Family, Normal, Point, Prior, StandardNormal, kl
+from vae_zoo.distributions.normal import independent
+
+POSTERIORS = [f for f in FAMILIES if f not in (Bernoulli, Point)]  # reparameterised, with a density
+
+
+def test_there_are_pairs() -> None:
+    assert POSTERIORS
+    assert PRIORS
+    assert all(inspect.isclass(c) for c in POSTERIORS + PRIORS)
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_closed_form_agrees_with_monte_carlo(posterior: type[Family], prior: type[Prior]) -> None:
+    family = posterior((3,)).double()
+    q, p = family(torch.randn(4, *family.param_shape).double()), prior((3,)).double()()
+    z = q.rsample((50_000,))
+    log_ratio = q.log_prob(z) - p.log_prob(z)
+    error = log_ratio.std(0) / len(z) ** 0.5
+    divergence = kl(q, p, z[:1])
+    assert divergence.shape == (4,)
+    assert ((divergence - log_ratio.mean(0)).abs() < 4 * error + 1e-9).all()
+    assert (divergence >= 0).all()
+
+
+def test_normal_prior_of_any_place_and_scale() -> None:
+    q = DiagonalNormal((3,))(torch.randn(4, 2, 3))
+    loc, log_scale = torch.randn(2, 3)
+    expected = torch.distributions.kl_divergence(q.base_dist, torch.distributions.Normal(loc, log_scale.exp()))
+    torch.testing.assert_close(kl(q, independent(Normal(loc, log_scale), 1), q.rsample((1,))), expected.sum(-1))
+
+
+def test_latents_with_more_than_one_dimension() -> None:
+    q = DiagonalNormal((2, 3))(torch.randn(4, 2, 2, 3))
+    divergence = kl(q, StandardNormal((2, 3))(), q.rsample((1,)))
+    expected = torch.distributions.kl_divergence(q.base_dist, torch.distributions.Normal(0, 1))
+    torch.testing.assert_close(divergence, expected.sum((1, 2)))
+
+
+def test_monte_carlo_where_no_closed_form_is_known() -> None:
+    q = MultivariateNormal(torch.randn(4, 3), torch.eye(3) * 0.5)
+    z = q.rsample((9,))
+    p = StandardNormal((3,))()
+    torch.testing.assert_close(kl(q, p, z), (q.log_prob(z) - p.log_prob(z)).mean(0))
+
+
+def test_float32_near_the_prior() -> None:
+    """In bfloat16 the divergence of a nearly collapsed posterior comes out negative."""
+    params = (torch.randn(64, 2, 8) * 1e-3).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        q = DiagonalNormal((8,))(params)
+        divergence = kl(q, StandardNormal((8,))(), q.rsample((1,)))
+    exact = DiagonalNormal((8,))(params.double())
+    exact_kl = kl(exact, StandardNormal((8,)).double()(), exact.rsample((1,)))
+    assert (divergence > 0).all()
+    torch.testing.assert_close(divergence.double(), exact_kl, rtol=1e-4, atol=0)

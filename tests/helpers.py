@@ -1,0 +1,145 @@
+"""What several tests build on: small models and data, a quiet trainer, and a model whose evidence is exact."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers.logger import Logger
+from torch import Tensor
+from torch.distributions import Distribution, MultivariateNormal
+
+from vae_zoo import distributions, models
+from vae_zoo.data import Sprites
+from vae_zoo.distributions import FixedNormal
+from vae_zoo.elbo import ELBOMixin
+from vae_zoo.models import VAE, Autoencoder
+from vae_zoo.nn import Dense
+
+SHAPE = (1, 8, 8)
+
+MODELS: list[type[Autoencoder]] = [
+    cls for name in models.__all__ if not inspect.isabstract(cls := getattr(models, name))
+]
+BOUNDS = [cls for cls in MODELS if issubclass(cls, ELBOMixin)]
+
+_DISTRIBUTIONS = [getattr(distributions, name) for name in distributions.__all__]
+FAMILIES = [c for c in _DISTRIBUTIONS if inspect.isclass(c) and issubclass(c, distributions.Family)]
+FAMILIES = [c for c in FAMILIES if not inspect.isabstract(c)]
+PRIORS = [c for c in _DISTRIBUTIONS if inspect.isclass(c) and issubclass(c, distributions.Prior)]
+PRIORS = [c for c in PRIORS if not inspect.isabstract(c)]
+
+small = partial(Dense, hidden=[8])
+
+
+def build(cls: type[Autoencoder] = VAE, **kwargs: Any) -> Any:
+    """A model of sprites of 8x8 pixels, its networks those that the class has by default."""
+    return cls(**{"shape": SHAPE, "latent_dim": 4, **kwargs})
+
+
+def tiny(cls: type[Autoencoder] = VAE, **kwargs: Any) -> Any:
+    """The same with networks as small as can be."""
+    return build(cls, **{"encoder": small, "decoder": small, **kwargs})
+
+
+def tiny_data(**kwargs: Any) -> Sprites:
+    return Sprites(**{"num_examples": 64, "image_size": 8, "batch_size": 10, "eval_batch_size": 3, **kwargs})
+
+
+class Record(Logger):
+    """A logger that keeps everything in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[tuple[int, dict[str, float]]] = []
+
+    name, version = "record", 0
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.rows.append((step or 0, metrics))
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def curve(self, name: str) -> dict[int, float]:
+        return {step: float(row[name]) for step, row in self.rows if name in row}
+
+
+class Batches:
+    """The least that a loader can be."""
+
+    def __init__(self, *batches: Any) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class Spy(Callback):
+    """Keeps what a function of (trainer, model) says before each training batch."""
+
+    def __init__(self, look: Any) -> None:
+        self.look, self.seen = look, []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        self.seen.append(self.look(trainer, pl_module))
+
+
+def quiet_trainer(folder: Path, **kwargs: Any) -> Trainer:
+    """A trainer on the CPU that prints nothing, and writes nothing by itself."""
+    quiet = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "default_root_dir": folder,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 1,
+        "max_epochs": 1,
+    }
+    return Trainer(**{**quiet, **kwargs})
+
+
+def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    a_state, b_state = a.state_dict(), b.state_dict()
+    return a_state.keys() == b_state.keys() and all(torch.equal(v, b_state[k]) for k, v in a_state.items())
+
+
+class LinearGaussian(VAE):
+    """Probabilistic principal components: p(x) = N(b, W Wᵀ + σ² I), and the exact posterior as q unless widened.
+
+    Args:
+        widen: Factor on the standard deviation of q; 1 makes q exact.
+        shift: Added to the mean of q.
+    """
+
+    def __init__(self, *, widen: float = 1.0, shift: float = 0.0, scale: float = 0.5, **kwargs: Any) -> None:
+        linear = partial(Dense, hidden=[])
+        super().__init__(encoder=linear, decoder=linear, likelihood=partial(FixedNormal, scale=scale), **kwargs)
+        self.widen, self.shift, self.scale = widen, shift, scale
+        with torch.no_grad():
+            self.decoder.layers[1].weight.normal_()
+            self.decoder.layers[1].bias.normal_()
+        self.double()
+
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        weight, bias = self.decoder.layers[1].weight, self.decoder.layers[1].bias
+        precision = weight.T @ weight / self.scale**2 + torch.eye(self.latent_dim, dtype=weight.dtype)
+        covariance = torch.linalg.inv(precision)
+        loc = (x - bias) @ weight @ covariance / self.scale**2 + self.shift
+        tril = self.widen * torch.linalg.cholesky(covariance)
+        return MultivariateNormal(loc, scale_tril=tril, validate_args=False)
+
+    def exact_evidence(self, x: Tensor) -> Tensor:
+        weight, bias = self.decoder.layers[1].weight, self.decoder.layers[1].bias
+        covariance = weight @ weight.T + self.scale**2 * torch.eye(len(bias), dtype=weight.dtype)
+        return MultivariateNormal(bias, covariance).log_prob(x).detach()

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import torch
+
+from vae_zoo.metrics import Curves
+
+
+def test_means_over_uneven_batches() -> None:
+    values = torch.randn(10)
+    curves = Curves()
+    for part in values.split([1, 6, 3]):
+        curves.update({"a": part.mean(), "b": 2 * part.mean()}, len(part))
+    means = curves.compute()
+    torch.testing.assert_close(means, {"a": values.mean(), "b": 2 * values.mean()})
+
+
+def test_compute_forgets() -> None:
+    curves = Curves()
+    curves.update({"a": torch.tensor(1.0)}, 3)
+    curves.compute()
+    assert curves.compute() == {}
+    curves.update({"a": torch.tensor(5.0)}, 1)
+    assert curves.compute()["a"] == 5
+
+
+def test_sums_over_ranks_with_shares_of_different_size() -> None:
+    values = torch.tensor([1.0, 2.0, 3.0, 10.0])
+    here, there = Curves(), Curves()
+    here.update({"a": values[:3].mean()}, 3)
+    there.update({"a": values[3:].mean()}, 1)
+    parts: list[torch.Tensor] = []
+    there.compute(lambda x: parts.append(x) or x)
+    assert here.compute(lambda x: x + parts[0])["a"] == values.mean()
+
+
+def test_holds_no_graph() -> None:
+    curves = Curves()
+    curves.update({"a": torch.ones((), requires_grad=True) * 2}, 1)
+    assert not curves.compute()["a"].requires_grad

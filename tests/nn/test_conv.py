@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from vae_zoo.nn import ConvDecoder, ConvEncoder
+
+SIZES = [(28, 28), (28, 20), (33, 47), (64, 64), (8, 8), (1, 1), (5, 3), (1, 40)]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", SIZES)
+def test_shapes(size: tuple[int, int], channels: int) -> None:
+    image = (channels, *size)
+    encoder = ConvEncoder(image, (2, 5), channels=[2, 3, 4], hidden=6)
+    decoder = ConvDecoder((5,), (2, *image), channels=[2, 3, 4], hidden=6)
+    assert encoder(torch.randn(3, *image)).shape == (3, 2, 5)
+    assert decoder(torch.randn(3, 5)).shape == (3, 2, *image)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_decoder_mirrors_the_encoder(size: tuple[int, int]) -> None:
+    image = (1, *size)
+    encoder, decoder = (ConvEncoder(image, (5,), hidden=6), ConvDecoder((5,), image, hidden=6))
+    sizes: dict[str, list[torch.Size]] = {"encoder": [], "decoder": []}
+    for name, network, kind in (("encoder", encoder, nn.Conv2d), ("decoder", decoder, nn.ConvTranspose2d)):
+        for layer in network.modules():
+            if isinstance(layer, kind):
+                layer.register_forward_hook(
+                    lambda _, given, out, name=name: sizes[name].extend([given[0].shape[1:], out.shape[1:]])
+                )
+    encoder(torch.randn(2, *image))
+    decoder(torch.randn(2, 5))
+    assert sizes["encoder"]
+    assert sizes["encoder"] == sizes["decoder"][::-1]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_pixel_counts(size: tuple[int, int]) -> None:
+    """A stride that does not fit would leave the last row or column out, of the input or of the output."""
+    image = (1, *size)
+    x = torch.randn(1, *image, requires_grad=True)
+    activation = nn.Softplus
+    ConvEncoder(image, (1,), channels=[4, 4, 4], hidden=4, activation=activation)(x).sum().backward()
+    assert (x.grad != 0).all()
+    decoder = ConvDecoder((2,), image, channels=[4, 4, 4], hidden=4, activation=activation)
+    first, second = decoder(torch.tensor([[0.0, 0.0], [9.0, -9.0]]))
+    assert (first != second).all()
+
+
+def test_latents_of_any_shape() -> None:
+    assert ConvDecoder((2, 3), (1, 8, 8))(torch.randn(4, 2, 3)).shape == (4, 1, 8, 8)
+
+
+@pytest.mark.parametrize("network", [ConvEncoder, ConvDecoder])
+def test_errors(network: type) -> None:
+    def make(image: tuple[int, ...], **kwargs: object) -> None:
+        network(*((image, (5,)) if network is ConvEncoder else ((5,), image)), **kwargs)
+
+    with pytest.raises(ValueError, match=r"needs images \(C, H, W\), got shape \(784,\): use Dense"):
+        make((784,))
+    with pytest.raises(ValueError, match="at least 1, got"):
+        make((1, 8, 8), channels=[])
+    with pytest.raises(ValueError, match="at least 1, got"):
+        make((1, 8, 8), channels=[4, 0])
+    with pytest.raises(ValueError, match="at least 1, got"):
+        make((1, 8, 8), hidden=0)

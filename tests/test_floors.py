@@ -1,0 +1,84 @@
+"""The shape of the package: what a file may import, how long it may be."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import vae_zoo
+
+PACKAGE = Path(vae_zoo.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+FLOORS = (
+    ("typing", "functional", "seeding"),
+    ("distributions", "nn", "metrics"),
+    ("elbo", "hparams"),
+    ("models", "data", "samplers"),
+    ("callbacks",),
+    ("hub", "cli", "testing"),
+)
+FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
+LAZY = {"torchvision", "matplotlib", "sklearn", "wandb", "scipy", "tensorboard", "rich"}
+
+
+def part_of(name: str) -> str:
+    """The part of the package that a dotted name is in: ``models`` for ``vae_zoo.models.vae``; nothing for the root."""
+    return name.removeprefix("vae_zoo").strip(".").split(".")[0]
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            base = node.module or ""
+            yield from (f"{base}.{alias.name}" for alias in node.names) if base == "vae_zoo" else [base]
+
+
+def top_level(tree: ast.Module) -> ast.Module:
+    """The statements that run on import."""
+    guarded = [n for n in tree.body if not (isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test))]
+
+    class Outside(ast.NodeTransformer):
+        def visit_FunctionDef(self, node: ast.FunctionDef) -> None:  # noqa: N802
+            return None
+
+    return Outside().visit(ast.Module(guarded, []))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_file(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    here = part_of(".".join(path.relative_to(PACKAGE).with_suffix("").parts))
+    floor = len(FLOORS) if here == "__init__" else FLOOR[here]
+    for name in imports(top_level(tree) if here == "__init__" else tree):
+        there = part_of(name) if name.split(".")[0] == "vae_zoo" else ""
+        # A part may import from itself, from lower floors, and what has no part: the version.
+        if there in FLOOR and there != here:
+            same_floor = floor == FLOOR[there] and floor == 5
+            assert FLOOR[there] < floor or same_floor, f"{path}: {here} imports {there}, which is not on a lower floor"
+    eager = {name.split(".")[0] for name in imports(top_level(tree))} & LAZY
+    assert not eager, f"{path} imports {eager} at start-up: do it where it is used"
+    assert len(text.splitlines()) <= 300, f"{path} has more than 300 lines: split it"
+    assert ".cuda(" not in text, f"{path}: create tensors where their inputs are"
+
+
+def test_an_upward_import_is_seen() -> None:
+    names = list(imports(ast.parse("from vae_zoo.models.vae import VAE\nfrom vae_zoo import hub\nimport vae_zoo.elbo")))
+    assert [part_of(name) for name in names] == ["models", "hub", "elbo"]
+    inside = ast.parse("def f():\n    import scipy\nclass A:\n    import wandb")
+    assert list(imports(top_level(inside))) == ["wandb"]
+
+
+def test_every_class_of_the_zoo_is_documented_and_public() -> None:
+    from helpers import MODELS
+
+    for cls in MODELS:
+        assert cls.__doc__
+        assert "Args:" in cls.__doc__, cls
+        assert len(Path(PACKAGE / "models" / f"{cls.__module__.rpartition('.')[2]}.py").read_text().splitlines()) <= 200

@@ -1,0 +1,74 @@
+"""Two processes on the CPU give the figures and the files of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = """
+import json, sys
+import torch
+from lightning.pytorch import Trainer
+from helpers import tiny, tiny_data
+from vae_zoo.callbacks import CollapseWarning, Evidence, PredictionWriter
+from vae_zoo.models import VAE
+
+def main(devices, folder):
+    torch.manual_seed(0)
+    # A decoder that ignores the latent makes the bound free of the noise, which is each rank's own.
+    model, data = tiny(VAE), tiny_data(num_examples=88, batch_size=8, eval_batch_size=2)
+    with torch.no_grad():
+        model.decoder.layers[-1].weight.zero_()
+    trainer = Trainer(
+        accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", default_root_dir=folder,
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        num_sanity_val_steps=0, max_epochs=1, callbacks=[Evidence(num_samples=2), PredictionWriter(), CollapseWarning()],
+    )
+    (val,) = trainer.validate(model, data, verbose=False)
+    (test,) = trainer.test(model, data, verbose=False)
+    trainer.predict(model, data, return_predictions=False)
+    trainer.fit(model, data)
+    if trainer.is_global_zero:
+        with open(f"{folder}/figures.json", "w") as file:
+            json.dump({**val, **test, "steps": trainer.global_step}, file)
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])
+"""
+
+
+def run(devices: int, folder: Path) -> dict[str, Any]:
+    folder.mkdir()
+    script = folder / "script.py"
+    script.write_text(SCRIPT)
+    paths = [str(Path(__file__).parent), *sys.path]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
+    done = subprocess.run(
+        [sys.executable, script, str(devices), folder], env=env, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads((folder / "figures.json").read_text())
+
+
+def test_figures_and_files(tmp_path: Path) -> None:
+    one, two = run(1, tmp_path / "one"), run(2, tmp_path / "two")
+    # 66 training examples in batches of 8: 9 steps; on two ranks 33 each, 5 steps.
+    assert (one.pop("steps"), two.pop("steps")) == (9, 5)
+    assert one.keys() == two.keys()
+    for name in ("val/kl", "val/elbo", "val/reconstruction", "test/elbo", "test/active_units", "val/active_units"):
+        assert two[name] == pytest.approx(one[name], rel=1e-6), name
+    assert two["test/log_evidence"] == pytest.approx(one["test/log_evidence"], abs=1)
+    for name in ("latents", "reconstructions"):
+        first, second = (np.load(tmp_path / folder / f"{name}.npz") for folder in ("one", "two"))
+        assert set(first) == set(second)
+        for key in first:
+            np.testing.assert_allclose(first[key], second[key], atol=1e-6)

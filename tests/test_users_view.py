@@ -1,0 +1,183 @@
+"""A variant written outside the package, with data, loaders and a trainer that know nothing of it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import Batches, Record, quiet_trainer, same_weights
+from lightning.pytorch import seed_everything
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from vae_zoo import hub
+from vae_zoo.distributions import FixedNormal
+from vae_zoo.elbo import ELBO
+from vae_zoo.models import VAE
+from vae_zoo.nn import Dense
+
+# Tests of a few batches with the loaders of torch, whose worker processes are not what is tested.
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
+
+
+class Small(nn.Module):
+    """A network of the user's own."""
+
+    def __init__(self, in_shape: tuple[int, ...], out_shape: tuple[int, ...], width: int = 8) -> None:
+        super().__init__()
+        self.net = Dense(in_shape, out_shape, hidden=[width])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+class Capacity(VAE):
+    """Holds the divergence at a target."""
+
+    def __init__(self, *, target: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.target = target
+
+    def objective(self, elbo: ELBO) -> dict[str, Tensor]:
+        gap = (elbo.kl - self.target).abs().mean()
+        return {"loss": gap - elbo.log_px.mean(), "gap": gap}
+
+
+def model(**kwargs: Any) -> Capacity:
+    make = partial(Small, width=6)
+    likelihood = partial(FixedNormal, scale=0.5)
+    return Capacity(**{"shape": (5,), "latent_dim": 2, "encoder": make, "decoder": Small, "likelihood": likelihood, **kwargs})
+
+
+X, Y = torch.randn(20, 5, generator=torch.Generator().manual_seed(0)), torch.arange(20)
+
+
+def loader(kind: str, **kwargs: Any) -> DataLoader:
+    source: Any = {"tuples": TensorDataset(X, Y), "single": TensorDataset(X), "tensors": X}[kind]
+    return DataLoader(source, **{"batch_size": 6, **kwargs})
+
+
+@pytest.mark.parametrize("kind", ["tuples", "single", "tensors"])
+def test_plain_loaders(kind: str, tmp_path: Path) -> None:
+    mine, logger = model(target=0.5), Record()
+    trainer = quiet_trainer(tmp_path, max_epochs=2, logger=logger, log_every_n_steps=1)
+    trainer.fit(mine, loader(kind, shuffle=True), loader(kind))
+    assert {"train/loss", "train/gap", "train/elbo", "val/elbo", "val/gap"} <= {n for _, row in logger.rows for n in row}
+    predictions = trainer.predict(mine, loader(kind))
+    torch.testing.assert_close(torch.cat([p["z"] for p in predictions]), mine.embed(X))
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    for again in (Capacity.load_from_checkpoint(tmp_path / "a.ckpt"), hub.load(tmp_path / "a.ckpt")):
+        assert type(again) is Capacity
+        assert again.target == 0.5
+        assert same_weights(again, mine)
+        assert torch.equal(again.reconstruct(X), mine.reconstruct(X))
+
+
+def test_two_runs_with_one_seed(tmp_path: Path) -> None:
+    runs = []
+    for seed in (1, 1, 2):
+        seed_everything(seed, verbose=False)
+        mine = model()
+        quiet_trainer(tmp_path, max_epochs=2).fit(mine, loader("tuples", shuffle=True), loader("tuples"))
+        runs.append(mine)
+    assert same_weights(runs[0], runs[1])
+    assert not same_weights(runs[0], runs[2])
+
+
+class Order(Capacity):
+    """Notes the labels of the training batches."""
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_start(batch, batch_idx)
+        self.order = [*getattr(self, "order", []), *batch[1].tolist()]
+
+
+def test_every_epoch_has_an_order_of_its_own(tmp_path: Path) -> None:
+    """A plain loader draws its order from the global generator, which noise of validation must leave alone."""
+    seed_everything(0, verbose=False)
+    mine = Order(shape=(5,), latent_dim=2, encoder=Small, decoder=Small, likelihood=FixedNormal)
+    quiet_trainer(tmp_path, max_epochs=4).fit(mine, loader("tuples", shuffle=True), loader("tuples"))
+    epochs = {tuple(mine.order[n : n + 20]) for n in range(0, 80, 20)}
+    assert len(epochs) == 4
+    assert all(sorted(epoch) == list(range(20)) for epoch in epochs)
+
+
+def test_validation_leaves_the_generator_alone(tmp_path: Path) -> None:
+    trainer, mine, batches = quiet_trainer(tmp_path), model(), Batches((X, Y), (X[:3], Y[:3]))
+    before = torch.get_rng_state()
+    for run in (trainer.validate, trainer.test):
+        first = run(mine, batches, verbose=False)
+        assert torch.equal(torch.get_rng_state(), before)
+        torch.randn(1)
+        assert run(mine, batches, verbose=False) == first
+        torch.set_rng_state(before)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.randn(6, 4), r"the model is for examples of shape \(5,\), the data have \(4,\)"),
+        (torch.randn(6, 5) * torch.nan, "FixedNormal needs finite data, got NaN or infinity"),
+        (torch.zeros(6, 5, dtype=torch.uint8), "examples must be floating point, got torch.uint8"),
+    ],
+)
+def test_data_that_the_model_cannot_take(x: Tensor, message: str, tmp_path: Path) -> None:
+    trainer = quiet_trainer(tmp_path, max_epochs=1)
+    batches = DataLoader(x, batch_size=3)
+    for run in (partial(trainer.fit, val_dataloaders=batches), trainer.validate, trainer.test, trainer.predict):
+        with pytest.raises(ValueError, match=message):
+            run(model(), batches)
+
+
+def test_numpy_doubles(tmp_path: Path) -> None:
+    doubles = DataLoader(X.double(), batch_size=6)
+    quiet_trainer(tmp_path, max_epochs=1).fit(model(), doubles, doubles)
+
+
+class TestHub:
+    def test_no_such_file(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match="no checkpoint at .*: give the path of a .ckpt file"):
+            hub.load(tmp_path / "a.ckpt")
+
+    def test_not_a_checkpoint(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.ckpt"
+        path.write_bytes(b"nonsense")
+        with pytest.raises(ValueError, match="is not a checkpoint that can be read, it may be truncated"):
+            hub.load(path)
+        torch.save({"state_dict": {}}, path)
+        with pytest.raises(ValueError, match="is not a checkpoint of vae_zoo: it names no model"):
+            hub.load(path)
+
+    def test_truncated(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.ckpt"
+        trainer = quiet_trainer(tmp_path)
+        trainer.strategy.connect(model())
+        trainer.save_checkpoint(path)
+        path.write_bytes(path.read_bytes()[:-500])
+        with pytest.raises(ValueError, match="it may be truncated") as error:
+            hub.load(path)
+        assert "\n" not in str(error.value)
+
+    def test_code_is_not_executed(self, tmp_path: Path) -> None:
+        class Evil:
+            def __reduce__(self) -> Any:
+                return (Path.touch, (tmp_path / "executed",))
+
+        torch.save({"vae_zoo": Evil()}, tmp_path / "a.ckpt")
+        with pytest.raises(ValueError, match="is not a checkpoint that can be read"):
+            hub.load(tmp_path / "a.ckpt")
+        assert not (tmp_path / "executed").exists()
+
+    def test_a_class_of_a_module_that_is_not_imported(self, tmp_path: Path) -> None:
+        trainer = quiet_trainer(tmp_path)
+        trainer.strategy.connect(model())
+        trainer.save_checkpoint(tmp_path / "a.ckpt")
+        content = torch.load(tmp_path / "a.ckpt", weights_only=True)
+        content["hyper_parameters"]["_class_path"] = "no_such_module.Model"
+        content["vae_zoo"]["model"]["class_path"] = "no_such_module.Model"
+        torch.save(content, tmp_path / "a.ckpt")
+        with pytest.raises(ValueError, match="no_such_module.Model"):
+            hub.load(tmp_path / "a.ckpt")
