@@ -1,3 +1,16 @@
 """vae_zoo: a model zoo of variational autoencoders for PyTorch Lightning."""
 
+from __future__ import annotations
+
+from typing import Any
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load":  # on demand, so that importing the package alone does not import torch
+        from vae_zoo.hub import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -94,7 +94,15 @@ def test_fit_says_where_everything_is(run: Callable) -> None:
 def test_test_from_a_checkpoint_alone_prints_a_table(run: Callable, checkpoint: str) -> None:
     outcome = run("test", "--ckpt_path", checkpoint, "--evidence.num_samples", "20")
     assert outcome.code == 0
-    for word in ("elbo", "reconstruction", "kl", "log_evidence", "20 importance samples", "bits_per_dim", "active_units"):
+    for word in (
+        "elbo",
+        "reconstruction",
+        "kl",
+        "log_evidence",
+        "20 importance samples",
+        "bits_per_dim",
+        "active_units",
+    ):
         assert word in outcome.out
     with Path("results/BetaVAE_Digits/test_0/metrics.csv").open() as file:
         row = next(csv.DictReader(file))
@@ -156,9 +164,7 @@ def test_a_fit_goes_on_from_the_last_checkpoint(run: Callable) -> None:
     assert run(*FIT, *SHORT).code == 0
     assert run(*FIT, "--trainer.max_epochs", "2", "--ckpt_path", "last").code == 0
     assert run(*FIT, "--trainer.max_epochs", "2").code == 0
-    resumed, whole = (
-        hub.read(f"results/BetaVAE_Digits/fit_{n}/checkpoints/last.ckpt")["state_dict"] for n in (1, 2)
-    )
+    resumed, whole = (hub.read(f"results/BetaVAE_Digits/fit_{n}/checkpoints/last.ckpt")["state_dict"] for n in (1, 2))
     assert all(torch.equal(resumed[key], whole[key]) for key in whole)
 
 
@@ -220,3 +226,15 @@ def test_a_users_own_model_through_the_installed_script(tmp_path: Path) -> None:
     path = "results/MyVAE_Digits/fit_0/checkpoints/last.ckpt"
     assert "log_evidence" in call("test", "--ckpt_path", path, "--evidence.num_samples", "5")
     assert hub.read(tmp_path / path)["vae_zoo"]["model"]["init_args"]["gamma"] == 3
+
+
+def test_a_plugin_offers_its_classes_by_their_short_names(
+    run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other_package.py").write_text(MY_VAE.replace("MyVAE", "OtherVAE"))
+    info = tmp_path / "other_package-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other-package\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[vae_zoo.plugins]\nother = other_package\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert run("fit", "--model", "OtherVAE", "--data", "Digits", "--trainer.fast_dev_run", "true").code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from pydoc import locate
 from typing import Any
@@ -42,6 +43,8 @@ class VAECLI(LightningCLI):
 
     def __init__(self, args: Sequence[str]) -> None:
         quiet()
+        for plugin in entry_points(group="vae_zoo.plugins"):  # classes of other packages, under their short names
+            plugin.load()
         self.run: RunFolder | None = None
         finished = False
         try:
