@@ -13,6 +13,7 @@ import csv
 import json
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -49,9 +50,8 @@ def main() -> None:
         figures = {k.removeprefix("test/"): float(v) for k, v in next(csv.DictReader(file)).items() if "/" in k}
     import torch
 
-    cpu = next(
-        (line.split(":")[1].strip() for line in open("/proc/cpuinfo") if "model name" in line), platform.machine()
-    )
+    names = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    cpu = names[0] if names else platform.machine()
     result = {
         "config": args.config,
         "epochs": torch.load(checkpoint, weights_only=True, map_location="cpu")["epoch"] + 1,

@@ -53,7 +53,12 @@ def run(devices: int, folder: Path) -> dict[str, Any]:
     paths = [str(Path(__file__).parent), *sys.path]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
     done = subprocess.run(
-        [sys.executable, script, str(devices), folder], env=env, capture_output=True, text=True, timeout=240, check=False
+        [sys.executable, script, str(devices), folder],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "figures.json").read_text())

@@ -66,7 +66,7 @@ def test_the_saved_config_says_what_was_asked_and_can_be_run_again(fitted: Path,
     assert str(fitted) not in (fitted / "config.yaml").read_text()
     outcome = run("fit", "--config", str(fitted / "config.yaml"), *SHORT)
     assert outcome.code == 0
-    again = {k: v for k, v in hub.read("results/BetaVAE_Digits/fit_0/checkpoints/last.ckpt")["state_dict"].items()}
+    again = hub.read("results/BetaVAE_Digits/fit_0/checkpoints/last.ckpt")["state_dict"]
     first = hub.read(fitted / "checkpoints" / "last.ckpt")["state_dict"]
     assert all(torch.equal(again[k], v) for k, v in first.items())
 

@@ -117,7 +117,8 @@ def test_the_traceback_is_there_for_who_asks(run: Callable, monkeypatch: pytest.
 
 def test_errors_in_a_users_own_code_keep_their_traceback(run: Callable, tmp_path: Path) -> None:
     (tmp_path / "bug_vae.py").write_text(
-        "from vae_zoo.models import VAE\n\n\nclass BugVAE(VAE):\n    def objective(self, elbo):\n        return {'loss': int('x')}\n"
+        "from vae_zoo.models import VAE\n\n\n"
+        "class BugVAE(VAE):\n    def objective(self, elbo):\n        return {'loss': int('x')}\n"
     )
     with pytest.raises(ValueError, match="invalid literal"):
         run(*shlex.split("fit --model bug_vae.BugVAE --data Digits"))

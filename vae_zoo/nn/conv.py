@@ -111,7 +111,9 @@ def _sizes(image: Shape, channels: Sequence[int], hidden: int) -> list[tuple[int
     return sizes
 
 
-def _geometry(large: tuple[int, int], small: tuple[int, int]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+def _geometry(
+    large: tuple[int, int], small: tuple[int, int]
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Kernel, stride and output padding that take one size to the other: 4 and 2, or 3 and 1 where a side is 1."""
     strides = tuple(1 if n == 1 else 2 for n in large)
     extra = tuple(n - s * m for n, m, s in zip(large, small, strides, strict=True))
