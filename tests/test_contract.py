@@ -107,7 +107,7 @@ class TestLosses:
             for method in (model.losses, model.embed, model.reconstruct):
                 with pytest.raises(ValueError, match=r"the model is for examples of shape \(1, 8, 8\), the data have"):
                     method(x)
-        with pytest.raises(ValueError, match="examples must be floating point, got torch.uint8"):
+        with pytest.raises(ValueError, match=r"examples must be floating point, got torch\.uint8"):
             model.losses((images * 255).to(torch.uint8))
 
     @pytest.mark.parametrize("likelihood", [Bernoulli, FixedNormal, SharedNormal])
@@ -130,7 +130,7 @@ def test_elbo_is_below_the_log_evidence(cls: type[VAE], images: Tensor) -> None:
     terms = model.elbo(images, num_samples=400)
     one = terms.log_px + terms.log_pz - terms.log_qz
     error = one.std(0) / 20
-    assert (terms.value <= model.log_evidence(images, num_samples=2000) + 4 * error).all()
+    assert (terms.value <= model.log_evidence(images, num_samples=500) + 4 * error).all()
     values = model.losses(images)
     torch.testing.assert_close(values["elbo"], values["reconstruction"] - values["kl"])
 
@@ -171,7 +171,9 @@ class TestCopies:
         assert not build(cls).compiled
 
 
-def fit(folder: Path, cls: type[Autoencoder] = VAE, *, data: Any = None, seed: int = 3, kwargs: Any = None, **trainer: Any) -> Any:
+def fit(
+    folder: Path, cls: type[Autoencoder] = VAE, *, data: Any = None, seed: int = 3, kwargs: Any = None, **trainer: Any
+) -> Any:
     """Fit a new model, and give it and its trainer."""
     torch.manual_seed(seed)
     model = build(cls, **(kwargs or {"encoder": SMALL, "decoder": SMALL}))
@@ -195,7 +197,11 @@ class TestCheckpoint:
         trainer.save_checkpoint(path)
         for n in range(3):
             torch.load(path, weights_only=True)
-            for again in (cls.load_from_checkpoint(path), cls.load_from_checkpoint(path, weights_only=True), hub.load(path)):
+            for again in (
+                cls.load_from_checkpoint(path),
+                cls.load_from_checkpoint(path, weights_only=True),
+                hub.load(path),
+            ):
                 assert type(again) is cls
                 assert torch.equal(again.reconstruct(images), expected)
                 given, full = model.recorded(), again.recorded()  # the defaults have been filled in
@@ -215,7 +221,10 @@ class TestCheckpoint:
         assert same_weights(model, again)
         assert torch.equal(again.reconstruct(images), model.eval().reconstruct(images))
         saved = hub.read(tmp_path / "a.ckpt")["vae_zoo"]
-        assert saved["model"] == {"class_path": f"vae_zoo.models.{cls.__name__}", "init_args": {"shape": [1, 8, 8], "latent_dim": 3}}
+        assert saved["model"] == {
+            "class_path": f"vae_zoo.models.{cls.__name__}",
+            "init_args": {"shape": [1, 8, 8], "latent_dim": 3},
+        }
         assert saved["data"]["class_path"] == "vae_zoo.data.Sprites"
 
     def test_refuses_another_class(self, cls: type[Autoencoder], tmp_path: Path) -> None:
@@ -223,22 +232,30 @@ class TestCheckpoint:
         trainer = quiet_trainer(tmp_path, max_epochs=1)
         trainer.strategy.connect(build(cls))
         trainer.save_checkpoint(tmp_path / "a.ckpt")
-        with pytest.raises(ValueError, match=f"^the checkpoint holds a vae_zoo.models.{cls.__name__}, the model is a ") as error:
+        with pytest.raises(
+            ValueError, match=f"^the checkpoint holds a vae_zoo.models.{cls.__name__}, the model is a "
+        ) as error:
             quiet_trainer(tmp_path, max_epochs=1).fit(build(other), tiny_data(), ckpt_path=tmp_path / "a.ckpt")
         assert "\n" not in str(error.value)
         if not issubclass(cls, other):
-            with pytest.raises(ValueError, match=f"'vae_zoo.models.{cls.__name__}'.* subclass of {other.__name__}") as error:
+            with pytest.raises(
+                ValueError, match=f"'vae_zoo.models.{cls.__name__}'.* subclass of {other.__name__}"
+            ) as error:
                 other.load_from_checkpoint(tmp_path / "a.ckpt")
             assert "\n" not in str(error.value)
 
 
 @every_model
 class TestFit:
-    def test_two_runs_with_one_seed(self, cls: type[Autoencoder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_two_runs_with_one_seed(
+        self, cls: type[Autoencoder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         runs = []
         for seed in (1, 1, 2):
             monkeypatch.setenv("PL_GLOBAL_SEED", str(seed))
-            runs.append(fit(tmp_path, cls)[0] if cls is not ConvVAE else fit(tmp_path, cls, kwargs={"latent_dim": 3})[0])
+            runs.append(
+                fit(tmp_path, cls)[0] if cls is not ConvVAE else fit(tmp_path, cls, kwargs={"latent_dim": 3})[0]
+            )
         assert same_weights(runs[0], runs[1])
         assert not same_weights(runs[0], runs[2])  # the same initial weights, but other noise and another order
 
@@ -262,7 +279,9 @@ MID_EPOCH, END_OF_EPOCH, LATER = 3, 5, 7  # of 5 steps an epoch
 @pytest.mark.parametrize("cls", [AE, VAE, IWAE])
 @pytest.mark.parametrize("step", [MID_EPOCH, END_OF_EPOCH, LATER])
 @pytest.mark.parametrize("annealed", [False, True], ids=["plain", "annealed"])
-def test_a_resumed_run_is_the_uninterrupted_one(cls: type[Autoencoder], step: int, annealed: bool, tmp_path: Path) -> None:
+def test_a_resumed_run_is_the_uninterrupted_one(
+    cls: type[Autoencoder], step: int, annealed: bool, tmp_path: Path
+) -> None:
     if annealed and cls is AE:
         pytest.skip("it has no divergence to anneal")
 
@@ -296,7 +315,9 @@ def test_a_resumed_run_is_the_uninterrupted_one(cls: type[Autoencoder], step: in
 
 def test_resume_within_an_epoch_of_digits(tmp_path: Path) -> None:
     def run(**kwargs: Any) -> VAE:
-        save = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=3, save_top_k=-1, auto_insert_metric_name=False)
+        save = ModelCheckpoint(
+            tmp_path, filename="{step}", every_n_train_steps=3, save_top_k=-1, auto_insert_metric_name=False
+        )
         on = {"callbacks": [save], "enable_checkpointing": True, "max_epochs": 2, "limit_val_batches": 0}
         return fit(tmp_path, VAE, data=Digits(batch_size=300, binarization="dynamic"), **{**on, **kwargs})[0]
 
@@ -354,7 +375,12 @@ class TestTrainerOptions:
     def test_accumulation(self, tmp_path: Path) -> None:
         logger = Record()
         fitted, trainer = fit(
-            tmp_path, logger=logger, log_every_n_steps=1, accumulate_grad_batches=2, max_epochs=2, kwargs={"latent_dim": 3}
+            tmp_path,
+            logger=logger,
+            log_every_n_steps=1,
+            accumulate_grad_batches=2,
+            max_epochs=2,
+            kwargs={"latent_dim": 3},
         )
         torch.manual_seed(3)
         model = build(VAE, latent_dim=3)
@@ -411,7 +437,7 @@ class TestOptimizer:
         scheduler = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, mode=mode, patience=0)
         kwargs = {"scheduler": scheduler, "encoder": SMALL, "decoder": SMALL}
         assert build(VAE, **kwargs).configure_optimizers()["lr_scheduler"]["monitor"] == monitor
-        model, trainer = fit(tmp_path, kwargs=kwargs)
+        _, trainer = fit(tmp_path, kwargs=kwargs)
         assert trainer.global_step == 10
         assert build(AE, scheduler=scheduler).configure_optimizers()["lr_scheduler"]["monitor"] == "val/loss"
 
@@ -423,7 +449,10 @@ class TestOptimizer:
     def test_own_settings_of_some_parameters(self) -> None:
         class Slow(VAE):
             def param_groups(self) -> list[dict[str, Any]]:
-                return [{"params": list(self.encoder.parameters()), "lr": 1e-5}, {"params": list(self.decoder.parameters())}]
+                return [
+                    {"params": list(self.encoder.parameters()), "lr": 1e-5},
+                    {"params": list(self.decoder.parameters())},
+                ]
 
         assert [g["lr"] for g in build(Slow).configure_optimizers().param_groups] == [1e-5, 1e-3]
 

@@ -84,7 +84,9 @@ def test_plain(value: Any, expected: Any) -> None:
 
 
 def test_plain_is_read_by_a_safe_load(tmp_path: Path) -> None:
-    value = plain({"a": np.float64(1), "b": np.str_("x"), "c": Word("y"), "d": Colour.RED, "e": partial(Dense, hidden=())})
+    value = plain(
+        {"a": np.float64(1), "b": np.str_("x"), "c": Word("y"), "d": Colour.RED, "e": partial(Dense, hidden=())}
+    )
     torch.save(value, tmp_path / "x.pt")
     assert torch.load(tmp_path / "x.pt", weights_only=True) == value
 
@@ -152,7 +154,9 @@ class TestRecorded:
             model = cls(shape=SHAPE, latent_dim=3)
             again = cls(**model.recorded()["init_args"])
             assert again.recorded() == model.recorded()
-            assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
+            assert {k: v.shape for k, v in again.state_dict().items()} == {
+                k: v.shape for k, v in model.state_dict().items()
+            }
 
     def test_arguments_by_name_only(self) -> None:
         class Positional(Recorded):
@@ -168,7 +172,8 @@ class TestRecorded:
         assert data.recorded() == {"class_path": f"{__name__}.Data", "init_args": {"extra": 1, "image_size": 8}}
 
     @pytest.mark.parametrize(
-        "kwargs", [{"encoder": Dense(SHAPE, (2, 4))}, {"decoder": lambda i, o: Dense(i, o)}, {"likelihood": FixedNormal(SHAPE)}]
+        "kwargs",
+        [{"encoder": Dense(SHAPE, (2, 4))}, {"decoder": lambda i, o: Dense(i, o)}, {"likelihood": FixedNormal(SHAPE)}],
     )
     def test_instances_and_lambdas_are_refused(self, kwargs: dict[str, Any]) -> None:
         with pytest.raises(TypeError, match="must be plain data, a class or a partial of one, got") as error:

@@ -31,7 +31,8 @@ def main(devices, folder):
     trainer = Trainer(
         accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", default_root_dir=folder,
         logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        num_sanity_val_steps=0, max_epochs=1, callbacks=[Evidence(num_samples=2), PredictionWriter(), CollapseWarning()],
+        num_sanity_val_steps=0, max_epochs=1,
+        callbacks=[Evidence(num_samples=2), PredictionWriter(), CollapseWarning()],
     )
     (val,) = trainer.validate(model, data, verbose=False)
     (test,) = trainer.test(model, data, verbose=False)
@@ -53,7 +54,12 @@ def run(devices: int, folder: Path) -> dict[str, Any]:
     paths = [str(Path(__file__).parent), *sys.path]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
     done = subprocess.run(
-        [sys.executable, script, str(devices), folder], env=env, capture_output=True, text=True, timeout=240, check=False
+        [sys.executable, script, str(devices), folder],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "figures.json").read_text())

@@ -49,7 +49,9 @@ class Capacity(VAE):
 def model(**kwargs: Any) -> Capacity:
     make = partial(Small, width=6)
     likelihood = partial(FixedNormal, scale=0.5)
-    return Capacity(**{"shape": (5,), "latent_dim": 2, "encoder": make, "decoder": Small, "likelihood": likelihood, **kwargs})
+    return Capacity(
+        **{"shape": (5,), "latent_dim": 2, "encoder": make, "decoder": Small, "likelihood": likelihood, **kwargs}
+    )
 
 
 X, Y = torch.randn(20, 5, generator=torch.Generator().manual_seed(0)), torch.arange(20)
@@ -65,7 +67,9 @@ def test_plain_loaders(kind: str, tmp_path: Path) -> None:
     mine, logger = model(target=0.5), Record()
     trainer = quiet_trainer(tmp_path, max_epochs=2, logger=logger, log_every_n_steps=1)
     trainer.fit(mine, loader(kind, shuffle=True), loader(kind))
-    assert {"train/loss", "train/gap", "train/elbo", "val/elbo", "val/gap"} <= {n for _, row in logger.rows for n in row}
+    assert {"train/loss", "train/gap", "train/elbo", "val/elbo", "val/gap"} <= {
+        n for _, row in logger.rows for n in row
+    }
     predictions = trainer.predict(mine, loader(kind))
     torch.testing.assert_close(torch.cat([p["z"] for p in predictions]), mine.embed(X))
     trainer.save_checkpoint(tmp_path / "a.ckpt")
@@ -139,7 +143,7 @@ def test_numpy_doubles(tmp_path: Path) -> None:
 
 class TestHub:
     def test_no_such_file(self, tmp_path: Path) -> None:
-        with pytest.raises(FileNotFoundError, match="no checkpoint at .*: give the path of a .ckpt file"):
+        with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*: give the path of a \.ckpt file"):
             hub.load(tmp_path / "a.ckpt")
 
     def test_not_a_checkpoint(self, tmp_path: Path) -> None:
@@ -179,5 +183,5 @@ class TestHub:
         content["hyper_parameters"]["_class_path"] = "no_such_module.Model"
         content["vae_zoo"]["model"]["class_path"] = "no_such_module.Model"
         torch.save(content, tmp_path / "a.ckpt")
-        with pytest.raises(ValueError, match="no_such_module.Model"):
+        with pytest.raises(ValueError, match=r"no_such_module\.Model"):
             hub.load(tmp_path / "a.ckpt")

@@ -44,7 +44,9 @@ class TestEveryFamily:
             assert d.log_prob(data_for(family, batch[-1:])).shape == batch
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-    def test_float32_whatever_the_network_gives(self, cls: type[Family], shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    def test_float32_whatever_the_network_gives(
+        self, cls: type[Family], shape: tuple[int, ...], dtype: torch.dtype
+    ) -> None:
         family = cls(shape).to(dtype)
         params = params_of(family).to(dtype)
         d, exact = family(params), family.float()(params.float())
