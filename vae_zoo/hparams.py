@@ -46,7 +46,9 @@ def plain(value: Any) -> Any:
             return {"class_path": import_path(cls), "init_args": plain(value.keywords)}
     if isinstance(value, Enum):
         return value.name
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # 0-dimensional tensors, numpy's floats and strings
+    if getattr(value, "ndim", None) == 0 and hasattr(
+        value, "item"
+    ):  # 0-dimensional tensors, numpy's floats and strings
         return value.item()
     if value is None or isinstance(value, bool):
         return value

@@ -26,5 +26,5 @@ class Batch(NamedTuple):
 
     x: Tensor
     y: Tensor | None
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # tuple.index, which nothing here calls
     key: int = 0

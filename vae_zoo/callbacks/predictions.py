@@ -97,11 +97,15 @@ class PredictionWriter(BasePredictionWriter):
         with zipfile.ZipFile(path, "w") as archive:
             for name in names:
                 dtype, shape = self._layout[name]
-                column = np.lib.format.open_memmap(parts / f"{name}.npy", mode="w+", dtype=dtype, shape=(len(seen), *shape))
+                column = np.lib.format.open_memmap(
+                    parts / f"{name}.npy", mode="w+", dtype=dtype, shape=(len(seen), *shape)
+                )
                 for rank, index in enumerate(ranks):
                     if len(index):
                         file = parts / f"{rank}_{name}.bin"
-                        column[np.searchsorted(seen, index)] = np.memmap(file, dtype=dtype, mode="r", shape=(len(index), *shape))
+                        column[np.searchsorted(seen, index)] = np.memmap(
+                            file, dtype=dtype, mode="r", shape=(len(index), *shape)
+                        )
                 column.flush()
                 del column
                 archive.write(parts / f"{name}.npy", f"{name}.npy")
@@ -119,7 +123,9 @@ class PredictionWriter(BasePredictionWriter):
                 pictures["samples"] = (images, max(1, int(self.num_samples**0.5)), {"x": images})
             pairs = min(self.num_paths, len(x) // 2)
             if pairs:
-                images = drawing.interpolations(model, x[: 2 * pairs], None if c is None else c[: 2 * pairs], self.num_steps)
+                images = drawing.interpolations(
+                    model, x[: 2 * pairs], None if c is None else c[: 2 * pairs], self.num_steps
+                )
                 pictures["interpolations"] = (images.flatten(0, 1), self.num_steps, {"x": images})
             if self.num_dims:
                 dims, images = drawing.traversals(model, x, c, self.num_dims, self.num_steps)
@@ -127,7 +133,7 @@ class PredictionWriter(BasePredictionWriter):
         for name, (images, columns, arrays) in pictures.items():
             if arrays:
                 self.paths.append(folder / f"{name}.npz")
-                np.savez(self.paths[-1], **{k: v.cpu().numpy() for k, v in arrays.items()})
+                np.savez(self.paths[-1], **{k: v.cpu().numpy() for k, v in arrays.items()})  # type: ignore[arg-type]
             if drawing.drawable(model.shape):
                 self.paths.append(drawing.save_png(drawing.grid(images, columns), folder / f"{name}.png"))
 

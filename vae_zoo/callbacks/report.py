@@ -7,7 +7,6 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from vae_zoo.callbacks.evidence import Evidence
 
-
 LAST = ("log_evidence", "bits_per_dim", "active_units")
 
 
@@ -39,7 +38,9 @@ class Report(Callback):
         table.add_column("figure")
         table.add_column("mean per example", justify="right")
         table.add_column("unit")
-        values = {k.removeprefix(f"{stage}/"): v for k, v in trainer.callback_metrics.items() if k.startswith(f"{stage}/")}
+        values = {
+            k.removeprefix(f"{stage}/"): v for k, v in trainer.callback_metrics.items() if k.startswith(f"{stage}/")
+        }
         for key in sorted(values, key=lambda k: (LAST.index(k) if k in LAST else -1, k != "elbo")):
             digits = 0 if key == "active_units" else 4
             table.add_row(key, f"{values[key].item():.{digits}f}", units.get(key, "nats"))
