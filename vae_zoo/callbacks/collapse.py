@@ -31,7 +31,13 @@ class CollapseWarning(Callback):
         self._collapsed = 0
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ARG002
+        batch: Any,
+        batch_idx: int,
+        *_: Any,
     ) -> None:
         if batch_idx < self.num_batches and not trainer.sanity_checking:
             self._metric.to(pl_module.device).update(pl_module.embed(*unpack(batch)))  # type: ignore[operator]
@@ -46,6 +52,6 @@ class CollapseWarning(Callback):
         if self._collapsed == self.patience:
             rank_zero_warn(
                 f"posterior collapse: {active} of {pl_module.latent_dim} latent dimensions vary with the example "
-                f"since {self.patience} validations. Anneal the divergence (LinearAnnealing), lower beta or the size of "
-                "the decoder."
+                f"since {self.patience} validations. Anneal the divergence (LinearAnnealing), lower beta or the size "
+                "of the decoder."
             )

@@ -34,7 +34,13 @@ class Evidence(Callback):
         self._units, self._curves = ActiveUnits(), Curves()
 
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ARG002
+        batch: Any,
+        batch_idx: int,
+        *_: Any,
     ) -> None:
         x, c = unpack(batch)
         self._units.to(pl_module.device).update(pl_module.embed(x, c))  # type: ignore[operator]

@@ -48,7 +48,13 @@ class Grid(Callback, ABC):
 
     @rank_zero_only
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ARG002
+        batch: Any,
+        batch_idx: int,
+        *_: Any,
     ) -> None:
         if batch_idx == 0 and trainer.state.fn == "fit" and not trainer.sanity_checking:
             x, c = unpack(batch)
