@@ -107,7 +107,7 @@ class TestLosses:
             for method in (model.losses, model.embed, model.reconstruct):
                 with pytest.raises(ValueError, match=r"the model is for examples of shape \(1, 8, 8\), the data have"):
                     method(x)
-        with pytest.raises(ValueError, match="examples must be floating point, got torch.uint8"):
+        with pytest.raises(ValueError, match=r"examples must be floating point, got torch\.uint8"):
             model.losses((images * 255).to(torch.uint8))
 
     @pytest.mark.parametrize("likelihood", [Bernoulli, FixedNormal, SharedNormal])
@@ -130,7 +130,7 @@ def test_elbo_is_below_the_log_evidence(cls: type[VAE], images: Tensor) -> None:
     terms = model.elbo(images, num_samples=400)
     one = terms.log_px + terms.log_pz - terms.log_qz
     error = one.std(0) / 20
-    assert (terms.value <= model.log_evidence(images, num_samples=2000) + 4 * error).all()
+    assert (terms.value <= model.log_evidence(images, num_samples=500) + 4 * error).all()
     values = model.losses(images)
     torch.testing.assert_close(values["elbo"], values["reconstruction"] - values["kl"])
 
@@ -437,7 +437,7 @@ class TestOptimizer:
         scheduler = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, mode=mode, patience=0)
         kwargs = {"scheduler": scheduler, "encoder": SMALL, "decoder": SMALL}
         assert build(VAE, **kwargs).configure_optimizers()["lr_scheduler"]["monitor"] == monitor
-        model, trainer = fit(tmp_path, kwargs=kwargs)
+        _, trainer = fit(tmp_path, kwargs=kwargs)
         assert trainer.global_step == 10
         assert build(AE, scheduler=scheduler).configure_optimizers()["lr_scheduler"]["monitor"] == "val/loss"
 

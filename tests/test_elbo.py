@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -62,7 +63,7 @@ class TestLinearGaussian:
         model, x, exact = linear(widen=2.0, shift=0.3)
         log_w = model.elbo(x, num_samples=64 * 4000).log_w
         bounds = [log_mean_exp(log_w.reshape(k, -1, 4)).mean() for k in (1, 2, 4, 16, 64)]
-        assert all(low < high for low, high in zip(bounds, bounds[1:], strict=False))
+        assert all(low < high for low, high in pairwise(bounds))
         assert bounds[-1] < exact.mean() + 0.01
 
     def test_gradient_of_the_bound_is_that_of_the_evidence(self) -> None:

@@ -44,7 +44,7 @@ def top_level(tree: ast.Module) -> ast.Module:
     guarded = [n for n in tree.body if not (isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test))]
 
     class Outside(ast.NodeTransformer):
-        def visit_FunctionDef(self, node: ast.FunctionDef) -> None:  # noqa: N802
+        def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
             return None
 
     return Outside().visit(ast.Module(guarded, []))

@@ -31,7 +31,8 @@ def main(devices, folder):
     trainer = Trainer(
         accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", default_root_dir=folder,
         logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        num_sanity_val_steps=0, max_epochs=1, callbacks=[Evidence(num_samples=2), PredictionWriter(), CollapseWarning()],
+        num_sanity_val_steps=0, max_epochs=1,
+        callbacks=[Evidence(num_samples=2), PredictionWriter(), CollapseWarning()],
     )
     (val,) = trainer.validate(model, data, verbose=False)
     (test,) = trainer.test(model, data, verbose=False)

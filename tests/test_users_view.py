@@ -143,7 +143,7 @@ def test_numpy_doubles(tmp_path: Path) -> None:
 
 class TestHub:
     def test_no_such_file(self, tmp_path: Path) -> None:
-        with pytest.raises(FileNotFoundError, match="no checkpoint at .*: give the path of a .ckpt file"):
+        with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*: give the path of a \.ckpt file"):
             hub.load(tmp_path / "a.ckpt")
 
     def test_not_a_checkpoint(self, tmp_path: Path) -> None:
@@ -183,5 +183,5 @@ class TestHub:
         content["hyper_parameters"]["_class_path"] = "no_such_module.Model"
         content["vae_zoo"]["model"]["class_path"] = "no_such_module.Model"
         torch.save(content, tmp_path / "a.ckpt")
-        with pytest.raises(ValueError, match="no_such_module.Model"):
+        with pytest.raises(ValueError, match=r"no_such_module\.Model"):
             hub.load(tmp_path / "a.ckpt")

@@ -80,7 +80,7 @@ class ELBOMixin(ABC):
     def elbo(self, x: Tensor, c: Tensor | None = None, num_samples: int = 1) -> ELBO:
         """The terms of the bound of examples (B, \\*shape), from K = num_samples reparameterised samples."""
         q, p = self.encode(x, c), self.prior(c)
-        z = q.rsample((num_samples,))  # type: ignore[arg-type]
+        z = q.rsample((num_samples,))
         return ELBO(q=q, p=p, z=z, log_px=self.decode(z, c).log_prob(x), kl=kl(q, p, z))
 
     def objective(self, elbo: ELBO) -> dict[str, Tensor]:
@@ -133,6 +133,6 @@ class ELBOMixin(ABC):
             (num, \\*shape).
         """
         p = self.prior(c)
-        z = p.sample((num,) if not p.batch_shape else ())  # type: ignore[arg-type]
+        z = p.sample((num,) if not p.batch_shape else ())
         px = self.decode(z, c)
         return px.mean if mean else px.sample()

@@ -28,8 +28,8 @@ def kl_normal(q_loc: Tensor, q_log_scale: Tensor, p_loc: Tensor, p_log_scale: Te
     r"""Kullback–Leibler divergence of two normal distributions, element by element.
 
     .. math::
-        \mathrm{KL}(q \,\|\, p) = \tfrac{1}{2} \Big( \frac{\sigma_q^2}{\sigma_p^2} - 1 - \log \frac{\sigma_q^2}{\sigma_p^2}
-        + \frac{(\mu_q - \mu_p)^2}{\sigma_p^2} \Big)
+        \mathrm{KL}(q \,\|\, p) = \tfrac{1}{2} \Big( \frac{\sigma_q^2}{\sigma_p^2} - 1
+        - \log \frac{\sigma_q^2}{\sigma_p^2} + \frac{(\mu_q - \mu_p)^2}{\sigma_p^2} \Big)
 
     References:
         | Auto-Encoding Variational Bayes, appendix B (Kingma and Welling, 2014)

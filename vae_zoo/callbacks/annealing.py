@@ -46,7 +46,7 @@ class Annealing(Callback, ABC):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         epochs = trainer.current_epoch + batch_idx / trainer.num_training_batches
-        pl_module.kl_weight.fill_(self.weight(trainer.global_step, epochs))  # type: ignore[operator, union-attr]
+        pl_module.kl_weight.fill_(self.weight(trainer.global_step, epochs))  # type: ignore[operator]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         pl_module.kl_weight = None  # type: ignore[assignment]

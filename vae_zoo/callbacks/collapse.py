@@ -31,10 +31,16 @@ class CollapseWarning(Callback):
         self._collapsed = 0
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
-    ) -> None:  # noqa: ARG002
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ARG002
+        batch: Any,
+        batch_idx: int,
+        *_: Any,
+    ) -> None:
         if batch_idx < self.num_batches and not trainer.sanity_checking:
-            self._metric.to(pl_module.device).update(pl_module.embed(*unpack(batch)))
+            self._metric.to(pl_module.device).update(pl_module.embed(*unpack(batch)))  # type: ignore[operator]
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
@@ -45,6 +51,7 @@ class CollapseWarning(Callback):
         self._collapsed = self._collapsed + 1 if active < self.min_active else 0
         if self._collapsed == self.patience:
             rank_zero_warn(
-                f"posterior collapse: {active} of {pl_module.latent_dim} latent dimensions vary with the example since "
-                f"{self.patience} validations. Anneal the divergence (LinearAnnealing), lower beta or the decoder's size."
+                f"posterior collapse: {active} of {pl_module.latent_dim} latent dimensions vary with the example "
+                f"since {self.patience} validations. Anneal the divergence (LinearAnnealing), lower beta or the size "
+                "of the decoder."
             )

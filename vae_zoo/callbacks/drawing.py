@@ -25,7 +25,8 @@ def reconstructions(model: Autoencoder, x: Tensor, c: Tensor | None = None) -> T
 def interpolations(model: Autoencoder, x: Tensor, c: Tensor | None = None, num_steps: int = 11) -> Tensor:
     """Paths between the latents of the first and the second half of the examples, (B // 2, num_steps, \\*shape)."""
     half = len(x) // 2
-    path = cosine_path(*model.embed(x, c)[: 2 * half].split(half), num_steps)
+    z = model.embed(x, c)
+    path = cosine_path(z[:half], z[half : 2 * half], num_steps)
     c = None if c is None else torch.cat([c[:half]] * num_steps)
     return model.decode(path.flatten(0, 1), c).mean.unflatten(0, path.shape[:2]).transpose(0, 1)
 

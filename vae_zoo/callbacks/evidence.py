@@ -34,10 +34,16 @@ class Evidence(Callback):
         self._units, self._curves = ActiveUnits(), Curves()
 
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
-    ) -> None:  # noqa: ARG002
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ARG002
+        batch: Any,
+        batch_idx: int,
+        *_: Any,
+    ) -> None:
         x, c = unpack(batch)
-        self._units.to(pl_module.device).update(pl_module.embed(x, c))
+        self._units.to(pl_module.device).update(pl_module.embed(x, c))  # type: ignore[operator]
         if isinstance(pl_module, ELBOMixin):
             seed = mix(seed_of(batch, batch_idx, rank=trainer.global_rank), 1)  # not the noise of the bound again
             with forked(seed, pl_module.device):
@@ -45,7 +51,7 @@ class Evidence(Callback):
             self._curves.update({"log_evidence": evidence.mean()}, len(x))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        means = self._curves.compute(lambda x: trainer.strategy.reduce(x, reduce_op="sum"))  # type: ignore[arg-type, return-value]
+        means = self._curves.compute(lambda x: trainer.strategy.reduce(x, reduce_op="sum"))
         if means:
             means["bits_per_dim"] = bits_per_dim(-means["log_evidence"], math.prod(pl_module.shape))  # type: ignore[arg-type]
         means["active_units"] = self._units.compute().float()

@@ -48,8 +48,14 @@ class Grid(Callback, ABC):
 
     @rank_zero_only
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
-    ) -> None:  # noqa: ARG002
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ARG002
+        batch: Any,
+        batch_idx: int,
+        *_: Any,
+    ) -> None:
         if batch_idx == 0 and trainer.state.fn == "fit" and not trainer.sanity_checking:
             x, c = unpack(batch)
             self._batch = x[: self.num], None if c is None else c[: self.num]
@@ -85,7 +91,7 @@ class SampleGrid(Grid):
 
     name = "samples"
 
-    def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Tensor | None:
+    def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Tensor | None:  # noqa: ARG002
         if not isinstance(model, ELBOMixin):
             return None
         num = self.num if c is None else len(c)

@@ -133,7 +133,7 @@ class PredictionWriter(BasePredictionWriter):
         for name, (images, columns, arrays) in pictures.items():
             if arrays:
                 self.paths.append(folder / f"{name}.npz")
-                np.savez(self.paths[-1], **{k: v.cpu().numpy() for k, v in arrays.items()})
+                np.savez(self.paths[-1], **{k: v.cpu().numpy() for k, v in arrays.items()})  # type: ignore[arg-type]
             if drawing.drawable(model.shape):
                 self.paths.append(drawing.save_png(drawing.grid(images, columns), folder / f"{name}.png"))
 

@@ -7,7 +7,6 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from vae_zoo.callbacks.evidence import Evidence
 
-
 LAST = ("log_evidence", "bits_per_dim", "active_units")
 
 

@@ -4,6 +4,6 @@ from vae_zoo.models.ae import AE
 from vae_zoo.models.base import Autoencoder
 from vae_zoo.models.beta_vae import BetaVAE
 from vae_zoo.models.iwae import IWAE
-from vae_zoo.models.vae import VAE, ConvVAE, MLPVAE
+from vae_zoo.models.vae import MLPVAE, VAE, ConvVAE
 
 __all__ = ["AE", "IWAE", "MLPVAE", "VAE", "Autoencoder", "BetaVAE", "ConvVAE"]

@@ -111,7 +111,7 @@ class Autoencoder(Recorded, Steps):
         # Lightning refuses to clip the gradients of a fused optimizer in mixed precision.
         fused = not getattr(self._trainer, "gradient_clip_val", None)
         make = self._make_optimizer or functools.partial(torch.optim.Adam, lr=1e-3, fused=fused)
-        optimizer = make(self.param_groups())  # type: ignore[arg-type]
+        optimizer = make(self.param_groups())
         if self._make_scheduler is None:
             return optimizer
         scheduler = self._make_scheduler(optimizer)

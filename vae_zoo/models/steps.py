@@ -54,7 +54,7 @@ class Steps(LightningModule, ABC):
         return self._update("train", batch)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002
-        every = self.trainer.log_every_n_steps
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.trainer.global_step + 1) % every == 0:
             self._log("train", on_step=True, on_epoch=False)
 
@@ -107,7 +107,7 @@ class Steps(LightningModule, ABC):
         return values["loss"]
 
     def _sum_over_ranks(self, x: Tensor) -> Tensor:
-        return self.trainer.strategy.reduce(x, reduce_op="sum")  # type: ignore[return-value]
+        return self.trainer.strategy.reduce(x, reduce_op="sum")
 
     def _log(self, stage: str, reduce: Callable[[Tensor], Tensor] | None = None, **kwargs: Any) -> None:
         values = self._curves[stage].compute(reduce)

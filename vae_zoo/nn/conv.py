@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import TypeAlias
 
 from torch import Tensor, nn
 
 from vae_zoo.typing import Shape
+
+_Size: TypeAlias = tuple[int, int]
 
 
 class ConvEncoder(nn.Module):
@@ -99,7 +102,7 @@ class ConvDecoder(nn.Module):
         return self.layers(z).unflatten(1, self.out_shape[:-2])
 
 
-def _sizes(image: Shape, channels: Sequence[int], hidden: int) -> list[tuple[int, int]]:
+def _sizes(image: Shape, channels: Sequence[int], hidden: int) -> list[_Size]:
     """Height and width before and after each convolution."""
     if len(image) != 3:
         raise ValueError(f"a convolutional network needs images (C, H, W), got shape {tuple(image)}: use Dense.")
@@ -107,14 +110,23 @@ def _sizes(image: Shape, channels: Sequence[int], hidden: int) -> list[tuple[int
         raise ValueError(f"channels and hidden must be at least 1, got {list(channels)} and {hidden}.")
     sizes = [(image[1], image[2])]
     for _ in channels:
-        sizes.append(tuple(max(n // 2, 1) for n in sizes[-1]))  # type: ignore[arg-type]
+        height, width = sizes[-1]
+        sizes.append((max(height // 2, 1), max(width // 2, 1)))
     return sizes
 
 
+<<<<<<< HEAD
 def _geometry(
     large: tuple[int, int], small: tuple[int, int]
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+=======
+def _geometry(large: _Size, small: _Size) -> tuple[_Size, _Size, _Size]:
+>>>>>>> tests
     """Kernel, stride and output padding that take one size to the other: 4 and 2, or 3 and 1 where a side is 1."""
-    strides = tuple(1 if n == 1 else 2 for n in large)
-    extra = tuple(n - s * m for n, m, s in zip(large, small, strides, strict=True))
-    return tuple(s + 2 for s in strides), strides, extra
+    (k_h, s_h, e_h), (k_w, s_w, e_w) = (_side(n, m) for n, m in zip(large, small, strict=True))
+    return (k_h, k_w), (s_h, s_w), (e_h, e_w)
+
+
+def _side(large: int, small: int) -> tuple[int, int, int]:
+    stride = 1 if large == 1 else 2
+    return stride + 2, stride, large - stride * small
