@@ -33,7 +33,7 @@ def page(name: str, configs: list[Path]) -> str:
         lines += ["## Run it", "", "```bash"]
         lines += [f"vae-zoo fit --model {name} --data Digits --trainer.max_epochs 20"]
         lines += [f"vae-zoo test --ckpt_path results/{name}_Digits/fit_0/checkpoints/last.ckpt"]
-        lines += [f"vae-zoo fit --model {name} --model.help", "```", "", "The last command lists every argument.", ""]
+        lines += [f"vae-zoo fit --model.help {name}", "```", "", "The last command lists every argument.", ""]
     if configs:
         lines += ["## Configurations", "", "Each is whole; run it by its name.", ""]
     for path in configs:
