@@ -79,7 +79,9 @@ def test_callbacks_of_parts_add_up(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
         main(["fit", "--config=vae_digits", "--config=early_stopping", "--config=annealing", "--print_config"])
-    names = [c["class_path"].rpartition(".")[2] for c in yaml.safe_load(capsys.readouterr().out)["trainer"]["callbacks"]]
+    names = [
+        c["class_path"].rpartition(".")[2] for c in yaml.safe_load(capsys.readouterr().out)["trainer"]["callbacks"]
+    ]
     assert names == ["EarlyStopping", "LinearAnnealing"]
 
 

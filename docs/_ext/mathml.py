@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import html
+import re
 from typing import Any
 
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
+
+SPACING = (
+    (r"(<mi>(?:log|exp)</mi>)(?!<mo[^>]*>&#x00028;)", r'\1<mspace width="0.17em" />'),
+    (r"<mi>&#x0007E;</mi>", "<mo>&#x223C;</mo>"),
+)
+"""What latex2mathml leaves out: the space after a function, and that ~ is a relation."""
 
 
 def render(latex: str, display: str) -> str:
@@ -18,9 +25,12 @@ def render(latex: str, display: str) -> str:
         ExtensionError: If the equation cannot be converted.
     """
     try:
-        return convert(" ".join(latex.split()), display=display)
+        mathml = convert(" ".join(latex.split()), display=display)
     except Exception as error:
         raise ExtensionError(f"latex2mathml cannot convert {latex!r}: {type(error).__name__} {error}") from error
+    for pattern, text in SPACING:
+        mathml = re.sub(pattern, text, mathml)
+    return mathml
 
 
 def visit_inline(translator: Any, node: nodes.Element) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 
 import yaml
@@ -49,9 +50,10 @@ def table() -> str:
         cls = getattr(models, name)
         hooks = [f"`{hook}`" for hook in HOOKS if hook in vars(cls)]
         doc = inspect.getdoc(cls) or ""
+        first = re.sub(r":\w+:`", "`", doc.partition("\n")[0])
         paper = [line.strip().removeprefix("| ") for line in doc.splitlines() if line.strip().startswith("| ")]
         link = f"[{paper[0]}]({paper[1]})" if len(paper) > 1 else ""
-        rows.append(f"| [{name}]({name.lower()}.md) | {doc.splitlines()[0]} | {', '.join(hooks)} | {link} |")
+        rows.append(f"| [{name}]({name.lower()}.md) | {first} | {', '.join(hooks)} | {link} |")
     return "\n".join([*rows, ""])
 
 
