@@ -1,0 +1,48 @@
+# Everything runs in the project's own .venv. Set PYTHON to choose the interpreter it is made from (3.10 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+# The models of the demo and the tests are small: more threads only get in each other's way.
+export OMP_NUM_THREADS ?= 1
+export TORCHINDUCTOR_COMPILE_THREADS ?= 1
+
+.PHONY: help demo test check docs figures clean
+
+help:
+	@echo "make demo     train a VAE on the digits that come in the box"
+	@echo "make test     run the whole suite"
+	@echo "make check    ruff and mypy"
+	@echo "make docs     build the documentation, docs/_build/html/index.html"
+	@echo "make figures  draw the figures of the documentation anew"
+	@echo "make clean    remove what builds and checks leave; results and .venv stay"
+
+demo: $(INSTALLED)
+	$(BIN)/vae-zoo fit --config vae_digits
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2
+
+check: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+docs: $(INSTALLED)
+	$(BIN)/python -m sphinx -E -W --keep-going -b html docs docs/_build/html
+
+figures: $(INSTALLED)
+	$(BIN)/python docs/figures.py
+
+clean:
+	rm -rf docs/_build build dist .pytest_cache .mypy_cache .ruff_cache
+	find docs/models -name '*.md' ! -name index.md -delete
+	find vae_zoo tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Some systems ship Python without ensurepip: there, pip itself puts pip into the environment.
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=...")'
+	test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv || \
+		($(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python .venv install pip)
+	$(BIN)/python -m pip install -e '.[dev]'
+	touch $@

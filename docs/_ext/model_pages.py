@@ -1,0 +1,74 @@
+"""One page for each name in ``vae_zoo.models.__all__``: a new model is documented by being there."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import yaml
+from sphinx.application import Sphinx
+
+from vae_zoo import models
+
+HOOKS = ("prior", "encode", "decode", "objective", "elbo", "losses", "param_groups")
+BASES = ("Autoencoder", "VAE")
+"""Classes that are derived from rather than trained come first."""
+
+
+def pages(app: Sphinx) -> None:
+    """Write docs/models/<name>.md for every model, and the table that the index includes."""
+    source = Path(app.srcdir)
+    configs = {path: yaml.safe_load(path.read_text()) for path in sorted((source.parent / "configs").glob("*.yaml"))}
+    for name in models.__all__:
+        own = [path for path, content in configs.items() if class_name(content["model"]) == name]
+        write(source / "models" / f"{name.lower()}.md", page(name, own))
+    write(source / "models" / "_table.md", table())
+
+
+def page(name: str, configs: list[Path]) -> str:
+    """A model's page: what it is, how to run it, the configurations that use it."""
+    cls = getattr(models, name)
+    lines = [f"# {name}", "", "```{eval-rst}", f".. autoclass:: vae_zoo.models.{name}", "   :members:", "```", ""]
+    if not inspect.isabstract(cls):
+        lines += ["## Run it", "", "```bash"]
+        lines += [f"vae-zoo fit --model {name} --data Digits --trainer.max_epochs 20"]
+        lines += [f"vae-zoo test --ckpt_path results/{name}_Digits/fit_0/checkpoints/last.ckpt"]
+        lines += [f"vae-zoo fit --model.help {name}", "```", "", "The last command lists every argument.", ""]
+    if configs:
+        lines += ["## Configurations", "", "Each is whole; run it by its name.", ""]
+    for path in configs:
+        lines += [f"### {path.stem}", "", "```bash", f"vae-zoo fit --config {path.stem}", "```", ""]
+        lines += [f"```{{literalinclude}} ../../configs/{path.name}", ":language: yaml", "```", ""]
+    return "\n".join(lines)
+
+
+def table() -> str:
+    """Models, their papers and what each overrides, read from the classes."""
+    rows = ["| model | what it is | overrides | paper |", "|---|---|---|---|"]
+    for name in sorted(models.__all__, key=lambda name: (name not in BASES, name.lower())):
+        cls = getattr(models, name)
+        hooks = [f"`{hook}`" for hook in HOOKS if hook in vars(cls)]
+        doc = inspect.getdoc(cls) or ""
+        first = re.sub(r":\w+:`", "`", doc.partition("\n")[0])
+        paper = [line.strip().removeprefix("| ") for line in doc.splitlines() if line.strip().startswith("| ")]
+        link = f"[{paper[0]}]({paper[1]})" if len(paper) > 1 else ""
+        rows.append(f"| [{name}]({name.lower()}.md) | {first} | {', '.join(hooks)} | {link} |")
+    return "\n".join([*rows, ""])
+
+
+def class_name(model: str | dict) -> str:
+    """The short name of the model of a configuration."""
+    path = model if isinstance(model, str) else model["class_path"]
+    return path.rpartition(".")[2]
+
+
+def write(path: Path, text: str) -> None:
+    """Write a page only if it has changed, so that a second build reads no page anew."""
+    if not path.is_file() or path.read_text() != text:
+        path.write_text(text)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("builder-inited", pages)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,145 @@
+"""Draw every figure of the documentation, docs/figures/*.png, from models trained on the spot.
+
+Two pairs of an autoencoder and a VAE are fitted to the digits by the packaged configurations ``ae_digits`` and
+``vae_digits``: the same seed, networks, likelihood and 100 epochs; the second pair has two latent dimensions.
+About two minutes on one core: ``make figures``.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.patches import Circle, FancyBboxPatch
+from torch import Tensor
+
+from vae_zoo import hub
+from vae_zoo.callbacks.drawing import grid, reconstructions, save_png
+from vae_zoo.cli import main
+from vae_zoo.data import Digits
+from vae_zoo.models import Autoencoder
+
+FOLDER = Path(__file__).parent / "figures"
+SEED = 0
+
+
+def fit(config: str, *args: str) -> Autoencoder:
+    """Fit a packaged configuration in a folder of its own and return the model."""
+    with tempfile.TemporaryDirectory() as folder:
+        quiet = [f"--trainer.{part}=false" for part in ("enable_progress_bar", "enable_model_summary")]
+        pictures = [f"--{name}.every_n_epochs=0" for name in ("samples", "reconstructions", "traversals")]
+        main(["fit", "--config", config, *args, "--trainer.default_root_dir", folder, *quiet, *pictures])
+        return hub.load(next(Path(folder).rglob("last.ckpt")))
+
+
+@torch.no_grad()
+def side_by_side(ae: Autoencoder, vae: Autoencoder, x: Tensor) -> None:
+    """Reconstructions and decoded noise of both, from the same examples and the same random latents."""
+    z = torch.randn(48, ae.latent_dim, generator=torch.Generator().manual_seed(SEED))
+    figure, axes = plt.subplots(2, 2, figsize=(8.2, 5.6), height_ratios=(1, 2))
+    for column, (name, model) in enumerate((("autoencoder", ae), ("VAE", vae))):
+        show(axes[0, column], grid(reconstructions(model, x[:12]), 8), f"{name}: digits and reconstructions, in pairs")
+        show(axes[1, column], grid(model.decode(z).mean, 8), f"{name}: decoded random latents, z ~ N(0, I)")
+    finish(figure, "ae_and_vae.png")
+
+
+@torch.no_grad()
+def latents(ae: Autoencoder, vae: Autoencoder, x: Tensor, y: Tensor) -> None:
+    """Where two-dimensional latents of digits lie, and where the prior is: circles at 1, 2 and 3 σ."""
+    span = 1.08 * max(3.0, *(float(model.embed(x).abs().max()) for model in (ae, vae)))
+    figure, axes = plt.subplots(1, 2, figsize=(8.6, 4.2))
+    for axis, name, model in ((axes[0], "autoencoder", ae), (axes[1], "VAE", vae)):
+        z = model.embed(x)
+        points = axis.scatter(*z.T, c=y, cmap="tab10", vmin=-0.5, vmax=9.5, s=5, linewidths=0)
+        for radius in (1, 2, 3):
+            axis.add_patch(Circle((0, 0), radius, fill=False, color="black", linewidth=0.8, linestyle="--"))
+        axis.set(xlim=(-span, span), ylim=(-span, span), aspect="equal", xlabel="$z_1$", ylabel="$z_2$")
+        axis.set_title(f"{name}: latents of the digits", fontsize=10)
+    figure.colorbar(points, ax=axes, ticks=range(10), label="digit", fraction=0.03)
+    finish(figure, "latents.png", tight=False)
+
+
+@torch.no_grad()
+def manifold(ae: Autoencoder, vae: Autoencoder, side: int = 14) -> None:
+    """The plane of two latent dimensions, decoded at equal steps of the prior's probability."""
+    steps = torch.distributions.Normal(0.0, 1.0).icdf(torch.linspace(0.02, 0.98, side))
+    z = torch.cartesian_prod(-steps, steps).flip(1)
+    figure, axes = plt.subplots(1, 2, figsize=(8.2, 4.3))
+    for axis, name, model in ((axes[0], "autoencoder", ae), (axes[1], "VAE", vae)):
+        show(axis, grid(model.decode(z).mean, side), f"{name}: the plane under N(0, I), decoded")
+    finish(figure, "manifold.png")
+
+
+def reparameterisation() -> None:
+    """Two graphs of the same computation: a draw that stops the gradient, and one that lets it through."""
+    figure, axes = plt.subplots(1, 2, figsize=(8.2, 2.5))
+    for axis, through in zip(axes, (False, True), strict=True):
+        axis.set(xlim=(0, 10), ylim=(-0.6, 4))
+        axis.axis("off")
+        box(axis, (1.6, 1), "μ(x), σ(x)")
+        if through:
+            box(axis, (5, 3.2), "ε ~ N(0, I)", dashed=True)
+            box(axis, (5, 1), "z = μ + σ ε")
+            arrow(axis, (5, 2.65), (5, 1.6), "black")
+            axis.set_title("q.rsample(): the noise comes from outside", fontsize=10)
+        else:
+            box(axis, (5, 1), "z ~ N(μ, σ²)", dashed=True)
+            axis.set_title("q.sample(): the draw stops the gradient", fontsize=10)
+        box(axis, (8.4, 1), "log p(x | z)")
+        for left, right in ((2.9, 3.7), (6.3, 7.1)):
+            arrow(axis, (left, 1.2), (right, 1.2), "black")
+        arrow(axis, (7.1, 0.75), (6.3, 0.75), "tab:red")
+        if through:
+            arrow(axis, (3.7, 0.75), (2.9, 0.75), "tab:red")
+        else:
+            axis.text(3.3, 0.72, "✕", color="tab:red", ha="center", va="center", fontsize=13)
+        axis.text(5, -0.35, "black: forward    red: gradient    dashed: random", ha="center", fontsize=8)
+    finish(figure, "reparameterisation.png")
+
+
+def box(axis: plt.Axes, centre: tuple[float, float], text: str, *, dashed: bool = False) -> None:
+    x, y = centre
+    style = "--" if dashed else "-"
+    corner = (x - 1.2, y - 0.45)
+    axis.add_patch(FancyBboxPatch(corner, 2.4, 0.9, boxstyle="round,pad=0.1", fc="white", ec="black", linestyle=style))
+    axis.text(x, y, text, ha="center", va="center", fontsize=10)
+
+
+def arrow(axis: plt.Axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
+    axis.annotate("", xy=end, xytext=start, arrowprops={"arrowstyle": "->", "color": colour, "linewidth": 1.6})
+
+
+def show(axis: plt.Axes, picture: Tensor, title: str) -> None:
+    axis.imshow(picture.permute(1, 2, 0).numpy(), interpolation="nearest")
+    axis.set_title(title, fontsize=10)
+    axis.axis("off")
+
+
+def finish(figure: plt.Figure, name: str, *, tight: bool = True) -> None:
+    if tight:
+        figure.tight_layout()
+    figure.savefig(FOLDER / name, dpi=110, bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+
+
+def draw() -> None:
+    """Train the four models and draw."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    FOLDER.mkdir(exist_ok=True)
+    reparameterisation()
+    data = Digits()
+    test, train = ((split.x.float() / 255, split.y) for split in (data.load("test"), data.load("train")))
+    ae, vae = fit("ae_digits"), fit("vae_digits")
+    torch.manual_seed(SEED)
+    save_png(grid(vae.sample(64), 16), FOLDER / "samples.png")
+    side_by_side(ae, vae, test[0])
+    flat_ae, flat_vae = (fit(name, "--model.latent_dim", "2") for name in ("ae_digits", "vae_digits"))
+    latents(flat_ae, flat_vae, *train)
+    manifold(flat_ae, flat_vae)
+
+
+if __name__ == "__main__":
+    draw()

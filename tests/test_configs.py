@@ -1,0 +1,91 @@
+"""Every file in configs/ runs, and every part goes on top of one that does."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from vae_zoo.cli import find_config, main
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+WHOLE = sorted(CONFIGS.glob("*.yaml"))
+PARTS = sorted((CONFIGS / "parts").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MNIST and the Frey faces as noise, in files of the real names and sizes."""
+    root, random = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part, num in (("train", 60_000), ("t10k", 64)):
+        image = random.integers(0, 256, (1, 28, 28), np.uint8)
+        write_idx(raw / f"{part}-images-idx3-ubyte", np.broadcast_to(image, (num, 28, 28)))
+        write_idx(raw / f"{part}-labels-idx1-ubyte", np.zeros(num, np.uint8))
+    from scipy.io import savemat
+
+    (root / "FreyFace").mkdir()
+    savemat(root / "FreyFace" / "frey_rawface.mat", {"ff": random.integers(0, 256, (560, 1965), np.uint8)})
+    return root
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    header = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+    path.write_bytes(header + array.tobytes())
+
+
+@pytest.mark.parametrize("path", WHOLE, ids=lambda path: path.stem)
+def test_config_runs(path: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VAE_ZOO_DATA", str(data))
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # set by the run, and put back by monkeypatch
+    args = ["--data.num_examples", "600"] if "sprites" in path.stem else []
+    main(["fit", "--config", path.stem, *args, "--trainer.fast_dev_run", "true", "--trainer.logger", "false"])
+
+
+@pytest.mark.parametrize("path", WHOLE, ids=lambda path: path.stem)
+def test_config_is_named_and_measured(path: Path) -> None:
+    content = yaml.safe_load(path.read_text())
+    assert path.read_text().startswith("# "), "the first line says which table, and the number we get"
+    assert set(content) >= {"seed_everything", "model", "data"}
+    data = content["data"] if isinstance(content["data"], str) else content["data"]["class_path"]
+    name = content["model"]["class_path"].removeprefix("MLP")
+    assert path.stem.replace("_", "").lower() == f"{name}{data}".lower()
+    assert not {"shape", "num_classes", "num_train"} & set(content["model"]["init_args"]), "sizes are linked"
+
+
+@pytest.mark.parametrize("path", PARTS, ids=lambda path: path.stem)
+def test_part_goes_on_top(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit", "--config", "vae_digits", "--config", path.stem, "--print_config"])
+    assert stopped.value.code == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["model"]["class_path"] == "vae_zoo.models.MLPVAE"
+    for key, value in yaml.safe_load(path.read_text())["trainer"].items():
+        got = printed["trainer"][key.removesuffix("+")]
+        assert got == value or key in ("callbacks+", "logger")
+
+
+def test_callbacks_of_parts_add_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["fit", "--config=vae_digits", "--config=early_stopping", "--config=annealing", "--print_config"])
+    names = [
+        c["class_path"].rpartition(".")[2] for c in yaml.safe_load(capsys.readouterr().out)["trainer"]["callbacks"]
+    ]
+    assert names == ["EarlyStopping", "LinearAnnealing"]
+
+
+def test_names_of_configs_are_unique() -> None:
+    stems = [path.stem for path in CONFIGS.rglob("*.yaml")]
+    assert len(stems) == len(set(stems))
+    assert all(find_config(stem).stem == stem for stem in stems)

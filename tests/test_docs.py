@@ -1,0 +1,104 @@
+"""Every command and every piece of Python in README.md and docs/ runs, in the order of its page.
+
+A page has one working folder. A block that begins with the comment ``<!-- file: NAME -->`` is written to that file;
+one after ``<!-- not run: REASON -->`` is left out. Long fits are cut short by options at their end.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from vae_zoo import models
+from vae_zoo.cli import main
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"(?:<!-- (file|not run): (.+?) -->\n)?```(bash|python|yaml)\n(.*?)```", re.DOTALL)
+SHORT = ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--trainer.num_sanity_val_steps=0"]
+STOPS = ("--help", "--version", ".help", "--print_config")
+
+
+class Block(NamedTuple):
+    marker: str
+    argument: str
+    language: str
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    return [Block(*found) for found in BLOCK.findall(page.read_text())]
+
+
+def commands(text: str) -> list[list[str]]:
+    return [shlex.split(line, comments=True)[1:] for line in text.splitlines() if line.startswith("vae-zoo ")]
+
+
+def shortened(args: list[str]) -> list[str]:
+    """The same command, over in a second or two."""
+    if args[0] == "fit" and not any(stop in arg for arg in args for stop in STOPS):
+        epochs = "2" if "--ckpt_path" in args else "1"
+        return [*args, *SHORT, f"--trainer.max_epochs={epochs}"]
+    return [*args, "--evidence.num_samples=3"] if args[0] == "test" else args
+
+
+def run(args: list[str]) -> None:
+    try:
+        main(shortened(args))
+    except SystemExit as stopped:
+        if stopped.code:
+            pytest.fail(f"vae-zoo {shlex.join(args)} ends with exit code {stopped.code}")
+
+
+@pytest.mark.filterwarnings("default")  # two steps of training end in a collapse, and are warned of
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.stem)
+def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # set by the runs, and put back by monkeypatch
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    before, names = set(sys.modules), {"__name__": "page"}
+    try:
+        for block in blocks(page):
+            if block.marker == "file":
+                Path(block.argument).write_text(block.text)
+            elif block.marker == "not run":
+                assert block.argument, "say why"
+            elif block.language == "python":
+                exec(compile(block.text, str(page), "exec"), names)
+            elif block.language == "yaml":
+                yaml.safe_load(block.text)
+            else:
+                for args in commands(block.text):
+                    run(args)
+    finally:
+        for name in set(sys.modules) - before:
+            if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
+                del sys.modules[name]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    generated = {f"models/{name.lower()}.md" for name in models.__all__}
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        path = target.partition("#")[0]
+        if path and not target.startswith("http") and path not in generated:
+            assert (page.parent / path).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_make_targets_exist(page: Path) -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for block in blocks(page):
+        wanted = re.findall(r"^make (\w+)", block.text, re.MULTILINE) if block.language == "bash" else []
+        assert set(wanted) <= targets
+
+
+def test_readme_has_every_model() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"`{name}`" in readme for name in models.__all__ if name != "Autoencoder")
