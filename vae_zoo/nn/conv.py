@@ -115,13 +115,7 @@ def _sizes(image: Shape, channels: Sequence[int], hidden: int) -> list[_Size]:
     return sizes
 
 
-<<<<<<< HEAD
-def _geometry(
-    large: tuple[int, int], small: tuple[int, int]
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-=======
 def _geometry(large: _Size, small: _Size) -> tuple[_Size, _Size, _Size]:
->>>>>>> tests
     """Kernel, stride and output padding that take one size to the other: 4 and 2, or 3 and 1 where a side is 1."""
     (k_h, s_h, e_h), (k_w, s_w, e_w) = (_side(n, m) for n, m in zip(large, small, strict=True))
     return (k_h, k_w), (s_h, s_w), (e_h, e_w)
