@@ -8,6 +8,7 @@ from pathlib import Path
 from pydoc import locate
 from typing import Any
 
+from jsonargparse import set_parsing_settings
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -43,6 +44,7 @@ class VAECLI(LightningCLI):
 
     def __init__(self, args: Sequence[str]) -> None:
         quiet()
+        set_parsing_settings(import_path_denylist=[])  # jsonargparse's own list of what executes things, enforced
         for plugin in entry_points(group="vae_zoo.plugins"):  # classes of other packages, under their short names
             plugin.load()
         self.run: RunFolder | None = None

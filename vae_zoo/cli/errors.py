@@ -15,6 +15,7 @@ WIDTH = 200
 USERS = {"ValueError", "TypeError", "OSError", "ImportError", "MisconfigurationException", "NotImplementedError"}
 WRAPPERS = ("Does not validate against", "Parser key", "Problem with given class_path")
 RULES = (
+    (r"Importing '([^']+)' is not allowed", r"\1 is not allowed here"),
     (r"Option '([^']+)' is not accepted(.*)", r"unknown key \1\2"),
     (r"Problem with given class_path '([^']+)':\s+(.*)", r"\1 cannot be imported from the working folder: \2"),
     (r"Expected a path but (\S+) either[\s\S]*does not correspond to a subclass of (\w+)", r"\1 is no \2"),

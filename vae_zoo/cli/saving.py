@@ -29,8 +29,8 @@ class SaveConfig(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         self.path = self.run.path / self.config_filename
-        self.parser.save(self.config, self.path, skip_none=False, overwrite=True, multifile=self.multifile)
-        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False, skip_link_targets=False))
+        self.parser.save(self.config, self.path, skip_unset=False, overwrite=True, multifile=self.multifile)
+        config = yaml.safe_load(self.parser.dump(self.config, skip_unset=False, skip_link_targets=False))
         for logger in trainer.loggers:
             logger.log_hyperparams(config)
 
