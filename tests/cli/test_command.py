@@ -168,6 +168,20 @@ def test_a_fit_goes_on_from_the_last_checkpoint(run: Callable) -> None:
     assert all(torch.equal(resumed[key], whole[key]) for key in whole)
 
 
+def test_the_last_checkpoint_is_the_last_also_when_an_earlier_one_is_the_best(run: Callable) -> None:
+    first = ("--checkpoint.monitor", "epoch", "--checkpoint.mode", "min", "--collapse.patience", "9")
+    assert run(*FIT, *first, "--trainer.max_epochs", "3").code == 0
+    folder = Path("results/BetaVAE_Digits/fit_0/checkpoints")
+    assert [path.name for path in sorted(folder.iterdir())] == ["0000.ckpt", "last.ckpt"]
+    assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == 2
+
+
+def test_a_fit_goes_on_from_a_checkpoint_without_naming_the_model(run: Callable, checkpoint: str) -> None:
+    assert run("fit", "--ckpt_path", checkpoint, "--trainer.max_epochs", "2").code == 0
+    saved = torch.load("results/BetaVAE_Digits/fit_0/checkpoints/last.ckpt", weights_only=True)
+    assert (saved["epoch"], saved["vae_zoo"]["model"]["init_args"]["beta"]) == (1, 2)
+
+
 def test_fast_dev_run_writes_nothing(run: Callable) -> None:
     assert run(*FIT, "--trainer.fast_dev_run", "true").code == 0
     assert not Path("results").exists()

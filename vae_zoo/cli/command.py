@@ -22,7 +22,8 @@ from vae_zoo.data import DataModule
 from vae_zoo.models import Autoencoder
 
 CALLBACKS = {
-    "checkpoint": ModelCheckpoint,
+    "checkpoint": ModelCheckpoint,  # the best; its own save_last would write only when the best is beaten
+    "last": ModelCheckpoint,
     "samples": callbacks.SampleGrid,
     "reconstructions": callbacks.ReconstructionGrid,
     "traversals": callbacks.TraversalGrid,
@@ -31,7 +32,9 @@ CALLBACKS = {
     "predictions": callbacks.PredictionWriter,
 }
 DEFAULTS = {
-    "checkpoint.save_last": True,
+    "last.filename": "last",
+    "last.enable_version_counter": False,
+    "last.save_on_train_epoch_end": True,  # the place that a run resumes from exactly
     "checkpoint.filename": "{epoch:04d}",
     "checkpoint.auto_insert_metric_name": False,
     "trainer.max_epochs": 50,
@@ -121,11 +124,11 @@ class VAECLI(LightningCLI):
             loggers = ("CSVLogger", "TensorBoardLogger") if self.subcommand == "fit" else ("CSVLogger",)
             paths = [f"lightning.pytorch.loggers.{name}" for name in loggers]
             config.trainer.logger = [{"class_path": path, "init_args": init} for path in paths]
-        checkpoint = config.checkpoint
-        checkpoint.dirpath = checkpoint.dirpath or str(self.run.path / "checkpoints")
-        if checkpoint.monitor is None:
+        for checkpoint in (config.checkpoint, config.last):
+            checkpoint.dirpath = checkpoint.dirpath or str(self.run.path / "checkpoints")
+        if config.checkpoint.monitor is None:
             cls: Any = locate(model)
-            checkpoint.monitor, checkpoint.mode = cls.monitor, cls.monitor_mode
+            config.checkpoint.monitor, config.checkpoint.mode = cls.monitor, cls.monitor_mode
         super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

@@ -18,7 +18,8 @@ def show(trainer: Trainer) -> None:
         return
     paths: dict[str, str | Path] = {}
     if trainer.state.fn == "fit":
-        paths["checkpoint"] = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        saved = (getattr(callback, "best_model_path", "") for callback in trainer.checkpoint_callbacks)
+        paths["checkpoint"] = next(filter(None, saved), "")
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if path := getattr(callback, "path", None):
             paths[callback.name] = path
