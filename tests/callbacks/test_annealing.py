@@ -45,6 +45,17 @@ def test_is_gone_after_the_fit(tmp_path: Path) -> None:
     assert model.kl_weight is None
 
 
+def test_is_gone_after_a_fit_that_fails(tmp_path: Path) -> None:
+    class Failing(VAE):
+        def on_train_epoch_end(self) -> None:
+            raise RuntimeError("stop")
+
+    model = tiny(Failing)
+    with pytest.raises(RuntimeError, match="stop"):
+        quiet_trainer(tmp_path, callbacks=[LinearAnnealing(num_steps=9)]).fit(model, tiny_data())
+    assert model.kl_weight is None
+
+
 def test_validation_reports_the_unweighted_bound(tmp_path: Path) -> None:
     logger = Record()
     trainer = quiet_trainer(tmp_path, max_epochs=1, callbacks=[LinearAnnealing(num_steps=1000)], logger=logger)

@@ -41,3 +41,17 @@ def test_is_silent_of_one_that_does(cls: type, tmp_path: Path) -> None:
 def test_errors(name: str) -> None:
     with pytest.raises(ValueError, match="arguments must be at least 1, got"):
         CollapseWarning(**{name: 0})
+
+
+def test_goes_on_counting_in_a_resumed_fit(tmp_path: Path) -> None:
+    def fit(epochs: int, resumed: Path | None = None) -> None:
+        model = tiny(VAE, latent_dim=3)
+        for p in model.encoder.parameters():
+            torch.nn.init.zeros_(p.requires_grad_(False))
+        trainer = quiet_trainer(tmp_path, max_epochs=epochs, callbacks=[CollapseWarning(patience=3)])
+        trainer.fit(model, tiny_data(), ckpt_path=resumed)
+        trainer.save_checkpoint(tmp_path / "a.ckpt")
+
+    fit(2)
+    with pytest.warns(UserWarning, match="posterior collapse"):
+        fit(3, tmp_path / "a.ckpt")

@@ -51,6 +51,9 @@ class Annealing(Callback, ABC):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         pl_module.kl_weight = None  # type: ignore[assignment]
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
+        self.on_fit_end(trainer, pl_module)
+
 
 class LinearAnnealing(Annealing):
     r"""Weight of the divergence that rises linearly and stays at 1.

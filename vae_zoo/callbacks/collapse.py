@@ -30,6 +30,12 @@ class CollapseWarning(Callback):
         self._metric = ActiveUnits()
         self._collapsed = 0
 
+    def state_dict(self) -> dict[str, int]:
+        return {"collapsed": self._collapsed}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self._collapsed = state_dict["collapsed"]
+
     def on_validation_batch_end(
         self,
         trainer: Trainer,
