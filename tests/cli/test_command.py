@@ -169,7 +169,7 @@ def test_a_fit_goes_on_from_the_last_checkpoint(run: Callable) -> None:
 
 
 def test_the_last_checkpoint_is_the_last_also_when_an_earlier_one_is_the_best(run: Callable) -> None:
-    first = ("--checkpoint.monitor", "epoch", "--checkpoint.mode", "min", "--collapse.patience", "9")
+    first = ("--checkpoint.monitor", "epoch", "--checkpoint.mode", "min")
     assert run(*FIT, *first, "--trainer.max_epochs", "3").code == 0
     folder = Path("results/BetaVAE_Digits/fit_0/checkpoints")
     assert [path.name for path in sorted(folder.iterdir())] == ["0000.ckpt", "last.ckpt"]

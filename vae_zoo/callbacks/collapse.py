@@ -16,14 +16,14 @@ class CollapseWarning(Callback):
 
     Args:
         min_active: Least number of active units that is no collapse.
-        patience: Validations in a row with fewer, before the warning.
+        patience: Validations in a row with fewer, before the warning; a fit may well begin with a few.
         num_batches: Batches of the validation set that are looked at.
 
     Raises:
         ValueError: If an argument is less than 1.
     """
 
-    def __init__(self, *, min_active: int = 1, patience: int = 3, num_batches: int = 10) -> None:
+    def __init__(self, *, min_active: int = 1, patience: int = 10, num_batches: int = 10) -> None:
         if min(min_active, patience, num_batches) < 1:
             raise ValueError(f"arguments must be at least 1, got {min_active}, {patience} and {num_batches}.")
         self.min_active, self.patience, self.num_batches = min_active, patience, num_batches
