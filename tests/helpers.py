@@ -143,3 +143,29 @@ class LinearGaussian(VAE):
         weight, bias = self.decoder.layers[1].weight, self.decoder.layers[1].bias
         covariance = weight @ weight.T + self.scale**2 * torch.eye(len(bias), dtype=weight.dtype)
         return MultivariateNormal(bias, covariance).log_prob(x).detach()
+
+
+def losses(model: Autoencoder, x: Tensor, seed: int = 1, **kwargs: Any) -> dict[str, Tensor]:
+    torch.manual_seed(seed)
+    return model.losses(x, **kwargs)
+
+
+def fit(
+    folder: Path, cls: type[Autoencoder] = VAE, *, data: Any = None, seed: int = 3, kwargs: Any = None, **trainer: Any
+) -> Any:
+    """Fit a new model, and give it and its trainer."""
+    torch.manual_seed(seed)
+    model = build(cls, **(kwargs or {"encoder": small, "decoder": small}))
+    ckpt_path = trainer.pop("ckpt_path", None)
+    fitter = quiet_trainer(folder, **{"max_epochs": 2, **trainer})
+    fitter.fit(model, tiny_data() if data is None else data, ckpt_path=ckpt_path)
+    return model, fitter
+
+
+def linear(seed: int = 0, **kwargs: Any) -> tuple[LinearGaussian, Tensor, Tensor]:
+    """A linear-Gaussian model, examples of it and their exact log evidence."""
+    torch.manual_seed(seed)
+    model = LinearGaussian(**{"shape": (5,), "latent_dim": 2, **kwargs})
+    with torch.no_grad():
+        x = model.sample(4, mean=False)
+    return model, x, model.exact_evidence(x)

@@ -10,27 +10,19 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import BOUNDS, MODELS, SHAPE, Record, build, quiet_trainer, same_weights, tiny_data
-from lightning.pytorch.callbacks import ModelCheckpoint
+from helpers import BOUNDS, MODELS, SHAPE, build, fit, losses, quiet_trainer, same_weights, tiny_data
 from torch import Tensor, nn
 
 from vae_zoo import hub
-from vae_zoo.callbacks import CyclicalAnnealing, LinearAnnealing
-from vae_zoo.data import Digits, Sprites
 from vae_zoo.distributions import Bernoulli, FixedNormal, SharedNormal
 from vae_zoo.elbo import ELBOMixin
-from vae_zoo.models import AE, IWAE, MLPVAE, VAE, Autoencoder, BetaVAE, ConvVAE
+from vae_zoo.models import IWAE, MLPVAE, VAE, Autoencoder, BetaVAE, ConvVAE
 from vae_zoo.models.steps import Steps, compiled
 from vae_zoo.nn import ConvEncoder, Dense
 from vae_zoo.seeding import seed_all
 
 every_model = pytest.mark.parametrize("cls", MODELS)
 every_bound = pytest.mark.parametrize("cls", BOUNDS)
-
-
-def losses(model: Autoencoder, x: Tensor, seed: int = 1, **kwargs: Any) -> dict[str, Tensor]:
-    torch.manual_seed(seed)
-    return model.losses(x, **kwargs)
 
 
 @every_model
@@ -171,21 +163,6 @@ class TestCopies:
         assert not build(cls).compiled
 
 
-def fit(
-    folder: Path, cls: type[Autoencoder] = VAE, *, data: Any = None, seed: int = 3, kwargs: Any = None, **trainer: Any
-) -> Any:
-    """Fit a new model, and give it and its trainer."""
-    torch.manual_seed(seed)
-    model = build(cls, **(kwargs or {"encoder": SMALL, "decoder": SMALL}))
-    ckpt_path = trainer.pop("ckpt_path", None)
-    fitter = quiet_trainer(folder, **{"max_epochs": 2, **trainer})
-    fitter.fit(model, tiny_data() if data is None else data, ckpt_path=ckpt_path)
-    return model, fitter
-
-
-SMALL = partial(Dense, hidden=[8])
-
-
 @every_model
 class TestCheckpoint:
     def test_survives_three_rounds(self, cls: type[Autoencoder], tmp_path: Path, images: Tensor) -> None:
@@ -245,218 +222,6 @@ class TestCheckpoint:
             assert "\n" not in str(error.value)
 
 
-@every_model
-class TestFit:
-    def test_two_runs_with_one_seed(
-        self, cls: type[Autoencoder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        runs = []
-        for seed in (1, 1, 2):
-            monkeypatch.setenv("PL_GLOBAL_SEED", str(seed))
-            runs.append(
-                fit(tmp_path, cls)[0] if cls is not ConvVAE else fit(tmp_path, cls, kwargs={"latent_dim": 3})[0]
-            )
-        assert same_weights(runs[0], runs[1])
-        assert not same_weights(runs[0], runs[2])  # the same initial weights, but other noise and another order
-
-    def test_validate_test_and_predict(self, cls: type[Autoencoder], tmp_path: Path, data: Sprites) -> None:
-        model, trainer = build(cls), quiet_trainer(tmp_path)
-        (val,) = trainer.validate(model, data, verbose=False)
-        (test,) = trainer.test(model, data, verbose=False)
-        assert {k.removeprefix("val/") for k in val} == {k.removeprefix("test/") for k in test}
-        assert cls.monitor in val
-        assert trainer.validate(model, data, verbose=False) == [val]
-        predictions = trainer.predict(model, data)
-        x = data.load("test").x.float() / 255
-        for name, expected in (("z", model.embed(x)), ("reconstruction", model.reconstruct(x))):
-            torch.testing.assert_close(torch.cat([p[name] for p in predictions]), expected)
-        assert (torch.cat([p["z_scale"] for p in predictions]) >= 0).all()
-
-
-MID_EPOCH, END_OF_EPOCH, LATER = 3, 5, 7  # of 5 steps an epoch
-
-
-@pytest.mark.parametrize("cls", [AE, VAE, IWAE])
-@pytest.mark.parametrize("step", [MID_EPOCH, END_OF_EPOCH, LATER])
-@pytest.mark.parametrize("annealed", [False, True], ids=["plain", "annealed"])
-def test_a_resumed_run_is_the_uninterrupted_one(
-    cls: type[Autoencoder], step: int, annealed: bool, tmp_path: Path
-) -> None:
-    if annealed and cls is AE:
-        pytest.skip("it has no divergence to anneal")
-
-    def callbacks() -> list[Any]:
-        anneal = [LinearAnnealing(num_steps=12), CyclicalAnnealing(num_epochs=1.5)][step % 2]
-        save = ModelCheckpoint(
-            tmp_path / "saved", filename="{step}", every_n_train_steps=1, save_top_k=-1, auto_insert_metric_name=False
-        )
-        return [anneal, save] if annealed else [save]
-
-    logger = Record()
-    options = {"max_epochs": 3, "enable_checkpointing": True, "log_every_n_steps": 1}
-    whole, _ = fit(tmp_path, cls, callbacks=callbacks(), logger=logger, **options)
-    again = Record()
-    resumed, trainer = fit(
-        tmp_path,
-        cls,
-        callbacks=callbacks(),
-        ckpt_path=tmp_path / "saved" / f"{step}.ckpt",
-        seed=99,
-        logger=again,
-        **options,
-    )
-    assert trainer.global_step == 15
-    assert same_weights(whole, resumed)
-    curve = logger.curve("train/loss")
-    assert len(curve) == 15
-    assert again.curve("train/loss") == {s: v for s, v in curve.items() if s >= step}
-    assert again.curve("val/loss") == {s: v for s, v in logger.curve("val/loss").items() if s >= step}
-
-
-def test_resume_within_an_epoch_of_digits(tmp_path: Path) -> None:
-    def run(**kwargs: Any) -> VAE:
-        save = ModelCheckpoint(
-            tmp_path, filename="{step}", every_n_train_steps=3, save_top_k=-1, auto_insert_metric_name=False
-        )
-        on = {"callbacks": [save], "enable_checkpointing": True, "max_epochs": 2, "limit_val_batches": 0}
-        return fit(tmp_path, VAE, data=Digits(batch_size=300, binarization="dynamic"), **{**on, **kwargs})[0]
-
-    whole = run()
-    assert same_weights(whole, run(ckpt_path=tmp_path / "3.ckpt", seed=8))
-
-
-def plain_loop(model: Autoencoder, data: Sprites, num_epochs: int, accumulate: int = 1) -> tuple[list[Any], list[Any]]:
-    """What a fit should do, without Lightning: losses of every batch, and those of each validation."""
-    optimizer, loader = model.configure_optimizers(), data.train_dataloader()
-    train, val = [], []
-    for epoch in range(num_epochs):
-        loader.set_epoch(epoch)
-        optimizer.zero_grad()
-        for n, batch in enumerate(loader):
-            seed_all(batch.key, model.device)
-            values = model.losses(data.on_after_batch_transfer(batch).x, batch.y)
-            train.append((len(batch.x), {k: v.item() for k, v in values.items()}))
-            (values["loss"] / accumulate).backward()
-            if (n + 1) % accumulate == 0 or n + 1 == len(loader):
-                optimizer.step()
-                optimizer.zero_grad()
-        with torch.no_grad():
-            rows = []
-            for batch in data.val_dataloader():
-                seed_all(batch.key, model.device)
-                values = model.losses(data.on_after_batch_transfer(batch).x, batch.y)
-                rows.append((len(batch.x), {k: v.item() for k, v in values.items()}))
-            val.append(mean(rows))
-    return train, val
-
-
-def mean(rows: list[tuple[int, dict[str, float]]]) -> dict[str, float]:
-    total = sum(num for num, _ in rows)
-    return {name: sum(num * values[name] for num, values in rows) / total for name in rows[0][1]}
-
-
-@every_model
-def test_logged_curves_are_those_of_a_plain_loop(cls: type[Autoencoder], tmp_path: Path) -> None:
-    logger = Record()
-    fitted, _ = fit(tmp_path, cls, kwargs={"latent_dim": 3}, logger=logger, log_every_n_steps=2, max_epochs=2)
-    torch.manual_seed(3)
-    model = build(cls, latent_dim=3)
-    train, val = plain_loop(model, tiny_data(), 2)
-    assert same_weights(fitted, model)
-    assert len(train) == 10
-    assert train[4][0] == 8  # the last batch is smaller
-    for name in val[0]:
-        assert logger.curve(f"val/{name}") == pytest.approx({4: val[0][name], 9: val[1][name]}, rel=1e-5)
-        expected = {step: mean(train[step - 1 : step + 1])[name] for step in (1, 3, 5, 7, 9)}
-        assert logger.curve(f"train/{name}") == pytest.approx(expected, rel=1e-5)
-
-
-class TestTrainerOptions:
-    def test_accumulation(self, tmp_path: Path) -> None:
-        logger = Record()
-        fitted, trainer = fit(
-            tmp_path,
-            logger=logger,
-            log_every_n_steps=1,
-            accumulate_grad_batches=2,
-            max_epochs=2,
-            kwargs={"latent_dim": 3},
-        )
-        torch.manual_seed(3)
-        model = build(VAE, latent_dim=3)
-        train, _ = plain_loop(model, tiny_data(), 2, accumulate=2)
-        assert trainer.global_step == 6
-        for p, q in zip(fitted.parameters(), model.parameters(), strict=True):
-            torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
-        groups = [train[0:2], train[2:4], train[4:5], train[5:7], train[7:9], train[9:10]]
-        expected = {step: mean(group)["loss"] for step, group in enumerate(groups)}
-        assert logger.curve("train/loss") == pytest.approx(expected, rel=1e-4)
-
-    def test_limits(self, tmp_path: Path) -> None:
-        logger = Record()
-        _, trainer = fit(
-            tmp_path, logger=logger, log_every_n_steps=1, limit_train_batches=2, limit_val_batches=1, max_epochs=3
-        )
-        assert trainer.global_step == 6
-        assert len(logger.curve("train/loss")) == 6
-        assert len(logger.curve("val/loss")) == 3
-
-    @pytest.mark.parametrize(
-        "options",
-        [
-            {"log_every_n_steps": 0},
-            {"fast_dev_run": True},
-            {"limit_val_batches": 0},
-            {"overfit_batches": 1},
-            {"precision": "bf16-mixed", "gradient_clip_val": 1.0},
-            {"precision": "bf16-true"},
-            {"precision": "64-true"},
-            {"val_check_interval": 2},
-            {"gradient_clip_val": 1.0},
-        ],
-        ids=str,
-    )
-    def test_options(self, options: dict[str, Any], tmp_path: Path) -> None:
-        _, trainer = fit(tmp_path, logger=Record(), **{"log_every_n_steps": 1, "max_epochs": 1, **options})
-        assert trainer.global_step > 0
-        assert math.isfinite(trainer.callback_metrics.get("train/loss", 0.0))
-
-    def test_max_steps(self, tmp_path: Path) -> None:
-        _, trainer = fit(tmp_path, max_steps=7, max_epochs=-1)
-        assert trainer.global_step == 7
-
-
-class TestOptimizer:
-    def test_given(self) -> None:
-        make = partial(torch.optim.SGD, lr=0.5)
-        assert isinstance(build(VAE, optimizer=make).configure_optimizers(), torch.optim.SGD)
-        assert isinstance(build(VAE).configure_optimizers(), torch.optim.Adam)
-
-    @pytest.mark.parametrize(("mode", "monitor"), [("min", "val/loss"), ("max", "val/elbo")])
-    def test_plateau(self, mode: str, monitor: str, tmp_path: Path) -> None:
-        scheduler = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, mode=mode, patience=0)
-        kwargs = {"scheduler": scheduler, "encoder": SMALL, "decoder": SMALL}
-        assert build(VAE, **kwargs).configure_optimizers()["lr_scheduler"]["monitor"] == monitor
-        _, trainer = fit(tmp_path, kwargs=kwargs)
-        assert trainer.global_step == 10
-        assert build(AE, scheduler=scheduler).configure_optimizers()["lr_scheduler"]["monitor"] == "val/loss"
-
-    def test_scheduler_steps_each_epoch(self, tmp_path: Path) -> None:
-        scheduler = partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.1)
-        _, trainer = fit(tmp_path, kwargs={"scheduler": scheduler}, max_epochs=2)
-        assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-5)
-
-    def test_own_settings_of_some_parameters(self) -> None:
-        class Slow(VAE):
-            def param_groups(self) -> list[dict[str, Any]]:
-                return [
-                    {"params": list(self.encoder.parameters()), "lr": 1e-5},
-                    {"params": list(self.decoder.parameters())},
-                ]
-
-        assert [g["lr"] for g in build(Slow).configure_optimizers().param_groups] == [1e-5, 1e-3]
-
-
 @pytest.mark.parametrize(
     ("cls", "kwargs", "message"),
     [
@@ -486,33 +251,6 @@ def test_an_instance_in_place_of_a_class(cls: type[Autoencoder], name: str) -> N
         with pytest.raises(TypeError, match="must be plain data, a class or a partial of one, got") as error:
             build(cls, **{name: value})
         assert "\n" not in str(error.value)
-
-
-class BetaIW(BetaVAE, IWAE):
-    """Two variants, combined as anyone would."""
-
-
-class ConvBeta(BetaVAE, ConvVAE):
-    pass
-
-
-class TestCombination:
-    def test_has_the_arguments_of_both(self, images: Tensor) -> None:
-        model = build(BetaIW, beta=2.0, num_samples=3)
-        assert (model.beta, model.num_samples) == (2.0, 3)
-        assert build(BetaIW).num_samples == 5
-        values = losses(model, images)
-        torch.testing.assert_close(values["loss"], 2 * values["kl"] - values["reconstruction"])
-        assert any(isinstance(m, nn.Conv2d) for m in build(ConvBeta).modules())
-
-    @pytest.mark.parametrize("cls", [BetaIW, ConvBeta])
-    def test_survives_a_checkpoint(self, cls: type[VAE], tmp_path: Path, images: Tensor) -> None:
-        model, trainer = fit(tmp_path, cls, kwargs={"beta": 2.0, "latent_dim": 3})
-        trainer.save_checkpoint(tmp_path / "a.ckpt")
-        for again in (cls.load_from_checkpoint(tmp_path / "a.ckpt"), hub.load(tmp_path / "a.ckpt")):
-            assert type(again) is cls
-            assert again.beta == 2
-            assert torch.equal(again.eval().reconstruct(images), model.eval().reconstruct(images))
 
 
 @every_model

@@ -82,3 +82,8 @@ def test_every_class_of_the_zoo_is_documented_and_public() -> None:
         assert cls.__doc__
         assert "Args:" in cls.__doc__, cls
         assert len(Path(PACKAGE / "models" / f"{cls.__module__.rpartition('.')[2]}.py").read_text().splitlines()) <= 200
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.rglob("*.py")), ids=lambda path: path.name)
+def test_a_test_file_fits_in_the_head(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, f"{path} has more than 300 lines: split it"
