@@ -8,7 +8,13 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer
 
-NOISY_WARNINGS = ("LeafSpec", "smaller than the logging interval", "dirpath has changed", "infer the batch indices")
+NOISY_WARNINGS = (
+    "LeafSpec",
+    "smaller than the logging interval",
+    "dirpath has changed",
+    "infer the batch indices",
+    "sync_dist=True",
+)
 NOISE = ("litlogger", "litmodels", "LitLogger", "💡", "PU available", "TPU cores", "`Trainer.fit` stopped", "Seed set")
 
 
