@@ -11,7 +11,7 @@ import torch
 from vae_zoo.models import Autoencoder
 
 
-def read(path: str | Path, *, mmap: bool = True) -> dict[str, Any]:
+def read(path: str | Path) -> dict[str, Any]:
     """The content of a checkpoint, as plain data and tensors: nothing in it is executed.
 
     Raises:
@@ -22,7 +22,7 @@ def read(path: str | Path, *, mmap: bool = True) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}: give the path of a .ckpt file.")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
         raise ValueError(f"{path} is no checkpoint, or a damaged one: torch cannot read it.") from error
     if not isinstance(checkpoint, dict) or "vae_zoo" not in checkpoint:

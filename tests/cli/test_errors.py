@@ -64,6 +64,7 @@ CATALOGUE = [
     ("fit --model ConvVAE --data Arrays --data.path vectors.npy", "a convolutional network needs images"),
     ("fit --model VAE --data Arrays --data.path normalised.npy", "Bernoulli needs data in [0, 1], got from"),
     ("fit --model VAE --data Arrays --data.path raw.npy", "divide 8-bit images by 255"),
+    ("fit --model VAE --data Arrays --data.path one_raw.npy", "Bernoulli needs data in [0, 1], got from 0 to 255"),
     ("fit --model VAE --data Arrays --data.path nan.npy", "finite"),
     ("fit --model VAE --data Arrays --data.path nothing.npy", "nothing.npy"),
     ("fit --model VAE --data Arrays --data.path garbage.npy", "garbage.npy"),
@@ -88,6 +89,9 @@ def folder(tmp_path: Path) -> Path:
     np.save(tmp_path / "vectors.npy", rng.random((50, 7), dtype=np.float32))
     np.save(tmp_path / "normalised.npy", rng.normal(size=(50, 8, 8)).astype(np.float32))
     np.save(tmp_path / "raw.npy", rng.integers(0, 256, (50, 8, 8)).astype(np.float32))
+    one_raw = np.zeros((2000, 8, 8), dtype=np.float32)  # of all examples, one that is in some later batch
+    one_raw[1234] = 255
+    np.save(tmp_path / "one_raw.npy", one_raw)
     np.save(tmp_path / "nan.npy", np.full((50, 8, 8), np.nan, dtype=np.float32))
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
@@ -108,6 +112,13 @@ def test_a_mistake_is_one_line(run: Callable, folder: Path, line: str, said: str
     assert said in lines[0]
     assert len(lines[0]) <= WIDTH
     assert sorted(path for path in folder.rglob("*")) == before
+
+
+def test_a_users_own_empty_folder_stays(run: Callable, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for root in ("mine", "new/one"):
+        assert run(*shlex.split(FIT + f"--model.latent_dim 0 --trainer.default_root_dir {root}")).code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_the_traceback_is_there_for_who_asks(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

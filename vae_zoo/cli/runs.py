@@ -21,6 +21,7 @@ class RunFolder:
 
     def __init__(self, root: Path, name: str) -> None:
         self.owner = _INHERITED not in os.environ
+        self._made = [folder for folder in (root, *root.parents) if not folder.exists()]  # not the user's own
         self.path = self._claim(root, name) if self.owner else Path(os.environ[_INHERITED])
         os.environ[_INHERITED] = str(self.path)
 
@@ -42,9 +43,9 @@ class RunFolder:
         os.environ.pop(_INHERITED, None)
         if not keep:
             shutil.rmtree(self.path, ignore_errors=True)
-            for parent in self.path.parents[:2]:
-                if parent.is_dir() and not any(parent.iterdir()):
-                    parent.rmdir()
+            for folder in self._made:
+                if folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()
 
 
 def newest(root: Path) -> str:

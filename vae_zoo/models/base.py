@@ -119,6 +119,14 @@ class Autoencoder(Recorded, Steps):
         monitor = getattr(scheduler, "monitor", self.monitor if same else "val/loss")
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
 
+    def on_fit_start(self) -> None:
+        """Refuse data outside the likelihood's support: all of them, where a data module of ours has them in memory."""
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, Recorded) and hasattr(data, "load"):
+            for x in (data.load(split).x for split in ("train", "val")):
+                if x.is_floating_point() and tuple(x.shape[1:]) == self.shape:
+                    self.likelihood.check(x)
+
     def check_batch(self, batch: Any, batch_idx: int = 0) -> None:
         super().check_batch(batch, batch_idx)
         if batch_idx == 0:
