@@ -37,9 +37,15 @@ PRIORS = [c for c in PRIORS if not inspect.isabstract(c)]
 small = partial(Dense, hidden=[8])
 
 
+def takes(cls: type, name: str) -> bool:
+    """Whether a constructor on the way has this argument."""
+    return any(name in inspect.signature(base.__init__).parameters for base in cls.__mro__ if "__init__" in vars(base))
+
+
 def build(cls: type[Autoencoder] = VAE, **kwargs: Any) -> Any:
     """A model of sprites of 8x8 pixels, its networks those that the class has by default."""
-    return cls(**{"shape": SHAPE, "latent_dim": 4, **kwargs})
+    linked = {name: size for name, size in {"num_train": 48, "num_classes": 3}.items() if takes(cls, name)}
+    return cls(**{"shape": SHAPE, "latent_dim": 4, **linked, **kwargs})
 
 
 def tiny(cls: type[Autoencoder] = VAE, **kwargs: Any) -> Any:

@@ -16,12 +16,12 @@ FLOORS = (
     ("typing", "functional", "seeding"),
     ("distributions", "nn", "metrics"),
     ("elbo", "hparams"),
-    ("models", "data", "samplers"),
+    ("models", "data", "samplers", "evaluation"),
     ("callbacks",),
     ("hub", "cli", "testing"),
 )
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
-LAZY = {"torchvision", "matplotlib", "sklearn", "wandb", "scipy", "tensorboard", "rich"}
+LAZY = {"torchvision", "matplotlib", "sklearn", "wandb", "scipy", "tensorboard", "rich", "zuko"}
 
 
 def part_of(name: str) -> str:

@@ -9,8 +9,22 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import BOUNDS, MODELS, Record, build, fit, quiet_trainer, same_weights, small, tiny_data
+from helpers import (
+    BOUNDS,
+    MODELS,
+    SHAPE,
+    Batches,
+    Record,
+    build,
+    fit,
+    quiet_trainer,
+    same_weights,
+    small,
+    tiny,
+    tiny_data,
+)
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from vae_zoo.callbacks import CyclicalAnnealing, LinearAnnealing
 from vae_zoo.data import Digits, Sprites
@@ -231,3 +245,32 @@ class TestOptimizer:
                 ]
 
         assert [g["lr"] for g in build(Slow).configure_optimizers().param_groups] == [1e-5, 1e-3]
+
+
+class TestInitialise:
+    """What starts from the data is set once, from all of them, and not when a model is restored."""
+
+    class Keeps(VAE):
+        seen: int = 0
+
+        def initialise(self, x: Tensor) -> None:
+            self.seen += len(x)
+
+    def test_once_from_the_training_split(self, tmp_path: Path) -> None:
+        model, trainer = fit(tmp_path, self.Keeps, max_epochs=2)
+        assert model.seen == tiny_data().num_train
+        quiet_trainer(tmp_path, max_epochs=1).fit(model, tiny_data())
+        assert model.seen == tiny_data().num_train
+        trainer.save_checkpoint(tmp_path / "a.ckpt")
+
+    def test_a_foreign_loader_gives_its_first_batch(self, tmp_path: Path) -> None:
+        model = tiny(self.Keeps)
+        loader = Batches(torch.rand(5, *SHAPE), torch.rand(4, *SHAPE))
+        quiet_trainer(tmp_path).fit(model, loader, loader)
+        assert model.seen == 5
+
+    def test_not_when_restored(self, tmp_path: Path) -> None:
+        _, trainer = fit(tmp_path, self.Keeps, max_epochs=1)
+        trainer.save_checkpoint(tmp_path / "a.ckpt")
+        model, _ = fit(tmp_path, self.Keeps, max_epochs=2, ckpt_path=tmp_path / "a.ckpt")
+        assert model.seen == 0

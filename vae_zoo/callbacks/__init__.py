@@ -4,6 +4,7 @@ from vae_zoo.callbacks.annealing import CyclicalAnnealing, LinearAnnealing
 from vae_zoo.callbacks.collapse import CollapseWarning
 from vae_zoo.callbacks.evidence import Evidence
 from vae_zoo.callbacks.grids import ReconstructionGrid, SampleGrid, TraversalGrid
+from vae_zoo.callbacks.output_bias import OutputBias
 from vae_zoo.callbacks.predictions import PredictionWriter
 from vae_zoo.callbacks.report import Report
 
@@ -12,6 +13,7 @@ __all__ = [
     "CyclicalAnnealing",
     "Evidence",
     "LinearAnnealing",
+    "OutputBias",
     "PredictionWriter",
     "ReconstructionGrid",
     "Report",

@@ -85,6 +85,14 @@ class DataModule(Recorded, LightningDataModule, ABC):
                 raise
         return self._splits[split]
 
+    def examples(self, split: SplitName) -> Tensor:
+        """All examples of a split as float, before anything random is done to them, (N, \\*shape).
+
+        Args:
+            split: "train", "val" or "test".
+        """
+        return _as_float(self.load(split).x)
+
     def prepare(self, split: SplitName, loaded: Split) -> Split:
         """Change a split once, before it is checked and kept.
 
@@ -126,7 +134,7 @@ class DataModule(Recorded, LightningDataModule, ABC):
         """Turn a batch of a loader into what a model takes: uint8 images become float32 in [0, 1]."""
         del dataloader_idx
         x = self.randomize(batch.x, batch.key)
-        return batch._replace(x=x.float() / 255 if x.dtype == torch.uint8 else x)
+        return batch._replace(x=_as_float(x))
 
     def _loader(self, split: SplitName) -> TensorLoader:
         loaded, trainer, training = self.load(split), self.trainer, split == "train"
@@ -141,3 +149,7 @@ class DataModule(Recorded, LightningDataModule, ABC):
             rank=0 if trainer is None else trainer.global_rank,
             world_size=1 if trainer is None else trainer.world_size,
         )
+
+
+def _as_float(x: Tensor) -> Tensor:
+    return x.float() / 255 if x.dtype == torch.uint8 else x

@@ -45,6 +45,8 @@ class Autoencoder(Recorded, Steps):
     monitor = "val/loss"
     monitor_mode = "min"
 
+    _initialised = False
+
     def __init__(
         self,
         *,
@@ -121,11 +123,30 @@ class Autoencoder(Recorded, Steps):
 
     def on_fit_start(self) -> None:
         """Refuse data outside the likelihood's support: all of them, where a data module of ours has them in memory."""
-        data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, Recorded) and hasattr(data, "load"):
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if hasattr(data, "load") and hasattr(data, "examples"):
             for x in (data.load(split).x for split in ("train", "val")):
                 if x.is_floating_point() and tuple(x.shape[1:]) == self.shape:
                     self.likelihood.check(x)
+            if tuple(data.shape) == self.shape:
+                self._initialise(data.examples("train"))
+
+    def initialise(self, x: Tensor) -> None:
+        """Set what starts from the data: called once, before the first step of a model that is not restored.
+
+        Args:
+            x: Training examples, (N, \\*shape), grey where images are made binary afresh: all of them, or the first
+                batch of a foreign loader.
+        """
+
+    def _initialise(self, x: Tensor) -> None:
+        if not self._initialised:
+            self.initialise(x)
+            self._initialised = True
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_start(batch, batch_idx)
+        self._initialise(unpack(batch)[0])
 
     def check_batch(self, batch: Any, batch_idx: int = 0) -> None:
         super().check_batch(batch, batch_idx)
@@ -153,6 +174,7 @@ class Autoencoder(Recorded, Steps):
         Raises:
             ValueError: If the checkpoint is of another class, or of examples of another shape.
         """
+        self._initialised = True
         saved = checkpoint.get("vae_zoo", {}).get("model")
         if saved is None:
             return
