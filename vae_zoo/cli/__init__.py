@@ -15,9 +15,19 @@ def main(args: Sequence[str] | None = None) -> None:
     args = list(sys.argv[1:] if args is None else args)
     if args == ["--version"]:
         print(f"vae-zoo {vae_zoo.__version__}")
-        return
+        return None
     sys.path.append("")  # a user's own my_file.MyVAE, from the working folder
     with one_line_errors():
+        if args[:1] == ["list"]:
+            from vae_zoo.cli import listing
+
+            if args[1:] and args[1:] not in (["-h"], ["--help"]):
+                raise ValueError(f"list takes no arguments, got {args[1]}.")
+            return listing.show(sorted(packaged().values()))
+        if args[:1] == ["check"]:
+            from vae_zoo.cli.checking import check
+
+            return check(args[1:])
         args = packaged_configs(args)
         from vae_zoo.cli.command import VAECLI
 
@@ -45,13 +55,18 @@ def find_config(name: str) -> Path:
     """A configuration on disk, else the packaged one of that name."""
     from difflib import get_close_matches
 
-    known = {path.stem: path for folder in config_folders() for path in sorted(folder.rglob("*.yaml"))}
+    known = packaged()
     path = Path(name) if Path(name).is_file() else known.get(name.removesuffix(".yaml"))
     if path is None:
         near = get_close_matches(name, known, 1)
         hint = f"did you mean {near[0]}?" if near else f"packaged ones are {', '.join(sorted(known))}."
         raise FileNotFoundError(f"no config file {name}, and no packaged config of that name: {hint}")
     return path
+
+
+def packaged() -> dict[str, Path]:
+    """Packaged configurations by name."""
+    return {path.stem: path for folder in config_folders() for path in sorted(folder.rglob("*.yaml"))}
 
 
 def config_folders() -> list[Path]:
