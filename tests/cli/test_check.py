@@ -40,7 +40,7 @@ def test_a_users_own_that_is_wrong(
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ([], "the following arguments are required: CLASS: see vae-zoo check --help."),
+        ([], "missing: CLASS: see vae-zoo check --help."),
         (["BetaVAX"], "there is no class BetaVAX in vae_zoo.models, did you mean BetaVAE?"),
         (["my_file.MyVAE"], "there is no module my_file in the working folder or installed."),
         (["vae_zoo.data.Digits"], "vae_zoo.data.Digits is no Autoencoder"),

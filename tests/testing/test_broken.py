@@ -14,7 +14,7 @@ def test_a_fault_is_named(cls: type[VAE], names: tuple[str, ...]) -> None:
         assert outcome.verdict == "FAIL", outcome
 
 
-@pytest.mark.parametrize("names", sorted({names for names in FAULTS.values()}))
+@pytest.mark.parametrize("names", sorted(set(FAULTS.values())))
 def test_the_same_checks_pass_without_the_fault(names: tuple[str, ...]) -> None:
     for name in names:
         outcome = run(name, Subject(VAE))
@@ -24,6 +24,6 @@ def test_the_same_checks_pass_without_the_fault(names: tuple[str, ...]) -> None:
 def test_check_raises_with_the_names(capsys: pytest.CaptureFixture[str]) -> None:
     from broken import WrongSign
 
-    with pytest.raises(AssertionError, match="WrongSign: .* failed, .*: .*divergence"):
+    with pytest.raises(AssertionError, match=r"WrongSign: .* failed, .*: .*divergence"):
         check(WrongSign, verbose=True)
     assert "FAIL" in capsys.readouterr().out

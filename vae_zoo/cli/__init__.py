@@ -13,25 +13,25 @@ from vae_zoo.cli.errors import one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Run ``vae-zoo`` with the arguments given, or those of the command line."""
     args = list(sys.argv[1:] if args is None else args)
+    verb = args[0] if args else ""
     if args == ["--version"]:
         print(f"vae-zoo {vae_zoo.__version__}")
-        return None
+        return
     sys.path.append("")  # a user's own my_file.MyVAE, from the working folder
     with one_line_errors():
-        if args[:1] == ["list"]:
-            from vae_zoo.cli import listing
+        if verb == "list":
+            from vae_zoo.cli.listing import show
 
-            if args[1:] and args[1:] not in (["-h"], ["--help"]):
-                raise ValueError(f"list takes no arguments, got {args[1]}.")
-            return listing.show(sorted(packaged().values()))
-        if args[:1] == ["check"]:
+            show(args[1:], sorted(packaged().values()))
+        elif verb == "check":
             from vae_zoo.cli.checking import check
 
-            return check(args[1:])
-        args = packaged_configs(args)
-        from vae_zoo.cli.command import VAECLI
+            check(args[1:])
+        else:
+            args = packaged_configs(args)
+            from vae_zoo.cli.command import VAECLI
 
-        VAECLI(args)
+            VAECLI(args)
 
 
 def packaged_configs(args: Sequence[str]) -> list[str]:

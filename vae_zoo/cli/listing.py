@@ -50,8 +50,14 @@ def entries(configs: list[Path]) -> list[Entry]:
     return sorted(found_entries, key=lambda entry: entry.name.lower())
 
 
-def show(configs: list[Path]) -> None:
-    """Print the table."""
+def show(args: list[str], configs: list[Path]) -> None:
+    """Print the table.
+
+    Raises:
+        ValueError: If there are arguments.
+    """
+    if args and args not in (["-h"], ["--help"]):
+        raise ValueError(f"list takes no arguments, got {args[0]}.")
     from rich.console import Console
     from rich.table import Table
 
@@ -77,5 +83,5 @@ def _public(path: Path) -> Iterator[str]:
 
 def _said(doc: str) -> tuple[str, str, str]:
     references = [line.strip().removeprefix("| ") for line in doc.splitlines() if line.strip().startswith("| ")]
-    paper, link = (references + ["", ""])[:2]
+    paper, link = ([*references, "", ""])[:2]
     return re.sub(r":\w+:`~?([^`]*)`", r"\1", doc.partition("\n")[0]).rstrip("."), paper, link

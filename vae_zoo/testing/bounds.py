@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -132,9 +133,7 @@ def objective(subject: Subject) -> Found:
         del found["loss"]  # it is not the bound at K = 1, and so it claims nothing
     slack = SIGMAS * exact_error.mean().item()
     over = [n for n, v in found.items() if any(m > top + SIGMAS * e + slack + 1e-6 for m, e in v)]
-    falls = [
-        n for n, v in found.items() if any(b[0] < a[0] - SIGMAS * (a[1] + b[1]) for a, b in zip(v, v[1:], strict=False))
-    ]
+    falls = [n for n, v in found.items() if any(b[0] < a[0] - SIGMAS * (a[1] + b[1]) for a, b in itertools.pairwise(v))]
     said = "; ".join(f"{n} " + ", ".join(f"{m - top:.3f}" for m, _ in v) for n, v in sorted(found.items()))
     bad = [f"{n} above log p(x)" for n in over] + [f"{n} falls with K" for n in falls]
     return Found(not bad, "; ".join([*bad, said]), "at most 0 from log p(x)")

@@ -56,7 +56,7 @@ class Subject:
         """Whether the factory has an argument of this name, itself or in a constructor on the way."""
         target = self.factory.func if isinstance(self.factory, partial) else self.factory
         if inspect.isclass(target):
-            bases = [base.__init__ for base in target.__mro__ if "__init__" in vars(base) and base is not object]
+            bases = [vars(base)["__init__"] for base in target.__mro__ if "__init__" in vars(base)]
             return any(name in inspect.signature(init).parameters for init in bases)
         return name in inspect.signature(target).parameters
 
@@ -80,8 +80,8 @@ class Subject:
         Raises:
             SkipCheck: If the model has none.
         """
-        model = self.build(**kwargs)
-        if not isinstance(model, ELBOMixin) or not getattr(model.likelihood, "is_density", True):
+        model: Any = self.build(**kwargs)
+        if not isinstance(model, ELBOMixin) or not getattr(getattr(model, "likelihood", None), "is_density", True):
             raise SkipCheck("the model has no bound")
         return model
 
