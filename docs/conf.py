@@ -14,15 +14,8 @@ import vae_zoo  # noqa: E402
 project = "vae_zoo"
 author = "the authors of vae_zoo"
 release = version = vae_zoo.__version__
-extensions = [
-    "sphinx.ext.autodoc",
-    "sphinx.ext.napoleon",
-    "myst_parser",
-    "docstrings",
-    "mathml",
-    "model_pages",
-    "tables",
-]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser"]
+extensions += ["docstrings", "mathml", "model_pages", "tables"]  # in _ext/
 exclude_patterns = ["_build", "models/_table.md", "_reproduction.md", "_checks.md"]
 
 myst_enable_extensions = ["dollarmath", "colon_fence"]

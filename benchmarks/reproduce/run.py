@@ -1,8 +1,8 @@
 """Reproduce one published number: fit by its configuration, test, write a result file.
 
-    VAE_ZOO_DATA=... python benchmarks/reproduce/run.py NAME            # fits, or goes on where it was stopped; tests
-    VAE_ZOO_DATA=... python benchmarks/reproduce/run.py NAME --ckpt_path X --fit_commit C     # tests a fit that is there
-    python benchmarks/reproduce/run.py                                  # the names
+    VAE_ZOO_DATA=... python benchmarks/reproduce/run.py NAME     # fits, or goes on where it was stopped; tests
+    VAE_ZOO_DATA=... python benchmarks/reproduce/run.py NAME --ckpt_path X --fit_commit C     # tests a fit
+    python benchmarks/reproduce/run.py                          # the names
 
 Runs the command as a user would. What is a row, rows.yaml says; results go to benchmarks/results/NAME.json.
 """
@@ -99,7 +99,8 @@ def hardware() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.is_file() else []
     cores = os.cpu_count()
-    return f"{names[0] if names else platform.machine()}, {cores} cores, {os.environ.get('OMP_NUM_THREADS', cores)} threads"
+    threads = os.environ.get("OMP_NUM_THREADS", cores)
+    return f"{names[0] if names else platform.machine()}, {cores} cores, {threads} threads"
 
 
 def versions() -> dict[str, str]:

@@ -24,10 +24,8 @@ def write(app: Sphinx) -> None:
 
 def checks() -> str:
     """Names of the checks and what each says of a model."""
-    rows = [
-        f"| `{name}` | {' '.join((f.__doc__ or '').split()).replace('|', chr(92) + '|')} |"
-        for name, f in CHECKS.items()
-    ]
+    said = {name: " ".join((check.__doc__ or "").split()).replace("|", r"\|") for name, check in CHECKS.items()}
+    rows = [f"| `{name}` | {text} |" for name, text in said.items()]
     return "\n".join(["| check | what it says |", "|---|---|", *rows, ""])
 
 
