@@ -2,7 +2,6 @@
 
 from vae_zoo.distributions.continuous import (
     ContinuousBernoulli,
-    DiagonalLaplace,
     FixedLaplace,
     LogCosh,
     SharedLaplace,
@@ -32,7 +31,6 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "ContinuousBernoulli",
-    "DiagonalLaplace",
     "DiagonalNormal",
     "DiscretizedLogistic",
     "Family",

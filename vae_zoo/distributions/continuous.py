@@ -11,7 +11,7 @@ from torch.distributions import Distribution, constraints
 
 from vae_zoo.distributions import elementary
 from vae_zoo.distributions.elementary import HyperbolicSecant
-from vae_zoo.distributions.families import Family, check_bounds, log_of_scale
+from vae_zoo.distributions.families import Family, log_of_scale
 from vae_zoo.distributions.normal import independent
 from vae_zoo.typing import Shape
 
@@ -84,32 +84,6 @@ class SharedLaplace(_Shared):
     def distribution(self, params: Tensor) -> Distribution:
         scale = self.log_scale.to(params.dtype).exp().expand_as(params)
         return _laplace(params, scale, len(self.shape))
-
-
-class DiagonalLaplace(Family):
-    """Independent Laplace values, location and log-scale of each from the network.
-
-    Args:
-        shape: Shape of one event.
-        min_log_scale: Lower bound of the log-scale; a pixel that never changes would have infinite density without it.
-        max_log_scale: Upper bound of the log-scale.
-
-    Raises:
-        ValueError: If the bounds do not leave room.
-    """
-
-    def __init__(self, shape: Shape, *, min_log_scale: float = -7.0, max_log_scale: float = 7.0) -> None:
-        super().__init__(shape)
-        check_bounds(min_log_scale, max_log_scale)
-        self.min_log_scale, self.max_log_scale = min_log_scale, max_log_scale
-
-    @property
-    def param_shape(self) -> Shape:
-        return (2, *self.shape)
-
-    def distribution(self, params: Tensor) -> Distribution:
-        loc, log_scale = params.unbind(-len(self.param_shape))
-        return _laplace(loc, log_scale.clamp(self.min_log_scale, self.max_log_scale).exp(), len(self.shape))
 
 
 class StudentT(_Shared):
