@@ -126,7 +126,7 @@ class TestMSSSIM:
             expected = -0.5 * 2 * 64 * 48 * (1 - similarity)
             torch.testing.assert_close(family(params).log_prob(x)[i], expected)
 
-    @pytest.mark.parametrize(("side", "scales"), [(11, 1), (21, 2), (28, 2), (44, 3), (99, 4), (176, 5), (512, 5)])
+    @pytest.mark.parametrize(("side", "scales"), [(11, 1), (21, 1), (22, 2), (28, 2), (44, 3), (99, 4), (176, 5)])
     def test_small_images_have_fewer_scales(self, side: int, scales: int) -> None:
         family = MSSSIM((1, side, side + 3))
         assert len(family.exponents) == scales

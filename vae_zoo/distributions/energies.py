@@ -60,8 +60,8 @@ class MSSSIM(Energy):
 
     .. math:: E(x, z) = w D \, \big( 1 - \operatorname{MS\text{-}SSIM}(\hat x(z), x) \big)
 
-    Small images have fewer scales, whose exponents are renormalised: as many, up to 5, as torchmetrics allows for the
-    window of 11 pixels. Similarities are mapped from [-1, 1] to [0, 1] before they are raised to their exponents, for
+    Small images have fewer scales, whose exponents are renormalised: as many, up to 5, as leave room for the window of
+    11 pixels, which are 2 for 28 x 28 and 3 for 64 x 64. Similarities are mapped from [-1, 1] to [0, 1] before they are raised to their exponents, for
     gradients that are finite.
 
     References:
@@ -82,7 +82,7 @@ class MSSSIM(Energy):
             size = f"{_WINDOW} x {_WINDOW}"
             raise ValueError(f"MSSSIM needs images (C, H, W) of at least {size} pixels, its window, got {self.shape}.")
         side = min(self.shape[1:])
-        scales = max(n for n in range(1, 6) if side // max(1, n - 1) ** 2 >= _WINDOW and side >= 2**n)
+        scales = max(n for n in range(1, 6) if side // max(2 ** (n - 1), (n - 1) ** 2) >= _WINDOW)
         self.exponents = tuple(e / sum(_EXPONENTS[:scales]) for e in _EXPONENTS[:scales])
 
     def distance(self, picture: Tensor, x: Tensor) -> Tensor:
