@@ -61,8 +61,8 @@ class MSSSIM(Energy):
     .. math:: E(x, z) = w D \, \big( 1 - \operatorname{MS\text{-}SSIM}(\hat x(z), x) \big)
 
     Small images have fewer scales, whose exponents are renormalised: as many, up to 5, as leave room for the window of
-    11 pixels, which are 2 for 28 x 28 and 3 for 64 x 64. Similarities are mapped from [-1, 1] to [0, 1] before they are raised to their exponents, for
-    gradients that are finite.
+    11 pixels, which are 2 for 28 x 28 and 3 for 64 x 64. Similarities are mapped from [-1, 1] to [0, 1] before they
+    are raised to their exponents, for gradients that are finite.
 
     References:
         | Multiscale Structural Similarity for Image Quality Assessment (Wang et al., 2003)
