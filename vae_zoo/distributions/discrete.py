@@ -169,7 +169,7 @@ class MixtureOfDiscretizedLogistics(Levels):
 class Categorical(Levels):
     r"""Independent values, each with a free probability for every level: no order or distance between them is assumed.
 
-    .. math:: \log p(x|z) = \sum_i \log \operatorname{softmax}(l_i)_{(n - 1) x_i}
+    .. math:: \log p(x|z) = \sum_i \log \mathrm{softmax}(l_i)_{(n - 1) x_i}
 
     The data are categories 0 … n-1 divided by n-1, as images in [0, 1] are. The mean is that of the levels.
 

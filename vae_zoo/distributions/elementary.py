@@ -76,7 +76,7 @@ class ContinuousBernoulli(Distribution):
 
 
 class HyperbolicSecant(Distribution):
-    r"""Density :math:`\operatorname{sech}(u) / \pi s` of :math:`u = (x - \mu) / s`: that of the log-cosh error.
+    r"""Density :math:`\mathrm{sech}(u) / \pi s` of :math:`u = (x - \mu) / s`: that of the log-cosh error.
 
     Args:
         loc: Mean μ.

@@ -58,7 +58,7 @@ class _EnergyOf(torch.distributions.Independent):
 class MSSSIM(Energy):
     r"""Multi-scale structural similarity of images in [0, 1], an energy and not a density.
 
-    .. math:: E(x, z) = w D \, \big( 1 - \operatorname{MS\text{-}SSIM}(\hat x(z), x) \big)
+    .. math:: E(x, z) = w D \, \big( 1 - \text{MS-SSIM}(\hat x(z), x) \big)
 
     Small images have fewer scales, whose exponents are renormalised: as many, up to 5, as leave room for the window of
     11 pixels, which are 2 for 28 x 28 and 3 for 64 x 64. Similarities are mapped from [-1, 1] to [0, 1] before they
