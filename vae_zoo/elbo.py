@@ -109,8 +109,9 @@ class ELBOMixin(ABC):
             Nats, (B,).
 
         Raises:
-            ValueError: If num_samples or chunk is less than 1.
+            ValueError: If num_samples or chunk is less than 1, or the likelihood is no density.
         """
+        require_density(self)
         if num_samples < 1 or (chunk is not None and chunk < 1):
             raise ValueError(f"num_samples and chunk must be at least 1, got {num_samples} and {chunk}.")
         chunk = chunk or max(1, _CHUNK_ELEMENTS // max(1, x.numel()))
@@ -136,3 +137,20 @@ class ELBOMixin(ABC):
         z = p.sample((num,) if not p.batch_shape else ())
         px = self.decode(z, c)
         return px.mean if mean else px.sample()
+
+
+def has_density(model: object) -> bool:
+    """Whether what a model's likelihood gives is a log-density, so that its bound and evidence mean something."""
+    return getattr(getattr(model, "likelihood", None), "is_density", True)
+
+
+def require_density(model: object) -> None:
+    """Refuse a model whose likelihood is an energy or a point.
+
+    Raises:
+        ValueError: If there is no density.
+    """
+    if not has_density(model):
+        name = type(getattr(model, "likelihood", None)).__name__
+        what = "has no density" if name == "Point" else "is an energy and not a density"
+        raise ValueError(f"{name} {what}: there is no evidence, and no bits per dimension.")

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from vae_zoo.elbo import ELBOMixin
+from vae_zoo.elbo import ELBOMixin, has_density
 from vae_zoo.functional import bits_per_dim
 from vae_zoo.metrics import ActiveUnits, Curves
 from vae_zoo.models.steps import seed_of, unpack
@@ -17,7 +17,8 @@ from vae_zoo.seeding import forked, mix
 class Evidence(Callback):
     """Logs ``test/log_evidence`` in nats, ``test/bits_per_dim`` and ``test/active_units``.
 
-    A model without a bound has no evidence; only its active units are logged.
+    A model without a bound, or with an energy in place of a likelihood, has no evidence; only its active units are
+    logged.
 
     Args:
         num_samples: Importance samples of each example.
@@ -44,7 +45,7 @@ class Evidence(Callback):
     ) -> None:
         x, c = unpack(batch)
         self._units.to(pl_module.device).update(pl_module.embed(x, c))  # type: ignore[operator]
-        if isinstance(pl_module, ELBOMixin):
+        if isinstance(pl_module, ELBOMixin) and has_density(pl_module):
             seed = mix(seed_of(batch, batch_idx, rank=trainer.global_rank), 1)  # not the noise of the bound again
             with forked(seed, pl_module.device):
                 evidence = pl_module.log_evidence(x, c, self.num_samples, self.chunk)

@@ -6,6 +6,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from vae_zoo.callbacks.evidence import Evidence
+from vae_zoo.elbo import has_density
 
 LAST = ("log_evidence", "bits_per_dim", "active_units")
 
@@ -27,9 +28,13 @@ class Report(Callback):
         from rich.table import Table
 
         samples = next((c.num_samples for c in trainer.callbacks if isinstance(c, Evidence)), None)  # type: ignore[attr-defined]
+        discrete = getattr(getattr(pl_module, "likelihood", None), "is_discrete", True)
+        continuous = "" if discrete else ", of a continuous density: no code length"
+        unit = "nats" if has_density(pl_module) else "energy, not nats"
         units = {
+            "kl": "nats",
             "log_evidence": f"nats, {samples} importance samples",
-            "bits_per_dim": "bits per dimension, from the log evidence",
+            "bits_per_dim": f"bits per dimension, from the log evidence{continuous}",
             "active_units": f"of {getattr(pl_module, 'latent_dim', '?')} latent dimensions",
         }
         data = getattr(trainer, "datamodule", None)
@@ -43,5 +48,5 @@ class Report(Callback):
         }
         for key in sorted(values, key=lambda k: (LAST.index(k) if k in LAST else -1, k != "elbo")):
             digits = 0 if key == "active_units" else 4
-            table.add_row(key, f"{values[key].item():.{digits}f}", units.get(key, "nats"))
+            table.add_row(key, f"{values[key].item():.{digits}f}", units.get(key, unit))
         Console().print(table)
