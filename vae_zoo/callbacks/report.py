@@ -7,7 +7,16 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from vae_zoo.callbacks.evidence import Evidence
 
-LAST = ("log_evidence", "bits_per_dim", "active_units")
+LAST = (
+    "log_evidence",
+    "log_evidence_se",
+    "log_evidence_se_data",
+    "ess",
+    "bits_per_dim",
+    "ais_log_evidence",
+    "ais_log_evidence_se",
+    "active_units",
+)
 
 
 class Report(Callback):
@@ -29,6 +38,11 @@ class Report(Callback):
         samples = next((c.num_samples for c in trainer.callbacks if isinstance(c, Evidence)), None)  # type: ignore[attr-defined]
         units = {
             "log_evidence": f"nats, {samples} importance samples",
+            "log_evidence_se": "nats, standard error of the mean from importance sampling",
+            "log_evidence_se_data": "nats, standard error of the mean from the choice of examples",
+            "ess": f"effective samples of {samples}",
+            "ais_log_evidence": "nats, annealed importance sampling, its examples only",
+            "ais_log_evidence_se": "nats, standard error of that mean from sampling",
             "bits_per_dim": "bits per dimension, from the log evidence",
             "active_units": f"of {getattr(pl_module, 'latent_dim', '?')} latent dimensions",
         }
