@@ -15,6 +15,7 @@ LAST = (
     "bits_per_dim",
     "ais_log_evidence",
     "ais_log_evidence_se",
+    "ais_gain",
     "active_units",
 )
 
@@ -43,6 +44,7 @@ class Report(Callback):
             "ess": f"effective samples of {samples}",
             "ais_log_evidence": "nats, annealed importance sampling, its examples only",
             "ais_log_evidence_se": "nats, standard error of that mean from sampling",
+            "ais_gain": "nats over the importance-weighted evidence of the same examples",
             "bits_per_dim": "bits per dimension, from the log evidence",
             "active_units": f"of {getattr(pl_module, 'latent_dim', '?')} latent dimensions",
         }
