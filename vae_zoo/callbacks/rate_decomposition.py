@@ -26,7 +26,7 @@ class RateDecomposition(Callback):
         ValueError: If num_samples is less than 1.
     """
 
-    def __init__(self, *, num_samples: int = 1) -> None:
+    def __init__(self, *, num_samples: int = 5) -> None:
         self.num_samples = num_samples
         self._posterior = AggregatePosterior(num_samples=num_samples)
 
