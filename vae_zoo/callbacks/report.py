@@ -8,7 +8,17 @@ from lightning.pytorch.utilities import rank_zero_only
 from vae_zoo.callbacks.evidence import Evidence
 from vae_zoo.elbo import has_density
 
-LAST = ("log_evidence", "bits_per_dim", "active_units")
+LAST = (
+    "log_evidence",
+    "log_evidence_se",
+    "log_evidence_se_data",
+    "ess",
+    "bits_per_dim",
+    "ais_log_evidence",
+    "ais_log_evidence_se",
+    "ais_gain",
+    "active_units",
+)
 
 
 class Report(Callback):
@@ -34,6 +44,12 @@ class Report(Callback):
         units = {
             "kl": "nats",
             "log_evidence": f"nats, {samples} importance samples",
+            "log_evidence_se": "nats, standard error of the mean from importance sampling",
+            "log_evidence_se_data": "nats, standard error of the mean from the choice of examples",
+            "ess": f"effective samples of {samples}",
+            "ais_log_evidence": "nats, annealed importance sampling, its examples only",
+            "ais_log_evidence_se": "nats, standard error of that mean from sampling",
+            "ais_gain": "nats over the importance-weighted evidence of the same examples",
             "bits_per_dim": f"bits per dimension, from the log evidence{continuous}",
             "active_units": f"of {getattr(pl_module, 'latent_dim', '?')} latent dimensions",
         }
