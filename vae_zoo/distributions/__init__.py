@@ -1,6 +1,7 @@
 """Distributions: families turn the output of a network into one, priors need none."""
 
-from vae_zoo.distributions.divergence import kl
+from vae_zoo.distributions.autoregression import Flow
+from vae_zoo.distributions.divergence import has_closed_form, kl, kl_per_dim
 from vae_zoo.distributions.families import (
     Bernoulli,
     DiagonalNormal,
@@ -9,18 +10,37 @@ from vae_zoo.distributions.families import (
     Point,
     SharedNormal,
 )
+from vae_zoo.distributions.flows import AutoregressiveFlow, FlowPrior, SplineFlow, SplinePrior
+from vae_zoo.distributions.location_scale import CholeskyNormal, Laplace
 from vae_zoo.distributions.normal import Normal
-from vae_zoo.distributions.priors import Prior, StandardNormal
+from vae_zoo.distributions.pairs import check_pair
+from vae_zoo.distributions.posteriors import DiagonalLaplace, FullNormal
+from vae_zoo.distributions.priors import ConditionalNormal, MixtureNormal, Prior, StandardLaplace, StandardNormal
 
 __all__ = [
+    "AutoregressiveFlow",
     "Bernoulli",
+    "CholeskyNormal",
+    "ConditionalNormal",
+    "DiagonalLaplace",
     "DiagonalNormal",
     "Family",
     "FixedNormal",
+    "Flow",
+    "FlowPrior",
+    "FullNormal",
+    "Laplace",
+    "MixtureNormal",
     "Normal",
     "Point",
     "Prior",
     "SharedNormal",
+    "SplineFlow",
+    "SplinePrior",
+    "StandardLaplace",
     "StandardNormal",
+    "check_pair",
+    "has_closed_form",
     "kl",
+    "kl_per_dim",
 ]

@@ -24,6 +24,9 @@ class Family(nn.Module, ABC):
     support: constraints.Constraint = constraints.real
     advice: str = "remove or replace such values"
 
+    is_density: bool = True
+    """Whether ``log_prob`` is a log-density: without one there is neither a bound nor an evidence."""
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = tuple(shape)
@@ -158,6 +161,8 @@ class Point(Family):
     Args:
         shape: Shape of one event.
     """
+
+    is_density = False
 
     def distribution(self, params: Tensor) -> Distribution:
         return independent(PointMass(params), len(self.shape))
