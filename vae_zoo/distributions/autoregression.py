@@ -81,7 +81,10 @@ class Autoregression(nn.Module):
 
     def forward(self, context: Tensor) -> Step:
         masked = [m for m in self.net if isinstance(m, nn.Linear)]
-        layers = [((m.weight * m.get_buffer("mask")).to(context.dtype), m.bias.to(context.dtype)) for m in masked]
+        # Copies, so that what is made without gradients has none later either.
+        layers = [
+            ((m.weight * m.get_buffer("mask")).to(context.dtype), m.bias.to(context.dtype, copy=True)) for m in masked
+        ]
         return Step(layers, self.univariate, self.sizes, context)
 
 
