@@ -12,7 +12,15 @@ from helpers import FAMILIES
 from torch import Tensor
 from torch.distributions import constraints
 
-from vae_zoo.distributions import Bernoulli, DiagonalNormal, Family, FixedNormal, Point, SharedNormal
+from vae_zoo.distributions import (
+    AutoregressiveFlow,
+    Bernoulli,
+    DiagonalNormal,
+    Family,
+    FixedNormal,
+    Point,
+    SharedNormal,
+)
 from vae_zoo.distributions.discrete import Levels
 
 DENSE = [f for f in FAMILIES if f.is_density]
@@ -92,13 +100,15 @@ class TestEveryFamily:
 def test_tiling_an_image_doubles_its_log_density(cls: type[Family]) -> None:
     """Summed over the dimensions of an event, not averaged."""
     family, wide = cls((1, 4, 5)), cls((1, 4, 10))
+    if family.param_shape[-3:] != family.shape:
+        pytest.skip("its dimensions are not independent")
     params, x = params_of(family), data_for(family)
     torch.testing.assert_close(
         wide(params.repeat_interleave(2, -1)).log_prob(x.repeat_interleave(2, -1)), 2 * family(params).log_prob(x)
     )
 
 
-@pytest.mark.parametrize("cls", CONTINUOUS)
+@pytest.mark.parametrize("cls", [c for c in CONTINUOUS if not issubclass(c, AutoregressiveFlow)])  # test_flows.py
 def test_density_integrates_to_one(cls: type[Family]) -> None:
     family = cls((1,)).double().eval()
     d = family(params_of(family, (5,), 0.5).double())
