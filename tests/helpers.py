@@ -42,10 +42,14 @@ def takes(cls: type, name: str) -> bool:
     return any(name in inspect.signature(base.__init__).parameters for base in cls.__mro__ if "__init__" in vars(base))
 
 
+def linked(cls: type) -> dict[str, int]:
+    """What the command line would link from the data, as far as the class takes it."""
+    return {name: size for name, size in {"num_train": 48, "num_classes": 3}.items() if takes(cls, name)}
+
+
 def build(cls: type[Autoencoder] = VAE, **kwargs: Any) -> Any:
     """A model of sprites of 8x8 pixels, its networks those that the class has by default."""
-    linked = {name: size for name, size in {"num_train": 48, "num_classes": 3}.items() if takes(cls, name)}
-    return cls(**{"shape": SHAPE, "latent_dim": 4, **linked, **kwargs})
+    return cls(**{"shape": SHAPE, "latent_dim": 4, **linked(cls), **kwargs})
 
 
 def tiny(cls: type[Autoencoder] = VAE, **kwargs: Any) -> Any:

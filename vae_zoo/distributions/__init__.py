@@ -1,6 +1,6 @@
 """Distributions: families turn the output of a network into one, priors need none."""
 
-from vae_zoo.distributions.divergence import kl
+from vae_zoo.distributions.divergence import kl, kl_per_dim
 from vae_zoo.distributions.families import (
     Bernoulli,
     DiagonalNormal,
@@ -9,6 +9,7 @@ from vae_zoo.distributions.families import (
     Point,
     SharedNormal,
 )
+from vae_zoo.distributions.mixture import Mixture
 from vae_zoo.distributions.normal import Normal
 from vae_zoo.distributions.priors import Prior, StandardNormal
 
@@ -17,10 +18,12 @@ __all__ = [
     "DiagonalNormal",
     "Family",
     "FixedNormal",
+    "Mixture",
     "Normal",
     "Point",
     "Prior",
     "SharedNormal",
     "StandardNormal",
     "kl",
+    "kl_per_dim",
 ]
