@@ -42,9 +42,10 @@ def takes(cls: type, name: str) -> bool:
     return any(name in inspect.signature(base.__init__).parameters for base in cls.__mro__ if "__init__" in vars(base))
 
 
-def linked(cls: type) -> dict[str, int]:
-    """What the command line would link from the data, as far as the class takes it."""
-    return {name: size for name, size in {"num_train": 48, "num_classes": 3}.items() if takes(cls, name)}
+def linked(cls: type) -> dict[str, Any]:
+    """What the command line would link from the data, and less of what is large, as far as the class takes it."""
+    given = {"num_train": 48, "num_classes": 3, "num_pseudo": 6, "discriminator": small}
+    return {name: value for name, value in given.items() if takes(cls, name)}
 
 
 def build(cls: type[Autoencoder] = VAE, **kwargs: Any) -> Any:
