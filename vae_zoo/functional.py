@@ -124,6 +124,24 @@ def decompose_kl(
     return mutual_information, total_correlation, (log_marginals - log_pz).sum(-1).mean()
 
 
+def permute_dims(z: Tensor) -> Tensor:
+    r"""Permute each dimension of latents across the batch, on its own: samples of the product of the marginals.
+
+    .. math:: z'_{id} = z_{\pi_d(i) d}
+
+    References:
+        | Disentangling by Factorising (Kim and Mnih, 2018)
+        | https://arxiv.org/abs/1802.05983
+
+    Args:
+        z: Latents, (..., B, D); leading dimensions have permutations of their own.
+
+    Returns:
+        The values of each dimension in another order, (..., B, D).
+    """
+    return z.gather(-2, torch.rand_like(z, dtype=torch.float32).argsort(-2))
+
+
 def bits_per_dim(nats: Tensor, num_dims: int) -> Tensor:
     """Bits per dimension of a negative log-likelihood in nats per example."""
     return nats / (num_dims * math.log(2))

@@ -8,6 +8,7 @@ from vae_zoo.distributions.energies import MSSSIM, Perceptual
 from vae_zoo.distributions.families import Bernoulli, DiagonalNormal, Family, FixedNormal, Point, SharedNormal
 from vae_zoo.distributions.flows import AutoregressiveFlow, FlowPrior, SplineFlow, SplinePrior
 from vae_zoo.distributions.location_scale import CholeskyNormal, Laplace
+from vae_zoo.distributions.mixture import Mixture
 from vae_zoo.distributions.normal import Normal
 from vae_zoo.distributions.optimal import OptimalNormal
 from vae_zoo.distributions.pairs import check_pair
@@ -33,6 +34,7 @@ __all__ = [
     "FullNormal",
     "Laplace",
     "LogCosh",
+    "Mixture",
     "MixtureNormal",
     "MixtureOfDiscretizedLogistics",
     "Normal",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -28,10 +29,12 @@ class VAE(Autoencoder, ELBOMixin):
         posterior: Family of q(z|x).
         prior: Distribution p(z).
         num_samples: Samples K of the posterior in the objective.
+        free_bits: Nats per latent dimension below which the rate costs nothing; see :meth:`~vae_zoo.elbo.ELBO.floored`.
         kwargs: Arguments of :class:`Autoencoder`.
 
     Raises:
-        ValueError: If num_samples is less than 1, or the posterior and the prior do not go together.
+        ValueError: If num_samples is less than 1, free_bits is negative or not finite, or the posterior and the prior do
+            not go together.
     """
 
     monitor = "val/elbo"
@@ -46,12 +49,15 @@ class VAE(Autoencoder, ELBOMixin):
         posterior: Callable[[Shape], Family] = DiagonalNormal,
         prior: Callable[[Shape], Prior] = StandardNormal,
         num_samples: int = 1,
+        free_bits: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(posterior=posterior, **kwargs)
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
-        self.num_samples = num_samples
+        if not (free_bits >= 0 and math.isfinite(free_bits)):
+            raise ValueError(f"free_bits must be at least 0 and finite, got {free_bits}.")
+        self.num_samples, self.free_bits = num_samples, free_bits
         self.latent_prior = prior((self.latent_dim,))
         check_pair(self.posterior, self.latent_prior)
 
@@ -60,7 +66,8 @@ class VAE(Autoencoder, ELBOMixin):
 
     def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
         elbo = self.elbo(x, c, self.num_samples)
-        objective = self.objective(elbo if self.kl_weight is None else elbo.annealed(self.kl_weight))
+        seen = elbo.floored(self.free_bits) if self.free_bits else elbo
+        objective = self.objective(seen if self.kl_weight is None else seen.annealed(self.kl_weight))
         terms = {"elbo": elbo.value, "reconstruction": elbo.log_px, "kl": elbo.kl}
         return objective | {name: term.mean() for name, term in terms.items()}
 
