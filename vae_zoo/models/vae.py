@@ -33,8 +33,8 @@ class VAE(Autoencoder, ELBOMixin):
         kwargs: Arguments of :class:`Autoencoder`.
 
     Raises:
-        ValueError: If num_samples is less than 1, free_bits is negative or not finite, or the posterior and the prior do
-            not go together.
+        ValueError: If num_samples is less than 1, free_bits is negative or not finite, or posterior and prior do not go
+            together.
     """
 
     monitor = "val/elbo"
