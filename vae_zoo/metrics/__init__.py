@@ -2,5 +2,33 @@
 
 from vae_zoo.metrics.active_units import ActiveUnits
 from vae_zoo.metrics.curves import Curves
+from vae_zoo.metrics.extractors import DataClassifier, Inception
+from vae_zoo.metrics.fidelity import FID, KID
+from vae_zoo.metrics.mutual_information_gap import MIG, Modularity, SampledMIG
+from vae_zoo.metrics.prdc import PRDC
+from vae_zoo.metrics.predictors import DCI, SAP
+from vae_zoo.metrics.probes import AnomalyAUROC, KNNProbe, LinearProbe
+from vae_zoo.metrics.reconstruction import PSNR, SSIM
+from vae_zoo.metrics.votes import BetaVAEScore, FactorVAEScore
 
-__all__ = ["ActiveUnits", "Curves"]
+__all__ = [
+    "DCI",
+    "FID",
+    "KID",
+    "MIG",
+    "PRDC",
+    "PSNR",
+    "SAP",
+    "SSIM",
+    "ActiveUnits",
+    "AnomalyAUROC",
+    "BetaVAEScore",
+    "Curves",
+    "DataClassifier",
+    "FactorVAEScore",
+    "Inception",
+    "KNNProbe",
+    "LinearProbe",
+    "Modularity",
+    "SampledMIG",
+]
