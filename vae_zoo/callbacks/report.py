@@ -8,10 +8,15 @@ from lightning.pytorch.utilities import rank_zero_only
 from vae_zoo.callbacks.evidence import Evidence
 
 LAST = ("log_evidence", "bits_per_dim", "active_units")
+NATS = ("loss", "elbo", "reconstruction", "kl", "bound")
 
 
 class Report(Callback):
-    """Prints the figures of ``validate`` and ``test`` with their units."""
+    """Prints the figures of ``validate`` and ``test`` with their units.
+
+    A callback or a model states those of its own figures in ``units``, a dictionary by the figure's name without its
+    stage; a figure whose unit nobody states is printed without one.
+    """
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -24,11 +29,15 @@ class Report(Callback):
 
     def _print(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         from rich.console import Console
+        from rich.markup import escape
         from rich.table import Table
 
         samples = next((c.num_samples for c in trainer.callbacks if isinstance(c, Evidence)), None)  # type: ignore[attr-defined]
-        units = {
-            "log_evidence": f"nats, {samples} importance samples",
+        units = dict.fromkeys(NATS, "nats per example")
+        for owner in (pl_module, *trainer.callbacks):  # type: ignore[attr-defined]
+            units |= getattr(owner, "units", {})
+        units |= {
+            "log_evidence": f"nats per example, {samples} importance samples",
             "bits_per_dim": "bits per dimension, from the log evidence",
             "active_units": f"of {getattr(pl_module, 'latent_dim', '?')} latent dimensions",
         }
@@ -36,12 +45,12 @@ class Report(Callback):
         where = f" on {type(data).__name__}" if data is not None else ""
         table = Table(title=f"{type(pl_module).__name__}{where}, {stage} split")
         table.add_column("figure")
-        table.add_column("mean per example", justify="right")
+        table.add_column("value", justify="right")
         table.add_column("unit")
         values = {
             k.removeprefix(f"{stage}/"): v for k, v in trainer.callback_metrics.items() if k.startswith(f"{stage}/")
         }
         for key in sorted(values, key=lambda k: (LAST.index(k) if k in LAST else -1, k != "elbo")):
             digits = 0 if key == "active_units" else 4
-            table.add_row(key, f"{values[key].item():.{digits}f}", units.get(key, "nats"))
+            table.add_row(escape(key), f"{values[key].item():.{digits}f}", escape(units.get(key, "")))
         Console().print(table)

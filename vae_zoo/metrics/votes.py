@@ -73,7 +73,7 @@ class FactorVAEScore(FactorMetric):
             if len(shared) == 0:
                 raise ValueError(f"FactorVAEScore needs examples that share a value, but factor {k} has none.")
             anchors = shared[torch.randint(len(shared), (count,), generator=generator)]
-            for part in anchors.split(_CHUNK):
+            for part in anchors.split(_CHUNK) if count else ():
                 least = z[sharing(column, part, self.batch_size, generator)].var(1).argmin(1)
                 votes[:, k] += least.bincount(minlength=z.shape[1])
         return votes
