@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_zoo.data import Digits
-from vae_zoo.metrics import FID, KID, PRDC, DataClassifier, Inception
+from vae_zoo.metrics import FID, KID, PRDC, DataClassifier, InceptionFeatures
 from vae_zoo.metrics.prdc import prdc, radii
 
 
@@ -123,12 +123,12 @@ class TestExtractors:
         x, y = data.examples("train"), data.load("train").y
         torch.manual_seed(5)
         before = torch.random.get_rng_state()
-        first, again = (DataClassifier((1, 8, 8), num_steps=60).fit(x, y) for _ in range(2))
+        first, again = (DataClassifier((1, 8, 8), num_steps=50, batch_size=64).fit(x, y) for _ in range(2))
         assert torch.equal(before, torch.random.get_rng_state())
         torch.testing.assert_close(first(x), again(x), rtol=0, atol=0)
         torch.testing.assert_close(first(data.load("train").x), first(x))
         assert first(x).shape == (1397, 64)
-        assert first.accuracy(x, y) > 0.8
+        assert first.accuracy(x, y) > 0.7
         assert first.label("MNIST") == "classifier of MNIST"
 
     @pytest.mark.parametrize("shape", [(3, 9, 7), (17,)])
@@ -144,12 +144,12 @@ class TestExtractors:
         with pytest.raises(ValueError, match="no accuracy before it is fitted"):
             DataClassifier((4,)).accuracy(torch.rand(3, 4), torch.zeros(3))
         with pytest.raises(ValueError, match=r"1 or 3 channels, got examples of shape \(17,\)"):
-            Inception((17,))
+            InceptionFeatures((17,))
 
     def test_inception_without_its_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("torchmetrics.utilities.imports._TORCH_FIDELITY_AVAILABLE", False)
         with pytest.raises(ImportError, match=r"^Inception needs torch-fidelity: [^\n]*$"):
-            Inception((1, 28, 28))
+            InceptionFeatures((1, 28, 28))
 
     def test_inception_without_its_weights(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*args: object) -> None:
@@ -158,7 +158,7 @@ class TestExtractors:
         monkeypatch.setattr("torchmetrics.utilities.imports._TORCH_FIDELITY_AVAILABLE", True)
         monkeypatch.setattr("torchmetrics.image.fid.NoTrainInceptionV3", fail)
         with pytest.raises(OSError, match=r"^Inception's weights could not be had: [^\n]*$"):
-            Inception((1, 28, 28))
+            InceptionFeatures((1, 28, 28))
 
     def test_inception_is_given_three_channels_of_bytes(self, monkeypatch: pytest.MonkeyPatch) -> None:
         class Network(nn.Module):
@@ -172,4 +172,4 @@ class TestExtractors:
         monkeypatch.setattr("torchmetrics.utilities.imports._TORCH_FIDELITY_AVAILABLE", True)
         monkeypatch.setattr("torchmetrics.image.fid.NoTrainInceptionV3", Network)
         x = torch.tensor([0.0, 0.5, 1.0, 2.0]).reshape(1, 1, 2, 2)
-        assert Inception((1, 2, 2))(x).tolist() == [[0, 128, 255, 255] * 3]
+        assert InceptionFeatures((1, 2, 2))(x).tolist() == [[0, 128, 255, 255] * 3]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -43,7 +42,7 @@ class Disentanglement(Figures):
         "modularity": "0 to 1",
     }
 
-    def __init__(self, *, estimator: Callable[..., Any] | None = None, num_votes: int = 10_000, seed: int = 0) -> None:
+    def __init__(self, *, estimator: type | None = None, num_votes: int = 10_000, seed: int = 0) -> None:
         if num_votes < 2:
             raise ValueError(f"num_votes must be at least 2, got {num_votes}.")
         votes = {"num_train": num_votes, "num_test": num_votes // 2, "seed": seed}

@@ -83,10 +83,9 @@ class Fidelity(Figures):
         values = {"fid": self._metrics["fid"].compute(), "kid": kid, "kid_std": spread}
         values |= self._metrics["prdc"].compute()
         values |= self._curves.compute(lambda x: trainer.strategy.reduce(x, reduce_op="sum"))
-        of = f"{total} samples, {len(test.x)} images"
-        units = {"fid": f"squared feature distance, {of}", "kid": f"squared MMD, {of}", "kid_std": "of subsets, as kid"}
-        units |= dict.fromkeys(("precision", "recall", "coverage"), f"0 to 1, {of}")
-        units |= {"density": f"1 for the data's own law, {of}", "accuracy": "of the extractor on the test images"}
+        units = {"fid": f"distance², {total} samples", "kid": f"MMD², {total} samples", "kid_std": "MMD², over subsets"}
+        units |= dict.fromkeys(("precision", "recall", "coverage"), "0 to 1")
+        units |= {"density": "1 for the data's own law", "accuracy": "of the extractor"}
         self.units = {f"{name}[{self._label}]": unit for name, unit in units.items()}
         return {f"{name}[{self._label}]": value for name, value in values.items()}
 

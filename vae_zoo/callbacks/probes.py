@@ -37,8 +37,8 @@ class Probes(Figures):
         self.num_train, self.seed = num_train, seed
         self._metrics = {"linear_probe": LinearProbe(), "knn_probe": KNNProbe(neighbours=neighbours)}
         self.units = {
-            "linear_probe": "accuracy of logistic regression on latents",
-            "knn_probe": f"accuracy of {neighbours} nearest latents",
+            "linear_probe": "accuracy",
+            "knn_probe": f"accuracy, {neighbours} neighbours",
         }
 
     def start(self, trainer: Trainer, model: Any) -> None:
@@ -81,10 +81,7 @@ class Anomaly(Figures):
             of the test, if there are no labels to tell the classes by.
     """
 
-    units = {
-        f"anomaly_auroc[{name}]": "chance that an anomaly scores higher"
-        for name in ("elbo", "log_evidence", "reconstruction")
-    }
+    units = {f"anomaly_auroc[{name}]": "0 to 1" for name in ("elbo", "log_evidence", "reconstruction")}
 
     def __init__(
         self,

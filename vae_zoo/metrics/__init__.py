@@ -2,7 +2,7 @@
 
 from vae_zoo.metrics.active_units import ActiveUnits
 from vae_zoo.metrics.curves import Curves
-from vae_zoo.metrics.extractors import DataClassifier, Inception
+from vae_zoo.metrics.extractors import DataClassifier, InceptionFeatures
 from vae_zoo.metrics.fidelity import FID, KID
 from vae_zoo.metrics.mutual_information_gap import MIG, Modularity, SampledMIG
 from vae_zoo.metrics.prdc import PRDC
@@ -26,7 +26,7 @@ __all__ = [
     "Curves",
     "DataClassifier",
     "FactorVAEScore",
-    "Inception",
+    "InceptionFeatures",
     "KNNProbe",
     "LinearProbe",
     "Modularity",

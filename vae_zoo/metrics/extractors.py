@@ -90,7 +90,7 @@ class DataClassifier(nn.Module):
         return (self.head(self(x)).argmax(1) == y).float().mean()
 
 
-class Inception(nn.Module):
+class InceptionFeatures(nn.Module):
     """The 2048 features of the Inception network that published figures of FID are made with.
 
     Grey images are given to each of its three channels. torch-fidelity and its weights, which it downloads once, are
