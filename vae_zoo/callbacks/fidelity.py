@@ -48,13 +48,14 @@ class Fidelity(Figures):
             raise ValueError(f"num_samples and nearest must be at least 1, got {num_samples} and {nearest}.")
         self.num_samples, self.extractor, self.nearest, self.seed = num_samples, extractor, nearest, seed
         self.units: dict[str, str] = {}
+        self._network: Any = None
 
     def start(self, trainer: Trainer, model: Any) -> None:
         data = data_of(trainer, "Fidelity")
         if not hasattr(model, "sample"):
             raise ValueError(f"Fidelity needs a model with a prior to sample from: {type(model).__name__} has none.")
         with torch.inference_mode(False):  # it may have to be trained
-            self._network: Any = self.extractor(tuple(data.shape)).to(model.device).eval()
+            self._network = self.extractor(tuple(data.shape)).to(model.device).eval()
         if hasattr(self._network, "fit"):
             size = len(data.load("train").x)
             rows = torch.randperm(size, generator=torch.Generator().manual_seed(self.seed))[:_MAX_FITTED]

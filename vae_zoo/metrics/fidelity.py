@@ -9,8 +9,12 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
+from torchmetrics.utilities.data import dim_zero_cat
 
 from vae_zoo.metrics.factors import check_counts
+from vae_zoo.metrics.information import canonical_order
+
+_KEYS = 8  # features that rows are sorted by
 
 
 class FID(FrechetInceptionDistance):
@@ -46,8 +50,8 @@ class KID(KernelInceptionDistance):
 
     .. math:: \mathrm{MMD}^2 \text{ with } k(x, y) = (x^\top y / D + 1)^3
 
-    Unbiased, so about 0 for samples of the data's own law, and possibly negative. The subsets depend on the order of
-    the rows, so figures from several processes differ from those of one within the spread of the subsets.
+    Unbiased, so about 0 for samples of the data's own law, and possibly negative. Rows are put into an order of their
+    own before subsets are drawn.
 
     References:
         | Demystifying MMD GANs (Bińkowski et al., 2018)
@@ -79,6 +83,8 @@ class KID(KernelInceptionDistance):
             warnings.filterwarnings("ignore", ".*will save all extracted features.*")  # so does the docstring
             super().__init__(feature=Features(num_features, extractor), subset_size=subset_size, **kwargs)
         self.wanted, self.seed = subset_size, seed
+        for name in ("real_features", "fake_features"):  # else processes with other numbers of batches wait for ever
+            self._reductions[name] = dim_zero_cat
 
     def update(self, imgs: Tensor, real: bool) -> None:
         """Add images or features, of data (real) or of samples."""
@@ -86,7 +92,9 @@ class KID(KernelInceptionDistance):
 
     def compute(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation over subsets."""
-        self.subset_size = min(self.wanted, *(sum(map(len, x)) for x in (self.real_features, self.fake_features)))
+        real, fake = dim_zero_cat(self.real_features), dim_zero_cat(self.fake_features)
+        self.real_features, self.fake_features = ([x[canonical_order(x[:, :_KEYS])]] for x in (real, fake))
+        self.subset_size = min(self.wanted, len(real), len(fake))
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
             return super().compute()
