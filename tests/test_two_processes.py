@@ -32,7 +32,9 @@ def main(devices, folder):
         accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", default_root_dir=folder,
         logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         num_sanity_val_steps=0, max_epochs=1,
-        callbacks=[Evidence(num_samples=2), PredictionWriter(), CollapseWarning(), Fidelity(), Probes(), Reconstructions()],
+        callbacks=[
+            Evidence(num_samples=2), PredictionWriter(), CollapseWarning(), Fidelity(), Probes(), Reconstructions(),
+        ],
     )
     (val,) = trainer.validate(model, data, verbose=False)
     (test,) = trainer.test(model, data, verbose=False)
