@@ -62,6 +62,40 @@ class ELBO(NamedTuple):
         return self._replace(kl=weight * self.kl, weight=weight)
 
 
+class LogEvidence(NamedTuple):
+    r"""An estimate of log p(x) from K importance weights w of each example, and how far it can be trusted.
+
+    .. math::
+        \log \hat p = \log \bar w, \quad
+        \mathrm{error} = \frac{1}{\bar w} \sqrt{\frac{\sum_k (w_k - \bar w)^2}{K (K - 1)}}, \quad
+        \mathrm{ess} = \frac{(\sum_k w_k)^2}{\sum_k w_k^2}
+
+    Args:
+        value: The estimate: in expectation a lower bound, by about half the square of the error. Nats, (B,).
+        error: Its standard error by the delta method, infinite for K = 1, where nothing is known of it. Nats, (B,).
+        ess: Effective sample size, from 1, where one sample carries all the weight, to K, (B,).
+    """
+
+    value: Tensor
+    error: Tensor
+    ess: Tensor
+
+    @classmethod
+    def from_sums(cls, log_first: Tensor, log_second: Tensor, num_samples: int) -> LogEvidence:
+        """The estimate from the logarithms of the sum of the weights and of the sum of their squares."""
+        ess = torch.exp(2 * log_first - log_second)
+        if num_samples == 1:
+            error = torch.full_like(ess, math.inf)
+        else:
+            error = ((num_samples / ess - 1).clamp(min=0) / (num_samples - 1)).sqrt()
+        return cls(log_first - math.log(num_samples), error, ess)
+
+    @classmethod
+    def from_weights(cls, log_w: Tensor) -> LogEvidence:
+        """The estimate from logarithms of weights, (K, B)."""
+        return cls.from_sums(torch.logsumexp(log_w, 0), torch.logsumexp(2 * log_w, 0), len(log_w))
+
+
 class ELBOMixin(ABC):
     """A model with a posterior, a prior and a likelihood, and therefore a bound. It knows nothing of Lightning."""
 
@@ -87,7 +121,6 @@ class ELBOMixin(ABC):
         """What is minimised, under ``loss``: a scalar in nats per example; other entries are logged beside it."""
         return {"loss": (elbo.kl - elbo.log_px.mean(0)).mean()}
 
-    @torch.no_grad()
     def log_evidence(
         self, x: Tensor, c: Tensor | None = None, num_samples: int = 5000, chunk: int | None = None
     ) -> Tensor:
@@ -109,16 +142,26 @@ class ELBOMixin(ABC):
             Nats, (B,).
 
         Raises:
-            ValueError: If num_samples or chunk is less than 1.
+            ValueError: If num_samples or chunk is less than 1, or the likelihood is no density.
         """
+        return self.evidence(x, c, num_samples, chunk).value
+
+    @torch.no_grad()
+    def evidence(
+        self, x: Tensor, c: Tensor | None = None, num_samples: int = 5000, chunk: int | None = None
+    ) -> LogEvidence:
+        """The estimate of :meth:`log_evidence` with its standard error and effective sample size, in one pass."""
+        require_density(self)
         if num_samples < 1 or (chunk is not None and chunk < 1):
             raise ValueError(f"num_samples and chunk must be at least 1, got {num_samples} and {chunk}.")
         chunk = chunk or max(1, _CHUNK_ELEMENTS // max(1, x.numel()))
-        total = x.new_full((len(x),), -math.inf)
+        exact = torch.float32 if x.device.type == "mps" else torch.float64
+        first = second = torch.full((len(x),), -math.inf, dtype=exact, device=x.device)
         for start in range(0, num_samples, chunk):
             log_w = self.elbo(x, c, min(chunk, num_samples - start)).log_w
-            total = torch.logaddexp(total, torch.logsumexp(log_w, 0))
-        return total - math.log(num_samples)
+            first = torch.logaddexp(first, torch.logsumexp(log_w.to(exact), 0))
+            second = torch.logaddexp(second, torch.logsumexp(2 * log_w.to(exact), 0))
+        return LogEvidence(*(t.to(log_w.dtype) for t in LogEvidence.from_sums(first, second, num_samples)))
 
     @torch.no_grad()
     def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True) -> Tensor:
@@ -136,3 +179,20 @@ class ELBOMixin(ABC):
         z = p.sample((num,) if not p.batch_shape else ())
         px = self.decode(z, c)
         return px.mean if mean else px.sample()
+
+
+def has_density(model: object) -> bool:
+    """Whether what a model's likelihood gives is a log-density, so that its bound and evidence mean something."""
+    return getattr(getattr(model, "likelihood", None), "is_density", True)
+
+
+def require_density(model: object) -> None:
+    """Refuse a model whose likelihood is an energy or a point.
+
+    Raises:
+        ValueError: If there is no density.
+    """
+    if not has_density(model):
+        name = type(getattr(model, "likelihood", None)).__name__
+        what = "has no density" if name == "Point" else "is an energy and not a density"
+        raise ValueError(f"{name} {what}: there is no evidence, and no bits per dimension.")

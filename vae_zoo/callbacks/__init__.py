@@ -1,5 +1,6 @@
 """Callbacks: annealing, pictures, evidence, predictions, reports."""
 
+from vae_zoo.callbacks.annealed_sampling import AIS
 from vae_zoo.callbacks.annealing import CyclicalAnnealing, LinearAnnealing
 from vae_zoo.callbacks.collapse import CollapseWarning
 from vae_zoo.callbacks.disentanglement import Disentanglement
@@ -9,9 +10,11 @@ from vae_zoo.callbacks.grids import ReconstructionGrid, SampleGrid, TraversalGri
 from vae_zoo.callbacks.output_bias import OutputBias
 from vae_zoo.callbacks.predictions import PredictionWriter
 from vae_zoo.callbacks.probes import Anomaly, Probes
+from vae_zoo.callbacks.rate_decomposition import RateDecomposition
 from vae_zoo.callbacks.report import Report
 
 __all__ = [
+    "AIS",
     "Anomaly",
     "CollapseWarning",
     "CyclicalAnnealing",
@@ -22,6 +25,7 @@ __all__ = [
     "OutputBias",
     "PredictionWriter",
     "Probes",
+    "RateDecomposition",
     "ReconstructionGrid",
     "Reconstructions",
     "Report",

@@ -5,19 +5,25 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torchmetrics import CatMetric
 
-from vae_zoo.elbo import ELBOMixin
+from vae_zoo.elbo import ELBOMixin, has_density
 from vae_zoo.functional import bits_per_dim
-from vae_zoo.metrics import ActiveUnits, Curves
+from vae_zoo.metrics import ActiveUnits
 from vae_zoo.models.steps import seed_of, unpack
 from vae_zoo.seeding import forked, mix
 
 
 class Evidence(Callback):
-    """Logs ``test/log_evidence`` in nats, ``test/bits_per_dim`` and ``test/active_units``.
+    """Logs the importance-weighted evidence of the test split, how far it can be trusted, and the active units.
 
-    A model without a bound has no evidence; only its active units are logged.
+    ``test/log_evidence`` and ``test/bits_per_dim`` are means over the split. ``test/log_evidence_se`` is the standard
+    error of that mean from importance sampling alone, which more samples lower; ``test/log_evidence_se_data`` is the
+    one from the choice of examples, which more examples lower: it is what a comparison across data sets needs.
+    ``test/ess`` is the mean effective sample size. A model without a bound, or with an energy
+    in place of a likelihood, has no evidence; only its ``test/active_units`` are logged.
 
     Args:
         num_samples: Importance samples of each example.
@@ -31,7 +37,7 @@ class Evidence(Callback):
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
         self.num_samples, self.chunk = num_samples, chunk
-        self._units, self._curves = ActiveUnits(), Curves()
+        self._units, self._estimates = ActiveUnits(), CatMetric(nan_strategy="disable")
 
     def on_test_batch_end(
         self,
@@ -44,17 +50,24 @@ class Evidence(Callback):
     ) -> None:
         x, c = unpack(batch)
         self._units.to(pl_module.device).update(pl_module.embed(x, c))  # type: ignore[operator]
-        if isinstance(pl_module, ELBOMixin):
+        if isinstance(pl_module, ELBOMixin) and has_density(pl_module):
             seed = mix(seed_of(batch, batch_idx, rank=trainer.global_rank), 1)  # not the noise of the bound again
             with forked(seed, pl_module.device):
-                evidence = pl_module.log_evidence(x, c, self.num_samples, self.chunk)
-            self._curves.update({"log_evidence": evidence.mean()}, len(x))
+                estimates = pl_module.evidence(x, c, self.num_samples, self.chunk)
+            self._estimates.to(pl_module.device).update(torch.stack(estimates, 1))
 
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        means = self._curves.compute(lambda x: trainer.strategy.reduce(x, reduce_op="sum"))
-        if means:
-            means["bits_per_dim"] = bits_per_dim(-means["log_evidence"], math.prod(pl_module.shape))  # type: ignore[arg-type]
-        means["active_units"] = self._units.compute().float()
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        if isinstance(pl_module, ELBOMixin) and has_density(pl_module):
+            value, error, ess = self._estimates.compute().unbind(1)
+            means = {
+                "log_evidence": value.mean(),
+                "log_evidence_se": error.norm() / len(error),
+                "log_evidence_se_data": (value.var(correction=0) / (len(value) - 1)).sqrt(),
+                "ess": ess.mean(),
+                "bits_per_dim": bits_per_dim(-value.mean(), math.prod(pl_module.shape)),  # type: ignore[arg-type]
+            }
+            for name, figure in means.items():
+                pl_module.log(f"test/{name}", figure.float())
+        pl_module.log("test/active_units", self._units.compute().float())
+        self._estimates.reset()
         self._units.reset()
-        for name, value in means.items():
-            pl_module.log(f"test/{name}", value)

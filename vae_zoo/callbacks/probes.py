@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vae_zoo.callbacks.passes import Figures, batches, data_of
 from vae_zoo.data import DataModule
-from vae_zoo.elbo import ELBOMixin
+from vae_zoo.elbo import ELBOMixin, has_density
 from vae_zoo.metrics import AnomalyAUROC, KNNProbe, LinearProbe
 from vae_zoo.models.steps import unpack
 from vae_zoo.seeding import forked, mix
@@ -66,9 +66,9 @@ class Probes(Figures):
 class Anomaly(Figures):
     """Logs how well the model's scores tell anomalies from normal test examples.
 
-    Scores are the negative bound, the negative log evidence and the negative log p(x|z) at the posterior's mean; a
-    model without a bound has the last only. Anomalies are the test examples of other classes than the normal ones, or
-    the test split of other data.
+    Scores are the negative bound of one sample, the negative log evidence and the negative log p(x|z) at the
+    posterior's mean; a model whose likelihood is no density has no second, and one without a bound the last only.
+    Anomalies are the test examples of other classes than the normal ones, or the test split of other data.
 
     Args:
         normal_classes: Labels of the test examples that are normal.
@@ -104,7 +104,8 @@ class Anomaly(Figures):
             raise ValueError(f"Anomaly needs labels to tell normal_classes by: {type(own).__name__} has none.")
         if self.data is not None and tuple(self.data.shape) != tuple(own.shape):
             raise ValueError(f"anomalies must have the shape {tuple(own.shape)} of the data, got {self.data.shape}.")
-        names = ("elbo", "log_evidence") if isinstance(model, ELBOMixin) else ()
+        names = ["elbo"] if isinstance(model, ELBOMixin) else []
+        names += ["log_evidence"] if names and has_density(model) else []
         self._metrics = {name: AnomalyAUROC().to(model.device) for name in (*names, "reconstruction")}
 
     def add(self, model: Any, batch: Any) -> None:
@@ -123,7 +124,8 @@ class Anomaly(Figures):
         scores = {"reconstruction": -model.decode(model.encode(x, c).mean, c).log_prob(x)}
         if isinstance(model, ELBOMixin):
             with forked(mix(seed, 2), x.device):
-                scores["elbo"] = -model.elbo(x, c, self.num_samples).value
-                scores["log_evidence"] = -model.log_evidence(x, c, self.num_samples)
+                scores["elbo"] = -model.elbo(x, c).value
+                if "log_evidence" in self._metrics:
+                    scores["log_evidence"] = -model.log_evidence(x, c, self.num_samples)
         for name, metric in self._metrics.items():
             metric.update(scores[name], anomalous)

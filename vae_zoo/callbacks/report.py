@@ -6,9 +6,20 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from vae_zoo.callbacks.evidence import Evidence
+from vae_zoo.elbo import has_density
 
-LAST = ("log_evidence", "bits_per_dim", "active_units")
-NATS = ("loss", "elbo", "reconstruction", "kl", "bound")
+LAST = (
+    "log_evidence",
+    "log_evidence_se",
+    "log_evidence_se_data",
+    "ess",
+    "bits_per_dim",
+    "ais_log_evidence",
+    "ais_log_evidence_se",
+    "ais_gain",
+    "active_units",
+)
+BOUND = ("loss", "elbo", "reconstruction", "bound")
 
 
 class Report(Callback):
@@ -33,12 +44,21 @@ class Report(Callback):
         from rich.table import Table
 
         samples = next((c.num_samples for c in trainer.callbacks if isinstance(c, Evidence)), None)  # type: ignore[attr-defined]
-        units = dict.fromkeys(NATS, "nats per example")
+        discrete = getattr(getattr(pl_module, "likelihood", None), "is_discrete", True)
+        continuous = "" if discrete else ", of a continuous density: no code length"
+        unit = "nats" if has_density(pl_module) else "energy, not nats"
+        units = {"kl": "nats"} | dict.fromkeys(BOUND, unit)
         for owner in (pl_module, *trainer.callbacks):  # type: ignore[attr-defined]
             units |= getattr(owner, "units", {})
         units |= {
-            "log_evidence": f"nats per example, {samples} importance samples",
-            "bits_per_dim": "bits per dimension, from the log evidence",
+            "log_evidence": f"nats, {samples} importance samples",
+            "log_evidence_se": "nats, standard error of the mean from importance sampling",
+            "log_evidence_se_data": "nats, standard error of the mean from the choice of examples",
+            "ess": f"effective samples of {samples}",
+            "ais_log_evidence": "nats, annealed importance sampling, its examples only",
+            "ais_log_evidence_se": "nats, standard error of that mean from sampling",
+            "ais_gain": "nats over the importance-weighted evidence of the same examples",
+            "bits_per_dim": f"bits per dimension, from the log evidence{continuous}",
             "active_units": f"of {getattr(pl_module, 'latent_dim', '?')} latent dimensions",
         }
         data = getattr(trainer, "datamodule", None)

@@ -1,6 +1,7 @@
 """Metrics over latents, factors and images."""
 
 from vae_zoo.metrics.active_units import ActiveUnits
+from vae_zoo.metrics.aggregate_posterior import AggregatePosterior
 from vae_zoo.metrics.curves import Curves
 from vae_zoo.metrics.extractors import DataClassifier, InceptionFeatures
 from vae_zoo.metrics.fidelity import FID, KID
@@ -8,6 +9,7 @@ from vae_zoo.metrics.mutual_information_gap import MIG, Modularity, SampledMIG
 from vae_zoo.metrics.prdc import PRDC
 from vae_zoo.metrics.predictors import DCI, SAP
 from vae_zoo.metrics.probes import AnomalyAUROC, KNNProbe, LinearProbe
+from vae_zoo.metrics.rate_distortion import RateDistortion
 from vae_zoo.metrics.reconstruction import PSNR, SSIM
 from vae_zoo.metrics.votes import BetaVAEScore, FactorVAEScore
 
@@ -21,6 +23,7 @@ __all__ = [
     "SAP",
     "SSIM",
     "ActiveUnits",
+    "AggregatePosterior",
     "AnomalyAUROC",
     "BetaVAEScore",
     "Curves",
@@ -30,5 +33,6 @@ __all__ = [
     "KNNProbe",
     "LinearProbe",
     "Modularity",
+    "RateDistortion",
     "SampledMIG",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.distributions import DiagonalNormal, Family, Prior, StandardNormal
+from vae_zoo.distributions import DiagonalNormal, Family, Prior, StandardNormal, check_pair
 from vae_zoo.elbo import ELBOMixin
 from vae_zoo.models.base import Autoencoder
 from vae_zoo.nn import ConvDecoder, ConvEncoder
@@ -31,7 +31,7 @@ class VAE(Autoencoder, ELBOMixin):
         kwargs: Arguments of :class:`Autoencoder`.
 
     Raises:
-        ValueError: If num_samples is less than 1.
+        ValueError: If num_samples is less than 1, or the posterior and the prior do not go together.
     """
 
     monitor = "val/elbo"
@@ -53,6 +53,7 @@ class VAE(Autoencoder, ELBOMixin):
             raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
         self.num_samples = num_samples
         self.latent_prior = prior((self.latent_dim,))
+        check_pair(self.posterior, self.latent_prior)
 
     def prior(self, c: Tensor | None = None) -> Distribution:
         return self.latent_prior(c)
