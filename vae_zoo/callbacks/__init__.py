@@ -3,23 +3,31 @@
 from vae_zoo.callbacks.annealed_sampling import AIS
 from vae_zoo.callbacks.annealing import CyclicalAnnealing, LinearAnnealing
 from vae_zoo.callbacks.collapse import CollapseWarning
+from vae_zoo.callbacks.disentanglement import Disentanglement
 from vae_zoo.callbacks.evidence import Evidence
+from vae_zoo.callbacks.fidelity import Fidelity, Reconstructions
 from vae_zoo.callbacks.grids import ReconstructionGrid, SampleGrid, TraversalGrid
 from vae_zoo.callbacks.output_bias import OutputBias
 from vae_zoo.callbacks.predictions import PredictionWriter
+from vae_zoo.callbacks.probes import Anomaly, Probes
 from vae_zoo.callbacks.rate_decomposition import RateDecomposition
 from vae_zoo.callbacks.report import Report
 
 __all__ = [
     "AIS",
+    "Anomaly",
     "CollapseWarning",
     "CyclicalAnnealing",
+    "Disentanglement",
     "Evidence",
+    "Fidelity",
     "LinearAnnealing",
     "OutputBias",
     "PredictionWriter",
+    "Probes",
     "RateDecomposition",
     "ReconstructionGrid",
+    "Reconstructions",
     "Report",
     "SampleGrid",
     "TraversalGrid",

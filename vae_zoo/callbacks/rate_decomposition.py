@@ -26,6 +26,8 @@ class RateDecomposition(Callback):
         ValueError: If num_samples is less than 1.
     """
 
+    units = dict.fromkeys(("mutual_information", "total_correlation", "dimension_wise_kl"), "nats")
+
     def __init__(self, *, num_samples: int = 5) -> None:
         self.num_samples = num_samples
         self._posterior = AggregatePosterior(num_samples=num_samples)

@@ -19,10 +19,15 @@ LAST = (
     "ais_gain",
     "active_units",
 )
+BOUND = ("loss", "elbo", "reconstruction", "bound")
 
 
 class Report(Callback):
-    """Prints the figures of ``validate`` and ``test`` with their units."""
+    """Prints the figures of ``validate`` and ``test`` with their units.
+
+    A callback or a model states those of its own figures in ``units``, a dictionary by the figure's name without its
+    stage; a figure whose unit nobody states is printed without one.
+    """
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -35,14 +40,17 @@ class Report(Callback):
 
     def _print(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         from rich.console import Console
+        from rich.markup import escape
         from rich.table import Table
 
         samples = next((c.num_samples for c in trainer.callbacks if isinstance(c, Evidence)), None)  # type: ignore[attr-defined]
         discrete = getattr(getattr(pl_module, "likelihood", None), "is_discrete", True)
         continuous = "" if discrete else ", of a continuous density: no code length"
         unit = "nats" if has_density(pl_module) else "energy, not nats"
-        units = {
-            "kl": "nats",
+        units = {"kl": "nats"} | dict.fromkeys(BOUND, unit)
+        for owner in (pl_module, *trainer.callbacks):  # type: ignore[attr-defined]
+            units |= getattr(owner, "units", {})
+        units |= {
             "log_evidence": f"nats, {samples} importance samples",
             "log_evidence_se": "nats, standard error of the mean from importance sampling",
             "log_evidence_se_data": "nats, standard error of the mean from the choice of examples",
@@ -57,12 +65,12 @@ class Report(Callback):
         where = f" on {type(data).__name__}" if data is not None else ""
         table = Table(title=f"{type(pl_module).__name__}{where}, {stage} split")
         table.add_column("figure")
-        table.add_column("mean per example", justify="right")
+        table.add_column("value", justify="right")
         table.add_column("unit")
         values = {
             k.removeprefix(f"{stage}/"): v for k, v in trainer.callback_metrics.items() if k.startswith(f"{stage}/")
         }
         for key in sorted(values, key=lambda k: (LAST.index(k) if k in LAST else -1, k != "elbo")):
             digits = 0 if key == "active_units" else 4
-            table.add_row(key, f"{values[key].item():.{digits}f}", units.get(key, unit))
+            table.add_row(escape(key), f"{values[key].item():.{digits}f}", escape(units.get(key, "")))
         Console().print(table)

@@ -3,11 +3,36 @@
 from vae_zoo.metrics.active_units import ActiveUnits
 from vae_zoo.metrics.aggregate_posterior import AggregatePosterior
 from vae_zoo.metrics.curves import Curves
+from vae_zoo.metrics.extractors import DataClassifier, InceptionFeatures
+from vae_zoo.metrics.fidelity import FID, KID
+from vae_zoo.metrics.mutual_information_gap import MIG, Modularity, SampledMIG
+from vae_zoo.metrics.prdc import PRDC
+from vae_zoo.metrics.predictors import DCI, SAP
+from vae_zoo.metrics.probes import AnomalyAUROC, KNNProbe, LinearProbe
 from vae_zoo.metrics.rate_distortion import RateDistortion
+from vae_zoo.metrics.reconstruction import PSNR, SSIM
+from vae_zoo.metrics.votes import BetaVAEScore, FactorVAEScore
 
 __all__ = [
+    "DCI",
+    "FID",
+    "KID",
+    "MIG",
+    "PRDC",
+    "PSNR",
+    "SAP",
+    "SSIM",
     "ActiveUnits",
     "AggregatePosterior",
+    "AnomalyAUROC",
+    "BetaVAEScore",
     "Curves",
+    "DataClassifier",
+    "FactorVAEScore",
+    "InceptionFeatures",
+    "KNNProbe",
+    "LinearProbe",
+    "Modularity",
     "RateDistortion",
+    "SampledMIG",
 ]

@@ -1,0 +1,140 @@
+"""Modules from images to features, each with the name that its figures carry."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vae_zoo.typing import Shape
+
+
+class DataClassifier(nn.Module):
+    """A small classifier of the data set itself; the features are its last hidden layer.
+
+    A stand-in where Inception is not to be had or makes no sense, as on small grey images. Its figures are named after
+    it and its data, and compare with no others.
+
+    Args:
+        shape: Shape of one example, (C, H, W) or (D,).
+        num_features: Number of features.
+        num_steps: Steps of training.
+        batch_size: Examples in a batch.
+        seed: Seed of weights and batches.
+
+    Raises:
+        ValueError: If a count is less than 1.
+    """
+
+    def __init__(
+        self, shape: Shape, *, num_features: int = 64, num_steps: int = 500, batch_size: int = 128, seed: int = 0
+    ) -> None:
+        super().__init__()
+        if min(num_features, num_steps, batch_size) < 1:
+            given = f"{num_features}, {num_steps} and {batch_size}"
+            raise ValueError(f"num_features, num_steps and batch_size must be at least 1, got {given}.")
+        self.num_features, self.num_steps, self.batch_size, self.seed = num_features, num_steps, batch_size, seed
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            if len(shape) == 3:
+                layers = [
+                    nn.Conv2d(shape[0], 32, 3, stride=2, padding=1),
+                    nn.ReLU(),
+                    nn.Conv2d(32, 64, 3, stride=2, padding=1),
+                ]
+                size = 64 * -(-shape[1] // 4) * -(-shape[2] // 4)
+                self.body = nn.Sequential(*layers, nn.ReLU(), nn.Flatten(), nn.Linear(size, num_features), nn.ReLU())
+            else:
+                size = int(torch.Size(shape).numel())
+                self.body = nn.Sequential(nn.Flatten(), nn.Linear(size, 256), nn.ReLU(), nn.Linear(256, num_features))
+                self.body.append(nn.ReLU())
+        self.head: nn.Linear | None = None
+
+    @staticmethod
+    def label(data: str) -> str:
+        """What figures in its space are called."""
+        return f"classifier of {data}"
+
+    def fit(self, x: Tensor, y: Tensor | None) -> DataClassifier:
+        """Train on examples (N, \\*shape), float or uint8 images, and labels (N,).
+
+        Raises:
+            ValueError: If there are no labels.
+        """
+        if y is None:
+            raise ValueError("DataClassifier needs data with labels: choose another extractor.")
+        device = next(self.parameters()).device
+        generator = torch.Generator().manual_seed(self.seed)
+        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.seed)
+            self.head = nn.Linear(self.num_features, int(y.max()) + 1).to(device)
+            optimizer = torch.optim.Adam(self.parameters(), lr=1e-3)
+            for _ in range(self.num_steps):
+                rows = torch.randint(len(x), (self.batch_size,), generator=generator)
+                loss = F.cross_entropy(self.head(self(x[rows].to(device))), y[rows].to(device))
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        self.requires_grad_(False)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, num_features) of examples (B, \\*shape)."""
+        return self.body(x.float() / 255 if x.dtype == torch.uint8 else x)
+
+    @torch.no_grad()
+    def accuracy(self, x: Tensor, y: Tensor) -> Tensor:
+        """Part of the examples whose label it finds: what its features are worth."""
+        if self.head is None:
+            raise ValueError("DataClassifier has no accuracy before it is fitted.")
+        return (self.head(self(x)).argmax(1) == y).float().mean()
+
+
+class InceptionFeatures(nn.Module):
+    """The 2048 features of the Inception network that published figures of FID are made with.
+
+    Grey images are given to each of its three channels. torch-fidelity and its weights, which it downloads once, are
+    needed.
+
+    References:
+        | Rethinking the Inception Architecture for Computer Vision (Szegedy et al., 2016)
+        | https://arxiv.org/abs/1512.00567
+
+    Args:
+        shape: Shape of one image, (1, H, W) or (3, H, W).
+        weights_path: File with the weights, or None to download them.
+
+    Raises:
+        ValueError: If shape is not that of an image with 1 or 3 channels.
+        ImportError: If torch-fidelity is not installed.
+        OSError: If the weights are neither there nor to be downloaded.
+    """
+
+    num_features = 2048
+
+    def __init__(self, shape: Shape, *, weights_path: str | None = None) -> None:
+        super().__init__()
+        if len(shape) != 3 or shape[0] not in (1, 3):
+            raise ValueError(f"Inception needs images with 1 or 3 channels, got examples of shape {tuple(shape)}.")
+        from torchmetrics.image.fid import NoTrainInceptionV3
+        from torchmetrics.utilities.imports import _TORCH_FIDELITY_AVAILABLE
+
+        if not _TORCH_FIDELITY_AVAILABLE:
+            raise ImportError("Inception needs torch-fidelity: pip install torch-fidelity, or choose DataClassifier.")
+        try:
+            self.network = NoTrainInceptionV3("inception-v3-compat", ["2048"], weights_path)
+        except (OSError, RuntimeError) as error:
+            raise OSError(
+                "Inception's weights could not be had: give weights_path, or choose DataClassifier."
+            ) from error
+
+    @staticmethod
+    def label(data: str) -> str:
+        """What figures in its space are called."""
+        del data
+        return "Inception"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, 2048) of images (B, C, H, W) in [0, 1]."""
+        x = (x.clamp(0, 1) * 255).round().to(torch.uint8)
+        return self.network(x.expand(-1, 3, -1, -1)).flatten(1)
