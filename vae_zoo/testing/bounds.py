@@ -119,7 +119,7 @@ def objective(subject: Subject) -> Found:
     model, x, c, exact, exact_error = _linear(subject, rows=50)
     numbers = (1, 4, 16) if subject.takes("num_samples") else (getattr(model, "num_samples", 1),)
     top = exact.mean().item()
-    x = x.repeat(40, 1)
+    x = x.repeat(10, 1)
     found: dict[str, list[tuple[float, float]]] = {}
     for k in numbers:
         model.num_samples = k
