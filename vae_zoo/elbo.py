@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -28,6 +29,7 @@ class ELBO(NamedTuple):
         log_px: log p(x|z), (K, B).
         kl: Divergence of q from p, in closed form where known, (B,).
         weight: Weight of the divergence while it is annealed.
+        curves: Further terms that are logged, such as the divergence of each layer, (B,).
     """
 
     q: Distribution
@@ -36,6 +38,7 @@ class ELBO(NamedTuple):
     log_px: Tensor
     kl: Tensor
     weight: Tensor | float = 1.0
+    curves: Mapping[str, Tensor] = {}
 
     @property
     def log_pz(self) -> Tensor:

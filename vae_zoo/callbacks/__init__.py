@@ -1,6 +1,7 @@
 """Callbacks: annealing, pictures, evidence, predictions, reports."""
 
 from vae_zoo.callbacks.annealing import CyclicalAnnealing, LinearAnnealing
+from vae_zoo.callbacks.code_prior import FitCodePrior
 from vae_zoo.callbacks.collapse import CollapseWarning
 from vae_zoo.callbacks.evidence import Evidence
 from vae_zoo.callbacks.grids import ReconstructionGrid, SampleGrid, TraversalGrid
@@ -12,6 +13,7 @@ __all__ = [
     "CollapseWarning",
     "CyclicalAnnealing",
     "Evidence",
+    "FitCodePrior",
     "LinearAnnealing",
     "OutputBias",
     "PredictionWriter",

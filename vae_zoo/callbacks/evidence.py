@@ -7,9 +7,11 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from vae_zoo.callbacks import units
+from vae_zoo.callbacks.units import LayerUnits
 from vae_zoo.elbo import ELBOMixin
 from vae_zoo.functional import bits_per_dim
-from vae_zoo.metrics import ActiveUnits, Curves
+from vae_zoo.metrics import Curves
 from vae_zoo.models.steps import seed_of, unpack
 from vae_zoo.seeding import forked, mix
 
@@ -17,7 +19,8 @@ from vae_zoo.seeding import forked, mix
 class Evidence(Callback):
     """Logs ``test/log_evidence`` in nats, ``test/bits_per_dim`` and ``test/active_units``.
 
-    A model without a bound has no evidence; only its active units are logged.
+    A model without a bound has no evidence; only its active units are logged. One with several layers of latents has
+    also ``test/active_units_1`` and so on, the lowest first.
 
     Args:
         num_samples: Importance samples of each example.
@@ -31,7 +34,7 @@ class Evidence(Callback):
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
         self.num_samples, self.chunk = num_samples, chunk
-        self._units, self._curves = ActiveUnits(), Curves()
+        self._units, self._curves = LayerUnits(), Curves()
 
     def on_test_batch_end(
         self,
@@ -43,7 +46,7 @@ class Evidence(Callback):
         *_: Any,
     ) -> None:
         x, c = unpack(batch)
-        self._units.to(pl_module.device).update(pl_module.embed(x, c))  # type: ignore[operator]
+        self._units.update(pl_module, pl_module.embed(x, c))  # type: ignore[operator]
         if isinstance(pl_module, ELBOMixin):
             seed = mix(seed_of(batch, batch_idx, rank=trainer.global_rank), 1)  # not the noise of the bound again
             with forked(seed, pl_module.device):
@@ -54,7 +57,6 @@ class Evidence(Callback):
         means = self._curves.compute(lambda x: trainer.strategy.reduce(x, reduce_op="sum"))
         if means:
             means["bits_per_dim"] = bits_per_dim(-means["log_evidence"], math.prod(pl_module.shape))  # type: ignore[arg-type]
-        means["active_units"] = self._units.compute().float()
-        self._units.reset()
+        means |= units.curves(self._units.compute())
         for name, value in means.items():
             pl_module.log(f"test/{name}", value)

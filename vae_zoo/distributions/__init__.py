@@ -9,6 +9,7 @@ from vae_zoo.distributions.families import (
     Point,
     SharedNormal,
 )
+from vae_zoo.distributions.hierarchical import Hierarchical, combine
 from vae_zoo.distributions.normal import Normal
 from vae_zoo.distributions.priors import Prior, StandardNormal
 
@@ -17,10 +18,12 @@ __all__ = [
     "DiagonalNormal",
     "Family",
     "FixedNormal",
+    "Hierarchical",
     "Normal",
     "Point",
     "Prior",
     "SharedNormal",
     "StandardNormal",
+    "combine",
     "kl",
 ]

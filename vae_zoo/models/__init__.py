@@ -3,7 +3,21 @@
 from vae_zoo.models.ae import AE
 from vae_zoo.models.base import Autoencoder
 from vae_zoo.models.beta_vae import BetaVAE
+from vae_zoo.models.conditional_vae import ConditionalVAE
 from vae_zoo.models.iwae import IWAE
+from vae_zoo.models.ladder_vae import LadderVAE
 from vae_zoo.models.vae import MLPVAE, VAE, ConvVAE
+from vae_zoo.models.vqvae import VQVAE
 
-__all__ = ["AE", "IWAE", "MLPVAE", "VAE", "Autoencoder", "BetaVAE", "ConvVAE"]
+__all__ = [
+    "AE",
+    "IWAE",
+    "MLPVAE",
+    "VAE",
+    "VQVAE",
+    "Autoencoder",
+    "BetaVAE",
+    "ConditionalVAE",
+    "ConvVAE",
+    "LadderVAE",
+]

@@ -60,7 +60,7 @@ class VAE(Autoencoder, ELBOMixin):
     def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
         elbo = self.elbo(x, c, self.num_samples)
         objective = self.objective(elbo if self.kl_weight is None else elbo.annealed(self.kl_weight))
-        terms = {"elbo": elbo.value, "reconstruction": elbo.log_px, "kl": elbo.kl}
+        terms = {"elbo": elbo.value, "reconstruction": elbo.log_px, "kl": elbo.kl, **elbo.curves}
         return objective | {name: term.mean() for name, term in terms.items()}
 
 
