@@ -36,11 +36,9 @@ class FitCodePrior(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(pl_module, VQVAE):
             raise ValueError(f"FitCodePrior needs a VQVAE, got a {type(pl_module).__name__}.")
-        fast: Any = getattr(trainer, "fast_dev_run", False)
-        if not fast and (trainer.max_epochs or 0) <= self.num_epochs:
-            raise ValueError(
-                f"max_epochs must be above the {self.num_epochs} of FitCodePrior, got {trainer.max_epochs}."
-            )
+        epochs = trainer.max_epochs or 0
+        if epochs <= self.num_epochs and not getattr(trainer, "fast_dev_run", False):
+            raise ValueError(f"max_epochs must be above FitCodePrior's num_epochs of {self.num_epochs}, got {epochs}.")
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         frozen = trainer.current_epoch >= (trainer.max_epochs or 0) - self.num_epochs

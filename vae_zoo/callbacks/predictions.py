@@ -23,9 +23,10 @@ from vae_zoo.typing import Batch
 class PredictionWriter(BasePredictionWriter):
     """Writes latents, reconstructions, samples, interpolations and traversals as .npz, and pictures of them as .png.
 
-    ``latents.npz`` holds ``z`` (means), ``z_scale`` (σ), for discrete latents ``codes`` and, where the data have
-    labels, ``y``; discrete latents have neither interpolations nor traversals. ``reconstructions.npz`` holds ``x`` and ``reconstruction``; rows are in the order of the data set, also when several
-    processes share the work. Batches go to disk as they come, so memory stays flat.
+    ``latents.npz`` holds ``z`` (means), ``z_scale`` (σ), the ``codes`` of discrete latents and, where the data have
+    labels, ``y``; ``reconstructions.npz`` holds ``x`` and ``reconstruction``; rows are in the order of the data set,
+    also when several processes share the work. Batches go to disk as they come, so memory stays flat. Discrete latents
+    have neither interpolations nor traversals.
 
     Args:
         num_samples: Samples from the prior; 0 for none.
@@ -82,10 +83,8 @@ class PredictionWriter(BasePredictionWriter):
         trainer.strategy.barrier()
         if trainer.is_global_zero and self._layout:
             folder = output_folder(trainer)
-            for file, names in {
-                "latents": ("z", "z_scale", "codes", "y"),
-                "reconstructions": ("x", "reconstruction"),
-            }.items():
+            files = {"latents": ("z", "z_scale", "codes", "y"), "reconstructions": ("x", "reconstruction")}
+            for file, names in files.items():
                 self._merge(trainer, folder / f"{file}.npz", [n for n in names if n in self._layout])
             for part in self._parts(trainer).iterdir():
                 part.unlink()

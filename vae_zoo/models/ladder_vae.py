@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -68,7 +69,7 @@ class LadderVAE(VAE):
         self.families = nn.ModuleList(DiagonalNormal((dim,)) for dim in dims)
         self.up = nn.ModuleList(layer((width,), (width,)) for _ in dims[1:])
         self.heads = nn.ModuleList(Dense((width,), (2, dim), hidden=()) for dim in dims)
-        self.down = nn.ModuleList(layer((above,), (2, dim)) for dim, above in zip(dims, dims[1:], strict=False))
+        self.down = nn.ModuleList(layer((above,), (2, dim)) for dim, above in pairwise(dims))
 
     @property
     def encoder_shapes(self) -> tuple[Shape, Shape]:
@@ -78,7 +79,7 @@ class LadderVAE(VAE):
     def decoder_shapes(self) -> tuple[Shape, Shape]:
         return (self.latent_dims[0],), self.likelihood.param_shape
 
-    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
         evidence = self.evidence(x)
         below = [partial(self.corrected, n, evidence[n]) for n in range(len(self.down))]
         return Hierarchical(evidence[-1], below, self.latent_dims)

@@ -75,14 +75,15 @@ class VQVAE(Autoencoder):
     @property
     def grid(self) -> Shape:
         """Shape of the grid of codes of one example."""
-        quarter = halved(halved(self.shape[1:])) if len(self.shape) == 3 else (8,)  # type: ignore[arg-type]
-        return quarter if self._grid is None else self._grid
+        if self._grid is not None:
+            return self._grid
+        return halved(halved((self.shape[1], self.shape[2]))) if len(self.shape) == 3 else (8,)
 
     @property
     def latent_shape(self) -> Shape:
         return (self.latent_dim, *self.grid)
 
-    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
         return self.posterior(self.codebook.lookup(self.codes(x)))
 
     def codes(self, x: Tensor) -> Tensor:
@@ -130,10 +131,11 @@ class VQVAE(Autoencoder):
     def configure_optimizers(self) -> Any:
         configured = super().configure_optimizers()
         optimizer: Optimizer = configured["optimizer"] if isinstance(configured, dict) else configured
-        optimizer.register_step_post_hook(lambda *_: self._update())
+        optimizer.register_step_post_hook(lambda *_: self.move_codes())
         return configured
 
-    def _update(self) -> None:
+    def move_codes(self) -> None:
+        """Move the codes by what has been seen: after each step of the optimizer, unless only the prior is fitted."""
         if self.frozen:
             self.codebook.forget()
         else:

@@ -79,9 +79,8 @@ class _Block(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.ReLU(), nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 1)
-        )
+        inner = nn.Conv2d(width, width, 3, padding=1)
+        self.layers = nn.Sequential(nn.ReLU(), inner, nn.ReLU(), nn.Conv2d(width, width, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x)
@@ -90,9 +89,8 @@ class _Block(nn.Module):
 def _sizes(image: Shape, grid: Shape, width: int, num_blocks: int) -> list[Size]:
     """Height and width of the image, halved until they are those of the grid."""
     if len(image) != 3 or len(grid) < 3:
-        raise ValueError(
-            f"needs an image (C, H, W) and a grid (D, h, w), got {tuple(image)} and {tuple(grid)}: use Dense."
-        )
+        shapes = f"{tuple(image)} and {tuple(grid)}"
+        raise ValueError(f"a network of grids needs an image (C, H, W) and a grid (D, h, w), got {shapes}: use Dense.")
     if width < 1 or num_blocks < 0:
         raise ValueError(f"width must be at least 1 and num_blocks at least 0, got {width} and {num_blocks}.")
     sizes, end = [(image[1], image[2])], (grid[-2], grid[-1])
