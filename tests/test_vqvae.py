@@ -115,7 +115,7 @@ class TestFit:
         on = {"kwargs": {**KWARGS, "codebook": codebook}, "enable_checkpointing": True, "max_epochs": 3}
         whole, _ = fit(tmp_path, VQVAE, callbacks=[save(tmp_path / "saved", filename="{step}")], **on)
         for step in (3, 7):
-            again = save(tmp_path / f"again{step}")
+            again = save(tmp_path / "saved", filename="{step}")
             path = tmp_path / "saved" / f"{step}.ckpt"
             resumed, _ = fit(tmp_path, VQVAE, callbacks=[again], seed=9, ckpt_path=path, **on)
             assert same_weights(whole, resumed)

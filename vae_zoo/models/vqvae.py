@@ -62,10 +62,10 @@ class VQVAE(Autoencoder):
         code_prior: Callable[[Shape, int], CodePrior] = CodePrior,
         **kwargs: Any,
     ) -> None:
+        if grid is not None and min(grid, default=0) < 1:
+            raise ValueError(f"the sides of the grid must be at least 1, got {tuple(grid)}.")
         self._grid = None if grid is None else tuple(grid)  # the networks' shapes follow from it
         super().__init__(latent_dim=latent_dim, **kwargs)
-        if min(self.grid, default=0) < 1:
-            raise ValueError(f"the sides of the grid must be at least 1, got {self.grid}.")
         if not (beta >= 0 and math.isfinite(beta)):
             raise ValueError(f"beta must be at least 0 and finite, got {beta}.")
         self.beta, self.frozen = beta, False
