@@ -80,7 +80,7 @@ class LadderVAE(VAE):
         return (self.latent_dims[0],), self.likelihood.param_shape
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
-        evidence = self.evidence(x)
+        evidence = self.bottom_up(x)
         below = [partial(self.corrected, n, evidence[n]) for n in range(len(self.down))]
         return Hierarchical(evidence[-1], below, self.latent_dims)
 
@@ -100,7 +100,7 @@ class LadderVAE(VAE):
         curves = {f"kl_{n + 1}": rate for n, rate in enumerate(rates)}
         return ELBO(q=q, p=p, z=z, log_px=log_px, kl=torch.stack(rates).sum(0), curves=curves)
 
-    def evidence(self, x: Tensor) -> list[Distribution]:
+    def bottom_up(self, x: Tensor) -> list[Distribution]:
         """What the pass upwards says of each layer, the lowest first."""
         self.check_examples(x)
         features = [leaky_relu(feed(self.encoder, x, len(self.shape)))]
