@@ -14,8 +14,9 @@ import vae_zoo  # noqa: E402
 project = "vae_zoo"
 author = "the authors of vae_zoo"
 release = version = vae_zoo.__version__
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser", "docstrings", "mathml", "model_pages"]
-exclude_patterns = ["_build", "models/_table.md"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser"]
+extensions += ["docstrings", "mathml", "model_pages", "pairs_page", "tables"]  # in _ext/
+exclude_patterns = ["_build", "models/_table.md", "_reproduction.md", "_checks.md", "_pairs.md"]
 
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3

@@ -42,10 +42,15 @@ def takes(cls: type, name: str) -> bool:
     return any(name in inspect.signature(base.__init__).parameters for base in cls.__mro__ if "__init__" in vars(base))
 
 
+def linked(cls: type) -> dict[str, Any]:
+    """What the command line would link from the data, and less of what is large, as far as the class takes it."""
+    given = {"num_train": 48, "num_classes": 3, "num_pseudo": 6, "discriminator": small}
+    return {name: value for name, value in given.items() if takes(cls, name)}
+
+
 def build(cls: type[Autoencoder] = VAE, **kwargs: Any) -> Any:
     """A model of sprites of 8x8 pixels, its networks those that the class has by default."""
-    linked = {name: size for name, size in {"num_train": 48, "num_classes": 3}.items() if takes(cls, name)}
-    return cls(**{"shape": SHAPE, "latent_dim": 4, **linked, **kwargs})
+    return cls(**{"shape": SHAPE, "latent_dim": 4, **linked(cls), **kwargs})
 
 
 def tiny(cls: type[Autoencoder] = VAE, **kwargs: Any) -> Any:

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import BOUNDS, MODELS, SHAPE, build, fit, labels, losses, quiet_trainer, same_weights, takes, tiny_data
+from helpers import BOUNDS, MODELS, SHAPE, build, fit, labels, linked, losses, quiet_trainer, same_weights, tiny_data
 from torch import Tensor, nn
 
 from vae_zoo import hub
 from vae_zoo.distributions import Bernoulli, FixedNormal, SharedNormal
 from vae_zoo.elbo import ELBOMixin
+from vae_zoo.hparams import plain
 from vae_zoo.models import IWAE, MLPVAE, VAE, Autoencoder, BetaVAE, ConvVAE
 from vae_zoo.models.steps import Steps, compiled
 from vae_zoo.nn import ConvEncoder, Dense
@@ -202,12 +203,12 @@ class TestCheckpoint:
         trainer.save_checkpoint(tmp_path / "a.ckpt")
         again = hub.load(tmp_path / "a.ckpt")
         assert same_weights(model, again)
-        c, sizes = labels(model, images), {"num_classes": 3} if takes(cls, "num_classes") else {}
+        c = labels(model, images)
         assert torch.equal(again.reconstruct(images, c), model.eval().reconstruct(images, c))
         saved = hub.read(tmp_path / "a.ckpt")["vae_zoo"]
         assert saved["model"] == {
             "class_path": f"vae_zoo.models.{cls.__name__}",
-            "init_args": {"shape": [1, 8, 8], "latent_dim": 3, **sizes},
+            "init_args": {"shape": [1, 8, 8], "latent_dim": 3, **plain(linked(cls))},
         }
         assert saved["data"]["class_path"] == "vae_zoo.data.Sprites"
 

@@ -45,6 +45,8 @@ def shortened(args: list[str]) -> list[str]:
     if args[0] == "fit" and not any(stop in arg for arg in args for stop in STOPS):
         epochs = "2" if "--ckpt_path" in args else "1"
         return [*args, *SHORT, f"--trainer.max_epochs={epochs}"]
+    if args[0] == "check":
+        return [*args, "--only", "gradients"] if "--only" not in args else args
     return [*args, "--evidence.num_samples=3"] if args[0] == "test" else args
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from vae_zoo.functional import bits_per_dim, cosine_path, expm1_minus, kl_normal, log_mean_exp
+from vae_zoo.functional import bits_per_dim, cosine_path, expm1_minus, kl_normal, log_mean_exp, permute_dims
 
 
 def arguments(dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
@@ -115,3 +115,33 @@ class TestCosinePath:
         assert path.isfinite().all()
         if factor > 0:
             torch.testing.assert_close(path[2], (1 + factor) / 2 * start, rtol=1e-3, atol=1e-3)
+
+
+class TestPermuteDims:
+    def test_keeps_the_marginals(self) -> None:
+        z = torch.randn(3, 50, 4)
+        permuted = permute_dims(z)
+        assert torch.equal(permuted.sort(1).values, z.sort(1).values)
+        assert not torch.equal(permuted, z)
+
+    def test_breaks_the_joint(self) -> None:
+        torch.manual_seed(0)
+        z = torch.randn(4000, 1) + 0.1 * torch.randn(4000, 3)
+        correlation = torch.corrcoef(permute_dims(z).T)
+        assert torch.corrcoef(z.T).min() > 0.98
+        assert (correlation - torch.eye(3)).abs().max() < 4 / math.sqrt(4000)
+
+    def test_every_dimension_and_sample_has_its_own_order(self) -> None:
+        order = permute_dims(torch.arange(20.0)[:, None].repeat(2, 1, 3)).transpose(0, 1).flatten(1)
+        assert len({tuple(column) for column in order.T.tolist()}) == 6
+
+    def test_orders_are_uniform(self) -> None:
+        torch.manual_seed(0)
+        z = torch.arange(3.0)[:, None].repeat(3000, 1, 1)
+        codes = (permute_dims(z).squeeze(-1) @ torch.tensor([9.0, 3.0, 1.0])).long().unique(return_counts=True)[1]
+        assert len(codes) == 6
+        assert (codes - 500).abs().max() < 4.5 * math.sqrt(3000 / 6 * 5 / 6)
+
+    def test_a_batch_of_one_stays(self) -> None:
+        z = torch.randn(2, 1, 4)
+        assert torch.equal(permute_dims(z), z)

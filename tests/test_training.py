@@ -118,6 +118,7 @@ def test_resume_within_an_epoch_of_digits(tmp_path: Path) -> None:
 
 def plain_loop(model: Autoencoder, data: Sprites, num_epochs: int, accumulate: int = 1) -> tuple[list[Any], list[Any]]:
     """What a fit should do, without Lightning: losses of every batch, and those of each validation."""
+    model.initialise(data.examples("train"))
     optimizer, loader = model.configure_optimizers(), data.train_dataloader()
     model.initialise(data.examples("train"))
     train, val = [], []

@@ -59,3 +59,22 @@ def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "VAE, test split" in capsys.readouterr().out
     trainer.validate(tiny(VAE), tiny_data(), verbose=False)
     assert "val split" in capsys.readouterr().out
+
+
+def test_standard_errors_and_effective_samples(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = LinearGaussian(shape=(5,), latent_dim=2, widen=1.5, shift=0.2)
+    x = torch.randn(11, 5, dtype=torch.float64)
+    trainer = quiet_trainer(tmp_path, callbacks=[Evidence(num_samples=200)])
+    (values,) = trainer.test(model, Batches(x[:6], x[6:]), verbose=False)
+    runs = torch.stack([model.log_evidence(x, num_samples=200) for _ in range(200)])
+    assert values["test/log_evidence_se"] == pytest.approx(runs.mean(1).std().item(), rel=0.3)
+    assert values["test/log_evidence_se_data"] == pytest.approx(runs[0].std().item() / math.sqrt(11), rel=0.1)
+    assert values["test/ess"] == pytest.approx(model.evidence(x, num_samples=10_000).ess.mean().item() / 50, rel=0.2)
+
+
+def test_one_sample_says_nothing_of_its_error(tmp_path: Path) -> None:
+    trainer = quiet_trainer(tmp_path, callbacks=[Evidence(num_samples=1), Report()])
+    (values,) = trainer.test(tiny(VAE), tiny_data(), verbose=False)
+    assert values["test/log_evidence_se"] == math.inf
+    assert values["test/ess"] == 1

@@ -5,12 +5,12 @@ import inspect
 import pytest
 import torch
 from helpers import FAMILIES, PRIORS
-from torch.distributions import MultivariateNormal
+from torch.distributions import MultivariateNormal, constraints
 
-from vae_zoo.distributions import Bernoulli, DiagonalNormal, Family, Normal, Point, Prior, StandardNormal, kl
-from vae_zoo.distributions.normal import independent
+from vae_zoo.distributions import DiagonalNormal, Family, Normal, Prior, StandardNormal, has_closed_form, kl
+from vae_zoo.distributions.normal import independent, is_normal
 
-POSTERIORS = [f for f in FAMILIES if f not in (Bernoulli, Point)]  # reparameterised, with a density
+POSTERIORS = [f for f in FAMILIES if f.is_density and f.support is constraints.real]
 
 
 def test_there_are_pairs() -> None:
@@ -22,12 +22,14 @@ def test_there_are_pairs() -> None:
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("posterior", POSTERIORS)
 def test_closed_form_agrees_with_monte_carlo(posterior: type[Family], prior: type[Prior]) -> None:
-    family = posterior((3,)).double()
+    family = posterior((3,)).double().eval()
     q, p = family(torch.randn(4, *family.param_shape).double()), prior((3,)).double()()
+    if not has_closed_form(q, p):
+        pytest.skip("by Monte Carlo: see test_pairs.py")
     z = q.rsample((50_000,))
     log_ratio = q.log_prob(z) - p.log_prob(z)
     error = log_ratio.std(0) / len(z) ** 0.5
-    divergence = kl(q, p, z[:1])
+    divergence = kl(q, p, z[:1] if is_normal(q) else z)
     assert divergence.shape == (4,)
     assert ((divergence - log_ratio.mean(0)).abs() < 4 * error + 1e-9).all()
     assert (divergence >= 0).all()

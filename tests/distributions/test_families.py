@@ -12,9 +12,19 @@ from helpers import FAMILIES
 from torch import Tensor
 from torch.distributions import constraints
 
-from vae_zoo.distributions import Bernoulli, DiagonalNormal, Family, FixedNormal, Point, SharedNormal
+from vae_zoo.distributions import (
+    AutoregressiveFlow,
+    Bernoulli,
+    DiagonalNormal,
+    Family,
+    FixedNormal,
+    Point,
+    SharedNormal,
+)
+from vae_zoo.distributions.discrete import Levels
 
-DENSE = [f for f in FAMILIES if f is not Point]  # a point mass has no density
+DENSE = [f for f in FAMILIES if f.is_density]
+SIMPLE = [*DENSE, Point]  # energies, which need images and networks, have their own file
 CONTINUOUS = [f for f in DENSE if f.support is constraints.real]
 
 
@@ -27,7 +37,7 @@ def data_for(family: Family, batch: tuple[int, ...] = (6,)) -> Tensor:
     return x if family.support is constraints.real else (x > 0).float()
 
 
-@pytest.mark.parametrize("cls", FAMILIES)
+@pytest.mark.parametrize("cls", SIMPLE)
 @pytest.mark.parametrize("shape", [(3,), (1, 4, 5), (3, 2, 2)])
 class TestEveryFamily:
     @pytest.mark.parametrize("batch", [(6,), (2, 6), (1, 1)])
@@ -90,15 +100,17 @@ class TestEveryFamily:
 def test_tiling_an_image_doubles_its_log_density(cls: type[Family]) -> None:
     """Summed over the dimensions of an event, not averaged."""
     family, wide = cls((1, 4, 5)), cls((1, 4, 10))
+    if family.param_shape[-3:] != family.shape:
+        pytest.skip("its dimensions are not independent")
     params, x = params_of(family), data_for(family)
     torch.testing.assert_close(
         wide(params.repeat_interleave(2, -1)).log_prob(x.repeat_interleave(2, -1)), 2 * family(params).log_prob(x)
     )
 
 
-@pytest.mark.parametrize("cls", CONTINUOUS)
+@pytest.mark.parametrize("cls", [c for c in CONTINUOUS if not issubclass(c, AutoregressiveFlow)])  # test_flows.py
 def test_density_integrates_to_one(cls: type[Family]) -> None:
-    family = cls((1,)).double()
+    family = cls((1,)).double().eval()
     d = family(params_of(family, (5,), 0.5).double())
     grid = torch.linspace(-60, 60, 400_001, dtype=torch.float64)
     density = d.log_prob(grid[:, None, None].expand(-1, 5, 1)).exp()
@@ -131,7 +143,7 @@ class TestBernoulli:
         d = Bernoulli((1,))(torch.tensor([[logit]]))
         for x in (0.0, 1.0):
             exact = x * logit - max(logit, 0.0) - math.log1p(math.exp(-abs(logit)))
-            assert d.log_prob(torch.tensor([[x]])).item() == pytest.approx(exact, rel=1e-6)
+            assert d.log_prob(torch.tensor([[x]])).item() == pytest.approx(exact, rel=1e-6, abs=6e-8)
 
     def test_grey_level_is_the_expectation_over_binarisations(self) -> None:
         x, params = torch.rand(1, 3), torch.randn(1, 3)
@@ -198,13 +210,14 @@ class TestPoint:
 class TestCheck:
     x = torch.rand(4, 1, 3, 3)
 
-    @pytest.mark.parametrize("cls", FAMILIES)
+    @pytest.mark.parametrize("cls", SIMPLE)
     def test_passes_what_it_supports(self, cls: type[Family]) -> None:
         family = cls((1, 3, 3))
         family.check(data_for(family))
-        family.check(self.x)
+        if not issubclass(cls, Levels):
+            family.check(self.x)
 
-    @pytest.mark.parametrize("cls", FAMILIES)
+    @pytest.mark.parametrize("cls", SIMPLE)
     @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
     def test_not_finite(self, cls: type[Family], bad: float) -> None:
         x = self.x.clone()

@@ -5,22 +5,27 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torchmetrics import CatMetric
 
 from vae_zoo.callbacks import units
 from vae_zoo.callbacks.units import LayerUnits
-from vae_zoo.elbo import ELBOMixin
+from vae_zoo.elbo import ELBOMixin, has_density
 from vae_zoo.functional import bits_per_dim
-from vae_zoo.metrics import Curves
 from vae_zoo.models.steps import seed_of, unpack
 from vae_zoo.seeding import forked, mix
 
 
 class Evidence(Callback):
-    """Logs ``test/log_evidence`` in nats, ``test/bits_per_dim`` and ``test/active_units``.
+    """Logs the importance-weighted evidence of the test split, how far it can be trusted, and the active units.
 
-    A model without a bound has no evidence; only its active units are logged. One with several layers of latents has
-    also ``test/active_units_1`` and so on, the lowest first.
+    ``test/log_evidence`` and ``test/bits_per_dim`` are means over the split. ``test/log_evidence_se`` is the standard
+    error of that mean from importance sampling alone, which more samples lower; ``test/log_evidence_se_data`` is the
+    one from the choice of examples, which more examples lower: it is what a comparison across data sets needs.
+    ``test/ess`` is the mean effective sample size. A model without a bound, or with an energy
+    in place of a likelihood, has no evidence; only its ``test/active_units`` are logged. One with several layers of
+    latents also has ``test/active_units_1`` and so on, the lowest first.
 
     Args:
         num_samples: Importance samples of each example.
@@ -34,7 +39,7 @@ class Evidence(Callback):
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
         self.num_samples, self.chunk = num_samples, chunk
-        self._units, self._curves = LayerUnits(), Curves()
+        self._units, self._estimates = LayerUnits(), CatMetric(nan_strategy="disable")
 
     def on_test_batch_end(
         self,
@@ -47,16 +52,24 @@ class Evidence(Callback):
     ) -> None:
         x, c = unpack(batch)
         self._units.update(pl_module, pl_module.embed(x, c))  # type: ignore[operator]
-        if isinstance(pl_module, ELBOMixin):
+        if isinstance(pl_module, ELBOMixin) and has_density(pl_module):
             seed = mix(seed_of(batch, batch_idx, rank=trainer.global_rank), 1)  # not the noise of the bound again
             with forked(seed, pl_module.device):
-                evidence = pl_module.log_evidence(x, c, self.num_samples, self.chunk)
-            self._curves.update({"log_evidence": evidence.mean()}, len(x))
+                estimates = pl_module.evidence(x, c, self.num_samples, self.chunk)
+            self._estimates.to(pl_module.device).update(torch.stack(estimates, 1))
 
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        means = self._curves.compute(lambda x: trainer.strategy.reduce(x, reduce_op="sum"))
-        if means:
-            means["bits_per_dim"] = bits_per_dim(-means["log_evidence"], math.prod(pl_module.shape))  # type: ignore[arg-type]
-        means |= units.curves(self._units.compute())
-        for name, value in means.items():
-            pl_module.log(f"test/{name}", value)
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        if isinstance(pl_module, ELBOMixin) and has_density(pl_module):
+            value, error, ess = self._estimates.compute().unbind(1)
+            means = {
+                "log_evidence": value.mean(),
+                "log_evidence_se": error.norm() / len(error),
+                "log_evidence_se_data": (value.var(correction=0) / (len(value) - 1)).sqrt(),
+                "ess": ess.mean(),
+                "bits_per_dim": bits_per_dim(-value.mean(), math.prod(pl_module.shape)),  # type: ignore[arg-type]
+            }
+            for name, figure in means.items():
+                pl_module.log(f"test/{name}", figure.float())
+        for name, count in units.curves(self._units.compute()).items():
+            pl_module.log(f"test/{name}", count)
+        self._estimates.reset()

@@ -8,8 +8,19 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from vae_zoo.callbacks.evidence import Evidence
+from vae_zoo.elbo import has_density
 
-LAST = ("log_evidence", "bits_per_dim", "active_units")
+LAST = (
+    "log_evidence",
+    "log_evidence_se",
+    "log_evidence_se_data",
+    "ess",
+    "bits_per_dim",
+    "ais_log_evidence",
+    "ais_log_evidence_se",
+    "ais_gain",
+    "active_units",
+)
 
 
 class Report(Callback):
@@ -31,9 +42,19 @@ class Report(Callback):
         shape, layers = getattr(pl_module, "latent_shape", ()), getattr(pl_module, "latent_dims", ())
         codes = getattr(getattr(pl_module, "codebook", None), "num_codes", "?")
         samples = next((c.num_samples for c in trainer.callbacks if isinstance(c, Evidence)), None)  # type: ignore[attr-defined]
+        discrete = getattr(getattr(pl_module, "likelihood", None), "is_discrete", True)
+        continuous = "" if discrete else ", of a continuous density: no code length"
+        unit = "nats" if has_density(pl_module) else "energy, not nats"
         units = {
+            "kl": "nats",
             "log_evidence": f"nats, {samples} importance samples",
-            "bits_per_dim": "bits per dimension, from the log evidence",
+            "log_evidence_se": "nats, standard error of the mean from importance sampling",
+            "log_evidence_se_data": "nats, standard error of the mean from the choice of examples",
+            "ess": f"effective samples of {samples}",
+            "ais_log_evidence": "nats, annealed importance sampling, its examples only",
+            "ais_log_evidence_se": "nats, standard error of that mean from sampling",
+            "ais_gain": "nats over the importance-weighted evidence of the same examples",
+            "bits_per_dim": f"bits per dimension, from the log evidence{continuous}",
             "active_units": f"of {math.prod(shape) if shape else '?'} latent dimensions",
             **{f"active_units_{n + 1}": f"of {dim}, in layer {n + 1}" for n, dim in enumerate(layers)},
             "perplexity": f"of {codes} codes, in a batch",
@@ -50,5 +71,5 @@ class Report(Callback):
         }
         for key in sorted(values, key=lambda k: (LAST.index(k) if k in LAST else -1, k != "elbo")):
             digits = 0 if key.startswith("active_units") else 4
-            table.add_row(key, f"{values[key].item():.{digits}f}", units.get(key, "nats"))
+            table.add_row(key, f"{values[key].item():.{digits}f}", units.get(key, unit))
         Console().print(table)

@@ -13,15 +13,25 @@ from vae_zoo.cli.errors import one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Run ``vae-zoo`` with the arguments given, or those of the command line."""
     args = list(sys.argv[1:] if args is None else args)
+    verb = args[0] if args else ""
     if args == ["--version"]:
         print(f"vae-zoo {vae_zoo.__version__}")
         return
     sys.path.append("")  # a user's own my_file.MyVAE, from the working folder
     with one_line_errors():
-        args = packaged_configs(args)
-        from vae_zoo.cli.command import VAECLI
+        if verb == "list":
+            from vae_zoo.cli.listing import show
 
-        VAECLI(args)
+            show(args[1:], sorted(packaged().values()))
+        elif verb == "check":
+            from vae_zoo.cli.checking import check
+
+            check(args[1:])
+        else:
+            args = packaged_configs(args)
+            from vae_zoo.cli.command import VAECLI
+
+            VAECLI(args)
 
 
 def packaged_configs(args: Sequence[str]) -> list[str]:
@@ -45,13 +55,18 @@ def find_config(name: str) -> Path:
     """A configuration on disk, else the packaged one of that name."""
     from difflib import get_close_matches
 
-    known = {path.stem: path for folder in config_folders() for path in sorted(folder.rglob("*.yaml"))}
+    known = packaged()
     path = Path(name) if Path(name).is_file() else known.get(name.removesuffix(".yaml"))
     if path is None:
         near = get_close_matches(name, known, 1)
         hint = f"did you mean {near[0]}?" if near else f"packaged ones are {', '.join(sorted(known))}."
         raise FileNotFoundError(f"no config file {name}, and no packaged config of that name: {hint}")
     return path
+
+
+def packaged() -> dict[str, Path]:
+    """Packaged configurations by name."""
+    return {path.stem: path for folder in config_folders() for path in sorted(folder.rglob("*.yaml"))}
 
 
 def config_folders() -> list[Path]:

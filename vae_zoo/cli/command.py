@@ -39,6 +39,9 @@ DEFAULTS = {
     "checkpoint.auto_insert_metric_name": False,
     "trainer.max_epochs": 50,
 }
+DESCRIPTION = """Fit, validate, test and predict with variational autoencoders.
+Besides the subcommands below: `vae-zoo list` shows the models with their papers and configurations,
+`vae-zoo check CLASS` puts a model through the conformance suite."""
 LINKED = ("shape", "num_classes", "num_train")
 
 
@@ -64,6 +67,7 @@ class VAECLI(LightningCLI):
                 load_from_checkpoint_support=False,
                 seed_everything_default=0,
                 trainer_defaults={"callbacks": [callbacks.Report()]},
+                parser_kwargs={"description": DESCRIPTION},
                 args=list(args),
             )
             show(self.trainer)

@@ -1,29 +1,59 @@
 """Distributions: families turn the output of a network into one, priors need none."""
 
-from vae_zoo.distributions.divergence import kl
-from vae_zoo.distributions.families import (
-    Bernoulli,
-    DiagonalNormal,
-    Family,
-    FixedNormal,
-    Point,
-    SharedNormal,
-)
+from vae_zoo.distributions.autoregression import Flow
+from vae_zoo.distributions.continuous import ContinuousBernoulli, FixedLaplace, LogCosh, SharedLaplace, StudentT
+from vae_zoo.distributions.discrete import Categorical, DiscretizedLogistic, MixtureOfDiscretizedLogistics
+from vae_zoo.distributions.divergence import has_closed_form, kl, kl_per_dim
+from vae_zoo.distributions.energies import MSSSIM, Perceptual
+from vae_zoo.distributions.families import Bernoulli, DiagonalNormal, Family, FixedNormal, Point, SharedNormal
+from vae_zoo.distributions.flows import AutoregressiveFlow, FlowPrior, SplineFlow, SplinePrior
 from vae_zoo.distributions.hierarchical import Hierarchical, combine
+from vae_zoo.distributions.location_scale import CholeskyNormal, Laplace
+from vae_zoo.distributions.mixture import Mixture
 from vae_zoo.distributions.normal import Normal
-from vae_zoo.distributions.priors import Prior, StandardNormal
+from vae_zoo.distributions.optimal import OptimalNormal
+from vae_zoo.distributions.pairs import check_pair
+from vae_zoo.distributions.posteriors import DiagonalLaplace, FullNormal
+from vae_zoo.distributions.priors import ConditionalNormal, MixtureNormal, Prior, StandardLaplace, StandardNormal
 
 __all__ = [
+    "MSSSIM",
+    "AutoregressiveFlow",
     "Bernoulli",
+    "Categorical",
+    "CholeskyNormal",
+    "ConditionalNormal",
+    "ContinuousBernoulli",
+    "DiagonalLaplace",
     "DiagonalNormal",
+    "DiscretizedLogistic",
     "Family",
+    "FixedLaplace",
     "FixedNormal",
+    "Flow",
+    "FlowPrior",
+    "FullNormal",
     "Hierarchical",
+    "Laplace",
+    "LogCosh",
+    "Mixture",
+    "MixtureNormal",
+    "MixtureOfDiscretizedLogistics",
     "Normal",
+    "OptimalNormal",
+    "Perceptual",
     "Point",
     "Prior",
+    "SharedLaplace",
     "SharedNormal",
+    "SplineFlow",
+    "SplinePrior",
+    "StandardLaplace",
     "StandardNormal",
+    "StudentT",
+    "check_pair",
     "combine",
+    "has_closed_form",
     "kl",
+    "kl_per_dim",
 ]

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-from torch.distributions import Distribution
+import math
+from collections.abc import Callable
+from typing import Any
 
-from vae_zoo.distributions.normal import is_normal
-from vae_zoo.functional import kl_normal
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent
+
+from vae_zoo.distributions.location_scale import CholeskyNormal, Laplace
+from vae_zoo.distributions.normal import Normal
+from vae_zoo.functional import expm1_minus, kl_normal
 
 
 def kl(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
@@ -22,8 +28,128 @@ def kl(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
     Returns:
         Nats per example, (B,).
     """
-    if is_normal(q) and is_normal(p):
-        a, b = q.base_dist, p.base_dist  # type: ignore[attr-defined]
-        elementwise = kl_normal(a.loc, a.log_scale, b.loc, b.log_scale)
-        return elementwise.flatten(len(q.batch_shape)).sum(-1)
-    return (q.log_prob(z) - p.log_prob(z)).mean(0)
+    return kl_per_dim(q, p, z).sum(-1)
+
+
+def kl_per_dim(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+    """The divergence of :func:`kl` before it is summed: of each dimension where both factorise, else in one piece.
+
+    Args:
+        q: Posterior of a batch, batch shape (B,).
+        p: Prior, batch shape () or (B,).
+        z: Samples of q, (K, B, \\*latent); used where there is no closed form.
+
+    Returns:
+        Nats, (B, D) or (B, 1).
+    """
+    form = _FORMS.get((type(_base(q)), type(_base(p))))
+    if form is None:
+        return (q.log_prob(z) - p.log_prob(z)).mean(0).unsqueeze(-1)
+    event = len(q.event_shape)
+    return form(_base(q), *(x.flatten(-event) for x in (_base(p).loc, _base(p).log_scale)), event)
+
+
+def has_closed_form(q: Distribution, p: Distribution) -> bool:
+    """Whether :func:`kl` of the two needs no samples."""
+    return (type(_base(q)), type(_base(p))) in _FORMS
+
+
+def kl_laplace(q_loc: Tensor, q_log_scale: Tensor, p_loc: Tensor, p_log_scale: Tensor) -> Tensor:
+    r"""Kullback–Leibler divergence of two Laplace distributions, element by element, as a sum of terms of at least 0.
+
+    .. math::
+        \mathrm{KL}(q \,\|\, p) = r (e^{-d} - 1 + d) + (r - 1 - \log r),
+        \quad r = \frac{b_q}{b_p}, \quad d = \frac{|\mu_q - \mu_p|}{b_q}
+
+    Args:
+        q_loc: Mean of q.
+        q_log_scale: Logarithm of the scale of q.
+        p_loc: Mean of p.
+        p_log_scale: Logarithm of the scale of p.
+
+    Returns:
+        Nats, the broadcast shape of the arguments; at least 0.
+    """
+    distance = (q_loc - p_loc).abs() * torch.exp(-q_log_scale)
+    log_ratio = q_log_scale - p_log_scale
+    return log_ratio.exp() * expm1_minus(-distance) + expm1_minus(log_ratio)
+
+
+def kl_laplace_normal(q_loc: Tensor, q_log_scale: Tensor, p_loc: Tensor, p_log_scale: Tensor) -> Tensor:
+    r"""Kullback–Leibler divergence of a Laplace from a normal distribution, element by element.
+
+    .. math::
+        \mathrm{KL}(q \,\|\, p) = \frac{2 b^2 + (\mu_q - \mu_p)^2}{2 \sigma^2} - \log \frac{b}{\sigma}
+        + \tfrac{1}{2} \log \frac{\pi}{2} - 1
+
+    Args:
+        q_loc: Mean of q.
+        q_log_scale: Logarithm of the scale b of q.
+        p_loc: Mean of p.
+        p_log_scale: Logarithm of the standard deviation σ of p.
+
+    Returns:
+        Nats, the broadcast shape of the arguments; at least 0.
+    """
+    log_ratio = q_log_scale - p_log_scale
+    standardised = (q_loc - p_loc) * torch.exp(-p_log_scale)
+    return torch.exp(2 * log_ratio) + 0.5 * standardised.square() - log_ratio + 0.5 * math.log(math.pi / 2) - 1
+
+
+def kl_normal_laplace(q_loc: Tensor, q_log_scale: Tensor, p_loc: Tensor, p_log_scale: Tensor) -> Tensor:
+    r"""Kullback–Leibler divergence of a normal from a Laplace distribution, element by element.
+
+    .. math::
+        \mathrm{KL}(q \,\|\, p) = \frac{1}{b} \Big( \sigma \sqrt{\tfrac{2}{\pi}} \, e^{-t^2 / 2}
+        + \sigma t \, \mathrm{erf} \frac{t}{\sqrt{2}} \Big) - \log \frac{\sigma}{b} + \tfrac{1}{2} \log \frac{2}{\pi}
+        - \tfrac{1}{2}, \quad t = \frac{\mu_q - \mu_p}{\sigma}
+
+    Args:
+        q_loc: Mean of q.
+        q_log_scale: Logarithm of the standard deviation σ of q.
+        p_loc: Mean of p.
+        p_log_scale: Logarithm of the scale b of p.
+
+    Returns:
+        Nats, the broadcast shape of the arguments; at least 0.
+    """
+    log_ratio = q_log_scale - p_log_scale
+    t = (q_loc - p_loc) * torch.exp(-q_log_scale)
+    folded = math.sqrt(2 / math.pi) * torch.exp(-0.5 * t.square()) + t * torch.erf(t / math.sqrt(2))
+    return log_ratio.exp() * folded - log_ratio + 0.5 * math.log(2 / math.pi) - 0.5
+
+
+def _each(elementwise: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Of each dimension of an event, where those of q are independent."""
+
+    def form(q: Any, p_loc: Tensor, p_log_scale: Tensor, event: int) -> Tensor:
+        return elementwise(q.loc.flatten(-event), q.log_scale.flatten(-event), p_loc, p_log_scale)
+
+    return form
+
+
+def _full_normal(q: CholeskyNormal, p_loc: Tensor, p_log_scale: Tensor, event: int) -> Tensor:  # noqa: ARG001
+    """Of a normal with any covariance from an independent one: the terms of its diagonal factor, and the rest."""
+    rest = (torch.tril(q.scale_tril, -1) * torch.exp(-p_log_scale).unsqueeze(-1)).square().sum(-1)
+    return (kl_normal(q.loc, q.log_diagonal, p_loc, p_log_scale) + 0.5 * rest).sum(-1, keepdim=True)
+
+
+def _full_laplace(q: CholeskyNormal, p_loc: Tensor, p_log_scale: Tensor, event: int) -> Tensor:  # noqa: ARG001
+    """Each marginal of q against p, less what the dimensions of q tell of each other."""
+    log_scale = 0.5 * torch.log(q.scale_tril.square().sum(-1))
+    return (kl_normal_laplace(q.loc, log_scale, p_loc, p_log_scale) + log_scale - q.log_diagonal).sum(-1, keepdim=True)
+
+
+def _base(d: Distribution) -> Any:
+    return d.base_dist if isinstance(d, Independent) else d
+
+
+_FORMS: dict[tuple[type, type], Callable[..., Tensor]] = {
+    (Normal, Normal): _each(kl_normal),
+    (Normal, Laplace): _each(kl_normal_laplace),
+    (Laplace, Laplace): _each(kl_laplace),
+    (Laplace, Normal): _each(kl_laplace_normal),
+    (CholeskyNormal, Normal): _full_normal,
+    (CholeskyNormal, Laplace): _full_laplace,
+}
+"""Closed forms by the kinds of q and p; the dimensions of every p here are independent."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from vae_zoo.distributions import normal
+from vae_zoo.distributions.bernoulli import IndependentBernoulli
 from vae_zoo.distributions.normal import Normal, PointMass, independent
 from vae_zoo.typing import Shape
 
@@ -23,6 +23,12 @@ class Family(nn.Module, ABC):
 
     support: constraints.Constraint = constraints.real
     advice: str = "remove or replace such values"
+
+    is_density: bool = True
+    """Whether ``log_prob`` is a log-density: without one there is neither a bound nor an evidence."""
+
+    is_discrete: bool = False
+    """Whether ``log_prob`` is the log-probability of discrete values, and bits per dimension a length of a code."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -71,10 +77,11 @@ class Bernoulli(Family):
     """
 
     support = constraints.interval(0.0, 1.0)
+    is_discrete = True
     advice = "divide 8-bit images by 255 and do not normalise them, or choose a likelihood such as FixedNormal"
 
     def distribution(self, params: Tensor) -> Distribution:
-        return independent(normal.Bernoulli(logits=params, validate_args=False), len(self.shape))
+        return IndependentBernoulli(params, len(self.shape))
 
 
 class FixedNormal(Family):
@@ -92,7 +99,7 @@ class FixedNormal(Family):
 
     def __init__(self, shape: Shape, *, scale: float = 0.1) -> None:
         super().__init__(shape)
-        self.log_scale = _log_scale(scale)  # no buffer, which a model in half precision would round
+        self.log_scale = log_of_scale(scale)  # no buffer, which a model in half precision would round
 
     def distribution(self, params: Tensor) -> Distribution:
         log_scale = torch.full((), self.log_scale, dtype=params.dtype, device=params.device)
@@ -116,7 +123,7 @@ class SharedNormal(Family):
 
     def __init__(self, shape: Shape, *, scale: float = 0.5) -> None:
         super().__init__(shape)
-        self.log_scale = nn.Parameter(torch.tensor(_log_scale(scale)))
+        self.log_scale = nn.Parameter(torch.tensor(log_of_scale(scale)))
 
     def distribution(self, params: Tensor) -> Distribution:
         return independent(Normal(params, self.log_scale.to(params.dtype)), len(self.shape))
@@ -137,8 +144,7 @@ class DiagonalNormal(Family):
 
     def __init__(self, shape: Shape, *, min_log_scale: float = -7.0, max_log_scale: float = 7.0) -> None:
         super().__init__(shape)
-        if not min_log_scale < max_log_scale:
-            raise ValueError(f"min_log_scale must be below max_log_scale, got {min_log_scale} and {max_log_scale}.")
+        check_bounds(min_log_scale, max_log_scale)
         self.min_log_scale = min_log_scale
         self.max_log_scale = max_log_scale
 
@@ -159,11 +165,28 @@ class Point(Family):
         shape: Shape of one event.
     """
 
+    is_density = False
+
     def distribution(self, params: Tensor) -> Distribution:
         return independent(PointMass(params), len(self.shape))
 
 
-def _log_scale(scale: float) -> float:
+def log_of_scale(scale: float) -> float:
+    """Logarithm of a scale given to a constructor.
+
+    Raises:
+        ValueError: If scale is not positive and finite.
+    """
     if not (scale > 0 and math.isfinite(scale)):
         raise ValueError(f"scale must be positive and finite, got {scale}.")
     return math.log(scale)
+
+
+def check_bounds(min_log_scale: float, max_log_scale: float) -> None:
+    """Refuse bounds that leave no room.
+
+    Raises:
+        ValueError: If min_log_scale is not below max_log_scale.
+    """
+    if not min_log_scale < max_log_scale:
+        raise ValueError(f"min_log_scale must be below max_log_scale, got {min_log_scale} and {max_log_scale}.")

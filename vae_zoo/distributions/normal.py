@@ -30,13 +30,6 @@ class Normal(torch.distributions.Normal):
         return Normal(self.loc.expand(batch_shape), self.log_scale.expand(batch_shape))
 
 
-class Bernoulli(torch.distributions.Bernoulli):
-    """Bernoulli distribution whose densities have the precision of its logits, where torch takes that of the data."""
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        return super().log_prob(value.to(self.logits.dtype))
-
-
 class PointMass(Distribution):
     """All mass on one point: what the encoder of a plain autoencoder says of the latent. It has no density."""
 

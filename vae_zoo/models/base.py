@@ -163,7 +163,8 @@ class Autoencoder(Recorded, Steps):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         super().on_train_batch_start(batch, batch_idx)
-        self._initialise(unpack(batch)[0])
+        if not self._initialised:
+            self._initialise(self.trainer.strategy.broadcast(unpack(batch)[0]))  # every rank from the first one's
 
     def check_batch(self, batch: Any, batch_idx: int = 0) -> None:
         super().check_batch(batch, batch_idx)

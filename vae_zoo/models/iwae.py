@@ -30,5 +30,5 @@ class IWAE(VAE):
         super().__init__(num_samples=num_samples, **kwargs)
 
     def objective(self, elbo: ELBO) -> dict[str, Tensor]:
-        bound = log_mean_exp(elbo._replace(weight=1.0).log_w).mean()  # also while the divergence is annealed
+        bound = log_mean_exp(elbo._replace(weight=1.0, penalty=0.0).log_w).mean()  # also while annealed
         return {"loss": -log_mean_exp(elbo.log_w).mean(), "bound": bound}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.distributions import DiagonalNormal, Family, Prior, StandardNormal
+from vae_zoo.distributions import DiagonalNormal, Family, Prior, StandardNormal, check_pair
 from vae_zoo.elbo import ELBOMixin
 from vae_zoo.models.base import Autoencoder
 from vae_zoo.nn import ConvDecoder, ConvEncoder
@@ -28,10 +29,12 @@ class VAE(Autoencoder, ELBOMixin):
         posterior: Family of q(z|x).
         prior: Distribution p(z).
         num_samples: Samples K of the posterior in the objective.
+        free_bits: Nats per latent dimension below which the rate costs nothing; see :meth:`~vae_zoo.elbo.ELBO.floored`.
         kwargs: Arguments of :class:`Autoencoder`.
 
     Raises:
-        ValueError: If num_samples is less than 1.
+        ValueError: If num_samples is less than 1, free_bits is negative or not finite, or the posterior and the prior do
+            not go together.
     """
 
     monitor = "val/elbo"
@@ -46,20 +49,25 @@ class VAE(Autoencoder, ELBOMixin):
         posterior: Callable[[Shape], Family] = DiagonalNormal,
         prior: Callable[[Shape], Prior] = StandardNormal,
         num_samples: int = 1,
+        free_bits: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(posterior=posterior, **kwargs)
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
-        self.num_samples = num_samples
+        if not (free_bits >= 0 and math.isfinite(free_bits)):
+            raise ValueError(f"free_bits must be at least 0 and finite, got {free_bits}.")
+        self.num_samples, self.free_bits = num_samples, free_bits
         self.latent_prior = prior((self.latent_dim,))
+        check_pair(self.posterior, self.latent_prior)
 
     def prior(self, c: Tensor | None = None) -> Distribution:
         return self.latent_prior(c)
 
     def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
         elbo = self.elbo(x, c, self.num_samples)
-        objective = self.objective(elbo if self.kl_weight is None else elbo.annealed(self.kl_weight))
+        seen = elbo.floored(self.free_bits) if self.free_bits else elbo
+        objective = self.objective(seen if self.kl_weight is None else seen.annealed(self.kl_weight))
         terms = {"elbo": elbo.value, "reconstruction": elbo.log_px, "kl": elbo.kl, **elbo.curves}
         return objective | {name: term.mean() for name, term in terms.items()}
 

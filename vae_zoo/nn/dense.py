@@ -44,3 +44,28 @@ class Dense(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, *in_shape) to (B, *out_shape)."""
         return self.layers(x).unflatten(-1, self.out_shape)
+
+
+class Discriminator(Dense):
+    """Dense layers as wide and as many as the discriminator of FactorVAE has.
+
+    References:
+        | Disentangling by Factorising (Kim and Mnih, 2018)
+        | https://arxiv.org/abs/1802.05983
+
+    Args:
+        in_shape: Shape of one input.
+        out_shape: Shape of one output.
+        hidden: Widths of the hidden layers.
+        activation: Class of the activation between the layers.
+    """
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        out_shape: Shape,
+        *,
+        hidden: Sequence[int] = (1000,) * 6,
+        activation: Callable[[], nn.Module] = nn.LeakyReLU,
+    ) -> None:
+        super().__init__(in_shape, out_shape, hidden=hidden, activation=activation)

@@ -1,0 +1,34 @@
+"""Tables that are read from elsewhere: reproduced numbers from the benchmarks' files, checks from their docstrings."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+from vae_zoo.testing import CHECKS
+
+
+def write(app: Sphinx) -> None:
+    """Write the files that pages include, each only if it has changed."""
+    source = Path(app.srcdir)
+    script = source.parent / "benchmarks" / "reproduce" / "table.py"
+    numbers = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout
+    for name, text in {"_reproduction.md": numbers, "_checks.md": checks()}.items():
+        path = source / name
+        if not path.is_file() or path.read_text() != text:
+            path.write_text(text)
+
+
+def checks() -> str:
+    """Names of the checks and what each says of a model."""
+    said = {name: " ".join((check.__doc__ or "").split()).replace("|", r"\|") for name, check in CHECKS.items()}
+    rows = [f"| `{name}` | {text} |" for name, text in said.items()]
+    return "\n".join(["| check | what it says |", "|---|---|", *rows, ""])
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("builder-inited", write)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,115 @@
+"""Free bits: what every objective sees of a divergence below its floor."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from helpers import BOUNDS, build, losses, tiny
+from torch import Tensor, nn
+
+from vae_zoo.models import IWAE, VAE, BetaVAE, VampVAE
+
+FLOOR = 0.5
+every_bound = pytest.mark.parametrize("cls", BOUNDS)
+in_closed_form = pytest.mark.parametrize("cls", [VAE, BetaVAE])
+
+
+class TwoSides(nn.Module):
+    """An encoder whose first two latents are far from the prior, and whose last two are close to it."""
+
+    def __init__(self, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.tensor([2.0, 1.5, 0.1, 0.2]))
+        self.log_scale = nn.Parameter(torch.tensor([-1.0, -0.5, -0.1, -0.2]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.loc, self.log_scale]).expand(len(x), -1, -1)
+
+
+def blind(cls: type[VAE], **kwargs: object) -> VAE:
+    """A model whose decoder ignores the latent: its encoder learns from the rate alone."""
+    torch.manual_seed(0)
+    model = tiny(cls, encoder=TwoSides, **kwargs)
+    with torch.no_grad():
+        model.decoder.layers[1].weight.zero_()
+    return model
+
+
+def slopes(model: VAE, x: Tensor, **kwargs: int) -> Tensor:
+    loss = losses(model, x, **kwargs)["loss"]
+    return torch.stack(torch.autograd.grad(loss, [model.encoder.loc, model.encoder.log_scale]))
+
+
+@pytest.mark.parametrize("annealed", [None, 0.5])
+@in_closed_form
+def test_no_gradient_below_the_floor_and_the_same_above(cls: type[VAE], annealed: float | None, images: Tensor) -> None:
+    plain, free = blind(cls), blind(cls, free_bits=FLOOR)
+    plain.kl_weight = free.kl_weight = None if annealed is None else torch.tensor(annealed)
+    before, after = slopes(plain, images), slopes(free, images)
+    assert (before != 0).all()
+    torch.testing.assert_close(after[:, 2:], torch.zeros(2, 2))
+    torch.testing.assert_close(after[:, :2], before[:, :2])
+
+
+def test_on_log_weights(images: Tensor) -> None:
+    """The rate of one sample of IWAE is noise around the divergence: its mean gradient is stopped, dimension-wise."""
+    plain = blind(IWAE, num_samples=1)
+    free = blind(IWAE, num_samples=1, free_bits=FLOOR)
+    x = images[:1].expand(4000, -1, -1, -1)
+    after = torch.stack([slopes(free, x, seed=seed) for seed in range(20)])
+    error = after.std(0) / math.sqrt(20)
+    assert (after.mean(0)[:, 2:].abs() < 4.5 * error[:, 2:]).all()
+    before = torch.stack([slopes(plain, x, seed=seed) for seed in range(20)])
+    torch.testing.assert_close(after[..., :2], before[..., :2])
+    assert (before.mean(0)[:, 2:].abs() > 5 * error[:, 2:]).all()
+
+
+def test_penalty_by_hand(images: Tensor) -> None:
+    model = blind(VAE, free_bits=FLOOR)
+    values = losses(model, images)
+    q = model.encode(images).base_dist
+    rates = torch.distributions.kl_divergence(
+        torch.distributions.Normal(q.loc, q.scale), torch.distributions.Normal(0.0, 1.0)
+    ).mean(0)
+    assert ((rates > FLOOR) == torch.tensor([True, True, False, False])).all()
+    torch.testing.assert_close(values["kl"], rates.sum())
+    torch.testing.assert_close(values["loss"] + values["reconstruction"], rates.clamp(min=FLOOR).sum())
+
+
+@every_bound
+def test_curves_stay_what_they_are(cls: type[VAE], images: Tensor) -> None:
+    torch.manual_seed(0)
+    plain, free = build(cls), build(cls, free_bits=20.0)
+    free.load_state_dict(plain.state_dict())
+    a, b = losses(plain, images), losses(free, images)
+    assert all(torch.equal(a[name], b[name]) for name in a if name != "loss")
+    assert b["loss"] > a["loss"] + 10
+    zero = build(cls, free_bits=0.0)
+    zero.load_state_dict(plain.state_dict())
+    assert torch.equal(losses(zero, images)["loss"], a["loss"])
+
+
+def test_one_floor_where_the_divergence_is_no_sum(images: Tensor) -> None:
+    for floor in (0.01, 50.0):
+        torch.manual_seed(0)
+        values = losses(tiny(VampVAE, free_bits=floor), images)
+        rate = max(4 * floor, values["kl"].item())
+        assert (values["loss"] + values["reconstruction"]).item() == pytest.approx(rate, rel=1e-4)
+
+
+def test_compiles_into_one_graph(images: Tensor) -> None:
+    model = build(IWAE, free_bits=FLOOR)
+    whole = torch.compile(IWAE.losses, fullgraph=True, backend="eager")
+    torch.manual_seed(1)
+    torch.testing.assert_close(whole(model, images)["loss"], losses(model, images)["loss"])
+
+
+@every_bound
+@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
+def test_bad_values(cls: type[VAE], value: float) -> None:
+    make = partial(build, cls, free_bits=value)
+    with pytest.raises(ValueError, match=rf"^free_bits must be at least 0 and finite, got {value}\.$"):
+        make()

@@ -1,0 +1,60 @@
+"""What the rate of a tested model is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+
+from vae_zoo.distributions.normal import is_normal
+from vae_zoo.elbo import ELBOMixin
+from vae_zoo.metrics import AggregatePosterior
+from vae_zoo.models.steps import unpack
+
+
+class RateDecomposition(Callback):
+    """Logs ``test/mutual_information``, ``test/total_correlation`` and ``test/dimension_wise_kl`` of the whole split.
+
+    The three add up to the rate ``test/kl``, but for sampling. The last one is left out where the prior is not a
+    normal distribution with independent dimensions; a model whose posterior is not one is skipped with a warning.
+
+    Args:
+        num_samples: Samples of each posterior. Time grows with their number times the square of the split's.
+
+    Raises:
+        ValueError: If num_samples is less than 1.
+    """
+
+    def __init__(self, *, num_samples: int = 5) -> None:
+        self.num_samples = num_samples
+        self._posterior = AggregatePosterior(num_samples=num_samples)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,  # noqa: ARG002
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ARG002
+        batch: Any,
+        batch_idx: int,
+        *_: Any,
+    ) -> None:
+        x, c = unpack(batch)
+        q = pl_module.encode(x, c) if isinstance(pl_module, ELBOMixin) else None
+        if q is None or not is_normal(q):
+            if batch_idx == 0:
+                rank_zero_warn(
+                    f"the rate of {type(pl_module).__name__} is not decomposed: its posterior is not normal."
+                )
+            return
+        if batch_idx == 0:
+            p = pl_module.prior(c)  # type: ignore[operator]
+            known = is_normal(p) and not p.batch_shape
+            self._posterior.log_prior = p.base_dist.log_prob if known else None
+        self._posterior.to(pl_module.device).update(q.base_dist.loc, q.base_dist.log_scale)  # type: ignore[attr-defined]
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        if self._posterior.update_called:
+            for name, value in self._posterior.compute().items():
+                pl_module.log(f"test/{name}", value.float())
+        self._posterior.reset()

@@ -1,0 +1,70 @@
+"""Mixtures of the distributions of a batch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from vae_zoo.distributions.normal import is_normal
+
+_CHUNK_ELEMENTS = 2**22
+"""Densities of samples under components that are held at once: 32 MiB of float64."""
+
+
+class Mixture(Distribution):
+    r"""Mixture of the distributions of a batch, all of one weight.
+
+    .. math:: p(z) = \frac{1}{P} \sum_{i=1}^P p_i(z)
+
+    Densities under normal components are a matrix product, in float64: the expanded square
+    :math:`(z - \mu)^2 / \sigma^2` cancels, which in float32 costs 0.3 nats at a σ of 0.007.
+
+    Args:
+        components: Distributions of batch shape (P,).
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+    support = constraints.real
+
+    def __init__(self, components: Distribution) -> None:
+        self.components = components
+        super().__init__(torch.Size(), components.event_shape, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.components.mean.mean(0)
+
+    @property
+    def variance(self) -> Tensor:
+        return self.components.variance.mean(0) + self.components.mean.var(0, correction=0)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        shape = value.shape[: value.ndim - len(self.event_shape)]
+        num = self.components.batch_shape[0]
+        rows = value.reshape(-1, *self.event_shape).split(max(1, _CHUNK_ELEMENTS // num))
+        densities = [torch.logsumexp(self._log_probs(part), 1) - math.log(num) for part in rows]
+        return torch.cat(densities).to(value.dtype).view(shape)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        each = self.components.sample(torch.Size(sample_shape))  # (*sample_shape, P, *event)
+        chosen = torch.randint(self.components.batch_shape[0], tuple(sample_shape), device=each.device)
+        dim = len(sample_shape)
+        index = chosen.view(*sample_shape, 1, *[1] * len(self.event_shape))
+        return each.gather(dim, index.expand(*sample_shape, 1, *self.event_shape)).squeeze(dim)
+
+    def _log_probs(self, rows: Tensor) -> Tensor:
+        """Log-densities of samples (N, \\*event) under each component, (N, P)."""
+        if not is_normal(self.components):
+            return self.components.log_prob(rows.unsqueeze(1))
+        base = self.components.base_dist  # type: ignore[attr-defined]
+        wide = torch.float32 if rows.device.type == "mps" else torch.float64
+        x, loc, log_scale = (t.flatten(1).to(wide) for t in (rows, base.loc, base.log_scale))
+        precision = torch.exp(-2 * log_scale)
+        cross = torch.cat([x.square(), -2 * x], 1) @ torch.cat([precision, loc * precision], 1).T
+        constant = (loc.square() * precision + 2 * log_scale).sum(1) + x.shape[1] * math.log(2 * math.pi)
+        return -0.5 * (cross + constant)

@@ -1,0 +1,41 @@
+"""Activations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class _Clamp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.bounds = low, high
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (x,), (low, high) = ctx.saved_tensors, ctx.bounds
+        outward = ((x <= low) & (grad > 0)) | ((x >= high) & (grad < 0))
+        return grad.masked_fill(outward, 0), None, None
+
+
+class Bounded(nn.Module):
+    """Clamp to an interval, whose gradient stops only where a step against it would lead further out.
+
+    The gradient of Hardtanh is 0 outside and at both ends: what it bounds is stuck there.
+
+    Args:
+        low: Lower end.
+        high: Upper end.
+    """
+
+    def __init__(self, low: float = 0.0, high: float = 1.0) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Values in [low, high], the shape of x."""
+        return _Clamp.apply(x, self.low, self.high)

@@ -1,0 +1,186 @@
+"""Checks of what a model optimises: gradients, scales, shapes, one graph, precision."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vae_zoo.testing.subject import SHAPE, Found, SkipCheck, Subject
+
+SHAPES = ((1, 28, 28), (1, 28, 20), (3, 33, 47), (1, 64, 64), (784,), (17,))
+STEPS = 40
+
+
+def gradients(subject: Subject) -> Found:
+    """every parameter has a gradient that is finite and not 0"""
+    model = subject.build()
+    values = subject.losses(model, subject.images())
+    if not all(v.ndim == 0 and bool(v.isfinite()) for v in values.values()):
+        return Found(False, f"not finite scalars: {sorted(values)}", "finite scalars")
+    values["loss"].backward()
+    grads = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    without = [n for n, g in grads.items() if g is None or not bool(g.isfinite().all()) or not bool(g.any())]
+    named = f": {', '.join(without[:4])}" if without else ""
+    return Found(not without, f"{len(without)} of {len(grads)} without{named}", "0")
+
+
+def learning(subject: Subject) -> Found:
+    """the model's own optimizer lowers the loss of six examples, and raises their log p(x|z)"""
+    model, x = subject.build(), subject.images()
+    chosen = model.configure_optimizers()
+    optimizer = chosen["optimizer"] if isinstance(chosen, dict) else chosen
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        return Found(False, f"configure_optimizers gives a {type(optimizer).__name__}", "one optimizer")
+    before = _averages(subject, model, x)
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        subject.losses(model, x, seed=step)["loss"].backward()
+        optimizer.step()
+    after = _averages(subject, model, x)
+    risen = after.get("reconstruction", 0.0) >= before.get("reconstruction", 0.0)
+    said = "; ".join(f"{n} {before[n]:.4g} to {after[n]:.4g}" for n in ("loss", "reconstruction") if n in before)
+    return Found(after["loss"] < before["loss"] and risen, f"{said} in {STEPS} steps", "falls; rises")
+
+
+def determinism(subject: Subject) -> Found:
+    """one seed, one result: the noise comes from torch's generator alone"""
+    model, x = subject.build().eval(), subject.images()
+    first, again = subject.losses(model, x), subject.losses(model, x)
+    differ = [name for name in first if not torch.equal(first[name], again[name])]
+    return Found(not differ, f"{len(differ)} of {len(first)} differ", "0")
+
+
+def batch_size(subject: Subject) -> Found:
+    """every term is a mean over the batch: the batch twice over has the same loss"""
+    model, x = subject.build().eval(), subject.images()
+    one = torch.stack([subject.losses(model, x, seed)["loss"].detach() for seed in range(40)]).double()
+    two = torch.stack([subject.losses(model, torch.cat([x, x]), seed)["loss"].detach() for seed in range(40)]).double()
+    error = (one.var() / 40 + two.var() / 40).sqrt()
+    allowed = 4 * error + 1e-3 * one.mean().abs()
+    gap = (two.mean() - one.mean()).abs()
+    return Found(bool(gap <= allowed), f"differ by {gap:.2g} of {one.mean().abs():.4g}", f"{allowed:.2g}")
+
+
+def tiling(subject: Subject) -> Found:
+    """log p(x|z) is a sum over pixels: an image tiled once more adds as much again"""
+    totals = []
+    for times in (1, 2, 3):
+        shape = (SHAPE[0], SHAPE[1], SHAPE[2] * times)
+        model, x = subject.build(shape=shape).eval(), subject.images().repeat(1, 1, 1, times)
+        with torch.no_grad():
+            for p in model.parameters():  # then no latent tells one pixel from another
+                p.zero_()
+        values = subject.losses(model, x)
+        totals.append(torch.stack([values["loss"], values.get("reconstruction", values["loss"])]).detach().double())
+    first, second = totals[1] - totals[0], totals[2] - totals[1]
+    size = -model.likelihood(torch.zeros(1, *model.likelihood.param_shape)).log_prob(x[:1]).detach().double() / 3
+    grown, expected = second[0].item(), size.item()
+    steady = bool(torch.allclose(first, second, rtol=1e-3, atol=1e-2))
+    right = math.isclose(grown, expected, rel_tol=0.02)
+    return Found(steady and right, f"loss grows by {grown:.4g} nats a tile", f"{expected:.4g} nats a tile")
+
+
+def shapes(subject: Subject) -> Found:
+    """any example shape: losses, embeddings and reconstructions"""
+    done, refused = [], []
+    for shape in SHAPES:
+        try:
+            model = subject.build(shape=shape)
+        except ValueError:
+            refused.append(shape)  # a model for images says so of a vector, in so many words
+            continue
+        x, c = subject.images(3, shape), subject.labels(3)
+        subject.losses(model, x)["loss"].backward()
+        if model.reconstruct(x, c).shape != x.shape or len(model.embed(x, c)) != len(x):
+            return Found(False, f"{shape} reconstructed as {tuple(model.reconstruct(x, c).shape[1:])}", "its own shape")
+        done.append(shape)
+    vectors = all(len(shape) == 1 for shape in refused)
+    return Found(
+        bool(done) and vectors, f"{len(done)} shapes" + (", no vectors" * bool(refused)), "all images at least"
+    )
+
+
+def mismatch(subject: Subject) -> Found:
+    """examples of another shape or type, and NaN, are refused: nothing is broadcast"""
+    model, x = subject.build(), subject.images()
+    wrong = {
+        "without channels": x[:, 0],
+        "3 channels": x.expand(-1, 3, -1, -1),
+        "another size": x[..., :4],
+        "uint8": (x * 255).to(torch.uint8),
+        "NaN": x * math.nan,
+    }
+    taken = [name for name, bad in wrong.items() if not _refuses(model, bad, subject.labels(len(bad)))]
+    named = f": {', '.join(taken)}" if taken else ""
+    return Found(not taken, f"{len(taken)} of {len(wrong)} taken{named}", "0")
+
+
+def one_graph(subject: Subject) -> Found:
+    """losses compile into one graph without a break, which gives the same values"""
+    torch._dynamo.reset()
+    model, x = subject.build(), subject.images()
+    eager = copy.deepcopy(model)
+    torch.manual_seed(1)
+    try:
+        whole = torch.compile(type(model).losses, fullgraph=True, backend="eager")(model, x, subject.labels(len(x)))
+    finally:
+        torch._dynamo.reset()
+    expected = subject.losses(eager, x)
+    gap = max(((whole[n] - v).abs() / v.abs().clamp(min=1)).item() for n, v in expected.items())
+    return Found(gap < 1e-4, f"one graph, values differ by {gap:.1g}", "1e-4")
+
+
+def autocast(subject: Subject) -> Found:
+    """densities of a bfloat16 network's output are those of float64"""
+    model, x = subject.build().eval(), subject.images()
+    if not hasattr(model, "likelihood") or not getattr(model.likelihood, "is_density", True):
+        raise SkipCheck("no likelihood that is a density")
+    generator = torch.Generator().manual_seed(2)
+    params = (3 * torch.randn(len(x), *model.likelihood.param_shape, generator=generator)).bfloat16()
+    exact = copy.deepcopy(model.likelihood).double()(params.double()).log_prob(x.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        values = subject.losses(model, x)
+        log_px = model.likelihood(params).log_prob(x)
+    half = [name for name, v in values.items() if v.dtype != torch.float32]
+    gap = ((log_px.double() - exact).abs() / exact.abs()).max().item()
+    said = f"relative error {gap:.1g}" + (f"; {', '.join(half)} in half precision" if half else "")
+    return Found(gap < 1e-5 and not half, said, "1e-5, float32")
+
+
+def extremes(subject: Subject) -> Found:
+    """densities at outputs of -1000 to 1000 are those of float64, and their gradients finite"""
+    model, x = subject.build(), subject.images()
+    if not hasattr(model, "likelihood"):
+        raise SkipCheck("no likelihood")
+    span = torch.linspace(-1000, 1000, len(x) * math.prod(model.likelihood.param_shape))
+    params = span.reshape(len(x), *model.likelihood.param_shape).requires_grad_()
+    value = model.likelihood(params).log_prob(x)
+    (grad,) = torch.autograd.grad(value.sum(), params)
+    exact = copy.deepcopy(model.likelihood).double()(params.detach().double()).log_prob(x.double())
+    gap = ((value.double() - exact).abs() / exact.abs().clamp(min=1)).max().item()
+    bad = int((~value.isfinite()).sum() + (~grad.isfinite()).sum())
+    return Found(bad == 0 and gap < 1e-4, f"{bad} not finite, relative error {gap:.1g}", "0, 1e-4")
+
+
+def _refuses(model: Any, x: Tensor, c: Tensor | None) -> bool:
+    try:
+        model.check_batch((x, c))
+        model.losses(x, c)
+    except ValueError:
+        return True
+    except Exception:
+        return False
+    return False
+
+
+def _averages(subject: Subject, model: Any, x: Tensor) -> dict[str, float]:
+    with torch.no_grad():
+        rows = [subject.losses(model, x, seed) for seed in range(100, 120)]
+    return {name: sum(row[name].item() for row in rows) / len(rows) for name in rows[0]}
+
+
+CHECKS = (gradients, learning, determinism, batch_size, tiling, shapes, mismatch, one_graph, autocast, extremes)

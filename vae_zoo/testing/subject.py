@@ -1,0 +1,130 @@
+"""The model under test: how it is built, and what it is fed."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from vae_zoo.data import Sprites
+from vae_zoo.distributions import FixedNormal
+from vae_zoo.elbo import ELBOMixin
+from vae_zoo.nn import Dense
+from vae_zoo.typing import Shape
+
+SHAPE = (1, 8, 8)
+LINKED = {"num_train": 48, "num_classes": 3}
+
+
+class SkipCheck(Exception):  # noqa: N818  # not an error
+    """A check that does not apply to a model, with the reason."""
+
+
+class Found(NamedTuple):
+    """What a check measured beside what it allows.
+
+    Args:
+        passed: Whether the figure keeps to the bound.
+        measured: The figure.
+        bound: What is allowed.
+    """
+
+    passed: bool
+    measured: str
+    bound: str
+
+
+class Subject:
+    """Builds models of one kind, small ones, and what they are given.
+
+    Args:
+        factory: A class, or anything else that gives a model for ``shape`` and what else it takes.
+        kwargs: Arguments that every model gets.
+    """
+
+    def __init__(self, factory: Callable[..., Any], **kwargs: Any) -> None:
+        self.factory, self.kwargs = factory, kwargs
+        self.name = getattr(factory, "__name__", type(factory).__name__)
+
+    def takes(self, name: str) -> bool:
+        """Whether the factory has an argument of this name, itself or in a constructor on the way."""
+        target = self.factory.func if isinstance(self.factory, partial) else self.factory
+        if inspect.isclass(target):
+            bases = [vars(base)["__init__"] for base in target.__mro__ if "__init__" in vars(base)]
+            return any(name in inspect.signature(init).parameters for init in bases)
+        return name in inspect.signature(target).parameters
+
+    def build(self, *, seed: int = 1, **kwargs: Any) -> Any:
+        """A new model, its weights a function of the seed.
+
+        Raises:
+            SkipCheck: If the factory has no such argument.
+        """
+        for name in kwargs:
+            if not self.takes(name):
+                raise SkipCheck(f"takes no argument {name}")
+        given = {"shape": SHAPE, **({"latent_dim": 4} if self.takes("latent_dim") else {})}
+        linked = {name: size for name, size in LINKED.items() if self.takes(name)}
+        torch.manual_seed(seed)
+        return self.factory(**{**given, **linked, **self.kwargs, **kwargs})
+
+    def bound(self, **kwargs: Any) -> Any:
+        """The same for a check of the bound.
+
+        Raises:
+            SkipCheck: If the model has none.
+        """
+        model: Any = self.build(**kwargs)
+        if not isinstance(model, ELBOMixin) or not getattr(getattr(model, "likelihood", None), "is_density", True):
+            raise SkipCheck("the model has no bound")
+        return model
+
+    def linear_gaussian(self, **kwargs: Any) -> Any:
+        """A model whose decoder is affine and whose likelihood is normal, in float64."""
+        linear = partial(Dense, hidden=[])
+        parts = {"encoder": linear, "decoder": linear, "likelihood": partial(FixedNormal, scale=0.5)}
+        return self.bound(
+            shape=(5,), **({"latent_dim": 2} if self.takes("latent_dim") else {}), **parts, **kwargs
+        ).double()
+
+    def images(self, num: int = 6, shape: Shape = SHAPE, seed: int = 0) -> Tensor:
+        """Binary examples, which every likelihood on [0, 1] has a density for."""
+        generator = torch.Generator().manual_seed(seed)
+        return (torch.rand(num, *shape, generator=generator) > 0.6).float()
+
+    def labels(self, num: int) -> Tensor | None:
+        """Labels for a model that takes them."""
+        return torch.arange(num) % LINKED["num_classes"] if self.takes("num_classes") else None
+
+    def losses(self, model: Any, x: Tensor, seed: int = 1) -> dict[str, Tensor]:
+        """What a model gives for a batch under a seed."""
+        torch.manual_seed(seed)
+        return model.losses(x, self.labels(len(x)))
+
+    def data(self, **kwargs: Any) -> Sprites:
+        """Data to fit for a few steps."""
+        small = {"num_examples": 64, "image_size": SHAPE[-1], "batch_size": 10, "eval_batch_size": 3}
+        return Sprites(**{**small, **kwargs})
+
+
+def quiet_trainer(folder: str | Path, **kwargs: Any) -> Trainer:
+    """A trainer on the CPU that prints nothing, and writes nothing by itself."""
+    quiet = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "default_root_dir": folder,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 1,
+        "max_epochs": 1,
+    }
+    return Trainer(**{**quiet, **kwargs})
