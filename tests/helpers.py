@@ -44,7 +44,7 @@ def takes(cls: type, name: str) -> bool:
 
 def linked(cls: type) -> dict[str, Any]:
     """What the command line would link from the data, and less of what is large, as far as the class takes it."""
-    given = {"num_train": 48, "num_classes": 3, "num_pseudo": 6, "discriminator": small}
+    given = {"num_train": 48, "num_classes": 3, "num_pseudo": 6}
     return {name: value for name, value in given.items() if takes(cls, name)}
 
 

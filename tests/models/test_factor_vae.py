@@ -20,7 +20,7 @@ def split(model: FactorVAE) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
 
 
 def test_each_loss_reaches_its_own_parameters_only(images: Tensor) -> None:
-    model = tiny(FactorVAE)
+    model = tiny(FactorVAE, discriminator=small)
     vae, discriminator = split(model)
     values = losses(model, images)
     own = torch.autograd.grad(values["discriminator_loss"], [*vae, *discriminator], allow_unused=True)
@@ -34,7 +34,7 @@ def test_each_loss_reaches_its_own_parameters_only(images: Tensor) -> None:
 
 def test_one_backward_pass_gives_both_gradients(images: Tensor) -> None:
     """What two optimizers would get in two passes."""
-    model = tiny(FactorVAE, gamma=7.0)
+    model = tiny(FactorVAE, discriminator=small, gamma=7.0)
     vae, discriminator = split(model)
     losses(model, images)["loss"].backward()
     v = losses(model, images)
@@ -48,7 +48,7 @@ def test_one_backward_pass_gives_both_gradients(images: Tensor) -> None:
 
 @pytest.mark.parametrize("annealed", [None, 0.5])
 def test_loss_is_the_sum_of_its_curves(images: Tensor, annealed: float | None) -> None:
-    model = tiny(FactorVAE, gamma=3.0, num_samples=2)
+    model = tiny(FactorVAE, discriminator=small, gamma=3.0, num_samples=2)
     model.kl_weight = None if annealed is None else torch.tensor(annealed)
     v = losses(model, images)
     expected = (annealed or 1.0) * (v["kl"] + 3 * v["tc"]) - v["reconstruction"] + v["discriminator_loss"]
@@ -73,7 +73,7 @@ def test_finds_the_total_correlation_of_a_normal() -> None:
 
 class TestOptimizer:
     def test_own_settings(self) -> None:
-        model = tiny(FactorVAE)
+        model = tiny(FactorVAE, discriminator=small)
         optimizer = model.configure_optimizers()
         assert isinstance(optimizer, torch.optim.Adam)
         vae, discriminator = split(model)
@@ -90,8 +90,8 @@ class TestOptimizer:
 
     def test_steps_are_those_of_two_optimizers(self, images: Tensor) -> None:
         torch.manual_seed(0)
-        one = tiny(FactorVAE, gamma=5.0)
-        two = tiny(FactorVAE, gamma=5.0)
+        one = tiny(FactorVAE, discriminator=small, gamma=5.0)
+        two = tiny(FactorVAE, discriminator=small, gamma=5.0)
         two.load_state_dict(one.state_dict())
         whole = one.configure_optimizers()
         vae, discriminator = split(two)
@@ -114,7 +114,7 @@ class TestOptimizer:
     def test_clips_and_accumulates(self, tmp_path: Path) -> None:
         kwargs = {"encoder": small, "decoder": small}
         options = {"gradient_clip_val": 1.0, "accumulate_grad_batches": 2, "max_epochs": 1}
-        before = tiny(FactorVAE)
+        before = tiny(FactorVAE, discriminator=small)
         model, trainer = fit(tmp_path, FactorVAE, kwargs=kwargs, **options)
         assert trainer.global_step == 3
         assert len(trainer.optimizers) == 1
@@ -139,7 +139,7 @@ def test_combines_with_other_weights(images: Tensor) -> None:
 
 def test_gamma_of_zero_is_the_vae(images: Tensor) -> None:
     torch.manual_seed(0)
-    model, vae = tiny(FactorVAE, gamma=0.0), tiny(VAE)
+    model, vae = tiny(FactorVAE, discriminator=small, gamma=0.0), tiny(VAE)
     vae.load_state_dict({k: v for k, v in model.state_dict().items() if "discriminator" not in k})
     v = losses(model, images)
     torch.testing.assert_close(v["loss"] - v["discriminator_loss"], losses(vae, images)["loss"])
@@ -148,6 +148,6 @@ def test_gamma_of_zero_is_the_vae(images: Tensor) -> None:
 @pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
 def test_bad_values(value: float) -> None:
     with pytest.raises(ValueError, match=rf"^gamma must be at least 0 and finite, got {value}\.$"):
-        tiny(FactorVAE, gamma=value)
+        tiny(FactorVAE, discriminator=small, gamma=value)
     with pytest.raises(ValueError, match=rf"^discriminator_lr must be positive and finite, got {value}\.$"):
         tiny(FactorVAE, discriminator_lr=value)
