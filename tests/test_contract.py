@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import BOUNDS, MODELS, SHAPE, build, fit, linked, losses, quiet_trainer, same_weights, tiny_data
+from helpers import BOUNDS, MODELS, SHAPE, build, fit, labels, linked, losses, quiet_trainer, same_weights, tiny_data
 from torch import Tensor, nn
 
 from vae_zoo import hub
@@ -59,8 +59,10 @@ class TestLosses:
 
     def test_does_not_grow_with_the_batch(self, cls: type[Autoencoder], images: Tensor) -> None:
         model = build(cls)
+        double, c = torch.cat([images] * 2), labels(model, images)
+        c = None if c is None else torch.cat([c] * 2)
         one = torch.stack([losses(model, images, seed)["loss"] for seed in range(40)])
-        two = torch.stack([losses(model, torch.cat([images] * 2), seed)["loss"] for seed in range(40)])
+        two = torch.stack([losses(model, double, seed, c=c)["loss"] for seed in range(40)])
         error = (one.var() / 40 + two.var() / 40).sqrt()
         assert (one.mean() - two.mean()).abs() <= 4 * error + 1e-5 * one.mean().abs()
 
@@ -68,21 +70,22 @@ class TestLosses:
         model = build(cls)
         whole = torch.compile(cls.losses, fullgraph=True, backend="eager")
         torch.manual_seed(1)
-        values = whole(model, images)
+        c = labels(model, images)
+        values = whole(model, images, c)
         for name, expected in losses(model, images).items():
             torch.testing.assert_close(values[name], expected)
         if hasattr(model, "kl_weight"):
             model.kl_weight = torch.tensor(0.5)
             torch.manual_seed(1)
-            torch.testing.assert_close(whole(model, images)["loss"], losses(model, images)["loss"])
+            torch.testing.assert_close(whole(model, images, c)["loss"], losses(model, images)["loss"])
 
     @pytest.mark.parametrize("shape", [(28, 28), (28, 20), (33, 47), (64, 64), (3, 5)])
     @pytest.mark.parametrize("channels", [1, 3])
     def test_images_of_any_shape(self, cls: type[Autoencoder], shape: tuple[int, int], channels: int) -> None:
         model, x = build(cls, shape=(channels, *shape)), torch.rand(2, channels, *shape)
         losses(model, x)["loss"].backward()
-        assert model.reconstruct(x).shape == x.shape
-        assert model.embed(x).shape == (2, 4)
+        assert model.reconstruct(x, labels(model, x)).shape == x.shape
+        assert model.embed(x, labels(model, x)).shape == (2, *model.latent_shape)
 
     @pytest.mark.parametrize("shape", [(784,), (17,), (1,), (2, 3)])
     def test_vectors(self, cls: type[Autoencoder], shape: tuple[int, ...]) -> None:
@@ -92,14 +95,14 @@ class TestLosses:
             return
         model, x = build(cls, shape=shape), torch.rand(3, *shape)
         losses(model, x)["loss"].backward()
-        assert model.reconstruct(x).shape == x.shape
+        assert model.reconstruct(x, labels(model, x)).shape == x.shape
 
     def test_refuses_examples_it_cannot_take(self, cls: type[Autoencoder], images: Tensor) -> None:
         model = build(cls)
         for x in (images[:, 0], images.expand(-1, 3, -1, -1), images[..., :4]):
             for method in (model.losses, model.embed, model.reconstruct):
                 with pytest.raises(ValueError, match=r"the model is for examples of shape \(1, 8, 8\), the data have"):
-                    method(x)
+                    method(x, labels(model, x))
         with pytest.raises(ValueError, match=r"examples must be floating point, got torch\.uint8"):
             model.losses((images * 255).to(torch.uint8))
 
@@ -120,11 +123,12 @@ class TestLosses:
 @every_bound
 def test_elbo_is_below_the_log_evidence(cls: type[VAE], images: Tensor) -> None:
     model = build(cls)
-    terms = model.elbo(images, num_samples=400)
+    c = labels(model, images)
+    terms = model.elbo(images, c, num_samples=400)
     one = terms.log_px + terms.log_pz - terms.log_qz
     error = one.std(0) / 20
-    assert (terms.value <= model.log_evidence(images, num_samples=500) + 4 * error).all()
-    values = model.losses(images)
+    assert (terms.value <= model.log_evidence(images, c, num_samples=500) + 4 * error).all()
+    values = model.losses(images, c)
     torch.testing.assert_close(values["elbo"], values["reconstruction"] - values["kl"])
 
 
@@ -147,7 +151,8 @@ class TestCopies:
         eager = torch.compile(cls.losses, backend="eager", fullgraph=True)
         monkeypatch.setattr("vae_zoo.models.steps.compiled", lambda _: eager)
         model = build(cls, compiled=True)
-        step = partial(model._update, "train", (images, None))
+        batch = (images, labels(model, images))
+        step = partial(model._update, "train", batch)
         seed_all(1, model.device)
         before = step()
         other = copy.deepcopy(model)
@@ -155,7 +160,7 @@ class TestCopies:
             for p in other.parameters():
                 p.zero_()
         seed_all(1, model.device)
-        torch.testing.assert_close(other._update("train", (images, None)), losses(other, images)["loss"])
+        torch.testing.assert_close(other._update("train", batch), losses(other, images)["loss"])
         seed_all(1, model.device)
         torch.testing.assert_close(step(), before)
 
@@ -169,7 +174,8 @@ class TestCheckpoint:
     def test_survives_three_rounds(self, cls: type[Autoencoder], tmp_path: Path, images: Tensor) -> None:
         torch.manual_seed(5)
         model = build(cls, likelihood=partial(FixedNormal, scale=0.3))
-        expected, path = model.reconstruct(images), tmp_path / "0.ckpt"
+        c = labels(model, images)
+        expected, path = model.reconstruct(images, c), tmp_path / "0.ckpt"
         trainer = quiet_trainer(tmp_path)
         trainer.strategy.connect(model)
         trainer.save_checkpoint(path)
@@ -181,7 +187,7 @@ class TestCheckpoint:
                 hub.load(path),
             ):
                 assert type(again) is cls
-                assert torch.equal(again.reconstruct(images), expected)
+                assert torch.equal(again.reconstruct(images, c), expected)
                 given, full = model.recorded(), again.recorded()  # the defaults have been filled in
                 assert full["class_path"] == given["class_path"]
                 assert {name: full["init_args"][name] for name in given["init_args"]} == given["init_args"]
@@ -197,7 +203,8 @@ class TestCheckpoint:
         trainer.save_checkpoint(tmp_path / "a.ckpt")
         again = hub.load(tmp_path / "a.ckpt")
         assert same_weights(model, again)
-        assert torch.equal(again.reconstruct(images), model.eval().reconstruct(images))
+        c = labels(model, images)
+        assert torch.equal(again.reconstruct(images, c), model.eval().reconstruct(images, c))
         saved = hub.read(tmp_path / "a.ckpt")["vae_zoo"]
         assert saved["model"] == {
             "class_path": f"vae_zoo.models.{cls.__name__}",
@@ -256,8 +263,8 @@ def test_an_instance_in_place_of_a_class(cls: type[Autoencoder], name: str) -> N
 
 @every_model
 def test_unknown_arguments(cls: type[Autoencoder]) -> None:
-    with pytest.raises(TypeError, match="unexpected keyword argument 'latent_dims'"):
-        build(cls, latent_dims=3)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'latent_size'"):
+        build(cls, latent_size=3)
 
 
 def test_the_base_is_abstract() -> None:

@@ -58,7 +58,8 @@ class TestFit:
         assert trainer.validate(model, data, verbose=False) == [val]
         predictions = trainer.predict(model, data)
         x = data.load("test").x.float() / 255
-        for name, expected in (("z", model.embed(x)), ("reconstruction", model.reconstruct(x))):
+        c = data.load("test").y
+        for name, expected in (("z", model.embed(x, c)), ("reconstruction", model.reconstruct(x, c))):
             torch.testing.assert_close(torch.cat([p[name] for p in predictions]), expected)
         assert (torch.cat([p["z_scale"] for p in predictions]) >= 0).all()
 
@@ -119,10 +120,12 @@ def plain_loop(model: Autoencoder, data: Sprites, num_epochs: int, accumulate: i
     """What a fit should do, without Lightning: losses of every batch, and those of each validation."""
     model.initialise(data.examples("train"))
     optimizer, loader = model.configure_optimizers(), data.train_dataloader()
+    model.initialise(data.examples("train"))
     train, val = [], []
     for epoch in range(num_epochs):
         loader.set_epoch(epoch)
         optimizer.zero_grad()
+        model.train()
         for n, batch in enumerate(loader):
             seed_all(batch.key, model.device)
             values = model.losses(data.on_after_batch_transfer(batch).x, batch.y)
@@ -131,6 +134,7 @@ def plain_loop(model: Autoencoder, data: Sprites, num_epochs: int, accumulate: i
             if (n + 1) % accumulate == 0 or n + 1 == len(loader):
                 optimizer.step()
                 optimizer.zero_grad()
+        model.eval()
         with torch.no_grad():
             rows = []
             for batch in data.val_dataloader():

@@ -49,14 +49,14 @@ if __name__ == "__main__":
 """
 
 
-def run(devices: int, folder: Path) -> dict[str, Any]:
+def execute(text: str, folder: Path, argument: str) -> None:
     folder.mkdir()
     script = folder / "script.py"
-    script.write_text(SCRIPT)
+    script.write_text(text)
     paths = [str(Path(__file__).parent), *sys.path]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
     done = subprocess.run(
-        [sys.executable, script, str(devices), folder],
+        [sys.executable, script, argument, folder],
         env=env,
         capture_output=True,
         text=True,
@@ -64,6 +64,10 @@ def run(devices: int, folder: Path) -> dict[str, Any]:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def run(devices: int, folder: Path) -> dict[str, Any]:
+    execute(SCRIPT, folder, str(devices))
     return json.loads((folder / "figures.json").read_text())
 
 
@@ -82,3 +86,43 @@ def test_figures_and_files(tmp_path: Path) -> None:
         assert set(first) == set(second)
         for key in first:
             np.testing.assert_allclose(first[key], second[key], atol=1e-6)
+
+
+CODES = """
+import sys
+import torch
+from functools import partial
+from lightning.pytorch import Trainer
+from helpers import tiny, tiny_data
+from vae_zoo.models import VQVAE
+from vae_zoo.nn import Codebook, CodePrior, EMACodebook
+
+class Same(VQVAE):
+    def on_fit_end(self):
+        state = torch.cat([v.flatten().float() for k, v in self.state_dict().items() if "codebook" in k])
+        seen = self.all_gather(state)
+        assert len(seen) == 2 and torch.equal(seen[0], seen[1]), "ranks differ"
+        assert not torch.equal(state, self.before), "codes stay"
+        self.trainer.strategy.barrier()
+
+def main(kind, folder):
+    torch.manual_seed(0)
+    prior, book = partial(CodePrior, width=8, num_heads=2), partial(kind, revive_after=2)
+    model = tiny(Same, num_codes=12, code_prior=prior, codebook=book)
+    model.before = torch.cat([v.flatten().float() for k, v in model.state_dict().items() if "codebook" in k])
+    trainer = Trainer(
+        accelerator="cpu", devices=2, strategy="ddp", default_root_dir=folder, logger=False, max_epochs=3,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, accumulate_grad_batches=2,
+    )
+    trainer.fit(model, tiny_data(num_examples=88, batch_size=8))
+    open(f"{folder}/done{trainer.global_rank}", "w").close()
+
+if __name__ == "__main__":
+    main({"Codebook": Codebook, "EMACodebook": EMACodebook}[sys.argv[1]], sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("kind", ["Codebook", "EMACodebook"])
+def test_codes_are_those_of_every_process(kind: str, tmp_path: Path) -> None:
+    execute(CODES, tmp_path / "codes", kind)
+    assert len(list((tmp_path / "codes").glob("done*"))) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -29,6 +30,7 @@ class ELBO(NamedTuple):
         kl: Divergence of q from p, in closed form where known, (B,).
         weight: Weight of the divergence while it is annealed.
         penalty: What free bits add to the divergence, a scalar.
+        curves: Further terms that are logged, such as the divergence of each layer, (B,).
     """
 
     q: Distribution
@@ -38,6 +40,7 @@ class ELBO(NamedTuple):
     kl: Tensor
     weight: Tensor | float = 1.0
     penalty: Tensor | float = 0.0
+    curves: Mapping[str, Tensor] = {}
 
     @property
     def log_pz(self) -> Tensor:

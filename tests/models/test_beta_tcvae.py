@@ -70,5 +70,5 @@ def test_bad_weights(name: str, value: float) -> None:
 def test_other_bad_values() -> None:
     with pytest.raises(ValueError, match=r"^num_train must be at least 1, got 0\.$"):
         tiny(BetaTCVAE, num_train=0)
-    with pytest.raises(ValueError, match="^Point cannot be the posterior of a model with a bound"):
+    with pytest.raises(ValueError, match=r"^Point cannot be the posterior of a model with a bound"):
         tiny(BetaTCVAE, posterior=Point)

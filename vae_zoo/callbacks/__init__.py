@@ -2,6 +2,7 @@
 
 from vae_zoo.callbacks.annealed_sampling import AIS
 from vae_zoo.callbacks.annealing import CyclicalAnnealing, LinearAnnealing
+from vae_zoo.callbacks.code_prior import FitCodePrior
 from vae_zoo.callbacks.collapse import CollapseWarning
 from vae_zoo.callbacks.disentanglement import Disentanglement
 from vae_zoo.callbacks.evidence import Evidence
@@ -21,6 +22,7 @@ __all__ = [
     "Disentanglement",
     "Evidence",
     "Fidelity",
+    "FitCodePrior",
     "LinearAnnealing",
     "OutputBias",
     "PredictionWriter",

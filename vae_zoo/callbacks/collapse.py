@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
 
-from vae_zoo.metrics import ActiveUnits
+from vae_zoo.callbacks import units
+from vae_zoo.callbacks.units import LayerUnits
 from vae_zoo.models.steps import unpack
 
 
 class CollapseWarning(Callback):
-    """Logs the active units at every validation, and warns when hardly any are left.
+    """Logs the active units at every validation, and warns when hardly any are left, in any layer of latents.
 
     Args:
         min_active: Least number of active units that is no collapse.
@@ -27,7 +30,7 @@ class CollapseWarning(Callback):
         if min(min_active, patience, num_batches) < 1:
             raise ValueError(f"arguments must be at least 1, got {min_active}, {patience} and {num_batches}.")
         self.min_active, self.patience, self.num_batches = min_active, patience, num_batches
-        self._metric = ActiveUnits()
+        self._units = LayerUnits()
         self._collapsed = 0
 
     def state_dict(self) -> dict[str, int]:
@@ -46,18 +49,29 @@ class CollapseWarning(Callback):
         *_: Any,
     ) -> None:
         if batch_idx < self.num_batches and not trainer.sanity_checking:
-            self._metric.to(pl_module.device).update(pl_module.embed(*unpack(batch)))  # type: ignore[operator]
+            self._units.update(pl_module, pl_module.embed(*unpack(batch)))  # type: ignore[operator]
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
-        active = int(self._metric.compute())
-        self._metric.reset()
-        pl_module.log("val/active_units", float(active))
+        counts = self._units.compute()
+        for name, value in units.curves(counts).items():
+            pl_module.log(f"val/{name}", value)
+        active, dims = min(zip(map(int, counts), _sizes(pl_module), strict=True))
         self._collapsed = self._collapsed + 1 if active < self.min_active else 0
         if self._collapsed == self.patience:
             rank_zero_warn(
-                f"posterior collapse: {active} of {pl_module.latent_dim} latent dimensions vary with the example "
+                f"posterior collapse: {active} of {dims} latent dimensions vary with the example{_where(counts)} "
                 f"since {self.patience} validations. Anneal the divergence (LinearAnnealing), lower beta or the size "
                 "of the decoder."
             )
+
+
+def _sizes(model: Any) -> list[int]:
+    """Latent dimensions of each layer."""
+    return list(getattr(model, "latent_dims", [math.prod(model.latent_shape)]))
+
+
+def _where(counts: list[Tensor]) -> str:
+    """The emptiest layer, where there are several."""
+    return f" in layer {counts.index(min(counts)) + 1}" if len(counts) > 1 else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,8 +23,23 @@ def reconstructions(model: Autoencoder, x: Tensor, c: Tensor | None = None) -> T
     return torch.stack([x, model.reconstruct(x, c)], 1).flatten(0, 1)
 
 
+def samples(model: Any, num: int, c: Tensor | None = None) -> tuple[Tensor, int]:
+    """Samples, (num, \\*shape), and the columns of their picture.
+
+    A model of classes has one a column. Any other is given the conditions of the data, over and over.
+    """
+    classes = getattr(model, "num_classes", None)
+    if classes is not None:
+        return model.sample(num), min(classes, max(num, 1))
+    c = None if c is None else c[torch.arange(num, device=c.device) % len(c)]
+    return model.sample(num, c), max(1, int(num**0.5))
+
+
 def interpolations(model: Autoencoder, x: Tensor, c: Tensor | None = None, num_steps: int = 11) -> Tensor:
-    """Paths between the latents of the first and the second half of the examples, (B // 2, num_steps, \\*shape)."""
+    """Paths between the latents of the first and the second half of the examples, (B // 2, num_steps, \\*shape).
+
+    A path keeps the condition of its first end.
+    """
     half = len(x) // 2
     z = model.embed(x, c)
     path = cosine_path(z[:half], z[half : 2 * half], num_steps)
@@ -36,13 +52,15 @@ def traversals(
 ) -> tuple[Tensor, Tensor]:
     """One latent dimension at a time moved from -span to span, all others kept at those of the first example.
 
-    The dimensions are those whose posterior mean varies most over the examples, most first.
+    The dimensions are those whose posterior mean varies most over the examples, most first; of several layers, only
+    the lowest is decoded.
 
     Returns:
         The dimensions, (D,), and the images, (D, num_steps, \\*shape).
     """
     z = model.embed(x, c)
-    dims = z.var(0, correction=0).argsort(descending=True)[:num_dims]
+    lowest = getattr(model, "latent_dims", z.shape[1:])[0]
+    dims = z.var(0, correction=0)[:lowest].argsort(descending=True)[:num_dims]
     path = z[0].expand(len(dims), num_steps, -1).clone()
     path[torch.arange(len(dims)), :, dims] = torch.linspace(-span, span, num_steps, device=z.device)
     c = None if c is None else torch.cat([c[:1]] * (len(dims) * num_steps))

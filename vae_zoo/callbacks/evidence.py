@@ -9,9 +9,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torchmetrics import CatMetric
 
+from vae_zoo.callbacks import units
+from vae_zoo.callbacks.units import LayerUnits
 from vae_zoo.elbo import ELBOMixin, has_density
 from vae_zoo.functional import bits_per_dim
-from vae_zoo.metrics import ActiveUnits
 from vae_zoo.models.steps import seed_of, unpack
 from vae_zoo.seeding import forked, mix
 
@@ -23,7 +24,8 @@ class Evidence(Callback):
     error of that mean from importance sampling alone, which more samples lower; ``test/log_evidence_se_data`` is the
     one from the choice of examples, which more examples lower: it is what a comparison across data sets needs.
     ``test/ess`` is the mean effective sample size. A model without a bound, or with an energy
-    in place of a likelihood, has no evidence; only its ``test/active_units`` are logged.
+    in place of a likelihood, has no evidence; only its ``test/active_units`` are logged. One with several layers of
+    latents also has ``test/active_units_1`` and so on, the lowest first.
 
     Args:
         num_samples: Importance samples of each example.
@@ -37,7 +39,7 @@ class Evidence(Callback):
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
         self.num_samples, self.chunk = num_samples, chunk
-        self._units, self._estimates = ActiveUnits(), CatMetric(nan_strategy="disable")
+        self._units, self._estimates = LayerUnits(), CatMetric(nan_strategy="disable")
 
     def on_test_batch_end(
         self,
@@ -49,7 +51,7 @@ class Evidence(Callback):
         *_: Any,
     ) -> None:
         x, c = unpack(batch)
-        self._units.to(pl_module.device).update(pl_module.embed(x, c))  # type: ignore[operator]
+        self._units.update(pl_module, pl_module.embed(x, c))  # type: ignore[operator]
         if isinstance(pl_module, ELBOMixin) and has_density(pl_module):
             seed = mix(seed_of(batch, batch_idx, rank=trainer.global_rank), 1)  # not the noise of the bound again
             with forked(seed, pl_module.device):
@@ -68,6 +70,6 @@ class Evidence(Callback):
             }
             for name, figure in means.items():
                 pl_module.log(f"test/{name}", figure.float())
-        pl_module.log("test/active_units", self._units.compute().float())
+        for name, count in units.curves(self._units.compute()).items():
+            pl_module.log(f"test/{name}", count)
         self._estimates.reset()
-        self._units.reset()

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from vae_zoo.callbacks import drawing
 from vae_zoo.callbacks.folders import output_folder
-from vae_zoo.elbo import ELBOMixin
 from vae_zoo.models.base import Autoencoder
 from vae_zoo.models.steps import unpack
 from vae_zoo.seeding import forked
@@ -87,15 +86,18 @@ class Grid(Callback, ABC):
 
 
 class SampleGrid(Grid):
-    """Samples from the model's own prior, from the same noise every time. A model without a prior has none."""
+    """Samples from the model's own prior, from the same noise every time, a class a column where the model has classes.
+
+    A model without a prior has none.
+    """
 
     name = "samples"
 
     def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Tensor | None:  # noqa: ARG002
-        if not isinstance(model, ELBOMixin):
+        if not hasattr(model, "sample"):
             return None
-        num = self.num if c is None else len(c)
-        return drawing.grid(model.sample(num, c), columns=max(1, int(num**0.5)))
+        images, columns = drawing.samples(model, self.num, c)
+        return drawing.grid(images, columns)
 
 
 class ReconstructionGrid(Grid):
@@ -113,11 +115,13 @@ class ReconstructionGrid(Grid):
 class TraversalGrid(Grid):
     """One latent dimension a row, moved across the prior's bulk while all others keep those of one example.
 
-    The rows are the dimensions that vary most over ``num`` validation examples, most first.
+    The rows are the dimensions that vary most over ``num`` validation examples, most first. Discrete latents have none.
     """
 
     name = "traversals"
 
-    def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Tensor:
+    def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Tensor | None:
+        if not model.continuous:
+            return None
         _, images = drawing.traversals(model, x, c)
         return drawing.grid(images.flatten(0, 1), columns=images.shape[1])

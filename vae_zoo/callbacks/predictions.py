@@ -15,7 +15,6 @@ from torch import Tensor
 
 from vae_zoo.callbacks import drawing
 from vae_zoo.callbacks.folders import output_folder
-from vae_zoo.elbo import ELBOMixin
 from vae_zoo.models.steps import unpack
 from vae_zoo.seeding import forked
 from vae_zoo.typing import Batch
@@ -24,9 +23,10 @@ from vae_zoo.typing import Batch
 class PredictionWriter(BasePredictionWriter):
     """Writes latents, reconstructions, samples, interpolations and traversals as .npz, and pictures of them as .png.
 
-    ``latents.npz`` holds ``z`` (means), ``z_scale`` (σ) and, where the data have labels, ``y``;
-    ``reconstructions.npz`` holds ``x`` and ``reconstruction``; rows are in the order of the data set, also when several
-    processes share the work. Batches go to disk as they come, so memory stays flat.
+    ``latents.npz`` holds ``z`` (means), ``z_scale`` (σ), the ``codes`` of discrete latents and, where the data have
+    labels, ``y``; ``reconstructions.npz`` holds ``x`` and ``reconstruction``; rows are in the order of the data set,
+    also when several processes share the work. Batches go to disk as they come, so memory stays flat. Discrete latents
+    have neither interpolations nor traversals.
 
     Args:
         num_samples: Samples from the prior; 0 for none.
@@ -83,7 +83,8 @@ class PredictionWriter(BasePredictionWriter):
         trainer.strategy.barrier()
         if trainer.is_global_zero and self._layout:
             folder = output_folder(trainer)
-            for file, names in {"latents": ("z", "z_scale", "y"), "reconstructions": ("x", "reconstruction")}.items():
+            files = {"latents": ("z", "z_scale", "codes", "y"), "reconstructions": ("x", "reconstruction")}
+            for file, names in files.items():
                 self._merge(trainer, folder / f"{file}.npz", [n for n in names if n in self._layout])
             for part in self._parts(trainer).iterdir():
                 part.unlink()
@@ -117,17 +118,16 @@ class PredictionWriter(BasePredictionWriter):
             if x[:64].shape[0]:
                 images = drawing.reconstructions(model, x[:64], None if c is None else c[:64])
                 pictures["reconstructions"] = (images, 16, {})
-            if self.num_samples and isinstance(model, ELBOMixin):
-                c_drawn = None if c is None else c[torch.arange(self.num_samples, device=c.device) % len(c)]
-                images = model.sample(self.num_samples, c_drawn)
-                pictures["samples"] = (images, max(1, int(self.num_samples**0.5)), {"x": images})
-            pairs = min(self.num_paths, len(x) // 2)
+            if self.num_samples and hasattr(model, "sample"):
+                images, columns = drawing.samples(model, self.num_samples, c)
+                pictures["samples"] = (images, columns, {"x": images})
+            pairs = min(self.num_paths, len(x) // 2) if model.continuous else 0
             if pairs:
                 images = drawing.interpolations(
                     model, x[: 2 * pairs], None if c is None else c[: 2 * pairs], self.num_steps
                 )
                 pictures["interpolations"] = (images.flatten(0, 1), self.num_steps, {"x": images})
-            if self.num_dims:
+            if self.num_dims and model.continuous:
                 dims, images = drawing.traversals(model, x, c, self.num_dims, self.num_steps)
                 pictures["traversals"] = (images.flatten(0, 1), self.num_steps, {"x": images, "dims": dims})
         for name, (images, columns, arrays) in pictures.items():

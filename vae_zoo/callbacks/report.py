@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -43,6 +45,8 @@ class Report(Callback):
         from rich.markup import escape
         from rich.table import Table
 
+        shape, layers = getattr(pl_module, "latent_shape", ()), getattr(pl_module, "latent_dims", ())
+        codes = getattr(getattr(pl_module, "codebook", None), "num_codes", "?")
         samples = next((c.num_samples for c in trainer.callbacks if isinstance(c, Evidence)), None)  # type: ignore[attr-defined]
         discrete = getattr(getattr(pl_module, "likelihood", None), "is_discrete", True)
         continuous = "" if discrete else ", of a continuous density: no code length"
@@ -59,7 +63,10 @@ class Report(Callback):
             "ais_log_evidence_se": "nats, standard error of that mean from sampling",
             "ais_gain": "nats over the importance-weighted evidence of the same examples",
             "bits_per_dim": f"bits per dimension, from the log evidence{continuous}",
-            "active_units": f"of {getattr(pl_module, 'latent_dim', '?')} latent dimensions",
+            "active_units": f"of {math.prod(shape) if shape else '?'} latent dimensions",
+            **{f"active_units_{n + 1}": f"of {dim}, in layer {n + 1}" for n, dim in enumerate(layers)},
+            "perplexity": f"of {codes} codes, in a batch",
+            "used_codes": f"of {codes} codes, in a batch",
         }
         data = getattr(trainer, "datamodule", None)
         where = f" on {type(data).__name__}" if data is not None else ""
@@ -71,6 +78,6 @@ class Report(Callback):
             k.removeprefix(f"{stage}/"): v for k, v in trainer.callback_metrics.items() if k.startswith(f"{stage}/")
         }
         for key in sorted(values, key=lambda k: (LAST.index(k) if k in LAST else -1, k != "elbo")):
-            digits = 0 if key == "active_units" else 4
+            digits = 0 if key.startswith("active_units") else 4
             table.add_row(escape(key), f"{values[key].item():.{digits}f}", escape(units.get(key, "")))
         Console().print(table)

@@ -7,6 +7,7 @@ from vae_zoo.distributions.divergence import has_closed_form, kl, kl_per_dim
 from vae_zoo.distributions.energies import MSSSIM, Perceptual
 from vae_zoo.distributions.families import Bernoulli, DiagonalNormal, Family, FixedNormal, Point, SharedNormal
 from vae_zoo.distributions.flows import AutoregressiveFlow, FlowPrior, SplineFlow, SplinePrior
+from vae_zoo.distributions.hierarchical import Hierarchical, combine
 from vae_zoo.distributions.location_scale import CholeskyNormal, Laplace
 from vae_zoo.distributions.mixture import Mixture
 from vae_zoo.distributions.normal import Normal
@@ -32,6 +33,7 @@ __all__ = [
     "Flow",
     "FlowPrior",
     "FullNormal",
+    "Hierarchical",
     "Laplace",
     "LogCosh",
     "Mixture",
@@ -50,6 +52,7 @@ __all__ = [
     "StandardNormal",
     "StudentT",
     "check_pair",
+    "combine",
     "has_closed_form",
     "kl",
     "kl_per_dim",

@@ -45,6 +45,9 @@ class Autoencoder(Recorded, Steps):
     monitor = "val/loss"
     monitor_mode = "min"
 
+    continuous: bool = True
+    """Whether latents between two others mean something, so that paths can be drawn."""
+
     _initialised = False
 
     def __init__(
@@ -70,24 +73,38 @@ class Autoencoder(Recorded, Steps):
         self.shape = tuple(shape)
         self.latent_dim = latent_dim
         self.compiled = compiled
-        self.posterior = posterior((latent_dim,))
+        self.posterior = posterior(self.latent_shape)
         self.likelihood = likelihood(self.shape)
-        self.encoder = encoder(self.shape, self.posterior.param_shape)
-        self.decoder = decoder((latent_dim,), self.likelihood.param_shape)
+        self.encoder = encoder(*self.encoder_shapes)
+        self.decoder = decoder(*self.decoder_shapes)
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
+
+    @property
+    def latent_shape(self) -> Shape:
+        """Shape of one latent."""
+        return (self.latent_dim,)
+
+    @property
+    def encoder_shapes(self) -> tuple[Shape, Shape]:
+        """Shapes of what the encoder takes and gives."""
+        return self.shape, self.posterior.param_shape
+
+    @property
+    def decoder_shapes(self) -> tuple[Shape, Shape]:
+        """Shapes of what the decoder takes and gives."""
+        return self.latent_shape, self.likelihood.param_shape
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
         """Posterior q(z|x) of examples (B, \\*shape)."""
         self.check_examples(x)
-        return self.posterior(_feed(self.encoder, x))
+        return self.posterior(feed(self.encoder, x, len(self.shape)))
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
-        """Likelihood p(x|z) of latents (..., latent_dim)."""
-        params = _feed(self.decoder, z.reshape(-1, z.shape[-1]))
-        return self.likelihood(params.unflatten(0, z.shape[:-1]))
+        """Likelihood p(x|z) of latents (..., \\*latent)."""
+        return self.likelihood(feed(self.decoder, z, len(self.latent_shape)))
 
     def embed(self, x: Tensor, c: Tensor | None = None, *, sample: bool = False) -> Tensor:
-        """Latents of examples, (B, latent_dim): the mean of the posterior, the same at each call, or a draw."""
+        """Latents of examples, (B, \\*latent): the mean of the posterior, the same at each call, or a draw."""
         q = self.encode(x, c)
         return q.sample() if sample else q.mean
 
@@ -186,7 +203,18 @@ class Autoencoder(Recorded, Steps):
             raise ValueError(f"the checkpoint is of examples of shape {shape}, the data have {self.shape}.")
 
 
-def _feed(network: nn.Module, x: Tensor) -> Tensor:
-    """Apply a network in the precision of its weights, which may be lower than that of densities and latents."""
+def feed(network: nn.Module, x: Tensor, event_dims: int = 1) -> Tensor:
+    """Apply a network in the precision of its weights, which may be lower than that of densities and latents.
+
+    Args:
+        network: Module that maps (N, \\*in_shape) to (N, \\*out_shape).
+        x: Inputs, (..., \\*in_shape).
+        event_dims: Dimensions of in_shape.
+
+    Returns:
+        (..., \\*out_shape).
+    """
     weight = next(network.parameters(), None)
-    return network(x if weight is None else x.to(weight.dtype))
+    batch, event = x.shape[:-event_dims], x.shape[-event_dims:]
+    out = network((x if weight is None else x.to(weight.dtype)).reshape(-1, *event))
+    return out.unflatten(0, batch)

@@ -68,7 +68,7 @@ class VAE(Autoencoder, ELBOMixin):
         elbo = self.elbo(x, c, self.num_samples)
         seen = elbo.floored(self.free_bits) if self.free_bits else elbo
         objective = self.objective(seen if self.kl_weight is None else seen.annealed(self.kl_weight))
-        terms = {"elbo": elbo.value, "reconstruction": elbo.log_px, "kl": elbo.kl}
+        terms = {"elbo": elbo.value, "reconstruction": elbo.log_px, "kl": elbo.kl, **elbo.curves}
         return objective | {name: term.mean() for name, term in terms.items()}
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TypeAlias
 
 from torch import Tensor, nn
 
+from vae_zoo.nn.halving import Size, geometry, halved
 from vae_zoo.typing import Shape
-
-_Size: TypeAlias = tuple[int, int]
 
 
 class ConvEncoder(nn.Module):
@@ -42,7 +40,7 @@ class ConvEncoder(nn.Module):
         self.out_shape = tuple(out_shape)
         layers: list[nn.Module] = []
         for (c_in, size_in), (c_out, size_out) in pairwise(zip((in_shape[0], *channels), sizes, strict=True)):
-            kernel, stride, _ = _geometry(size_in, size_out)
+            kernel, stride, _ = geometry(size_in, size_out)
             layers += [nn.Conv2d(c_in, c_out, kernel, stride, padding=1), activation()]
         self.layers = nn.Sequential(
             *layers,
@@ -86,7 +84,7 @@ class ConvDecoder(nn.Module):
         layers: list[nn.Module] = []
         widths = (*channels[::-1], math.prod(out_shape[:-2]))
         for (c_in, size_in), (c_out, size_out) in pairwise(zip(widths, sizes, strict=True)):
-            kernel, stride, extra = _geometry(size_out, size_in)
+            kernel, stride, extra = geometry(size_out, size_in)
             layers += [activation(), nn.ConvTranspose2d(c_in, c_out, kernel, stride, padding=1, output_padding=extra)]
         self.layers = nn.Sequential(
             nn.Flatten(),
@@ -102,7 +100,7 @@ class ConvDecoder(nn.Module):
         return self.layers(z).unflatten(1, self.out_shape[:-2])
 
 
-def _sizes(image: Shape, channels: Sequence[int], hidden: int) -> list[_Size]:
+def _sizes(image: Shape, channels: Sequence[int], hidden: int) -> list[Size]:
     """Height and width before and after each convolution."""
     if len(image) != 3:
         raise ValueError(f"a convolutional network needs images (C, H, W), got shape {tuple(image)}: use Dense.")
@@ -110,17 +108,5 @@ def _sizes(image: Shape, channels: Sequence[int], hidden: int) -> list[_Size]:
         raise ValueError(f"channels and hidden must be at least 1, got {list(channels)} and {hidden}.")
     sizes = [(image[1], image[2])]
     for _ in channels:
-        height, width = sizes[-1]
-        sizes.append((max(height // 2, 1), max(width // 2, 1)))
+        sizes.append(halved(sizes[-1]))
     return sizes
-
-
-def _geometry(large: _Size, small: _Size) -> tuple[_Size, _Size, _Size]:
-    """Kernel, stride and output padding that take one size to the other: 4 and 2, or 3 and 1 where a side is 1."""
-    (k_h, s_h, e_h), (k_w, s_w, e_w) = (_side(n, m) for n, m in zip(large, small, strict=True))
-    return (k_h, k_w), (s_h, s_w), (e_h, e_w)
-
-
-def _side(large: int, small: int) -> tuple[int, int, int]:
-    stride = 1 if large == 1 else 2
-    return stride + 2, stride, large - stride * small

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vae_zoo.nn import CodePrior
+
+
+def prior(grid: tuple[int, ...] = (2, 1), num_codes: int = 3) -> CodePrior:
+    torch.manual_seed(0)
+    made = CodePrior(grid, num_codes, width=8, num_heads=2)
+    for p in made.parameters():
+        p.data.mul_(3)  # away from the uniform distribution that it starts near
+    return made
+
+
+def every_grid(num_codes: int, places: int) -> torch.Tensor:
+    return torch.cartesian_prod(*[torch.arange(num_codes)] * places)
+
+
+def test_sums_to_one() -> None:
+    grids = every_grid(3, 4).reshape(-1, 2, 2)
+    log_prob = prior((2, 2)).log_prob(grids)
+    assert log_prob.shape == (81,)
+    assert torch.logsumexp(log_prob, 0).item() == pytest.approx(0, abs=1e-5)
+    assert log_prob.std() > 0.1
+
+
+def test_samples_have_its_probabilities() -> None:
+    made, grids = prior(), every_grid(3, 2)
+    codes = made.sample(20_000)
+    assert codes.shape == (20_000, 2, 1)
+    part = (codes.flatten(1)[:, None] == grids).all(-1).float().mean(0)
+    torch.testing.assert_close(part, made.log_prob(grids[..., None]).exp().detach(), rtol=0, atol=0.012)
+    assert made.sample(0).shape == (0, 2, 1)
+
+
+def test_a_place_sees_only_those_before() -> None:
+    made = prior((5,), 4)
+    codes = torch.tensor([[0, 1, 2, 3, 0]])
+    changed = codes.clone()
+    changed[:, 2] = 0
+    first, second = made._log_probs(codes[:, :-1]), made._log_probs(changed[:, :-1])
+    torch.testing.assert_close(first[:, :3], second[:, :3])
+    assert ((first - second)[:, 3:].abs().amax(-1) > 1e-3).all()
+
+
+def test_learns_what_goes_with_what() -> None:
+    """The second of two codes repeats the first, uniform one: log 4 nats."""
+    made = CodePrior((2,), 4, width=16)
+    optimizer = torch.optim.Adam(made.parameters(), lr=1e-2)
+    for _ in range(100):
+        codes = torch.randint(4, (64, 1)).expand(-1, 2)
+        loss = -made.log_prob(codes).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() == pytest.approx(1.386, abs=0.05)
+    codes = made.sample(100)
+    assert (codes[:, 0] == codes[:, 1]).float().mean() > 0.97
+
+
+@pytest.mark.parametrize("kwargs", [{"width": 6}, {"num_layers": 0}, {"num_heads": 0}])
+def test_bad_values(kwargs: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="sizes must be at least 1 and num_heads divide width, got"):
+        CodePrior((2,), 3, **kwargs)

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from vae_zoo.nn import Codebook, EMACodebook, Quantizer
+
+KINDS = [Codebook, EMACodebook]
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def latents(num: int = 6, dim: int = 3, grid: tuple[int, ...] = (2, 4), seed: int = 0) -> Tensor:
+    return torch.randn(num, dim, *grid, generator=torch.Generator().manual_seed(seed))
+
+
+def started(kind: type[Quantizer], num_codes: int = 5, **kwargs: Any) -> Quantizer:
+    book = kind(num_codes, 3, **kwargs)
+    with torch.no_grad():
+        book.restart(torch.ones(num_codes, dtype=torch.bool), torch.randn(num_codes, 3))
+    return book
+
+
+@every_kind
+@pytest.mark.parametrize("grid", [(), (4,), (2, 3)])
+class TestForward:
+    def test_nearest(self, kind: type[Quantizer], grid: tuple[int, ...]) -> None:
+        book, z = started(kind), latents(grid=grid)
+        found = book(z)
+        distances = torch.cdist(z.movedim(1, -1).reshape(-1, 3), book.vectors.detach())
+        assert torch.equal(found.codes.flatten(), distances.argmin(-1))
+        assert found.codes.shape == (6, *grid)
+        torch.testing.assert_close(found.z, book.lookup(found.codes))
+        squares = distances.min(-1).values.square().reshape(6, -1).sum(-1)
+        torch.testing.assert_close(found.commitment, squares)
+        torch.testing.assert_close(found.pull, squares if kind is Codebook else torch.zeros(6))
+
+    def test_gradients(self, kind: type[Quantizer], grid: tuple[int, ...]) -> None:
+        book, z = started(kind), latents(grid=grid).requires_grad_()
+        found, weight = book(z), torch.randn(6, 3, *grid)
+        through = torch.autograd.grad((found.z * weight).sum(), z, retain_graph=True)[0]
+        assert torch.equal(through, weight)  # straight through
+        (commitment,) = torch.autograd.grad(found.commitment.sum(), z, retain_graph=True)
+        torch.testing.assert_close(commitment, 2 * (z - found.z).detach())
+        if kind is Codebook:
+            (pull,) = torch.autograd.grad(found.pull.sum(), book.vectors, retain_graph=True)
+            rows, codes = z.detach().movedim(1, -1).reshape(-1, 3), found.codes.flatten()
+            for k in range(5):
+                torch.testing.assert_close(pull[k], 2 * (book.vectors[k].detach() - rows[codes == k]).sum(0))
+            assert torch.autograd.grad(found.pull.sum(), z, allow_unused=True, retain_graph=True)[0] is None
+            assert torch.autograd.grad(found.z.sum(), book.vectors, allow_unused=True)[0] is None
+
+
+class TestUsage:
+    def test_perplexity(self) -> None:
+        book = Codebook(8, 3)
+        assert [v.item() for v in book.usage(torch.arange(8).reshape(2, 4))] == pytest.approx([8, 8])
+        assert [v.item() for v in book.usage(torch.full((2, 4), 3))] == pytest.approx([1, 1])
+        p = torch.tensor([0.75, 0.25])
+        expected = torch.distributions.Categorical(p).entropy().exp().item()
+        assert book.usage(torch.tensor([[1, 1, 1, 2]]))[0].item() == pytest.approx(expected)
+
+
+class TestAverages:
+    def test_is_the_recursion(self) -> None:
+        book = started(EMACodebook, decay=0.8, revive_after=0)
+        weights, totals = torch.ones(5), book.vectors.clone()
+        for step in range(3):
+            z = latents(seed=step)
+            codes, rows = book(z).codes, z.movedim(1, -1).reshape(-1, 3)
+            book.record(z, codes)
+            book.update()
+            for k in range(5):
+                mine = rows[codes.flatten() == k]
+                weights[k] = 0.8 * weights[k] + 0.2 * len(mine)
+                totals[k] = 0.8 * totals[k] + 0.2 * mine.sum(0)
+            torch.testing.assert_close(book.vectors, totals / weights[:, None])
+
+    def test_finds_the_means_of_clusters(self) -> None:
+        means = torch.tensor([[4.0, 0, 0], [0, 4, 0], [0, 0, 4]])
+        book = EMACodebook(3, 3, decay=0.9)
+        book.start(means[:, :, None])
+        torch.manual_seed(0)
+        for _ in range(100):
+            z = (means.repeat(50, 1) + 0.1 * torch.randn(150, 3))[..., None]
+            book.record(z, book(z).codes)
+            book.update()
+        assert torch.cdist(book.vectors, means).min(0).values.max() < 0.05
+
+    def test_nothing_moves_until_the_step(self) -> None:
+        book, z = started(EMACodebook), latents()
+        before = copy.deepcopy(book.state_dict())
+        book.record(z, book(z).codes)
+        assert all(torch.equal(before[k], v) for k, v in book.state_dict().items())
+        book.forget()
+        book.update()
+        torch.testing.assert_close(book.vectors, before["vectors"])
+        assert torch.equal(book.unused, before["unused"])
+
+    @every_kind
+    def test_accumulated_batches_are_one(self, kind: type[Quantizer]) -> None:
+        one, two, z = (torch.manual_seed(0), started(kind))[1], (torch.manual_seed(0), started(kind))[1], latents()
+        one.record(z, one(z).codes)
+        for part in z.split(2):
+            two.record(part, two(part).codes)
+        one.update()
+        two.update()
+        for key, value in one.state_dict().items():
+            torch.testing.assert_close(two.state_dict()[key], value)
+
+
+@every_kind
+class TestRevival:
+    def test_a_dead_code_starts_from_a_latent(self, kind: type[Quantizer]) -> None:
+        book = started(kind, revive_after=3)
+        with torch.no_grad():
+            book.restart(torch.tensor([False, False, True, False, False]), torch.full((5, 3), 1e3))
+        for step in range(3):
+            z = latents(seed=step)
+            assert book.vectors[2, 0] == 1e3
+            codes = book(z).codes
+            assert (codes != 2).all()
+            torch.manual_seed(step)
+            book.record(z, codes)
+            book.update()
+        rows = z.movedim(1, -1).reshape(-1, 3)
+        assert (rows == book.vectors[2]).all(-1).any()
+        torch.manual_seed(2)
+        assert torch.equal(book.vectors[2].detach(), rows[torch.randint(len(rows), (5,))[2]])
+        assert book.unused[2] == 0
+        assert (book(z).codes == 2).any()
+
+    def test_never(self, kind: type[Quantizer]) -> None:
+        book = started(kind, revive_after=0)
+        with torch.no_grad():
+            book.restart(torch.tensor([True, False, False, False, False]), torch.full((5, 3), 1e3))
+        for step in range(5):
+            book.record(latents(seed=step), book(latents(seed=step)).codes)
+            book.update()
+        assert torch.equal(book.vectors[0].detach(), torch.full((3,), 1e3))
+
+    def test_start(self, kind: type[Quantizer]) -> None:
+        book, other, z = kind(5, 3), kind(5, 3), latents()
+        book.start(z)
+        other.start(z)
+        rows = z.movedim(1, -1).reshape(-1, 3)
+        assert (book.vectors[:, None] == rows).all(-1).any(1).all()
+        assert len(book.vectors.unique(dim=0)) == 5
+        assert torch.equal(book.vectors, other.vectors)
+
+
+@every_kind
+def test_densities_of_autocast(kind: type[Quantizer]) -> None:
+    book, z = started(kind), latents(200)
+    exact = book(z)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = book(z)
+        book.record(z, mixed.codes)
+    assert torch.equal(mixed.codes, exact.codes)
+    torch.testing.assert_close(mixed.commitment, exact.commitment)
+    rows = z.movedim(1, -1).reshape(-1, 3)
+    sums = torch.stack([rows[exact.codes.flatten() == k].sum(0) for k in range(5)])
+    torch.testing.assert_close(book.sums, sums, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(("args", "kwargs"), [((0, 3), {}), ((3, 0), {}), ((3, 3), {"revive_after": -1})])
+def test_bad_values(args: tuple[int, int], kwargs: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="num_codes and dim must be at least 1 and revive_after at least 0, got"):
+        Codebook(*args, **kwargs)
+    with pytest.raises(ValueError, match=r"decay must lie in \[0, 1\), got 1.0"):
+        EMACodebook(3, 3, decay=1.0)

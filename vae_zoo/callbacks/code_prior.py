@@ -1,0 +1,55 @@
+"""A prior over codes that have come to rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from vae_zoo.models import VQVAE
+
+
+class FitCodePrior(Callback):
+    """Fits only the distribution over codes in the last epochs: encoder, decoder and codebook stay as they are.
+
+    The learning rate of all other parameters is 0 in these epochs, which is a function of the epoch alone: a resumed
+    run is the uninterrupted one, and one that is resumed to train for longer lets everything learn again until its
+    own last epochs. Every checkpoint can sample, before and after.
+
+    References:
+        | Neural Discrete Representation Learning, section 3.3 (van den Oord et al., 2017)
+        | https://arxiv.org/abs/1711.00937
+
+    Args:
+        num_epochs: Number of epochs at the end of the fit.
+
+    Raises:
+        ValueError: If num_epochs is less than 1; at the start of a fit, if the model has no codes, or the trainer no
+            more epochs than these.
+    """
+
+    def __init__(self, *, num_epochs: int = 20) -> None:
+        if num_epochs < 1:
+            raise ValueError(f"num_epochs must be at least 1, got {num_epochs}.")
+        self.num_epochs = num_epochs
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not isinstance(pl_module, VQVAE):
+            raise ValueError(f"FitCodePrior needs a VQVAE, got a {type(pl_module).__name__}.")
+        epochs = trainer.max_epochs or 0
+        if epochs <= self.num_epochs and not getattr(trainer, "fast_dev_run", False):
+            raise ValueError(f"max_epochs must be above FitCodePrior's num_epochs of {self.num_epochs}, got {epochs}.")
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        frozen = trainer.current_epoch >= (trainer.max_epochs or 0) - self.num_epochs
+        pl_module.frozen = frozen  # type: ignore[assignment]
+        for group in trainer.optimizers[0].param_groups[:-1]:  # the prior's is the last
+            if frozen and not group.get("rested"):
+                group["rested"] = group["lr"]  # in the optimizer's state, and therefore in a checkpoint
+            elif not frozen and group.get("rested"):
+                group["lr"] = group.pop("rested")
+            if frozen:
+                group["lr"] = 0.0  # again at each step: a scheduler may have set it
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        pl_module.frozen = False  # type: ignore[assignment]

@@ -1,0 +1,85 @@
+"""Latents in layers: each layer's distribution is a function of the layer above."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from vae_zoo.distributions.normal import Normal, independent
+
+Layer: TypeAlias = Callable[[Tensor], Distribution]
+"""A layer's distribution, given latents of the layer above, (..., D above)."""
+
+
+class Hierarchical(Distribution):
+    r"""Layers of latents side by side in one vector, the lowest first.
+
+    .. math:: \log p(z) = \log p(z_L) + \sum_{l=1}^{L-1} \log p(z_l | z_{l+1})
+
+    ``mean`` and ``variance`` are those along one path: each layer's, given the mean of the layer above.
+
+    Args:
+        top: Distribution of the highest layer, batch shape () or (B,).
+        below: The other layers, the lowest first.
+        dims: Dimensions of each layer, the lowest first.
+    """
+
+    has_rsample = True
+    support = constraints.real_vector
+    arg_constraints: dict[str, constraints.Constraint] = {}
+
+    def __init__(self, top: Distribution, below: Sequence[Layer], dims: Sequence[int]) -> None:
+        self.top, self.below, self.dims = top, list(below), list(dims)
+        super().__init__(top.batch_shape, torch.Size([sum(dims)]), validate_args=False)
+
+    def layers(self, z: Tensor) -> list[Distribution]:
+        """Distribution of each layer, the lowest first, given the latents above it in z, (..., D)."""
+        above = z.split(self.dims, -1)[1:]
+        return [*(layer(z_above) for layer, z_above in zip(self.below, above, strict=True)), self.top]
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        parts = zip(self.layers(value), value.split(self.dims, -1), strict=True)
+        return torch.stack([layer.log_prob(z) for layer, z in parts]).sum(0)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        z = [self.top.rsample(sample_shape)]
+        for layer in reversed(self.below):
+            z.insert(0, layer(z[0]).rsample())
+        return torch.cat(z, -1)
+
+    @property
+    def mean(self) -> Tensor:
+        z = [self.top.mean]
+        for layer in reversed(self.below):
+            z.insert(0, layer(z[0]).mean)
+        return torch.cat(z, -1)
+
+    @property
+    def variance(self) -> Tensor:
+        return torch.cat([layer.variance for layer in self.layers(self.mean)], -1)
+
+
+def combine(a: Distribution, b: Distribution) -> Distribution:
+    r"""Product of two densities of independent normal values, which is normal: precisions add up.
+
+    .. math::
+        \sigma^{-2} = \sigma_a^{-2} + \sigma_b^{-2}, \quad
+        \mu = \sigma^2 (\sigma_a^{-2} \mu_a + \sigma_b^{-2} \mu_b)
+
+    References:
+        | Ladder Variational Autoencoders (Sønderby et al., 2016)
+        | https://arxiv.org/abs/1602.02282
+
+    Args:
+        a: First distribution, event shape (D,).
+        b: Second distribution, event shape (D,), of a batch shape that broadcasts.
+    """
+    first, second = a.base_dist, b.base_dist  # type: ignore[attr-defined]
+    weight = torch.sigmoid(2 * (second.log_scale - first.log_scale))
+    loc = torch.lerp(*torch.broadcast_tensors(second.loc, first.loc, weight))
+    log_scale = -0.5 * torch.logaddexp(-2 * first.log_scale, -2 * second.log_scale)
+    return independent(Normal(loc, log_scale), 1)

@@ -1,0 +1,85 @@
+"""A distribution over grids of codes, one code after the other."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from vae_zoo.typing import Shape
+
+
+class CodePrior(nn.Module):
+    r"""Autoregressive distribution of a grid of codes in raster order: a small causal transformer.
+
+    .. math:: \log p(s) = \sum_i \log p(s_i | s_1, \dots, s_{i-1})
+
+    References:
+        | Attention Is All You Need (Vaswani et al., 2017)
+        | https://arxiv.org/abs/1706.03762
+
+    Args:
+        grid: Shape of one grid of codes.
+        num_codes: Number of codes.
+        width: Features of each place.
+        num_layers: Number of blocks.
+        num_heads: Attention heads of each block.
+
+    Raises:
+        ValueError: If a size is less than 1, or num_heads does not divide width.
+    """
+
+    def __init__(
+        self, grid: Shape, num_codes: int, *, width: int = 64, num_layers: int = 2, num_heads: int = 4
+    ) -> None:
+        super().__init__()
+        if min(num_codes, width, num_layers, num_heads) < 1 or width % num_heads:
+            raise ValueError(
+                f"sizes must be at least 1 and num_heads divide width, got {width}, {num_layers} and {num_heads}."
+            )
+        self.grid, self.num_codes = tuple(grid), num_codes
+        self.tokens = nn.Embedding(num_codes, width)
+        self.places = nn.Parameter(0.02 * torch.randn(math.prod(grid), width))
+        self.blocks = nn.Sequential(*[_Block(width, num_heads) for _ in range(num_layers)])
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, num_codes)
+
+    def log_prob(self, codes: Tensor) -> Tensor:
+        """Nats of grids of codes (B, \\*grid), (B,)."""
+        codes = codes.flatten(1)
+        return self._log_probs(codes[:, :-1]).gather(-1, codes[..., None]).squeeze(-1).sum(-1)
+
+    @torch.no_grad()
+    def sample(self, num: int) -> Tensor:
+        """Draw grids of codes, (num, \\*grid)."""
+        codes = torch.zeros(num, 0, dtype=torch.long, device=self.places.device)
+        for _ in range(len(self.places)):
+            codes = torch.cat([codes, torch.multinomial(self._log_probs(codes)[:, -1].exp(), 1)], 1)
+        return codes.unflatten(1, self.grid)
+
+    def _log_probs(self, before: Tensor) -> Tensor:
+        """Of every code at places 0 to n, given the codes at places 0 to n - 1, (B, n): (B, n + 1, num_codes)."""
+        start = torch.zeros_like(self.places[:1]).expand(len(before), 1, -1)
+        features = torch.cat([start, self.tokens(before)], 1) + self.places[: before.shape[1] + 1]
+        logits = self.head(self.norm(self.blocks(features)))
+        return torch.log_softmax(logits if logits.dtype == torch.float64 else logits.float(), -1)
+
+
+class _Block(nn.Module):
+    """Causal attention, then a dense layer at each place, both added to what came in."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.attention_norm, self.dense_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.dense = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        qkv = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.num_heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        found = scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(found.transpose(1, 2).flatten(2))
+        return x + self.dense(self.dense_norm(x))

@@ -1,0 +1,215 @@
+"""Codebooks: the nearest of a learned set of vectors in place of each vector.
+
+They are the project's own hundred lines: the usual library for this draws in six packages, and moves its codes within
+the forward pass, which neither gradient accumulation nor a compiled graph over several processes leaves right.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.functional import embedding
+
+
+class Quantized(NamedTuple):
+    """What a codebook makes of latents (B, D, \\*grid).
+
+    Args:
+        z: The nearest code vectors, (B, D, \\*grid); their gradient goes to the latents unchanged.
+        codes: Their numbers, (B, \\*grid).
+        pull: Squared distance of the code vectors from the latents, to move the former, (B,); 0 where no gradient does.
+        commitment: The same, to move the latents, (B,).
+    """
+
+    z: Tensor
+    codes: Tensor
+    pull: Tensor
+    commitment: Tensor
+
+
+class Quantizer(nn.Module, ABC):
+    """A codebook. What a training step saw is kept until :meth:`update`, called once after the optimizer's step.
+
+    Thus several batches may accumulate, and processes share what they saw. A code that no vector has been nearest to
+    for a while is dead: it starts again from a random vector of the last batch.
+
+    Args:
+        num_codes: Number of code vectors.
+        dim: Dimensions of each, D.
+        revive_after: Steps without use after which a code starts again; 0 for never.
+
+    Raises:
+        ValueError: If a size is less than 1, or revive_after negative.
+    """
+
+    vectors: Tensor
+    counts: Tensor
+    sums: Tensor
+    candidates: Tensor
+    unused: Tensor
+
+    def __init__(self, num_codes: int, dim: int, *, revive_after: int = 100) -> None:
+        super().__init__()
+        if min(num_codes, dim) < 1 or revive_after < 0:
+            raise ValueError(
+                "num_codes and dim must be at least 1 and revive_after at least 0, "
+                f"got {num_codes}, {dim} and {revive_after}."
+            )
+        self.num_codes, self.dim, self.revive_after = num_codes, dim, revive_after
+        self.hold(torch.empty(num_codes, dim).uniform_(-1 / num_codes, 1 / num_codes))
+        self.register_buffer("unused", torch.zeros(num_codes))
+        self.register_buffer("counts", torch.zeros(num_codes), persistent=False)
+        self.register_buffer("sums", torch.zeros(num_codes, dim), persistent=False)
+        self.register_buffer("candidates", torch.zeros(num_codes, dim), persistent=False)
+
+    @abstractmethod
+    def hold(self, vectors: Tensor) -> None:
+        """Register the first code vectors, (num_codes, D)."""
+
+    def move(self) -> None:
+        """Move the code vectors towards what was seen, where no gradient does."""
+
+    def restart(self, which: Tensor, vectors: Tensor) -> None:
+        """Replace the code vectors for which ``which``, (num_codes,), is true."""
+        self.vectors.copy_(torch.where(which[:, None], vectors, self.vectors))
+
+    def forward(self, z: Tensor) -> Quantized:
+        """Quantise latents (B, D, *grid)."""
+        rows = _rows(z)
+        with torch.autocast(z.device.type, enabled=False):
+            vectors = _exact(self.vectors.detach())
+            codes = (vectors.square().sum(-1) - 2 * rows.detach() @ vectors.T).argmin(-1)
+        codes = codes.unflatten(0, (len(z), *z.shape[2:]))
+        picked, z = self.lookup(codes), _exact(z)
+        commitment = (z - picked.detach()).square().flatten(1).sum(-1)
+        pull = (picked - z.detach()).square().flatten(1).sum(-1)
+        pull = pull if picked.requires_grad else torch.zeros_like(pull)
+        return Quantized(z + (picked - z).detach(), codes, pull, commitment)
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """Code vectors (B, D, *grid) of codes (B, *grid)."""
+        return embedding(codes, _exact(self.vectors)).movedim(-1, 1)
+
+    def usage(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Perplexity :math:`e^{H(p)}` of the codes of a batch (B, \*grid), and the number of those in use."""
+        part = self._one_hot(codes).mean(0)
+        return torch.exp(torch.special.entr(part).sum()), (part > 0).sum().to(part.dtype)
+
+    @torch.no_grad()
+    def record(self, z: Tensor, codes: Tensor) -> None:
+        """Note the latents (B, D, *grid) of a training step, and the codes (B, *grid) they got."""
+        with torch.autocast(z.device.type, enabled=False):
+            rows, one_hot = _rows(z), self._one_hot(codes)
+            self.counts.add_(one_hot.sum(0))
+            self.sums.add_((one_hot.to(rows.dtype).T @ rows).to(self.sums.dtype))
+            index = torch.randint(len(rows), (self.num_codes,), device=z.device)
+            self.candidates.copy_(rows[index])
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the codes by what has been recorded on all processes since the last update, and revive dead ones."""
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(self.counts)
+            distributed.all_reduce(self.sums)
+            distributed.broadcast(self.candidates, 0)
+        seen = self.counts.sum() > 0
+        self.move()
+        self.unused.copy_(torch.where(self.counts > 0, 0.0, self.unused + seen))
+        if self.revive_after:
+            dead = self.unused >= self.revive_after
+            self.restart(dead, self.candidates)
+            self.unused.masked_fill_(dead, 0.0)
+        self.forget()
+
+    @torch.no_grad()
+    def start(self, z: Tensor) -> None:
+        """Start every code from one of the latents (N, D, *grid), the same ones on every process."""
+        rows = _rows(z)
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
+        index = order[torch.arange(self.num_codes) % len(rows)].to(rows.device)
+        self.restart(torch.ones_like(self.unused, dtype=torch.bool), rows[index].to(self.vectors.dtype))
+
+    def forget(self) -> None:
+        """Drop what has been recorded since the last update."""
+        self.counts.zero_()
+        self.sums.zero_()
+
+    def _one_hot(self, codes: Tensor) -> Tensor:
+        return (codes.reshape(-1, 1) == torch.arange(self.num_codes, device=codes.device)).to(self.unused.dtype)
+
+
+class Codebook(Quantizer):
+    """A codebook whose vectors are parameters, moved towards the latents by gradient.
+
+    References:
+        | Neural Discrete Representation Learning (van den Oord et al., 2017)
+        | https://arxiv.org/abs/1711.00937
+
+    Args:
+        num_codes: Number of code vectors.
+        dim: Dimensions of each, D.
+        revive_after: Steps without use after which a code starts again from a random latent; 0 for never.
+    """
+
+    def hold(self, vectors: Tensor) -> None:
+        self.vectors = nn.Parameter(vectors)
+
+
+class EMACodebook(Quantizer):
+    r"""A codebook whose vectors are moving averages of the latents nearest to them.
+
+    .. math::
+        N_k \leftarrow \gamma N_k + (1 - \gamma) n_k, \quad
+        m_k \leftarrow \gamma m_k + (1 - \gamma) \sum_{i: k_i = k} z_i, \quad e_k = m_k / N_k
+
+    References:
+        | Neural Discrete Representation Learning, appendix A.1 (van den Oord et al., 2017)
+        | https://arxiv.org/abs/1711.00937
+
+    Args:
+        num_codes: Number of code vectors.
+        dim: Dimensions of each, D.
+        decay: Decay γ of the averages, at each step of the optimizer.
+        revive_after: Steps without use after which a code starts again from a random latent; 0 for never.
+
+    Raises:
+        ValueError: If decay lies outside [0, 1).
+    """
+
+    weights: Tensor
+    totals: Tensor
+
+    def __init__(self, num_codes: int, dim: int, *, decay: float = 0.99, revive_after: int = 100) -> None:
+        super().__init__(num_codes, dim, revive_after=revive_after)
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must lie in [0, 1), got {decay}.")
+        self.decay = decay
+
+    def hold(self, vectors: Tensor) -> None:
+        self.register_buffer("vectors", vectors)
+        self.register_buffer("weights", torch.ones(len(vectors)))
+        self.register_buffer("totals", vectors.clone())
+
+    def move(self) -> None:
+        decay = torch.where(self.counts.sum() > 0, self.decay, 1.0)
+        self.weights.copy_(decay * self.weights + (1 - decay) * self.counts)
+        self.totals.copy_(decay * self.totals + (1 - decay) * self.sums)
+        used = self.weights > 1e-5  # below, the average is of nothing but rounding
+        self.vectors.copy_(torch.where(used[:, None], self.totals / self.weights[:, None], self.vectors))
+
+    def restart(self, which: Tensor, vectors: Tensor) -> None:
+        super().restart(which, vectors)
+        self.weights.masked_fill_(which, 1.0)
+        self.totals.copy_(torch.where(which[:, None], vectors, self.totals))
+
+
+def _exact(t: Tensor) -> Tensor:
+    return t if t.dtype == torch.float64 else t.float()
+
+
+def _rows(z: Tensor) -> Tensor:
+    """Vectors (N, D) of latents (B, D, *grid)."""
+    return _exact(z.movedim(1, -1).reshape(-1, z.shape[1]))
