@@ -68,7 +68,8 @@ def one(name: str, row: dict[str, Any], seed: int, args: argparse.Namespace) -> 
         goes_on = ["--ckpt_path", str(last)] if last else []
         where = ["--trainer.default_root_dir", str(root), "--seed_everything", str(seed)]
         fitted = {"commit": commit(), **run("fit", *config, *where, *goes_on)}
-    checkpoint = args.ckpt_path or newest(root, "fit_*/checkpoints/last.ckpt")
+    best = row.get("checkpoint") == "best"
+    checkpoint = args.ckpt_path or newest(root, f"fit_*/checkpoints/{'[!l]*' if best else 'last'}.ckpt")
     given = ["--trainer.default_root_dir", str(root), *map(str, row.get("test", []))]
     tested = run("test", "--ckpt_path", str(checkpoint), *given)
     with (newest(root, "test_*/metrics.csv")).open() as file:  # type: ignore[union-attr]
