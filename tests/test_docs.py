@@ -101,6 +101,7 @@ def test_make_targets_exist(page: Path) -> None:
         assert set(wanted) <= targets
 
 
-def test_readme_has_every_model() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert all(f"`{name}`" in readme for name in models.__all__ if name != "Autoencoder")
+def test_readme_names_models_that_exist() -> None:
+    named = re.findall(r"^\| (`.*?`) \| \[", (ROOT / "README.md").read_text(), re.MULTILINE)
+    names = {name for cell in named for name in re.findall(r"`(\w+)`", cell)}
+    assert {"AE", "VAE", "IWAE"} <= names <= set(models.__all__)
