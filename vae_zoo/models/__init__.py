@@ -4,6 +4,7 @@ from vae_zoo.models.ae import AE
 from vae_zoo.models.base import Autoencoder
 from vae_zoo.models.beta_tcvae import BetaTCVAE
 from vae_zoo.models.beta_vae import BetaVAE
+from vae_zoo.models.ciwae import CIWAE
 from vae_zoo.models.conditional_vae import ConditionalVAE
 from vae_zoo.models.factor_vae import FactorVAE
 from vae_zoo.models.flow_vae import FlowVAE
@@ -16,6 +17,7 @@ from vae_zoo.models.vqvae import VQVAE
 
 __all__ = [
     "AE",
+    "CIWAE",
     "IWAE",
     "MLPVAE",
     "VAE",
