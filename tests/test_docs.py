@@ -105,3 +105,13 @@ def test_readme_names_models_that_exist() -> None:
     named = re.findall(r"^\| (`.*?`) \| \[", (ROOT / "README.md").read_text(), re.MULTILINE)
     names = {name for cell in named for name in re.findall(r"`(\w+)`", cell)}
     assert {"AE", "VAE", "IWAE"} <= names <= set(models.__all__)
+
+
+def test_the_change_that_adds_a_variant_is_three_files_as_they_are() -> None:
+    files = (ROOT / "docs" / "variant.diff").read_text().split("diff --git ")[1:]
+    assert len(files) == 3
+    for text in files:
+        path = ROOT / text.split(" b/")[1].split("\n")[0]
+        added = [line[1:] for line in text.splitlines() if line.startswith("+") and not line.startswith("+++")]
+        now = path.read_text().splitlines()
+        assert added == now if "new file" in text else set(added) <= set(now)

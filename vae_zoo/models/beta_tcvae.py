@@ -38,6 +38,8 @@ class BetaTCVAE(VAE):
             DiagonalNormal.
     """
 
+    units = dict.fromkeys(("mi", "tc", "dw_kl"), "nats, estimated within batches")
+
     def __init__(
         self, *, num_train: int, alpha: float = 1.0, beta: float = 6.0, gamma: float = 1.0, **kwargs: Any
     ) -> None:

@@ -40,6 +40,8 @@ class FactorVAE(VAE):
         ValueError: If gamma is negative or not finite, or discriminator_lr is not positive and finite.
     """
 
+    units = {"tc": "nats, by the discriminator", "discriminator_loss": "nats, ln 2 at chance"}
+
     def __init__(
         self,
         *,

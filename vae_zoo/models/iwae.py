@@ -26,6 +26,8 @@ class IWAE(VAE):
         kwargs: Arguments of :class:`VAE`.
     """
 
+    units = {"bound": "nats, importance-weighted"}
+
     def __init__(self, *, num_samples: int = 5, **kwargs: Any) -> None:
         super().__init__(num_samples=num_samples, **kwargs)
 
