@@ -1,0 +1,41 @@
+"""Every configuration on the digits, from the fit to samples: what a reader does with the first one that they try."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import vae_zoo
+from vae_zoo.cli import main
+
+DIGITS = sorted((Path(__file__).parents[1] / "configs").glob("*_digits.yaml"))
+SHORT = ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1"]
+QUIET = ["--trainer.enable_progress_bar=false"]
+
+
+@pytest.mark.filterwarnings("default")  # two steps of training may end in a collapse, and are warned of
+@pytest.mark.parametrize("path", DIGITS, ids=lambda path: path.stem)
+def test_fit_validate_test_predict_sample(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")
+    epochs = 6 if path.stem == "vqvae_digits" else 1  # of which the prior over codes has the last five to itself
+    main(["fit", "--config", path.stem, f"--trainer.max_epochs={epochs}", *SHORT, *QUIET])
+    (checkpoint,) = tmp_path.glob("results/*/fit_0/checkpoints/last.ckpt")
+    assert path.stem == "ae_digits" or list(tmp_path.glob("results/*/fit_0/images/samples*.png"))
+    for verb, more in (
+        ("validate", ["--trainer.limit_val_batches=1"]),
+        ("test", ["--trainer.limit_test_batches=1", "--evidence.num_samples=3"]),
+        ("predict", ["--trainer.limit_predict_batches=1"]),
+    ):
+        main([verb, "--ckpt_path", str(checkpoint), *more, *QUIET])
+        assert list(tmp_path.glob(f"results/*/{verb}_0/*"))
+    assert list(tmp_path.glob("results/*/predict_0/*.npz"))
+    model = vae_zoo.load(checkpoint)
+    if hasattr(model, "sample"):
+        x = model.sample(3)
+        assert x.shape == (3, 1, 8, 8)
+        assert torch.isfinite(x).all()
+    else:
+        assert path.stem == "ae_digits"
