@@ -73,8 +73,9 @@ def test_the_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert values[0] != values[1]
     assert result["value"] == pytest.approx(sum(values) / 2)
     lines = table.table().splitlines()
-    assert (
-        f"| {-result['value']:.2f} ± {result['std']:.2f} | {-result['value'] - 20:+.2f} | 1 epochs; all |" in lines[2]
-    )
-    assert lines[3].startswith("| β-VAE (`none`) | nats | 20 | not measured |")
+    ours = f"{-result['value']:.2f} ± {result['std']:.2f} | {-result['value'] - 20:+.2f}"
+    assert lines[2] == f"| β-VAE | nats | 20.00 | {ours} | `tiny` |"
+    assert lines[3] == "| β-VAE | nats | 20.00 | not measured |  | `none` |"
+    assert lines[-1].startswith("| `tiny` | 1 epochs; all | ")
+    assert lines[-1].endswith("| fit abc1234; test abc1234 |")
     capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Print published numbers beside ours, as a table in Markdown: what benchmarks/results/ holds, and nothing else."""
+"""Print published numbers beside ours, as tables in Markdown: what benchmarks/results/ holds, and nothing else."""
 
 from __future__ import annotations
 
@@ -13,28 +13,39 @@ RESULTS = HERE.parent / "results"
 
 
 def table() -> str:
-    """One row a number; those without a result say so."""
-    head = ["number", "unit", "paper", "ours", "difference", "what was shortened", "hardware", "commit"]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    """One row a number, those without a result saying so; then how each was run."""
+    numbers = [["number", "unit", "paper", "ours", "difference", "row"]]
+    runs = [["row", "what was shortened", "hardware", "commit"]]
     for name, row in yaml.safe_load((HERE / "rows.yaml").read_text()).items():
-        path = RESULTS / f"{name}.json"
-        cells = _cells(row, json.loads(path.read_text())) if path.is_file() else ["not measured", "", "", "", ""]
-        paper = "" if row["paper"] is None else f"{row['paper']:g}"
-        lines.append("| " + " | ".join([f"{row['what']} (`{name}`)", row["unit"], paper, *cells]) + " |")
-    return "\n".join([*lines, ""])
+        path, ours, difference = RESULTS / f"{name}.json", "not measured", ""
+        if path.is_file():
+            result = json.loads(path.read_text())
+            ours, difference = _figures(row, result)
+            runs.append([f"`{name}`", *_run(row, result)])
+        paper = "" if row["paper"] is None else f"{row['paper']:.{row.get('digits', 2)}f}"
+        numbers.append([row["what"], row["unit"], paper, ours, difference, f"`{name}`"])
+    return "\n".join([*_markdown(numbers), "", "How each was run:", "", *_markdown(runs), ""])
 
 
-def _cells(row: dict[str, Any], result: dict[str, Any]) -> list[str]:
-    digits, sign = row.get("digits", 2), row.get("sign", 1)
-    value = sign * result["value"]
+def _figures(row: dict[str, Any], result: dict[str, Any]) -> tuple[str, str]:
+    digits, value = row.get("digits", 2), row.get("sign", 1) * result["value"]
     ours = f"{value:.{digits}f}" + (f" ± {result['std']:.{digits}f}" if result["std"] is not None else "")
-    extra = [f"{label} {result['runs'][0]['figures'][key]:.{d}f}" for key, label, d in row.get("beside", [])]
+    figures = result["runs"][0]["figures"]
+    beside = [f"{label}: {figures[key]:.{d}f}" for key, label, d in row.get("beside", [])]
     difference = "" if row["paper"] is None else f"{value - row['paper']:+.{digits}f}"
-    epochs = sorted({run["epochs"] for run in result["runs"]})
-    shortened = f"{', '.join(map(str, epochs))} epochs; {row['shortened']}"
-    fitted = sorted({run["fit"]["commit"] or "?" for run in result["runs"]})
-    commits = f"fit {', '.join(fitted)}; test {result['commit']}"
-    return [", ".join([ours, *extra]), difference, shortened, f"{result['hardware']}, torch {result['torch']}", commits]
+    return "; ".join([ours, *beside]), difference
+
+
+def _run(row: dict[str, Any], result: dict[str, Any]) -> tuple[str, str, str]:
+    epochs = ", ".join(map(str, sorted({run["epochs"] for run in result["runs"]})))
+    fitted = ", ".join(sorted({run["fit"]["commit"] or "?" for run in result["runs"]}))
+    hardware = f"{result['hardware']}, torch {result['torch']}"
+    return f"{epochs} epochs; {row['shortened']}", hardware, f"fit {fitted}; test {result['commit']}"
+
+
+def _markdown(rows: list[list[str]]) -> list[str]:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]
 
 
 if __name__ == "__main__":
