@@ -20,6 +20,7 @@ from vae_zoo.distributions import FixedNormal
 from vae_zoo.elbo import ELBOMixin
 from vae_zoo.models import VAE, Autoencoder
 from vae_zoo.nn import Dense
+from vae_zoo.testing.subject import quiet_trainer
 
 SHAPE = (1, 8, 8)
 
@@ -101,23 +102,6 @@ class Spy(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         self.seen.append(self.look(trainer, pl_module))
-
-
-def quiet_trainer(folder: Path, **kwargs: Any) -> Trainer:
-    """A trainer on the CPU that prints nothing, and writes nothing by itself."""
-    quiet = {
-        "accelerator": "cpu",
-        "devices": 1,
-        "default_root_dir": folder,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
-        "log_every_n_steps": 1,
-        "max_epochs": 1,
-    }
-    return Trainer(**{**quiet, **kwargs})
 
 
 def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
