@@ -20,7 +20,7 @@ from vae_zoo.distributions import FixedNormal
 from vae_zoo.elbo import ELBOMixin
 from vae_zoo.models import VAE, Autoencoder
 from vae_zoo.nn import Dense
-from vae_zoo.testing.subject import quiet_trainer
+from vae_zoo.testing.subject import Subject, quiet_trainer
 
 SHAPE = (1, 8, 8)
 
@@ -40,7 +40,7 @@ small = partial(Dense, hidden=[8])
 
 def takes(cls: type, name: str) -> bool:
     """Whether a constructor on the way has this argument."""
-    return any(name in inspect.signature(base.__init__).parameters for base in cls.__mro__ if "__init__" in vars(base))
+    return Subject(cls).takes(name)
 
 
 def linked(cls: type) -> dict[str, Any]:

@@ -32,40 +32,39 @@ class Prior(nn.Module, ABC):
         """The prior, batch shape () without a condition, (B,) with one that it uses."""
 
 
-class StandardNormal(Prior):
+class _Standard(Prior, ABC):
+    """A distribution without parameters: mean 0 and log-scale 0 in every dimension."""
+
+    kind: type[Normal] | type[Laplace]
+    zero: Tensor
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        self.register_buffer("zero", torch.zeros(self.shape), persistent=False)
+
+    def forward(self, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
+        zero = _exact(self.zero)
+        return independent(self.kind(zero, zero), len(self.shape))
+
+
+class StandardNormal(_Standard):
     """The normal distribution with mean 0 and variance 1 in every dimension.
 
     Args:
         shape: Shape of one latent.
     """
 
-    zero: Tensor
-
-    def __init__(self, shape: Shape) -> None:
-        super().__init__(shape)
-        self.register_buffer("zero", torch.zeros(self.shape), persistent=False)
-
-    def forward(self, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
-        zero = _exact(self.zero)
-        return independent(Normal(zero, zero), len(self.shape))
+    kind = Normal
 
 
-class StandardLaplace(Prior):
+class StandardLaplace(_Standard):
     """The Laplace distribution with mean 0 and scale 1 in every dimension, for codes with many values near 0.
 
     Args:
         shape: Shape of one latent.
     """
 
-    zero: Tensor
-
-    def __init__(self, shape: Shape) -> None:
-        super().__init__(shape)
-        self.register_buffer("zero", torch.zeros(self.shape), persistent=False)
-
-    def forward(self, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
-        zero = _exact(self.zero)
-        return independent(Laplace(zero, zero), len(self.shape))
+    kind = Laplace
 
 
 class MixtureNormal(Prior):
