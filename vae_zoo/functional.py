@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,11 +18,30 @@ def expm1_minus(t: Tensor) -> Tensor:
     Returns:
         Values of at least 0, the shape of t.
     """
-    small = t.clamp(-0.3, 0.3)
-    series = torch.zeros_like(small)
-    for n in range(10, 1, -1):
-        series = (series + 1 / math.factorial(n)) * small
-    return torch.where(t.abs() < 0.3, series * small, torch.expm1(t) - t)
+    return _Expm1Minus.apply(t)
+
+
+class _Expm1Minus(torch.autograd.Function):
+    """Its derivative is e^t − 1, where autograd would go back through every term of the series."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(t: Tensor) -> Tensor:
+        small = t.clamp(-0.3, 0.3)
+        series = torch.zeros_like(small)
+        for n in range(10, 1, -1):
+            series.add_(1 / math.factorial(n)).mul_(small)
+        return torch.where(t.abs() < 0.3, series.mul_(small), torch.expm1(t) - t)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ARG004
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (t,) = ctx.saved_tensors
+        return grad * torch.expm1(t)
 
 
 def kl_normal(q_loc: Tensor, q_log_scale: Tensor, p_loc: Tensor, p_log_scale: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from vae_zoo.callbacks.grids import ReconstructionGrid, SampleGrid, TraversalGri
 from vae_zoo.callbacks.output_bias import OutputBias
 from vae_zoo.callbacks.predictions import PredictionWriter
 from vae_zoo.callbacks.probes import Anomaly, Probes
+from vae_zoo.callbacks.progress import TimedProgressBar
 from vae_zoo.callbacks.rate_decomposition import RateDecomposition
 from vae_zoo.callbacks.report import Report
 
@@ -32,5 +33,6 @@ __all__ = [
     "Reconstructions",
     "Report",
     "SampleGrid",
+    "TimedProgressBar",
     "TraversalGrid",
 ]

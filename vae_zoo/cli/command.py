@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from pydoc import locate
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from jsonargparse import set_parsing_settings
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from vae_zoo import callbacks, hub
+from vae_zoo.callbacks import TimedProgressBar
 from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.runs import RunFolder, check_devices, newest
 from vae_zoo.cli.saving import SaveConfig
@@ -82,6 +84,12 @@ class VAECLI(LightningCLI):
         for key, callback in CALLBACKS.items():
             parser.add_lightning_class_args(callback, key)
         parser.set_defaults(DEFAULTS)
+        parser.add_argument(
+            "--matmul_precision",
+            type=Literal["highest", "high", "medium"],
+            default="highest",
+            help="Precision of float32 matrix products: torch.set_float32_matmul_precision.",
+        )
         for name in LINKED:
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
@@ -120,6 +128,7 @@ class VAECLI(LightningCLI):
         if config.ckpt_path == "last":
             config.ckpt_path = newest(root)
         check_devices(config.trainer.accelerator, config.trainer.devices)
+        torch.set_float32_matmul_precision(config.matmul_precision)
         self.run = RunFolder(root, self.subcommand)  # type: ignore[arg-type]
         self.save_config_kwargs = {"run": self.run}
         config.trainer.default_root_dir = folder = str(self.run.path)
@@ -138,3 +147,10 @@ class VAECLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         self.config = self._asked
         return super().instantiate_trainer(**kwargs)
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        given = config.get("callbacks") or []
+        own = any(isinstance(c, ProgressBar) for c in (given if isinstance(given, list) else [given]))
+        if config.get("enable_progress_bar") is not False and not own:
+            callbacks = [*callbacks, TimedProgressBar()]
+        return super()._instantiate_trainer(config, callbacks)

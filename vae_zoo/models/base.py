@@ -35,6 +35,8 @@ class Autoencoder(Recorded, Steps):
         optimizer: Optimizer of the parameter groups; Adam with a learning rate of 1e-3 if not given.
         scheduler: Scheduler of the learning rate, stepped every epoch.
         compiled: Whether to compile :meth:`losses`.
+        channels_last: Whether convolutions keep the channels of a pixel together in memory, which most hardware
+            prefers; it changes figures by no more than rounding.
         kwargs: None in the end: any that is left over is an error.
 
     Raises:
@@ -62,6 +64,7 @@ class Autoencoder(Recorded, Steps):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         compiled: bool = False,
+        channels_last: bool = False,
         **kwargs: Any,  # none; without it Lightning would drop the class that a checkpoint names
     ) -> None:
         super().__init__(**kwargs)
@@ -77,6 +80,8 @@ class Autoencoder(Recorded, Steps):
         self.likelihood = likelihood(self.shape)
         self.encoder = encoder(*self.encoder_shapes)
         self.decoder = decoder(*self.decoder_shapes)
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
 
     @property
@@ -145,8 +150,8 @@ class Autoencoder(Recorded, Steps):
             for x in (data.load(split).x for split in ("train", "val")):
                 if x.is_floating_point() and tuple(x.shape[1:]) == self.shape:
                     self.likelihood.check(x)
-            if tuple(data.shape) == self.shape:
-                self._initialise(data.examples("train"))
+            if tuple(data.shape) == self.shape and type(self).initialise is not Autoencoder.initialise:
+                self._initialise(data.examples("train"))  # a copy of all of them, as float
 
     def initialise(self, x: Tensor) -> None:
         """Set what starts from the data: called once, before the first step of a model that is not restored.

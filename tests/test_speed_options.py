@@ -1,0 +1,124 @@
+"""What makes a fit faster changes no result: the same noise, the same order, the same figures to a stated tolerance."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from helpers import Record, build, fit, tiny_data
+from torch import Tensor, nn
+
+from vae_zoo.callbacks import TimedProgressBar
+from vae_zoo.data import Digits
+from vae_zoo.models import MLPVAE, ConvVAE
+from vae_zoo.models.steps import compiled
+
+EXACT, BF16 = 1e-4, 1e-2
+"""Relative tolerances of the bound: rounding of float32, and the networks in bfloat16."""
+
+
+def bounds(folder: Path, cls: type[ConvVAE], precision: str = "32-true", **kwargs: Any) -> Tensor:
+    """The bound of every step of three epochs and of every validation, from the same initial weights."""
+    logger = Record()
+    options = {"precision": precision, "max_epochs": 3, "log_every_n_steps": 1, "logger": logger}
+    fit(folder, cls, kwargs={"latent_dim": 3, **kwargs}, **options)
+    curves = [logger.curve(f"{stage}/elbo").values() for stage in ("train", "val")]
+    assert [len(curve) for curve in curves] == [15, 3]
+    return torch.tensor([value for curve in curves for value in curve])
+
+
+@pytest.fixture
+def eager_noise() -> Iterator[None]:
+    """Let compiled code draw the noise that eager code draws."""
+    compiled.cache_clear()
+    torch._dynamo.reset()
+    with torch._inductor.config.patch(fallback_random=True):
+        yield
+    compiled.cache_clear()
+    torch._dynamo.reset()
+
+
+@pytest.fixture
+def reference(tmp_path: Path) -> Tensor:
+    return bounds(tmp_path, ConvVAE)
+
+
+@pytest.mark.parametrize(
+    ("options", "tolerance"), [({"channels_last": True}, EXACT), ({"precision": "bf16-mixed"}, BF16)]
+)
+def test_the_bound_is_the_same(options: dict[str, Any], tolerance: float, reference: Tensor, tmp_path: Path) -> None:
+    found = bounds(tmp_path, ConvVAE, **options)
+    torch.testing.assert_close(found, reference, rtol=tolerance, atol=0)
+    if "precision" in options:
+        assert not torch.equal(found, reference)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("eager_noise")
+def test_compiled(tmp_path: Path) -> None:
+    torch.testing.assert_close(bounds(tmp_path, MLPVAE, compiled=True), bounds(tmp_path, MLPVAE), rtol=EXACT, atol=0)
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_matmul_precision(precision: str, tmp_path: Path) -> None:
+    before = torch.get_float32_matmul_precision()
+    exact = bounds(tmp_path, MLPVAE)
+    torch.set_float32_matmul_precision(precision)
+    try:
+        torch.testing.assert_close(bounds(tmp_path, MLPVAE), exact, rtol=BF16, atol=0)
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_channels_last_is_how_the_weights_lie() -> None:
+    model = build(ConvVAE, channels_last=True)
+    convolutions = [
+        m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)) and min(m.weight.shape) > 1
+    ]
+    assert len(convolutions) >= 4
+    assert all(m.weight.is_contiguous(memory_format=torch.channels_last) for m in convolutions)
+    other = build(ConvVAE)
+    other.load_state_dict(model.state_dict())
+    x = torch.rand(5, *model.shape)
+    torch.testing.assert_close(model.embed(x), other.embed(x))
+    torch.testing.assert_close(model.reconstruct(x), other.reconstruct(x))
+
+
+def test_a_fit_does_not_copy_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that sets nothing from the data has no need of all of them as float."""
+    data = tiny_data()
+    monkeypatch.setattr(data, "examples", lambda split: pytest.fail(f"all of {split} as float"))
+    fit(tmp_path, MLPVAE, data=data)
+
+
+class TestTimedProgressBar:
+    @pytest.fixture
+    def bar(self, monkeypatch: pytest.MonkeyPatch) -> tuple[TimedProgressBar, list[int]]:
+        """A bar in whose parent's place the steps are counted, on a clock that stands still."""
+        shown: list[int] = []
+        monkeypatch.setattr(
+            "lightning.pytorch.callbacks.RichProgressBar.on_train_batch_end", lambda *args: shown.append(args[-1])
+        )
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        self.now = 100.0
+        return TimedProgressBar(interval=0.5), shown
+
+    def step(self, bar: TimedProgressBar, batch_idx: int) -> None:
+        bar.on_train_batch_end(SimpleNamespace(num_training_batches=10), None, None, None, batch_idx)  # type: ignore[arg-type]
+
+    def test_first_last_and_by_time(self, bar: tuple[TimedProgressBar, list[int]]) -> None:
+        timed, shown = bar
+        for batch_idx in range(10):
+            if batch_idx == 5:
+                self.now += 0.6
+            self.step(timed, batch_idx)
+        assert shown == [0, 5, 9]
+
+    def test_in_a_fit(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        fit(tmp_path, MLPVAE, data=Digits(batch_size=600), callbacks=[TimedProgressBar()], enable_progress_bar=True)
+        assert "3/3" in capfd.readouterr().out
