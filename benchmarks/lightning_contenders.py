@@ -65,7 +65,7 @@ def trainer(device: torch.device, *callbacks: Callback, **kwargs: Any) -> Iterat
         yield Trainer(
             default_root_dir=folder,
             accelerator="cpu" if device.type == "cpu" else "gpu",
-            devices=1,
+            devices=kwargs.pop("devices", 1),
             callbacks=list(callbacks),
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -94,23 +94,24 @@ def zoo(
     work: Work, device: torch.device, *, precision: str = "32-true", matmul: str = "highest", **options: Any
 ) -> Run:
     """vae_zoo's model and data module under the stock Trainer."""
-    model = _model(work, **options)
+    module = model(work, **options)
     data = Grey(x=images(work.shape), batch_size=work.batch_size)
 
     def run(num: int) -> Clock:
         with matmul_precision(matmul):
-            return fit(model, num, device, precision=precision, datamodule=data)
+            return fit(module, num, device, precision=precision, datamodule=data)
 
     return run
 
 
 def zoo_evaluation(work: Work, device: torch.device) -> Run:
     """The bound of a test set, by vae_zoo."""
-    model, data = _model(work), Grey(x=images(work.shape, "test"), batch_size=work.batch_size)
-    return lambda _: validate(model, device, datamodule=data)
+    module, data = model(work), Grey(x=images(work.shape, "test"), batch_size=work.batch_size)
+    return lambda _: validate(module, device, datamodule=data)
 
 
-def _model(work: Work, **options: Any) -> LightningModule:
+def model(work: Work, **options: Any) -> Any:
+    """vae_zoo's model of the work."""
     cls = ConvVAE if work.conv else MLPVAE
     return cls(shape=work.shape, latent_dim=work.latent_dim, **work.networks(), **options)
 

@@ -16,7 +16,7 @@ author = "the authors of vae_zoo"
 release = version = vae_zoo.__version__
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser"]
 extensions += ["docstrings", "mathml", "model_pages", "pairs_page", "tables"]  # in _ext/
-exclude_patterns = ["_build", "models/_table.md", "_reproduction.md", "_checks.md", "_pairs.md"]
+exclude_patterns = ["_build", "models/_table.md", "_*.md"]
 
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3

@@ -46,6 +46,8 @@ def test_a_row(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     needs = {"MNIST": "MNIST", "FreyFaces": "FreyFace"}.get(data if isinstance(data, str) else data["class_path"])
     if needs and not (Path(os.environ.get("VAE_ZOO_DATA", "")) / needs).is_dir():
         pytest.skip(f"the {needs} files are not in VAE_ZOO_DATA")
+    if "pytorch_optimizer" in text:
+        pytest.importorskip("pytorch_optimizer", reason="the optimizer of this row is in the extra benchmarks")
     monkeypatch.chdir(tmp_path)
     fit = ["fit", "--config", str(config), *map(str, row.get("fit", []))]
     main([*fit, "--trainer.fast_dev_run", "true", "--model.compiled", "false"])

@@ -1,4 +1,4 @@
-"""Tables that are read from elsewhere: reproduced numbers from the benchmarks' files, checks from their docstrings."""
+"""Tables that are read from elsewhere: figures from the benchmarks' files, checks from their docstrings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
+from benchmarks import report
 from vae_zoo.testing import CHECKS
 
 
@@ -16,7 +17,9 @@ def write(app: Sphinx) -> None:
     source = Path(app.srcdir)
     script = source.parent / "benchmarks" / "reproduce" / "table.py"
     numbers = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout
-    for name, text in {"_reproduction.md": numbers, "_checks.md": checks()}.items():
+    tables = {"_reproduction.md": numbers, "_checks.md": checks()}
+    tables |= {"_throughput.md": report.throughput(), "_scaling.md": report.scaling()}
+    for name, text in tables.items():
         path = source / name
         if not path.is_file() or path.read_text() != text:
             path.write_text(text)

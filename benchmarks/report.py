@@ -1,0 +1,99 @@
+"""Tables and the plot of the documentation, from what throughput.py and scaling.py wrote and nothing else.
+
+python benchmarks/report.py     # prints the tables, draws docs/figures/throughput.png
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+PLOT = HERE.parent / "docs" / "figures" / "throughput.png"
+COLOURS = {"vae_zoo": "#2f6fb0", "hand": "#8a8a8a", "": "#d98b2b"}
+
+
+def throughput(path: Path = HERE / "results" / "throughput.json") -> str:
+    """Ratio of every contender to the hand-written loop in Markdown, and how it was measured."""
+    result = _read(path)
+    if result is None:
+        return "Not measured yet.\n"
+    works = list(result["fit"])
+    lines = ["| fit | " + " | ".join(works) + " |", "|---" * (len(works) + 1) + "|"]
+    for name in dict.fromkeys(name for work in works for name in result["fit"][work]):
+        cells = [_cell(result["fit"][work].get(name)) for work in works]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines += ["", "| evaluation of the test set's bound | ratio |", "|---|---|"]
+    lines += [f"| {name} | {_cell(row)} |" for name, row in result["evaluation"].items()]
+    peaks = ", ".join(f"{name} {mib} MiB" for name, mib in result["peak_mib"].items())
+    return "\n".join(
+        [*lines, "", f"Peak memory of a process that fits MNIST, imports included: {peaks}.", "", _made(result), ""]
+    )
+
+
+def scaling(path: Path = HERE / "results" / "scaling.json") -> str:
+    """How cost grows, in Markdown."""
+    result = _read(path)
+    if result is None:
+        return "Not measured yet.\n"
+    lines = ["| what grows: what is measured | at each size | exponent |", "|---|---|---|"]
+    for title, sweep in result["sweeps"].items():
+        points = ", ".join(f"{int(x):,}: {median:.3g}" for x, (median, *_) in sweep["points"].items())
+        lines.append(f"| {title} | {points} | {sweep['exponent']:.2f} |")
+    run = result["processes"]
+    rates = ", ".join(f"{num}: {sorted(each)[len(each) // 2]:,}" for num, each in run["images_per_s"].items())
+    bounds = ", ".join(f"{num}: {each[0]:.2f}" for num, each in run["val_elbo"].items())
+    lines.append(f"| processes: images a second of wall time | {rates} (ratio {run['ratio']:.2f}) | |")
+    lines.append(f"| processes: validation bound after an epoch, nats | {bounds} | |")
+    return "\n".join([*lines, "", _made(result), ""])
+
+
+def plot(path: Path = HERE / "results" / "throughput.json", to: Path = PLOT) -> None:
+    """Bars of the ratios, with their range over the rounds."""
+    import matplotlib.pyplot as plt
+
+    result = _read(path)
+    if result is None:
+        raise FileNotFoundError(f"no {path}: run python benchmarks/throughput.py")
+    figure, axes = plt.subplots(len(result["fit"]), 1, figsize=(8.2, 10.5), layout="constrained")
+    for axis, (work, rows) in zip(axes, result["fit"].items(), strict=True):
+        rows = {name: row["ratio"] for name, row in rows.items() if "ratio" in row}
+        names = sorted(rows, key=lambda name: rows[name][0])
+        medians = [rows[name][0] for name in names]
+        spread = [[rows[n][0] - rows[n][1] for n in names], [rows[n][2] - rows[n][0] for n in names]]
+        colours = [next(colour for start, colour in COLOURS.items() if name.startswith(start)) for name in names]
+        axis.barh(names, medians, xerr=spread, color=colours, error_kw={"linewidth": 0.8})
+        axis.axvline(1, color="black", linewidth=0.8, linestyle="--")
+        axis.set_title(work, fontsize=10, loc="left")
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[-1].set_xlabel("images a CPU second, as a multiple of the hand-written float32 loop")
+    figure.savefig(to, dpi=110)
+    plt.close(figure)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    if "ratio" not in row:
+        return row["missing"]
+    median, low, high = row["ratio"]
+    return f"{median:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _made(result: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    rounds = f"Median (least to greatest) of {result['rounds']} interleaved rounds"
+    return f"{rounds}; {result['hardware']}; {versions}; commit {result['commit']}."
+
+
+if __name__ == "__main__":
+    print(throughput())
+    print(scaling())
+    plot()
+    print(f"drawn to {PLOT}")
