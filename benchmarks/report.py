@@ -1,4 +1,4 @@
-"""Tables and the plot of the documentation, from what throughput.py and scaling.py wrote and nothing else.
+"""Tables and the plot of the documentation, from what throughput.py, scaling.py and precision.py wrote and nothing else.
 
 python benchmarks/report.py     # prints the tables, draws docs/figures/throughput.png
 """
@@ -49,6 +49,18 @@ def scaling(path: Path = HERE / "results" / "scaling.json") -> str:
     return "\n".join([*lines, "", _made(result), ""])
 
 
+def precision(path: Path = HERE / "results" / "precision.json") -> str:
+    """What the fast options do to the bound, in Markdown."""
+    result = _read(path)
+    if result is None:
+        return "Not measured yet.\n"
+    lines = ["| fitted with | bound of each seed, nats | mean difference |", "|---|---|---|"]
+    for name, row in result["options"].items():
+        bounds = ", ".join(f"{value:.2f}" for value in row["elbo"])
+        lines.append(f"| {name} | {bounds} | {row['difference']:+.2f} |")
+    return "\n".join([*lines, "", _made(result), ""])
+
+
 def plot(path: Path = HERE / "results" / "throughput.json", to: Path = PLOT) -> None:
     """Bars of the ratios, with their range over the rounds."""
     import matplotlib.pyplot as plt
@@ -88,12 +100,13 @@ def _cell(row: dict[str, Any] | None) -> str:
 
 def _made(result: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    rounds = f"Median (least to greatest) of {result['rounds']} interleaved rounds"
-    return f"{rounds}; {result['hardware']}; {versions}; commit {result['commit']}."
+    how = f"{result['hardware']}; {versions}; commit {result['commit']}."
+    return f"Median (least to greatest) of {result['rounds']} interleaved rounds; {how}" if "rounds" in result else how
 
 
 if __name__ == "__main__":
     print(throughput())
     print(scaling())
+    print(precision())
     plot()
     print(f"drawn to {PLOT}")

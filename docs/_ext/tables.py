@@ -18,7 +18,11 @@ def write(app: Sphinx) -> None:
     script = source.parent / "benchmarks" / "reproduce" / "table.py"
     numbers = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout
     tables = {"_reproduction.md": numbers, "_checks.md": checks()}
-    tables |= {"_throughput.md": report.throughput(), "_scaling.md": report.scaling()}
+    tables |= {
+        "_throughput.md": report.throughput(),
+        "_scaling.md": report.scaling(),
+        "_precision.md": report.precision(),
+    }
     for name, text in tables.items():
         path = source / name
         if not path.is_file() or path.read_text() != text:
