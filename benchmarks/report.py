@@ -1,4 +1,4 @@
-"""Tables and the plot of the documentation, from what throughput.py, scaling.py and precision.py wrote and nothing else.
+"""Tables and the plot of the documentation, from the result files and nothing else.
 
 python benchmarks/report.py     # prints the tables, draws docs/figures/throughput.png
 """
