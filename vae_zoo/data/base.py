@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -10,17 +11,20 @@ from torch import Tensor
 
 from vae_zoo.data.checks import check_positive, check_split
 from vae_zoo.data.loader import TensorLoader
+from vae_zoo.data.mapped import Mapped, chunks
 from vae_zoo.data.splits import Split, SplitName
 from vae_zoo.hparams import Recorded
 from vae_zoo.seeding import global_seed
 from vae_zoo.typing import Batch, Shape
 
-_STAGES: dict[str | None, tuple[SplitName, ...]] = {
+STAGES: dict[str | None, tuple[SplitName, ...]] = {
     "fit": ("train", "val"),
     "validate": ("val",),
     "test": ("test",),
     "predict": ("test",),
 }
+
+_SAMPLE = 2**28
 
 
 class DataModule(Recorded, LightningDataModule, ABC):
@@ -86,12 +90,24 @@ class DataModule(Recorded, LightningDataModule, ABC):
         return self._splits[split]
 
     def examples(self, split: SplitName) -> Tensor:
-        """All examples of a split as float, before anything random is done to them, (N, \\*shape).
+        """Examples of a split as float, before anything random is done to them, (N, \\*shape).
+
+        All of them if they are in memory; of those that stay in a file some that are evenly spaced over it, so many
+        that they take 256 MiB.
 
         Args:
             split: "train", "val" or "test".
         """
-        return _as_float(self.load(split).x)
+        x = self.load(split).x
+        return _as_float(x.sample(_SAMPLE // (4 // x.dtype.itemsize)) if isinstance(x, Mapped) else x)
+
+    def chunks(self, split: SplitName) -> Iterator[Tensor]:
+        """All examples of a split as they are in it, in parts that fit into memory.
+
+        Args:
+            split: "train", "val" or "test".
+        """
+        return (x for _, x in chunks(self.load(split).x))
 
     def prepare(self, split: SplitName, loaded: Split) -> Split:
         """Change a split once, before it is checked and kept.
@@ -101,8 +117,8 @@ class DataModule(Recorded, LightningDataModule, ABC):
             loaded: What :meth:`dataset` gave.
         """
         del split
-        x = loaded.x.float() if loaded.x.is_floating_point() else loaded.x
-        return loaded._replace(x=x)
+        x = loaded.x
+        return loaded._replace(x=x.float() if isinstance(x, Tensor) and x.is_floating_point() else x)
 
     def randomize(self, x: Tensor, key: int) -> Tensor:
         """Draw whatever is random about a batch of examples, before uint8 images become float.
@@ -115,7 +131,7 @@ class DataModule(Recorded, LightningDataModule, ABC):
         return x
 
     def setup(self, stage: str | None = None) -> None:
-        for split in _STAGES.get(stage, ("train", "val", "test")):
+        for split in STAGES.get(stage, ("train", "val", "test")):
             self.load(split)
 
     def train_dataloader(self) -> TensorLoader:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
+from vae_zoo.data.mapped import Mapped
 from vae_zoo.seeding import mix
 from vae_zoo.typing import Batch
 
@@ -36,7 +37,7 @@ class TensorLoader:
 
     def __init__(
         self,
-        x: Tensor,
+        x: Tensor | Mapped,
         y: Tensor | None = None,
         *,
         batch_size: int,
