@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
+from vae_zoo.data import transfer
 from vae_zoo.data.checks import check_positive, check_split
 from vae_zoo.data.loader import TensorLoader
 from vae_zoo.data.mapped import Mapped, chunks
 from vae_zoo.data.splits import Split, SplitName
+from vae_zoo.data.transfer import DeviceData
 from vae_zoo.hparams import Recorded
 from vae_zoo.seeding import global_seed
 from vae_zoo.typing import Batch, Shape
@@ -37,14 +40,28 @@ class DataModule(Recorded, LightningDataModule, ABC):
         batch_size: Training examples in a batch, on each device.
         eval_batch_size: The same for validation, test and prediction; None for ``max(batch_size, 256)``.
         drop_last: Leave out the last, smaller batch of a training epoch.
+        device_data: Keep whole splits on the accelerator, where batches are then cut from them. "auto" does so on CUDA
+            with a split that takes at most a quarter of the free memory. Of other splits, the next batch is copied to a
+            CUDA device during each step.
+
+    Raises:
+        ValueError: If a size is less than 1; when loaders are made, if device_data is true of data that stay in a file.
     """
 
-    def __init__(self, *, batch_size: int = 128, eval_batch_size: int | None = None, drop_last: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        batch_size: int = 128,
+        eval_batch_size: int | None = None,
+        drop_last: bool = False,
+        device_data: DeviceData = "auto",
+    ) -> None:
         super().__init__()
         self.batch_size = check_positive("batch_size", batch_size)
         eval_batch_size = max(batch_size, 256) if eval_batch_size is None else eval_batch_size
         self.eval_batch_size = check_positive("eval_batch_size", eval_batch_size)
-        self.drop_last = drop_last
+        self.drop_last, self.device_data = drop_last, device_data
+        self._on_device: dict[SplitName, tuple[torch.device, Split]] = {}
         self._splits: dict[SplitName, Split] = {}
 
     @abstractmethod
@@ -152,8 +169,18 @@ class DataModule(Recorded, LightningDataModule, ABC):
         x = self.randomize(batch.x, batch.key)
         return batch._replace(x=_as_float(x))
 
+    def teardown(self, stage: str | None = None) -> None:
+        del stage
+        self._on_device.clear()
+
     def _loader(self, split: SplitName) -> TensorLoader:
-        loaded, trainer, training = self.load(split), self.trainer, split == "train"
+        trainer, training = self.trainer, split == "train"
+        device = getattr(getattr(trainer, "strategy", None), "root_device", torch.device("cpu"))
+        loaded, prefetch = self.load(split), None
+        if transfer.resident(loaded, device, self.device_data):
+            loaded = self._moved(split, device)
+        elif transfer.overlaps(device):
+            prefetch = partial(transfer.ahead, device=device)
         return TensorLoader(
             loaded.x,
             loaded.y,
@@ -164,7 +191,15 @@ class DataModule(Recorded, LightningDataModule, ABC):
             drop_last=self.drop_last,
             rank=0 if trainer is None else trainer.global_rank,
             world_size=1 if trainer is None else trainer.world_size,
+            ahead=prefetch,
         )
+
+    def _moved(self, split: SplitName, device: torch.device) -> Split:
+        if self._on_device.get(split, (None,))[0] != device:
+            loaded = self.load(split)
+            y = None if loaded.y is None else loaded.y.to(device)
+            self._on_device[split] = device, Split(loaded.x.to(device), y)  # type: ignore[union-attr]  # never mapped
+        return self._on_device[split][1]
 
 
 def _as_float(x: Tensor) -> Tensor:

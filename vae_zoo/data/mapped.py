@@ -43,6 +43,8 @@ class Mapped:
         self.dtype, self.shape = none.dtype, torch.Size((len(array if rows is None else rows), *none.shape[1:]))
         self._row_bytes = prod(array.shape[1:]) * array.itemsize
 
+    device = torch.device("cpu")
+
     def __len__(self) -> int:
         return self.shape[0]
 
