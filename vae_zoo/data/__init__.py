@@ -9,8 +9,10 @@ from vae_zoo.data.images import Images
 from vae_zoo.data.loader import TensorLoader
 from vae_zoo.data.mapped import Mapped
 from vae_zoo.data.mnist import MNIST, FashionMNIST
+from vae_zoo.data.shards import write_shards
 from vae_zoo.data.splits import Split
 from vae_zoo.data.sprites import Sprites
+from vae_zoo.data.stream import Stream
 
 __all__ = [
     "MNIST",
@@ -24,5 +26,7 @@ __all__ = [
     "Mapped",
     "Split",
     "Sprites",
+    "Stream",
     "TensorLoader",
+    "write_shards",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -174,25 +175,28 @@ class DataModule(Recorded, LightningDataModule, ABC):
         self._on_device.clear()
 
     def _loader(self, split: SplitName) -> TensorLoader:
-        trainer, training = self.trainer, split == "train"
-        device = getattr(getattr(trainer, "strategy", None), "root_device", torch.device("cpu"))
-        loaded, prefetch = self.load(split), None
+        device, loaded, prefetch = self._device(), self.load(split), None
         if transfer.resident(loaded, device, self.device_data):
             loaded = self._moved(split, device)
         elif transfer.overlaps(device):
             prefetch = partial(transfer.ahead, device=device)
-        return TensorLoader(
-            loaded.x,
-            loaded.y,
-            batch_size=self.batch_size if training else self.eval_batch_size,
-            seed=global_seed(),
-            training=training,
-            shuffle=trainer is None or not getattr(trainer, "overfit_batches", 0),
-            drop_last=self.drop_last,
-            rank=0 if trainer is None else trainer.global_rank,
-            world_size=1 if trainer is None else trainer.world_size,
-            ahead=prefetch,
-        )
+        return TensorLoader(loaded.x, loaded.y, **self._loading(split), ahead=prefetch)
+
+    def _loading(self, split: SplitName) -> dict[str, Any]:
+        """What a loader of a split is told besides the split."""
+        trainer, training = self.trainer, split == "train"
+        return {
+            "batch_size": self.batch_size if training else self.eval_batch_size,
+            "seed": global_seed(),
+            "training": training,
+            "shuffle": trainer is None or not getattr(trainer, "overfit_batches", 0),
+            "drop_last": self.drop_last,
+            "rank": 0 if trainer is None else trainer.global_rank,
+            "world_size": 1 if trainer is None else trainer.world_size,
+        }
+
+    def _device(self) -> torch.device:
+        return getattr(getattr(self.trainer, "strategy", None), "root_device", torch.device("cpu"))
 
     def _moved(self, split: SplitName, device: torch.device) -> Split:
         if self._on_device.get(split, (None,))[0] != device:

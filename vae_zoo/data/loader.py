@@ -70,18 +70,23 @@ class TensorLoader:
     def __iter__(self) -> Iterator[Batch]:
         # Lightning makes the iterator first and sets the epoch afterwards: all is read at the first batch.
         start, self._start, self._resumed = self._start, 0, False
-        order = self._order().to(self.x.device)
-        batches: Iterator[Batch] = (self._batch(order, position) for position in range(start, len(self)))
+        batches = self._batches(start)
         if self.ahead is not None:
             batches = self.ahead(batches)
         for position, batch in enumerate(batches, start):
             self._position = position + 1
             yield batch
 
+    def _batches(self, start: int) -> Iterator[Batch]:
+        order = self._order().to(self.x.device)
+        return (self._batch(order, position) for position in range(start, len(self)))
+
     def _batch(self, order: Tensor, position: int) -> Batch:
         index = order[position * self.batch_size : (position + 1) * self.batch_size]
-        key = mix(self.seed, self.epoch, self.rank, position)
-        return Batch(self.x[index], None if self.y is None else self.y[index], index, key)
+        return Batch(self.x[index], None if self.y is None else self.y[index], index, self._key(position))
+
+    def _key(self, position: int) -> int:
+        return mix(self.seed, self.epoch, self.rank, position)
 
     @property
     def batch_sampler(self) -> SimpleNamespace:
