@@ -32,7 +32,7 @@ _SAMPLE = 2**28
 
 
 class DataModule(Recorded, LightningDataModule, ABC):
-    """Data as whole splits in memory, given in batches that are indexed at once.
+    """Data as whole splits, in memory or mapped, given in batches that are indexed at once.
 
     A subclass writes :meth:`dataset`. It also writes ``shape``, ``num_train`` and ``num_classes`` where they are known
     before the data are read, because the command line asks for them; by default the training split is loaded to tell.
