@@ -23,7 +23,7 @@ class StreamLoader(TensorLoader):
     """Loader of a folder of shards, with the epochs, keys and state of :class:`TensorLoader`.
 
     The order is the engine's own: shards are shuffled, and the examples in each of them, by (seed, epoch). On several
-    ranks training leaves out the last examples of that order, so that all take as many steps.
+    ranks training leaves out fewer examples than there are ranks, so that all take as many steps.
 
     Args:
         path: Folder or address of the shards.
@@ -52,12 +52,13 @@ class StreamLoader(TensorLoader):
             cache_size=self.cache_size,
             shuffle=self.training and self.shuffle,
             seed=self.seed,
-            drop_last=self.training and self.world_size > 1,
         )
-        dataset.set_batch_size(self.batch_size)
+        # Of batches of one, ranks get equal numbers to within one; of larger ones, to within a batch.
+        dataset.set_batch_size(1)
+        dataset.set_drop_last(self.training and self.world_size > 1)
         dataset.set_epoch(max(self.epoch, 0) + 1)
         if start:
-            dataset.load_state_dict(dataset.state_dict(start * self.batch_size, 1, self.batch_size))
+            dataset.load_state_dict(dataset.state_dict(start * self.batch_size, 1, 1))
         return dataset
 
 
