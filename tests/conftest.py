@@ -16,9 +16,10 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Start from one seed, and forget graphs and the seed that Lightning keeps in the environment."""
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    monkeypatch.setenv("VAE_ZOO_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     torch.manual_seed(0)
     yield
     os.environ.pop("PL_GLOBAL_SEED", None)

@@ -21,7 +21,7 @@ FLOORS = (
     ("hub", "cli", "testing"),
 )
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
-LAZY = {"torchvision", "matplotlib", "sklearn", "wandb", "scipy", "tensorboard", "rich", "zuko"}
+LAZY = {"torchvision", "matplotlib", "sklearn", "wandb", "scipy", "tensorboard", "rich", "zuko", "litdata"}
 
 
 def part_of(name: str) -> str:

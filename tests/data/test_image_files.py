@@ -13,20 +13,25 @@ from vae_zoo.data import image_files
 from .test_image_folder import check_one_line, save
 
 
+def read(path: Path, size: tuple[int, int], *, channels: int = 1, crop: bool = True) -> torch.Tensor:
+    (block,) = image_files.read_images([path], size=size, channels=channels, crop=crop)
+    return torch.from_numpy(block[0])
+
+
 def one(folder: Path, image: Image.Image, name: str = "a.png", **kwargs: Any) -> torch.Tensor:
     """One image, saved and read."""
     folder.mkdir(exist_ok=True)
     image.save(folder / name, **kwargs)
-    return image_files.read_images([folder / name], size=(image.height, image.width), channels=3, crop=True)[0]
+    return read(folder / name, (image.height, image.width), channels=3)
 
 
 def test_crop_and_squash(tmp_path: Path) -> None:
     bands = np.zeros((8, 24), np.uint8)
     bands[:, 8:16], bands[:, 16:] = 100, 200
     Image.fromarray(bands).save(tmp_path / "a.png")
-    read = {crop: image_files.read_images([tmp_path / "a.png"], size=(8, 8), channels=1, crop=crop) for crop in (0, 1)}
-    assert read[1].unique().tolist() == [100]
-    assert read[0][0, 0, 0, [0, 7]].tolist() == pytest.approx([0, 200], abs=12)
+    images = {crop: read(tmp_path / "a.png", (8, 8), crop=crop) for crop in (False, True)}
+    assert images[True].unique().tolist() == [100]
+    assert images[False][0, 0, [0, 7]].tolist() == pytest.approx([0, 200], abs=12)
 
 
 def test_modes(tmp_path: Path) -> None:
@@ -58,7 +63,7 @@ def test_orientation(tmp_path: Path) -> None:
 
 def test_large_jpeg_is_reduced(tmp_path: Path) -> None:
     save(tmp_path / "a.jpg", 77, size=(1000, 600))
-    x = image_files.read_images([tmp_path / "a.jpg"], size=(16, 16), channels=1, crop=True)
+    x = read(tmp_path / "a.jpg", (16, 16))
     assert x.float().mean() == pytest.approx(77, abs=1)
 
 

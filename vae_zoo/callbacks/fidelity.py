@@ -75,7 +75,7 @@ class Fidelity(Figures):
     def figures(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:
         data = data_of(trainer, "Fidelity")
         test = data.load("test")
-        total, mean = self.num_samples or len(test.x), not is_binary(test.x)
+        total, mean = self.num_samples or len(test.x), not all(map(is_binary, data.chunks("test")))
         for n, start, end in shares(total, trainer):
             c = None if test.y is None else test.y[torch.arange(start, end) % len(test.x)].to(model.device)
             with forked(mix(self.seed, n, 1), model.device):

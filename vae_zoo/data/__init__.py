@@ -7,9 +7,12 @@ from vae_zoo.data.frey_faces import FreyFaces
 from vae_zoo.data.image_folder import ImageFolder
 from vae_zoo.data.images import Images
 from vae_zoo.data.loader import TensorLoader
+from vae_zoo.data.mapped import Mapped
 from vae_zoo.data.mnist import MNIST, FashionMNIST
+from vae_zoo.data.shards import write_shards
 from vae_zoo.data.splits import Split
 from vae_zoo.data.sprites import Sprites
+from vae_zoo.data.stream import Stream
 
 __all__ = [
     "MNIST",
@@ -20,7 +23,10 @@ __all__ = [
     "FreyFaces",
     "ImageFolder",
     "Images",
+    "Mapped",
     "Split",
     "Sprites",
+    "Stream",
     "TensorLoader",
+    "write_shards",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import numpy as np
 import torch
 
 from vae_zoo.data.array_files import Table, read_table
-from vae_zoo.data.checks import check_fractions
+from vae_zoo.data.checks import check_fractions, check_limit
 from vae_zoo.data.images import Images
+from vae_zoo.data.mapped import Mapped, hold
 from vae_zoo.data.splits import Split, SplitName, carve
 from vae_zoo.typing import Shape
 
@@ -34,6 +36,8 @@ class Arrays(Images):
         val_fraction: Part of the examples that validates, without ``val_path``.
         test_fraction: Part of the examples to test on, without ``test_path``.
         split_seed: Seed of the random splits.
+        in_memory_limit: GiB of a split above which it stays in its ``.npy`` file, and batches are read from there;
+            files of the other kinds are always read whole.
         kwargs: Arguments of :class:`Images`; only uint8 images can be made binary.
 
     Raises:
@@ -54,10 +58,12 @@ class Arrays(Images):
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         split_seed: int = 0,
+        in_memory_limit: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_fractions(val_fraction, test_fraction)
+        self.in_memory_limit = check_limit(in_memory_limit)
         paths: dict[SplitName, str | None] = {"train": path, "val": val_path, "test": test_path}
         self.paths = {split: Path(given).expanduser() for split, given in paths.items() if given is not None}
         self.key, self.label_key, self.label_column, self.channels_last = key, label_key, label_column, channels_last
@@ -90,11 +96,12 @@ class Arrays(Images):
 
     def dataset(self, split: SplitName) -> Split:
         table = self._tables[split if split in self._tables else "train"]
-        index = self._index[split].numpy() if split in self._index else slice(None)
-        x = torch.from_numpy(_as_tensor_type(np.asarray(table.x[index])))
+        index = self._index[split].numpy() if split in self._index else None
+        limit = self.in_memory_limit if isinstance(table.x, np.memmap) else math.inf
+        x = hold(Mapped(table.x, index), limit)
         if table.y is None or not self.classes:
             return Split(x)
-        labels = np.asarray(table.y[index]).astype(self._sorted_labels.dtype)
+        labels = np.asarray(table.y if index is None else table.y[index]).astype(self._sorted_labels.dtype)
         return Split(x, torch.from_numpy(np.searchsorted(self._sorted_labels, labels)))
 
     @cached_property
@@ -108,12 +115,3 @@ class Arrays(Images):
     def _index(self) -> dict[SplitName, torch.Tensor]:
         fractions = {split: part for split, part in self.fractions.items() if split not in self.paths}
         return carve(len(self._tables["train"].x), fractions, self.split_seed, str(self.paths["train"]))
-
-
-def _as_tensor_type(x: np.ndarray) -> np.ndarray:
-    if x.ndim > 2 and x.dtype == np.bool_:
-        return x.astype(np.uint8) * 255
-    if x.ndim > 2 and x.dtype == np.uint8:
-        return np.ascontiguousarray(x)
-    with np.errstate(over="ignore"):  # what does not fit becomes infinite, which the base refuses with its place
-        return np.ascontiguousarray(x, dtype=np.float32)

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
+from vae_zoo.data import transfer
 from vae_zoo.data.checks import check_positive, check_split
 from vae_zoo.data.loader import TensorLoader
+from vae_zoo.data.mapped import Mapped, chunks
 from vae_zoo.data.splits import Split, SplitName
+from vae_zoo.data.transfer import DeviceData
 from vae_zoo.hparams import Recorded
 from vae_zoo.seeding import global_seed
 from vae_zoo.typing import Batch, Shape
 
-_STAGES: dict[str | None, tuple[SplitName, ...]] = {
+STAGES: dict[str | None, tuple[SplitName, ...]] = {
     "fit": ("train", "val"),
     "validate": ("val",),
     "test": ("test",),
     "predict": ("test",),
 }
 
+_SAMPLE = 2**28
+
 
 class DataModule(Recorded, LightningDataModule, ABC):
-    """Data as whole splits in memory, given in batches that are indexed at once.
+    """Data as whole splits, in memory or mapped, given in batches that are indexed at once.
 
     A subclass writes :meth:`dataset`. It also writes ``shape``, ``num_train`` and ``num_classes`` where they are known
     before the data are read, because the command line asks for them; by default the training split is loaded to tell.
@@ -33,14 +41,28 @@ class DataModule(Recorded, LightningDataModule, ABC):
         batch_size: Training examples in a batch, on each device.
         eval_batch_size: The same for validation, test and prediction; None for ``max(batch_size, 256)``.
         drop_last: Leave out the last, smaller batch of a training epoch.
+        device_data: Keep whole splits on the accelerator, where batches are then cut from them. "auto" does so on CUDA
+            with a split that takes at most a quarter of the free memory. Of other splits, the next batch is copied to a
+            CUDA device during each step.
+
+    Raises:
+        ValueError: If a size is less than 1; when loaders are made, if device_data is true of data that stay in a file.
     """
 
-    def __init__(self, *, batch_size: int = 128, eval_batch_size: int | None = None, drop_last: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        batch_size: int = 128,
+        eval_batch_size: int | None = None,
+        drop_last: bool = False,
+        device_data: DeviceData = "auto",
+    ) -> None:
         super().__init__()
         self.batch_size = check_positive("batch_size", batch_size)
         eval_batch_size = max(batch_size, 256) if eval_batch_size is None else eval_batch_size
         self.eval_batch_size = check_positive("eval_batch_size", eval_batch_size)
-        self.drop_last = drop_last
+        self.drop_last, self.device_data = drop_last, device_data
+        self._on_device: dict[SplitName, tuple[torch.device, Split]] = {}
         self._splits: dict[SplitName, Split] = {}
 
     @abstractmethod
@@ -86,12 +108,24 @@ class DataModule(Recorded, LightningDataModule, ABC):
         return self._splits[split]
 
     def examples(self, split: SplitName) -> Tensor:
-        """All examples of a split as float, before anything random is done to them, (N, \\*shape).
+        """Examples of a split as float, before anything random is done to them, (N, \\*shape).
+
+        All of them if they are in memory; of those that stay in a file some that are evenly spaced over it, so many
+        that they take 256 MiB.
 
         Args:
             split: "train", "val" or "test".
         """
-        return _as_float(self.load(split).x)
+        x = self.load(split).x
+        return _as_float(x.sample(_SAMPLE // (4 // x.dtype.itemsize)) if isinstance(x, Mapped) else x)
+
+    def chunks(self, split: SplitName) -> Iterator[Tensor]:
+        """All examples of a split as they are in it, in parts that fit into memory.
+
+        Args:
+            split: "train", "val" or "test".
+        """
+        return (x for _, x in chunks(self.load(split).x))
 
     def prepare(self, split: SplitName, loaded: Split) -> Split:
         """Change a split once, before it is checked and kept.
@@ -101,8 +135,8 @@ class DataModule(Recorded, LightningDataModule, ABC):
             loaded: What :meth:`dataset` gave.
         """
         del split
-        x = loaded.x.float() if loaded.x.is_floating_point() else loaded.x
-        return loaded._replace(x=x)
+        x = loaded.x
+        return loaded._replace(x=x.float() if isinstance(x, Tensor) and x.is_floating_point() else x)
 
     def randomize(self, x: Tensor, key: int) -> Tensor:
         """Draw whatever is random about a batch of examples, before uint8 images become float.
@@ -115,7 +149,7 @@ class DataModule(Recorded, LightningDataModule, ABC):
         return x
 
     def setup(self, stage: str | None = None) -> None:
-        for split in _STAGES.get(stage, ("train", "val", "test")):
+        for split in STAGES.get(stage, ("train", "val", "test")):
             self.load(split)
 
     def train_dataloader(self) -> TensorLoader:
@@ -136,19 +170,40 @@ class DataModule(Recorded, LightningDataModule, ABC):
         x = self.randomize(batch.x, batch.key)
         return batch._replace(x=_as_float(x))
 
+    def teardown(self, stage: str | None = None) -> None:
+        del stage
+        self._on_device.clear()
+
     def _loader(self, split: SplitName) -> TensorLoader:
-        loaded, trainer, training = self.load(split), self.trainer, split == "train"
-        return TensorLoader(
-            loaded.x,
-            loaded.y,
-            batch_size=self.batch_size if training else self.eval_batch_size,
-            seed=global_seed(),
-            training=training,
-            shuffle=trainer is None or not getattr(trainer, "overfit_batches", 0),
-            drop_last=self.drop_last,
-            rank=0 if trainer is None else trainer.global_rank,
-            world_size=1 if trainer is None else trainer.world_size,
-        )
+        device, loaded, prefetch = self._device(), self.load(split), None
+        if transfer.resident(loaded, device, self.device_data):
+            loaded = self._moved(split, device)
+        elif transfer.overlaps(device):
+            prefetch = partial(transfer.ahead, device=device)
+        return TensorLoader(loaded.x, loaded.y, **self._loading(split), ahead=prefetch)
+
+    def _loading(self, split: SplitName) -> dict[str, Any]:
+        """What a loader of a split is told besides the split."""
+        trainer, training = self.trainer, split == "train"
+        return {
+            "batch_size": self.batch_size if training else self.eval_batch_size,
+            "seed": global_seed(),
+            "training": training,
+            "shuffle": trainer is None or not getattr(trainer, "overfit_batches", 0),
+            "drop_last": self.drop_last,
+            "rank": 0 if trainer is None else trainer.global_rank,
+            "world_size": 1 if trainer is None else trainer.world_size,
+        }
+
+    def _device(self) -> torch.device:
+        return getattr(getattr(self.trainer, "strategy", None), "root_device", torch.device("cpu"))
+
+    def _moved(self, split: SplitName, device: torch.device) -> Split:
+        if self._on_device.get(split, (None,))[0] != device:
+            loaded = self.load(split)
+            y = None if loaded.y is None else loaded.y.to(device)
+            self._on_device[split] = device, Split(loaded.x.to(device), y)  # type: ignore[union-attr]  # never mapped
+        return self._on_device[split][1]
 
 
 def _as_float(x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vae_zoo.data.mapped import Mapped, chunks
 from vae_zoo.data.splits import Split
 from vae_zoo.typing import Shape
 
@@ -37,16 +38,22 @@ def check_split(split: Split, where: str, shape: Shape, num_classes: int | None)
         raise ValueError(f"Labels in {where} must lie in 0 .. {num_classes - 1}, got {lowest} .. {highest}.")
 
 
-def check_finite(x: Tensor, where: str) -> None:
+def check_finite(x: Tensor | Mapped, where: str) -> None:
     """Refuse values that are not finite: count them and name the first.
 
     Raises:
         ValueError: If there are any.
     """
-    if not x.is_floating_point() or torch.isfinite(x.sum(dtype=torch.float64)):
+    if not x.is_floating_point():
         return
-    bad = (~torch.isfinite(x)).nonzero()
-    raise ValueError(f"{len(bad)} values in {where} are not finite, the first at index {tuple(bad[0].tolist())}.")
+    num, first = 0, (len(x),)
+    for index, part in chunks(x):
+        if not torch.isfinite(part.sum(dtype=torch.float64)):
+            bad = (~torch.isfinite(part)).nonzero()
+            bad[:, 0] = index[bad[:, 0]]
+            num, first = num + len(bad), min(first, *(tuple(place) for place in bad[bad[:, 0].argmin(), None].tolist()))
+    if num:
+        raise ValueError(f"{num} values in {where} are not finite, the first at index {first}.")
 
 
 def check_positive(name: str, value: int) -> int:
@@ -58,6 +65,17 @@ def check_positive(name: str, value: int) -> int:
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}.")
     return value
+
+
+def check_limit(in_memory_limit: float) -> float:
+    """The limit, if it is one.
+
+    Raises:
+        ValueError: If it is negative or not a number.
+    """
+    if not in_memory_limit >= 0:
+        raise ValueError(f"in_memory_limit must be at least 0 GiB, got {in_memory_limit}.")
+    return in_memory_limit
 
 
 def check_fractions(val_fraction: float, test_fraction: float) -> None:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import torch
 
-from vae_zoo.data.checks import check_fractions, check_positive
+from vae_zoo.data.base import STAGES
+from vae_zoo.data.checks import check_fractions, check_limit, check_positive
+from vae_zoo.data.image_cache import cached_images
 from vae_zoo.data.image_files import IMAGE_ENDINGS, list_images, read_images
 from vae_zoo.data.images import Images
+from vae_zoo.data.mapped import Mapped, hold
 from vae_zoo.data.splits import Split, SplitName, carve
 from vae_zoo.typing import Shape
 
 _SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
-Labelled: TypeAlias = tuple[list[Path], list[str | None]]
+Labelled: TypeAlias = tuple[list[str], list[str | None]]
 """Image files, and for each the name of its class."""
 
 
@@ -30,6 +37,9 @@ class ImageFolder(Images):
     Images of any mode are converted: palettes resolved, 16 bits scaled to 8, transparent pixels laid over black, and
     turned as their EXIF orientation says.
 
+    The images of a split are decoded once: at their size, as bytes, they go to a file in ``$VAE_ZOO_CACHE``, else in
+    ``cache`` beside the data files. A later run reads that file, unless an image was added, removed or changed.
+
     Args:
         folder: The folder.
         image_size: Height and width, or one number for both.
@@ -38,11 +48,14 @@ class ImageFolder(Images):
         val_fraction: Part of the images that validates, if there is no folder for it.
         test_fraction: Part of the images to test on, if there is no folder for it.
         split_seed: Seed of the random splits.
+        cache: Keep the decoded images in a file; False decodes at every start, into memory.
+        in_memory_limit: GiB of a split above which it stays in that file, and batches are read from there.
+        num_workers: Threads that decode; None for one a core.
         kwargs: Arguments of :class:`Images`.
 
     Raises:
         FileNotFoundError: When the folder is listed, if it is not there or has no images.
-        ValueError: When images are read, if some cannot be.
+        ValueError: When images are read, if some cannot be, or the cache cannot be written.
     """
 
     def __init__(
@@ -55,6 +68,9 @@ class ImageFolder(Images):
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         split_seed: int = 0,
+        cache: bool = True,
+        in_memory_limit: float = 1.0,
+        num_workers: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -69,7 +85,9 @@ class ImageFolder(Images):
         self.folder, self.channels, self.crop = Path(folder).expanduser(), channels, crop
         self.image_size: tuple[int, int] = (size[0], size[1])
         self.fractions: dict[SplitName, float] = {"val": val_fraction, "test": test_fraction}
-        self.split_seed = split_seed
+        self.split_seed, self.cache = split_seed, cache
+        self.in_memory_limit = check_limit(in_memory_limit)
+        self.num_workers = None if num_workers is None else check_positive("num_workers", num_workers)
 
     @property
     def shape(self) -> Shape:
@@ -89,13 +107,36 @@ class ImageFolder(Images):
         names = [name for _, labels in self._listing.values() for name in labels]
         return [] if None in names else sorted({name for name in names if name})
 
+    def prepare_data(self) -> None:
+        # One process decodes, and only then do the others open what it has written.
+        stage = getattr(getattr(self.trainer, "state", None), "fn", None)
+        for split in STAGES.get(stage and str(stage.value), _SPLITS) if self.cache else ():
+            self._cached(split)
+
     def dataset(self, split: SplitName) -> Split:
-        paths, names = self._listing[split]
-        x = read_images(paths, size=self.image_size, channels=self.channels, crop=self.crop)
+        _, names = self._listing[split]
+        x = hold(Mapped(self._cached(split)), self.in_memory_limit) if self.cache else self._decoded(split)
         if not self.classes:
             return Split(x)
         number = {name: label for label, name in enumerate(self.classes)}
         return Split(x, torch.tensor([number[name] for name in names if name]))
+
+    def _blocks(self, split: SplitName) -> Iterator[np.ndarray]:
+        size, paths = self.image_size, self._listing[split][0]
+        return read_images(paths, size=size, channels=self.channels, crop=self.crop, num_workers=self.num_workers)
+
+    def _cached(self, split: SplitName) -> np.ndarray:
+        how = f"{self.image_size} {self.channels} {self.crop}"
+        paths = self._listing[split][0]
+        return cached_images(self._blocks(split), paths, self.folder, how=how, shape=(len(paths), *self.shape))
+
+    def _decoded(self, split: SplitName) -> torch.Tensor:
+        images, start = torch.empty(len(self._listing[split][0]), *self.shape, dtype=torch.uint8), 0
+        for block in self._blocks(split):
+            if len(block):
+                images[start : start + len(block)] = torch.from_numpy(block)
+                start += len(block)
+        return images
 
     @cached_property
     def _listing(self) -> dict[SplitName, Labelled]:
@@ -116,5 +157,5 @@ def _labelled(folder: Path) -> Labelled:
     paths = list_images(folder)
     if not paths:
         raise FileNotFoundError(f"There are no images in {folder}: files ending in {', '.join(IMAGE_ENDINGS)} count.")
-    parts = [path.relative_to(folder).parts for path in paths]
-    return paths, [part[0] if len(part) > 1 else None for part in parts]
+    parts = [path[len(str(folder)) + 1 :].split(os.sep, 1) for path in paths]
+    return paths, [sys.intern(part[0]) if len(part) > 1 else None for part in parts]

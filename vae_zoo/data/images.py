@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vae_zoo.data.base import DataModule
+from vae_zoo.data.mapped import Mapped
 from vae_zoo.data.splits import Split, SplitName
 from vae_zoo.seeding import mix
 
@@ -39,16 +40,27 @@ class Images(DataModule):
         loaded = super().prepare(split, loaded)
         if self.binarization != "none" and loaded.x.dtype != torch.uint8:
             raise ValueError(f"binarization {self.binarization!r} needs uint8 images, got {loaded.x.dtype}.")
+        x = loaded.x
         if self.binarization == "threshold":
-            return loaded._replace(x=(loaded.x > 127).to(torch.uint8) * 255)
+            return loaded._replace(x=x.map(threshold) if isinstance(x, Mapped) else threshold(x))
         if self.binarization == "static" or (self.binarization == "dynamic" and split != "train"):
-            return loaded._replace(x=bernoulli(loaded.x, _STATIC_SEEDS[split]))
+            if isinstance(x, Mapped):
+                raise ValueError(
+                    f"binarization {self.binarization!r} draws the {split} split once and keeps it in memory: set "
+                    f"in_memory_limit above {x.nbytes / 2**30:.3g} GiB."
+                )
+            return loaded._replace(x=bernoulli(x, _STATIC_SEEDS[split]))
         return loaded
 
     def randomize(self, x: Tensor, key: int) -> Tensor:
         # No need to know the stage: images that are binary already come out as they went in.
         # Mixed once more, because the model seeds its noise with the key: pixels and latents would share a stream.
         return bernoulli(x, mix(key, 1)) if self.binarization == "dynamic" else x
+
+
+def threshold(x: Tensor) -> Tensor:
+    """Black and white images: uint8 pixels above 127 become 255, all others 0."""
+    return (x > 127).to(torch.uint8) * 255
 
 
 def bernoulli(x: Tensor, seed: int) -> Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
+from vae_zoo.data.mapped import Mapped
 from vae_zoo.seeding import mix
 from vae_zoo.typing import Batch
 
@@ -20,8 +21,8 @@ class TensorLoader:
     all ranks; the ranks' numbers of steps may then differ by one. Evaluation knows no epochs: its keys never change.
 
     Args:
-        x: Examples, (N, \\*shape).
-        y: Labels, (N,), or None.
+        x: Examples, (N, \\*shape), on the device that batches are to be on.
+        y: Labels, (N,), or None, on the same.
         batch_size: Examples in a batch, on each rank.
         seed: Seed of the order and of the keys.
         training: Pad, count epochs and resume; otherwise an evaluation shard.
@@ -29,6 +30,7 @@ class TensorLoader:
         drop_last: Leave out the last, smaller batch of training.
         rank: Number of this process.
         world_size: Number of processes.
+        ahead: What batches go through before they are given; it may make the next one in the meantime.
 
     Raises:
         ValueError: If ``drop_last`` leaves no batch at all.
@@ -36,7 +38,7 @@ class TensorLoader:
 
     def __init__(
         self,
-        x: Tensor,
+        x: Tensor | Mapped,
         y: Tensor | None = None,
         *,
         batch_size: int,
@@ -46,10 +48,11 @@ class TensorLoader:
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
+        ahead: Callable[[Iterator[Batch]], Iterator[Batch]] | None = None,
     ) -> None:
         self.x, self.y, self.batch_size, self.seed = x, y, batch_size, seed
         self.training, self.shuffle, self.drop_last = training, shuffle, drop_last
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.ahead = rank, world_size, ahead
         self.epoch = 0 if training else -1
         self._position = 0  # batches already given in this epoch
         self._start = 0  # where the next iteration begins: not 0 only after load_state_dict
@@ -67,12 +70,23 @@ class TensorLoader:
     def __iter__(self) -> Iterator[Batch]:
         # Lightning makes the iterator first and sets the epoch afterwards: all is read at the first batch.
         start, self._start, self._resumed = self._start, 0, False
-        order = self._order()
-        for position in range(start, len(self)):
-            index = order[position * self.batch_size : (position + 1) * self.batch_size]
+        batches = self._batches(start)
+        if self.ahead is not None:
+            batches = self.ahead(batches)
+        for position, batch in enumerate(batches, start):
             self._position = position + 1
-            key = mix(self.seed, self.epoch, self.rank, position)
-            yield Batch(self.x[index], None if self.y is None else self.y[index], index, key)
+            yield batch
+
+    def _batches(self, start: int) -> Iterator[Batch]:
+        order = self._order().to(self.x.device)
+        return (self._batch(order, position) for position in range(start, len(self)))
+
+    def _batch(self, order: Tensor, position: int) -> Batch:
+        index = order[position * self.batch_size : (position + 1) * self.batch_size]
+        return Batch(self.x[index], None if self.y is None else self.y[index], index, self._key(position))
+
+    def _key(self, position: int) -> int:
+        return mix(self.seed, self.epoch, self.rank, position)
 
     @property
     def batch_sampler(self) -> SimpleNamespace:

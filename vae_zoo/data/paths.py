@@ -16,3 +16,9 @@ def data_root(root: str | None = None) -> Path:
         cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
         root = os.environ.get("VAE_ZOO_DATA") or os.path.join(cache, "vae_zoo")
     return Path(root).expanduser()
+
+
+def cache_root() -> Path:
+    """The folder of what was computed from data files: ``$VAE_ZOO_CACHE``, else ``cache`` in the folder of these."""
+    given = os.environ.get("VAE_ZOO_CACHE")
+    return Path(given).expanduser() if given else data_root() / "cache"

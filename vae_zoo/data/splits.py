@@ -8,19 +8,21 @@ from typing import Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from vae_zoo.data.mapped import Mapped
+
 SplitName: TypeAlias = Literal["train", "val", "test"]
 
 
 class Split(NamedTuple):
-    """One split, whole and in memory.
+    """One split, whole.
 
     Args:
-        x: uint8 or float32 images (N, C, H, W), or float32 vectors (N, D).
+        x: uint8 or float32 images (N, C, H, W), or float32 vectors (N, D), in memory; or those of a file, mapped.
         y: Class labels, (N,), or None.
         factors: Indices of the factors that generated each example, (N, F), or None.
     """
 
-    x: Tensor
+    x: Tensor | Mapped
     y: Tensor | None = None
     factors: Tensor | None = None
 

@@ -144,14 +144,18 @@ class Autoencoder(Recorded, Steps):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
 
     def on_fit_start(self) -> None:
-        """Refuse data outside the likelihood's support: all of them, where a data module of ours has them in memory."""
+        """Refuse data outside the likelihood's support: all of them, where a data module of ours has whole splits."""
         data: Any = getattr(self.trainer, "datamodule", None)
+        if type(self).initialise is Autoencoder.initialise:
+            self._initialised = True  # and no example needs to be turned into a float
         if hasattr(data, "load") and hasattr(data, "examples"):
-            for x in (data.load(split).x for split in ("train", "val")):
+            for split in ("train", "val"):
+                x = data.load(split).x
                 if x.is_floating_point() and tuple(x.shape[1:]) == self.shape:
-                    self.likelihood.check(x)
-            if tuple(data.shape) == self.shape and type(self).initialise is not Autoencoder.initialise:
-                self._initialise(data.examples("train"))  # a copy of all of them, as float
+                    for part in data.chunks(split):
+                        self.likelihood.check(part)
+            if tuple(data.shape) == self.shape and not self._initialised:
+                self._initialise(data.examples("train"))
 
     def initialise(self, x: Tensor) -> None:
         """Set what starts from the data: called once, before the first step of a model that is not restored.
