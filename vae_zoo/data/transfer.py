@@ -62,21 +62,22 @@ def ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
         with torch.cuda.stream(stream):
             y = None if batch.y is None else _copy(batch.y, device)
             copied = batch._replace(x=_copy(batch.x, device), y=y, index=_copy(batch.index, device))
+        copy = None if stream is None else stream.record_event()  # waiting for the stream would wait for the next one
         if waiting is not None:
-            yield _arrived(waiting, stream)
-        waiting = copied
+            yield _arrived(*waiting)
+        waiting = copied, copy
     if waiting is not None:
-        yield _arrived(waiting, stream)
+        yield _arrived(*waiting)
 
 
 def _copy(x: Tensor, device: torch.device) -> Tensor:
     return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
 
 
-def _arrived(batch: Batch, stream: torch.cuda.Stream | None) -> Batch:
-    if stream is not None:
-        current = torch.cuda.current_stream(stream.device)
-        current.wait_stream(stream)
+def _arrived(batch: Batch, copy: torch.cuda.Event | None) -> Batch:
+    if copy is not None:
+        current = torch.cuda.current_stream(batch.x.device)
+        current.wait_event(copy)
         for x in batch[:3]:
             if x is not None:
                 x.record_stream(current)  # not to be overwritten by the next copy before the model has read it
