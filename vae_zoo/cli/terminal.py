@@ -14,6 +14,7 @@ NOISY_WARNINGS = (
     "dirpath has changed",
     "infer the batch indices",
     "sync_dist=True",
+    "is not supported by the model summary",
 )
 NOISE = ("litlogger", "litmodels", "LitLogger", "💡", "PU available", "TPU cores", "`Trainer.fit` stopped", "Seed set")
 
