@@ -18,7 +18,7 @@ FLOORS = (
     ("elbo", "hparams"),
     ("models", "data", "samplers", "evaluation"),
     ("callbacks",),
-    ("hub", "cli", "testing"),
+    ("hub", "cli", "testing", "__main__"),
 )
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 LAZY = {"torchvision", "matplotlib", "sklearn", "wandb", "scipy", "tensorboard", "rich", "zuko", "litdata"}

@@ -17,7 +17,9 @@ FIT = "fit --model BetaVAE --data Digits "
 
 CATALOGUE = [
     ("", "subcommand"),
-    ("fti", "choose from 'fit', 'validate', 'test', 'predict'"),
+    ("fti", "there is no verb fti, did you mean fit?"),
+    ("install", "there is no verb install: there is fit, validate"),
+    ("--versoin", "there is no option --versoin, did you mean --version?"),
     ("fit", "missing: fit.data, fit.model"),
     ("fit --model BetaVAE", "missing: fit.data"),
     ("fit --model BetaVEA --data Digits", "model: there is no class BetaVEA, did you mean BetaVAE?"),
@@ -43,7 +45,12 @@ CATALOGUE = [
     ("fit --config nothing.yaml", "no config file nothing.yaml"),
     ("fit --config key.yaml", "model: unknown key betaa, did you mean beta?"),
     ("fit --config group.yaml", "'modle', did you mean model?"),
-    ("fit --config torn.yaml", "parsing"),
+    ("fit --config torn.yaml", "parsing torn.yaml, line 2: while parsing a flow sequence"),
+    ("fit --config empty", "no config file empty"),
+    ("fit --config numbers", "numbers must hold keys and their values"),
+    (FIT + "--verbsoe 4", "unknown option --verbsoe"),
+    ("show BetaVEA", "there is no BetaVEA, did you mean BetaVAE?"),
+    ("show", "missing: NAME: see vae-zoo show --help."),
     ("test", "give --ckpt_path PATH"),
     ("predict --model BetaVAE --data Digits", "give --ckpt_path PATH"),
     ("test --ckpt_path nothing.ckpt", "no checkpoint at nothing.ckpt"),
@@ -83,6 +90,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "key.yaml").write_text("model: {class_path: BetaVAE, init_args: {betaa: 3}}\ndata: Digits\n")
     (tmp_path / "group.yaml").write_text("modle: BetaVAE\ndata: Digits\n")
     (tmp_path / "torn.yaml").write_text("model: [BetaVAE\n")
+    (tmp_path / "numbers").write_text("- 1\n- 2\n")
     (tmp_path / "garbage.ckpt").write_text("hello")
     (tmp_path / "garbage.npy").write_text("hello")
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")

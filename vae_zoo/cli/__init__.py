@@ -4,72 +4,29 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import vae_zoo
+from vae_zoo.cli.configs import find_config, packaged, packaged_configs
 from vae_zoo.cli.errors import one_line_errors
+from vae_zoo.cli.verbs import find_verb, show_help
+
+__all__ = ["find_config", "main", "packaged", "packaged_configs"]
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run ``vae-zoo`` with the arguments given, or those of the command line."""
     args = list(sys.argv[1:] if args is None else args)
-    verb = args[0] if args else ""
-    if args == ["--version"]:
+    first = args[0] if args else ""
+    if first == "--version":
         print(f"vae-zoo {vae_zoo.__version__}")
-        return
-    sys.path.append("")  # a user's own my_file.MyVAE, from the working folder
-    with one_line_errors():
-        if verb == "list":
-            from vae_zoo.cli.listing import show
+    elif first in ("-h", "--help"):
+        show_help()
+    else:
+        sys.path.append("")  # a user's own my_file.MyVAE, from the working folder
+        with one_line_errors():
+            if first.partition("=")[0] in ("-c", "--config", "--print_config"):  # before the verb: of all verbs
+                from vae_zoo.cli.command import VAECLI
 
-            show(args[1:], sorted(packaged().values()))
-        elif verb == "check":
-            from vae_zoo.cli.checking import check
-
-            check(args[1:])
-        else:
-            args = packaged_configs(args)
-            from vae_zoo.cli.command import VAECLI
-
-            VAECLI(args)
-
-
-def packaged_configs(args: Sequence[str]) -> list[str]:
-    """Let ``--config NAME`` mean the configuration of that name in the package, where no such file exists.
-
-    Raises:
-        FileNotFoundError: If neither exists.
-    """
-    resolved: list[str] = []
-    for arg in args:
-        follows = bool(resolved) and resolved[-1] in ("-c", "--config")
-        flag, equals, name = ("", "", arg) if follows else arg.partition("=")
-        if follows or (flag in ("-c", "--config") and equals):
-            resolved.append(f"{flag}{equals}{find_config(name)}")
-        else:
-            resolved.append(arg)
-    return resolved
-
-
-def find_config(name: str) -> Path:
-    """A configuration on disk, else the packaged one of that name."""
-    from difflib import get_close_matches
-
-    known = packaged()
-    path = Path(name) if Path(name).is_file() else known.get(name.removesuffix(".yaml"))
-    if path is None:
-        near = get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"packaged ones are {', '.join(sorted(known))}."
-        raise FileNotFoundError(f"no config file {name}, and no packaged config of that name: {hint}")
-    return path
-
-
-def packaged() -> dict[str, Path]:
-    """Packaged configurations by name."""
-    return {path.stem: path for folder in config_folders() for path in sorted(folder.rglob("*.yaml"))}
-
-
-def config_folders() -> list[Path]:
-    """Folders of packaged configurations: in the wheel, or beside the package in a checkout."""
-    package = Path(vae_zoo.__file__).parent
-    return [folder for folder in (package / "configs", package.parent / "configs") if folder.is_dir()]
+                VAECLI(packaged_configs(args))
+            else:
+                find_verb(first)(args[1:])

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 from vae_zoo.cli.errors import nearest
+from vae_zoo.cli.verbs import VerbParser
 
 DESCRIPTION = """Put a model through the conformance suite and print a table of what it passes.
 Exit code 0 if all is well, 1 if a check fails."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}: see vae-zoo check --help.")
 
 
 def check(args: list[str]) -> None:
@@ -24,7 +19,7 @@ def check(args: list[str]) -> None:
     Raises:
         ValueError: If there is no such class or check, or an argument of the class is bad.
     """
-    parser = _Parser("vae-zoo check", description=DESCRIPTION, allow_abbrev=False)
+    parser = VerbParser("check", DESCRIPTION)
     parser.add_argument("model", metavar="CLASS", help="a model of the zoo, or my_file.MyVAE from the working folder")
     parser.add_argument("--only", nargs="+", default=[], metavar="CHECK", help="run these checks alone")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="arguments of the class")

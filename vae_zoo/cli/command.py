@@ -11,11 +11,12 @@ from typing import Any, Literal
 import torch
 from jsonargparse import set_parsing_settings
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from vae_zoo import callbacks, hub
 from vae_zoo.callbacks import TimedProgressBar
+from vae_zoo.cli.options import CALLBACKS, LINKED, PLUGINS, pairs
 from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.runs import RunFolder, check_devices, newest
 from vae_zoo.cli.saving import SaveConfig
@@ -23,16 +24,6 @@ from vae_zoo.cli.terminal import quiet, show
 from vae_zoo.data import DataModule
 from vae_zoo.models import Autoencoder
 
-CALLBACKS = {
-    "checkpoint": ModelCheckpoint,  # the best; its own save_last would write only when the best is beaten
-    "last": ModelCheckpoint,
-    "samples": callbacks.SampleGrid,
-    "reconstructions": callbacks.ReconstructionGrid,
-    "traversals": callbacks.TraversalGrid,
-    "collapse": callbacks.CollapseWarning,
-    "evidence": callbacks.Evidence,
-    "predictions": callbacks.PredictionWriter,
-}
 DEFAULTS = {
     "last.filename": "last",
     "last.enable_version_counter": False,
@@ -41,10 +32,6 @@ DEFAULTS = {
     "checkpoint.auto_insert_metric_name": False,
     "trainer.max_epochs": 50,
 }
-DESCRIPTION = """Fit, validate, test and predict with variational autoencoders.
-Besides the subcommands below: `vae-zoo list` shows the models with their papers and configurations,
-`vae-zoo check CLASS` puts a model through the conformance suite."""
-LINKED = ("shape", "num_classes", "num_train")
 
 
 class VAECLI(LightningCLI):
@@ -53,7 +40,7 @@ class VAECLI(LightningCLI):
     def __init__(self, args: Sequence[str]) -> None:
         quiet()
         set_parsing_settings(import_path_denylist=[])  # jsonargparse's own list of what executes things, enforced
-        for plugin in entry_points(group="vae_zoo.plugins"):  # classes of other packages, under their short names
+        for plugin in entry_points(group=PLUGINS):  # classes of other packages, under their short names
             plugin.load()
         self.run: RunFolder | None = None
         finished = False
@@ -69,7 +56,6 @@ class VAECLI(LightningCLI):
                 load_from_checkpoint_support=False,
                 seed_everything_default=0,
                 trainer_defaults={"callbacks": [callbacks.Report()]},
-                parser_kwargs={"description": DESCRIPTION},
                 args=list(args),
             )
             show(self.trainer)
@@ -81,8 +67,8 @@ class VAECLI(LightningCLI):
                 self.run.release(keep=trained and not getattr(trainer, "fast_dev_run", False))
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        for key, callback in CALLBACKS.items():
-            parser.add_lightning_class_args(callback, key)
+        for key, path in CALLBACKS.items():
+            parser.add_lightning_class_args(locate(path), key)  # type: ignore[arg-type]
         parser.set_defaults(DEFAULTS)
         parser.add_argument(
             "--matmul_precision",
@@ -102,11 +88,7 @@ class VAECLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse with what the checkpoint holds as defaults: command line > config > checkpoint > default."""
         given: list[str] = list(args)  # type: ignore[arg-type]
-        flags = [pair for a, b in zip(given, [*given, ""][1:], strict=True) for pair in [(a, b), a.partition("=")[::2]]]
-        path = next((value for flag, value in flags if flag == "--ckpt_path"), None)
-        verb = given[0] if given else ""
-        if verb in ("validate", "test", "predict") and path is None and not {"-h", "--help"} & set(given):
-            raise ValueError(f"{verb} needs the weights of a trained model: give --ckpt_path PATH.")
+        path, verb = dict(pairs(given)).get("--ckpt_path"), given[0]
         if path and path not in ("last", "best") and verb in self._subcommand_parsers:
             saved = hub.read(path)["vae_zoo"]
             for name in LINKED:

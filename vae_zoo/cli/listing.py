@@ -1,18 +1,23 @@
-"""``vae-zoo list``: models with their papers and configurations, read from the sources and nothing imported."""
+"""``vae-zoo list``: models, data sets and configurations, read from the sources and nothing imported."""
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import vae_zoo
+from vae_zoo.cli.configs import packaged
+from vae_zoo.cli.options import choices
+from vae_zoo.cli.sources import find, first_line
+from vae_zoo.cli.verbs import VerbParser
+
+MORE = """Run one: vae-zoo fit --config NAME, or vae-zoo fit --model MODEL --data DATA
+More:    vae-zoo list configs, and vae-zoo show NAME for one model, data set or configuration"""
 
 
 class Entry(NamedTuple):
-    """One model of the zoo.
+    """One model or data set of the zoo.
 
     Args:
         name: Class name.
@@ -29,59 +34,70 @@ class Entry(NamedTuple):
     configs: list[str]
 
 
-def entries(configs: list[Path]) -> list[Entry]:
-    """Every model in ``vae_zoo.models.__all__`` that has a configuration or may be trained, in alphabetical order.
-
-    Args:
-        configs: Files of configurations, whose model is read from the text.
-    """
-    folder = Path(vae_zoo.__file__).parent / "models"
-    public = set(_public(folder / "__init__.py"))
+def entries(group: str) -> list[Entry]:
+    """Every class that may be chosen for a group, ``model`` or ``data``, in alphabetical order."""
     used: dict[str, list[str]] = {}
-    for path in configs:
-        if found := re.search(r"^model:\s*(?:class_path:\s*)?([\w.]+)", path.read_text(encoding="utf-8"), re.MULTILINE):
-            used.setdefault(found[1].rpartition(".")[2], []).append(path.stem)
-    classes = [node for path in sorted(folder.glob("*.py")) for node in ast.parse(path.read_text("utf-8")).body]
-    found_entries = [
-        Entry(node.name, *_said(ast.get_docstring(node) or ""), sorted(used.get(node.name, [])))
-        for node in classes
-        if isinstance(node, ast.ClassDef) and node.name in public and node.name != "Autoencoder"
-    ]
-    return sorted(found_entries, key=lambda entry: entry.name.lower())
+    for path in packaged().values():
+        used.setdefault(chosen(path, group), []).append(path.stem)
+    docs = {name: source.doc for name, path in choices(group).items() if (source := find(path))}
+    return [Entry(name, *said(docs[name]), sorted(used.get(name, []))) for name in sorted(docs, key=str.lower)]
 
 
-def show(args: list[str], configs: list[Path]) -> None:
-    """Print the table.
+def chosen(config: Path, group: str) -> str:
+    """The class that a configuration chooses, read from its text; empty if it leaves that open."""
+    found = re.search(rf"^{group}:\s*(?:class_path:\s*)?([\w.]+)", config.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1].rpartition(".")[2] if found else ""
+
+
+def said(doc: str) -> tuple[str, str, str]:
+    """What a docstring says first, its paper and the paper's address."""
+    references = [line.strip().removeprefix("| ") for line in doc.splitlines() if line.strip().startswith("| ")]
+    paper, link = ([*references, "", ""])[:2]
+    return first_line(doc), paper, link
+
+
+def about(config: Path) -> str:
+    """The first comment of a configuration."""
+    first, *_ = config.read_text(encoding="utf-8").splitlines()
+    return first.removeprefix("#").strip()
+
+
+def show(args: list[str]) -> None:
+    """Print the models and data sets, or one table.
 
     Raises:
-        ValueError: If there are arguments.
+        ValueError: If there is no such table.
     """
-    if args and args not in (["-h"], ["--help"]):
-        raise ValueError(f"list takes no arguments, got {args[0]}.")
+    parser = VerbParser("list", "Show the models, data sets and packaged configurations that there are.")
+    parser.add_argument("part", nargs="?", choices=TABLES, help="one table; models and data if not given")
+    part = parser.parse_args(args).part
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(markup=False)  # brackets are the text's own
     if not console.is_terminal:
-        console = Console(width=180)
-    table = Table(
-        title="Models", caption="Run one: vae-zoo fit --config NAME, or vae-zoo fit --model MODEL --data DATA"
-    )
-    for column in ("model", "what it is", "paper", "configs"):
-        table.add_column(column, overflow="fold")
-    for entry in entries(configs):
-        paper = f"{entry.paper}\n{entry.link}" if entry.link else entry.paper
-        table.add_row(entry.name, entry.line, paper, "\n".join(entry.configs))
-    console.print(table)
+        console = Console(markup=False, width=180)
+    for name in [part] if part else ["models", "data"]:
+        columns, rows = TABLES[name]()
+        table = Table(*columns, title=name.capitalize())
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    console.print(MORE)
 
 
-def _public(path: Path) -> Iterator[str]:
-    for node in ast.parse(path.read_text("utf-8")).body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
-            yield from ast.literal_eval(node.value)
+def _models() -> tuple[Sequence[str], Iterable[Sequence[str]]]:
+    rows = [(e.name, e.line, f"{e.paper}\n{e.link}", "\n".join(e.configs)) for e in entries("model")]
+    return ("model", "what it is", "paper", "configs"), rows
 
 
-def _said(doc: str) -> tuple[str, str, str]:
-    references = [line.strip().removeprefix("| ") for line in doc.splitlines() if line.strip().startswith("| ")]
-    paper, link = ([*references, "", ""])[:2]
-    return re.sub(r":\w+:`~?([^`]*)`", r"\1", doc.partition("\n")[0]).rstrip("."), paper, link
+def _data() -> tuple[Sequence[str], Iterable[Sequence[str]]]:
+    return ("data", "what it is", "paper"), [(e.name, e.line, f"{e.paper}\n{e.link}".strip()) for e in entries("data")]
+
+
+def _configs() -> tuple[Sequence[str], Iterable[Sequence[str]]]:
+    rows = [(path.stem, chosen(path, "model"), chosen(path, "data"), about(path)) for path in packaged().values()]
+    return ("config", "model", "data", "what it is"), sorted(rows, key=lambda row: (not row[1], row))  # parts last
+
+
+TABLES = {"models": _models, "data": _data, "configs": _configs}

@@ -1,0 +1,5 @@
+"""``python -m vae_zoo``: the command ``vae-zoo``."""
+
+from vae_zoo.cli import main
+
+main()

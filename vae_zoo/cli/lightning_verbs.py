@@ -1,0 +1,128 @@
+"""``fit``, ``validate``, ``test`` and ``predict``, whose mistakes are looked for before torch is imported."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vae_zoo.cli.configs import packaged, packaged_configs
+from vae_zoo.cli.errors import nearest
+from vae_zoo.cli.options import CHOSEN, PLUGINS, choices, groups, pairs
+from vae_zoo.cli.sources import arguments
+
+
+def run(verb: str, args: Sequence[str]) -> None:
+    """Run a verb of Lightning's with what follows it."""
+    args = packaged_configs(args)
+    refuse(verb, args)
+    from vae_zoo.cli.command import VAECLI
+
+    VAECLI([verb, *args])
+
+
+fit, validate, test, predict = (partial(run, verb) for verb in ("fit", "validate", "test", "predict"))
+
+
+def refuse(verb: str, args: Sequence[str]) -> None:
+    """Raise what is wrong if the command line and its files alone show it; what they do not decide passes.
+
+    Raises:
+        ValueError: If an option or class is unknown, one is missing, or a config file is not one.
+        FileNotFoundError: If there is no such checkpoint.
+    """
+    given = list(pairs(args))
+    flags = {flag for flag, _ in given}
+    if {"-h", "--help", "--"} & flags or any(flag.endswith(".help") for flag in flags):
+        return
+    known = groups(verb)
+    if known["trainer"]:  # else this Lightning is arranged in another way
+        for path in _configs(given):
+            _check_config(path, known)
+        _check_options(given, known)
+    _check_keys(given)
+    for group in CHOSEN:
+        _check_class(group, dict(given).get(f"--{group}", ""), given)
+    _check_needs(verb, given)
+
+
+def _configs(given: list[tuple[str, str]]) -> list[Path]:
+    return [Path(value) for flag, value in given if flag in ("-c", "--config")]
+
+
+def _check_config(path: Path, known: dict[str, list[str]]) -> None:
+    import yaml
+
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        said = " ".join(filter(None, (getattr(error, "context", ""), getattr(error, "problem", "")))) or str(error)
+        raise ValueError(f"parsing {path}{where}: {said}.") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold keys and their values, such as model: BetaVAE.")
+    for key in content:
+        if str(key).partition(".")[0].removesuffix("+") not in known:
+            raise ValueError(f"{path}: unknown key '{key}'{nearest(str(key), known)}")
+
+
+def _check_options(given: list[tuple[str, str]], known: dict[str, list[str]]) -> None:
+    for group, key, flag, _ in _split(given):
+        if group not in known:
+            raise ValueError(f"unknown option {flag}{nearest(flag, [f'--{name}' for name in known])}")
+        if key and known[group] and key not in known[group]:
+            near = nearest(f"{group}.{key}", [f"{group}.{name}" for name in known[group]])
+            raise ValueError(f"unknown option {flag}{near}")
+
+
+def _check_keys(given: list[tuple[str, str]]) -> None:
+    """Keys of the model and the data from where the command line chooses a class of the zoo for them."""
+    taken: dict[str, list[str]] = {}
+    for group, key, _, value in _split(given):
+        if group in ("c", "config"):
+            taken = {}  # a file may choose another class
+        elif group in CHOSEN and not key:
+            taken[group] = [argument.name for argument in arguments(choices(group).get(value, ""))]
+        elif taken.get(group) and key not in (*taken[group], "class_path", "init_args", "dict_kwargs"):
+            raise ValueError(f"{group}: unknown key {key}{nearest(key, taken[group])}")
+
+
+def _split(given: list[tuple[str, str]]) -> Iterator[tuple[str, str, str, str]]:
+    """Group, key in the group, option and value: ``trainer``, ``max_epochs``, ``--trainer.max_epochs`` and ``5``."""
+    for flag, value in given:
+        group, _, rest = flag.lstrip("-").partition(".")
+        if flag.startswith("--") or flag == "-c":
+            yield group, rest.partition(".")[0].removesuffix("+"), flag, value
+
+
+def _check_class(group: str, name: str, given: list[tuple[str, str]]) -> None:
+    known = choices(group)
+    if not name.isidentifier() or name in known or Path(name).exists() or _may_import(given):
+        return
+    near = nearest(name, known) or "; vae-zoo list shows those there are, yours is my_file.MyClass."
+    raise ValueError(f"{group}: there is no class {name}{near}")
+
+
+def _may_import(given: list[tuple[str, str]]) -> bool:
+    """Whether something named may bring classes of others, which short names would then find."""
+    from importlib.metadata import entry_points
+
+    ours = {str(path) for path in packaged().values()}
+    named = {value for flag, value in given if value not in ours or flag not in ("-c", "--config")}
+    files = any(flag in ("-c", "--config", "--ckpt_path") and value in named for flag, value in given)
+    return files or any(re.search(r"[A-Za-z_]\w*\.[A-Za-z_]", v) for v in named) or bool(entry_points(group=PLUGINS))
+
+
+def _check_needs(verb: str, given: list[tuple[str, str]]) -> None:
+    flags, path = {flag for flag, _ in given}, dict(given).get("--ckpt_path")
+    if verb != "fit" and path is None:
+        raise ValueError(f"{verb} needs the weights of a trained model: give --ckpt_path PATH.")
+    if path and path not in ("last", "best") and "://" not in path and not Path(path).is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}: give the path of a .ckpt file.")
+    if not flags & {"-c", "--config", "--ckpt_path", "--print_config"}:
+        groups_given = {flag.removeprefix("--").partition(".")[0] for flag in flags}
+        if missing := [f"{verb}.{group}" for group in sorted(CHOSEN) if group not in groups_given]:
+            raise ValueError(f"missing: {', '.join(missing)}: give --config NAME, or --model MODEL and --data DATA.")

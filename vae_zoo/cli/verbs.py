@@ -1,0 +1,86 @@
+"""The verbs of the command, and the help that lists them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from importlib import import_module
+from typing import NamedTuple, NoReturn
+
+import vae_zoo
+from vae_zoo.cli.errors import nearest
+
+
+class Verb(NamedTuple):
+    """One verb.
+
+    Args:
+        name: What is typed.
+        line: What it does.
+        function: ``module:function``, imported when the verb is asked for, and called with what follows the verb.
+    """
+
+    name: str
+    line: str
+    function: str
+
+
+VERBS = (
+    Verb("fit", "train and validate a model", "vae_zoo.cli.lightning_verbs:fit"),
+    Verb("validate", "figures of the validation split, from a checkpoint", "vae_zoo.cli.lightning_verbs:validate"),
+    Verb("test", "figures of the test split, from a checkpoint", "vae_zoo.cli.lightning_verbs:test"),
+    Verb("predict", "latents, reconstructions and samples, from a checkpoint", "vae_zoo.cli.lightning_verbs:predict"),
+    Verb("list", "models, data sets and configurations that there are", "vae_zoo.cli.listing:show"),
+    Verb("show", "one of them in full: what it is, its paper, its arguments", "vae_zoo.cli.showing:show"),
+    Verb("check", "put a model through the conformance suite", "vae_zoo.cli.checking:check"),
+)
+HELP = """vae-zoo {version}: variational autoencoders for PyTorch Lightning
+
+usage: vae-zoo VERB [options]
+
+verbs:
+{verbs}
+
+options:
+  -h, --help   this text; vae-zoo VERB --help has the options of a verb
+  --version    the version
+
+examples:
+  vae-zoo fit --config vae_digits
+  vae-zoo fit --model BetaVAE --data Digits --model.beta 2
+  vae-zoo test --ckpt_path results/BetaVAE_Digits/fit_0/checkpoints/last.ckpt"""
+
+
+class VerbParser(argparse.ArgumentParser):
+    """Arguments of a verb that is not Lightning's, whose mistakes are raised."""
+
+    def __init__(self, verb: str, description: str) -> None:
+        super().__init__(f"vae-zoo {verb}", description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what is wrong, for :func:`vae_zoo.cli.errors.one_line_errors` to print."""
+        raise ValueError(f"{message}: see {self.prog} --help.")
+
+
+def find_verb(name: str) -> Callable[[list[str]], None]:
+    """What a verb does.
+
+    Raises:
+        ValueError: If there is no such verb.
+    """
+    known = {verb.name: verb for verb in VERBS}
+    if not name:
+        raise ValueError(f"a subcommand is missing, one of {', '.join(known)}: see vae-zoo --help.")
+    if name not in known:
+        what, there = ("option", ["--help", "--version"]) if name.startswith("-") else ("verb", list(known))
+        raise ValueError(f"there is no {what} {name}{nearest(name, there) or ': there is ' + ', '.join(there)}")
+    module, _, function = known[name].function.partition(":")
+    found: Callable[[list[str]], None] = getattr(import_module(module), function)
+    return found
+
+
+def show_help() -> None:
+    """Print what ``vae-zoo --help`` prints."""
+    width = max(len(verb.name) for verb in VERBS)
+    lines = [f"  {verb.name:{width}}   {verb.line}" for verb in VERBS]
+    print(HELP.format(version=vae_zoo.__version__, verbs="\n".join(lines)))
