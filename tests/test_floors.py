@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ FLOORS = (
     ("hub", "cli", "testing", "__main__"),
 )
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
-LAZY = {"torchvision", "matplotlib", "sklearn", "wandb", "scipy", "tensorboard", "rich", "zuko", "litdata"}
+EAGER = {"torch", "lightning", "torchmetrics", "jsonargparse", "numpy", "yaml"}  # Lightning brings them all
 
 
 def part_of(name: str) -> str:
@@ -62,7 +63,7 @@ def test_file(path: Path) -> None:
         if there in FLOOR and there != here:
             same_floor = floor == FLOOR[there] and floor == 5
             assert FLOOR[there] < floor or same_floor, f"{path}: {here} imports {there}, which is not on a lower floor"
-    eager = {name.split(".")[0] for name in imports(top_level(tree))} & LAZY
+    eager = {name.split(".")[0] for name in imports(top_level(tree))} - EAGER - sys.stdlib_module_names - {"vae_zoo"}
     assert not eager, f"{path} imports {eager} at start-up: do it where it is used"
     assert len(text.splitlines()) <= 300, f"{path} has more than 300 lines: split it"
     assert ".cuda(" not in text, f"{path}: create tensors where their inputs are"

@@ -17,16 +17,15 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run ``vae-zoo`` with the arguments given, or those of the command line."""
     args = list(sys.argv[1:] if args is None else args)
     first = args[0] if args else ""
-    if first == "--version":
-        print(f"vae-zoo {vae_zoo.__version__}")
-    elif first in ("-h", "--help"):
-        show_help()
-    else:
-        sys.path.append("")  # a user's own my_file.MyVAE, from the working folder
-        with one_line_errors():
-            if first.partition("=")[0] in ("-c", "--config", "--print_config"):  # before the verb: of all verbs
-                from vae_zoo.cli.command import VAECLI
+    sys.path.append("")  # a user's own my_file.MyVAE, from the working folder
+    with one_line_errors():
+        if first == "--version":
+            print(f"vae-zoo {vae_zoo.__version__}")
+        elif first in ("-h", "--help"):
+            show_help()
+        elif first.partition("=")[0] in ("-c", "--config", "--print_config"):  # before the verb: of all verbs
+            from vae_zoo.cli.command import VAECLI
 
-                VAECLI(packaged_configs(args))
-            else:
-                find_verb(first)(args[1:])
+            VAECLI(packaged_configs(args))
+        else:
+            find_verb(first)(args[1:])

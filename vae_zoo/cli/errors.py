@@ -35,7 +35,10 @@ def one_line_errors() -> Iterator[None]:
     """
     try:
         yield
+        sys.stdout.flush()
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _unread():
+            sys.exit(141)  # as a shell says of a command that such a pipe has ended
         if os.environ.get("VAE_ZOO_TRACEBACK") or not (_is_users(error) or _misfit(error)):
             raise
         print(f"vae-zoo: error: {one_line(_misfit(error) or explain(str(error)))}", file=sys.stderr)
@@ -72,6 +75,16 @@ def one_line(message: str) -> str:
     """A message as one line of at most 200 characters."""
     text = " ".join(message.split())
     return text if len(text) <= WIDTH - 16 else f"{text[: WIDTH - 17]}…"
+
+
+def _unread() -> bool:
+    """Whether nobody reads what is printed any more, as after ``| head -1``; the rest then goes nowhere."""
+    try:
+        print(flush=True)  # a flush alone has nothing left to fail with
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _is_users(error: BaseException) -> bool:

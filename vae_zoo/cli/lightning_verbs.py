@@ -12,6 +12,7 @@ from vae_zoo.cli.configs import packaged, packaged_configs
 from vae_zoo.cli.errors import nearest
 from vae_zoo.cli.options import CHOSEN, PLUGINS, choices, groups, pairs
 from vae_zoo.cli.sources import arguments
+from vae_zoo.cli.verbs import RUNS
 
 
 def run(verb: str, args: Sequence[str]) -> None:
@@ -23,7 +24,7 @@ def run(verb: str, args: Sequence[str]) -> None:
     VAECLI([verb, *args])
 
 
-fit, validate, test, predict = (partial(run, verb) for verb in ("fit", "validate", "test", "predict"))
+fit, validate, test, predict = (partial(run, verb) for verb in RUNS)
 
 
 def refuse(verb: str, args: Sequence[str]) -> None:

@@ -141,7 +141,7 @@ def tree(module: str) -> list[ast.stmt]:
 
 
 def _arguments(init: ast.FunctionDef, source: Source) -> Iterator[Argument]:
-    args, lines = init.args, described(source.doc)
+    args, lines = init.args, described(source.doc) | described(ast.get_docstring(init) or "")
     positional = args.args[1:]
     required = [None] * (len(positional) - len(args.defaults))
     for arg, default in [

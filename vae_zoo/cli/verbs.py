@@ -33,7 +33,12 @@ VERBS = (
     Verb("list", "models, data sets and configurations that there are", "vae_zoo.cli.listing:show"),
     Verb("show", "one of them in full: what it is, its paper, its arguments", "vae_zoo.cli.showing:show"),
     Verb("check", "put a model through the conformance suite", "vae_zoo.cli.checking:check"),
+    Verb("schema", "a JSON schema of configurations, for an editor", "vae_zoo.cli.schema:show"),
+    Verb("completion", "a script that completes the command in bash, zsh or fish", "vae_zoo.cli.completion:show"),
 )
+RUNS = ("fit", "validate", "test", "predict")
+"""Verbs of Lightning's, which take a configuration."""
+
 HELP = """vae-zoo {version}: variational autoencoders for PyTorch Lightning
 
 usage: vae-zoo VERB [options]
