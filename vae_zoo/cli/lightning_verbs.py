@@ -100,8 +100,7 @@ def _split(given: list[tuple[str, str]]) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _check_class(group: str, name: str, given: list[tuple[str, str]]) -> None:
-    known = choices(group)
-    if not name.isidentifier() or name in known or Path(name).exists() or _may_import(given):
+    if not name.isidentifier() or name in (known := choices(group)) or Path(name).exists() or _may_import(given):
         return
     near = nearest(name, known) or "; vae-zoo list shows those there are, yours is my_file.MyClass."
     raise ValueError(f"{group}: there is no class {name}{near}")
