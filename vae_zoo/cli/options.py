@@ -29,7 +29,7 @@ OWN = ("matmul_precision",)
 PLUGINS = "vae_zoo.plugins"
 """Entry points of other packages, whose classes are found by their short names."""
 
-_OURS = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
+_GIVEN = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
 
 
 def groups(verb: str) -> dict[str, list[str]]:
@@ -38,7 +38,7 @@ def groups(verb: str) -> dict[str, list[str]]:
     The options of ``--model`` and ``--data`` depend on the class, and are left out.
     """
     found: dict[str, list[str]] = {name: [] for name in ("c", "config", "print_config", "seed_everything", *OWN)}
-    found |= {name: [] for name in method(TRAINER, verb) if name not in _OURS}
+    found |= {name: [] for name in method(TRAINER, verb) if name not in _GIVEN}
     found |= {group: [] for group in CHOSEN}
     found |= {key: [argument.name for argument in arguments(path)] for key, path in CALLBACKS.items()}
     return found | {"trainer": [argument.name for argument in arguments(TRAINER)]}

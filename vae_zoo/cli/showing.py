@@ -47,7 +47,8 @@ def show_class(name: str, group: str, path: str) -> None:
     source = find(path)
     line, paper, link = said(source.doc if source else "")
     using = [config.stem for config in packaged().values() if group and chosen(config, group) == name]
-    taken = [argument for argument in arguments(path) if argument.by_name and not (group and argument.name in LINKED)]
+    options = [argument for argument in arguments(path) if argument.by_name or argument.default is not None]
+    taken = [argument for argument in options if not (group and argument.name in LINKED)]
     required = "".join(f" --{group}.{argument.name} …" for argument in taken if argument.default is None)
     run = {"model": f"--model {name}{required} --data Digits", "data": f"--model VAE --data {name}{required}"}
     print(_wrapped(f"{name}: {line}", 0))

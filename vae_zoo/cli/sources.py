@@ -10,6 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+READ = ("vae_zoo", "lightning")
+"""Packages whose sources are read; the bases of classes that are elsewhere, as in torch, take nothing."""
+
 
 class Argument(NamedTuple):
     """One argument of a constructor.
@@ -71,13 +74,12 @@ def is_concrete(path: str, root: str) -> bool:
 
 @cache
 def find(path: str) -> Source | None:
-    """The class at a path such as ``vae_zoo.models.BetaVAE``, which a module may have from another of its package."""
+    """The class at a path such as ``vae_zoo.models.BetaVAE``, also where a module only imports it."""
     module, _, name = path.rpartition(".")
-    package = module.partition(".")[0]
     for node in tree(module):
         if isinstance(node, ast.ClassDef) and node.name == name:
             return Source(module, node)
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == package:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] in READ:
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
                     return find(f"{node.module}.{alias.name}")
@@ -85,7 +87,7 @@ def find(path: str) -> Source | None:
 
 
 def lineage(path: str) -> Iterator[Source]:
-    """The class and its bases in the same package, each before its own bases."""
+    """The class and its bases as far as they are read, each before its own bases."""
     source = find(path)
     if source is None:
         return
