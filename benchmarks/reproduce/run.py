@@ -12,9 +12,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
-import platform
-import re
 import resource
 import statistics
 import subprocess
@@ -26,7 +23,9 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).parent
-RESULTS = HERE.parent / "results"
+sys.path.insert(0, str(HERE.parent))  # the scripts are no package
+from common import RESULTS, commit, hardware, versions  # noqa: E402
+
 COMMAND = [sys.executable, "-c", "from vae_zoo.cli import main; main()"]
 ROWS: dict[str, dict[str, Any]] = yaml.safe_load((HERE / "rows.yaml").read_text())
 
@@ -50,7 +49,7 @@ def main() -> None:
         "std": statistics.stdev(values) if len(values) > 1 else None,
         "runs": runs,
         "hardware": hardware(),
-        **versions(),
+        **versions("torch", "lightning"),
         "commit": commit(),
     }
     RESULTS.mkdir(exist_ok=True)
@@ -93,31 +92,6 @@ def run(*args: str) -> dict[str, float]:
     subprocess.run([*COMMAND, *args, "--trainer.enable_progress_bar", "false"], check=True)
     used = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - cpu
     return {"wall_minutes": round((time.monotonic() - wall) / 60, 1), "cpu_minutes": round(used / 60, 1)}
-
-
-def hardware() -> str:
-    """The processor, its cores and threads."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.is_file() else []
-    cores = os.cpu_count()
-    threads = os.environ.get("OMP_NUM_THREADS", cores)
-    return f"{names[0] if names else platform.machine()}, {cores} cores, {threads} threads"
-
-
-def versions() -> dict[str, str]:
-    """Releases of what computes."""
-    import lightning
-    import torch
-
-    return {"torch": torch.__version__, "lightning": lightning.__version__}
-
-
-def commit() -> str:
-    """The commit of this checkout."""
-    shown = subprocess.run(
-        ["git", "-C", HERE, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    return shown.stdout.strip()
 
 
 if __name__ == "__main__":
