@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -12,9 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_zoo.distributions import kl, kl_per_dim
-
-_CHUNK_ELEMENTS = 2**23
-"""Elements of a decoder's output that one step of the evidence estimator may hold: 32 MiB of float32."""
+from vae_zoo.importance import Draw, LogEvidence, estimate
 
 
 class ELBO(NamedTuple):
@@ -88,40 +85,6 @@ class ELBO(NamedTuple):
         return self._replace(kl=self.kl + penalty, penalty=penalty)
 
 
-class LogEvidence(NamedTuple):
-    r"""An estimate of log p(x) from K importance weights w of each example, and how far it can be trusted.
-
-    .. math::
-        \log \hat p = \log \bar w, \quad
-        \mathrm{error} = \frac{1}{\bar w} \sqrt{\frac{\sum_k (w_k - \bar w)^2}{K (K - 1)}}, \quad
-        \mathrm{ess} = \frac{(\sum_k w_k)^2}{\sum_k w_k^2}
-
-    Args:
-        value: The estimate: in expectation a lower bound, by about half the square of the error. Nats, (B,).
-        error: Its standard error by the delta method, infinite for K = 1, where nothing is known of it. Nats, (B,).
-        ess: Effective sample size, from 1, where one sample carries all the weight, to K, (B,).
-    """
-
-    value: Tensor
-    error: Tensor
-    ess: Tensor
-
-    @classmethod
-    def from_sums(cls, log_first: Tensor, log_second: Tensor, num_samples: int) -> LogEvidence:
-        """The estimate from the logarithms of the sum of the weights and of the sum of their squares."""
-        ess = torch.exp(2 * log_first - log_second)
-        if num_samples == 1:
-            error = torch.full_like(ess, math.inf)
-        else:
-            error = ((num_samples / ess - 1).clamp(min=0) / (num_samples - 1)).sqrt()
-        return cls(log_first - math.log(num_samples), error, ess)
-
-    @classmethod
-    def from_weights(cls, log_w: Tensor) -> LogEvidence:
-        """The estimate from logarithms of weights, (K, B)."""
-        return cls.from_sums(torch.logsumexp(log_w, 0), torch.logsumexp(2 * log_w, 0), len(log_w))
-
-
 class ELBOMixin(ABC):
     """A model with a posterior, a prior and a likelihood, and therefore a bound. It knows nothing of Lightning."""
 
@@ -141,18 +104,31 @@ class ELBOMixin(ABC):
         """The terms of the bound of examples (B, \\*shape), from K = num_samples reparameterised samples."""
         q, p = self.encode(x, c), self.prior(c)
         z = q.rsample((num_samples,))
-        return ELBO(q=q, p=p, z=z, log_px=self.decode(z, c).log_prob(x), kl=kl(q, p, z))
+        divergence, curves = self.divergence(q, p, z)
+        return ELBO(q=q, p=p, z=z, log_px=self.decode(z, c).log_prob(x), kl=divergence, curves=curves)
+
+    def divergence(self, q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Divergence of q from p, (B,), from samples (K, B, \\*latent) if need be; and terms of it that are logged."""
+        return kl(q, p, z), {}
 
     def objective(self, elbo: ELBO) -> dict[str, Tensor]:
         """What is minimised, under ``loss``: a scalar in nats per example; other entries are logged beside it."""
         return {"loss": (elbo.kl - elbo.log_px.mean(0)).mean()}
 
     def log_evidence(
-        self, x: Tensor, c: Tensor | None = None, num_samples: int = 5000, chunk: int | None = None
+        self,
+        x: Tensor,
+        c: Tensor | None = None,
+        num_samples: int = 5000,
+        chunk: int | None = None,
+        memory: float | None = None,
     ) -> Tensor:
         r"""Importance-weighted estimate of log p(x), a lower bound in expectation that tightens with the samples.
 
         .. math:: \log \hat p(x) = \log \frac{1}{K} \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k|x)}, \quad z_k \sim q(z|x)
+
+        An example is encoded once. How many samples are decoded at once changes which noise an example gets, and
+        nothing else.
 
         References:
             | Importance Weighted Autoencoders (Burda et al., 2016)
@@ -162,32 +138,43 @@ class ELBOMixin(ABC):
             x: Examples, (B, \*shape).
             c: Conditions, (B, ...).
             num_samples: Number of samples K, every one of which is used.
-            chunk: Samples of each example decoded at once; as many as fit in a few megabytes if not given.
+            chunk: Samples of each example decoded at once, of all examples together; as many samples, of as many
+                examples, as fit into memory if not given.
+            memory: MiB that all that is decoded at once may take; 16 on a CPU, 1024 elsewhere if not given.
 
         Returns:
             Nats, (B,).
 
         Raises:
-            ValueError: If num_samples or chunk is less than 1, or the likelihood is no density.
+            ValueError: If num_samples or chunk is less than 1, memory is not positive, or the likelihood is no
+                density.
         """
-        return self.evidence(x, c, num_samples, chunk).value
+        return self.evidence(x, c, num_samples, chunk, memory).value
 
     @torch.no_grad()
     def evidence(
-        self, x: Tensor, c: Tensor | None = None, num_samples: int = 5000, chunk: int | None = None
+        self,
+        x: Tensor,
+        c: Tensor | None = None,
+        num_samples: int = 5000,
+        chunk: int | None = None,
+        memory: float | None = None,
     ) -> LogEvidence:
         """The estimate of :meth:`log_evidence` with its standard error and effective sample size, in one pass."""
         require_density(self)
-        if num_samples < 1 or (chunk is not None and chunk < 1):
-            raise ValueError(f"num_samples and chunk must be at least 1, got {num_samples} and {chunk}.")
-        chunk = chunk or max(1, _CHUNK_ELEMENTS // max(1, x.numel()))
-        exact = torch.float32 if x.device.type == "mps" else torch.float64
-        first = second = torch.full((len(x),), -math.inf, dtype=exact, device=x.device)
-        for start in range(0, num_samples, chunk):
-            log_w = self.elbo(x, c, min(chunk, num_samples - start)).log_w
-            first = torch.logaddexp(first, torch.logsumexp(log_w.to(exact), 0))
-            second = torch.logaddexp(second, torch.logsumexp(2 * log_w.to(exact), 0))
-        return LogEvidence(*(t.to(log_w.dtype) for t in LogEvidence.from_sums(first, second, num_samples)))
+        return estimate(self._weights, x, c, num_samples, chunk, memory)
+
+    def _weights(self, x: Tensor, c: Tensor | None) -> Draw:
+        """What draws importance weights p(x, z) / q(z|x) of these examples."""
+        if getattr(self.elbo, "__func__", None) is not ELBOMixin.elbo:
+            return lambda num: self.elbo(x, c, num).log_w  # terms of one's own, which may weigh samples otherwise
+        q, p = self.encode(x, c), self.prior(c)
+
+        def draw(num: int) -> Tensor:
+            z = q.rsample((num,))
+            return self.decode(z, c).log_prob(x) + (p.log_prob(z) - q.log_prob(z))
+
+        return draw
 
     @torch.no_grad()
     def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -69,11 +70,27 @@ class CholeskyNormal(Distribution):
         shape = (*sample_shape, *self.loc.shape)
         noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
         with torch.autocast(self.loc.device.type, enabled=False):  # would multiply in half precision
-            z = self.loc + (self.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
+            z = self.loc + _rows(self.scale_tril @ _columns(noise, self.scale_tril.ndim), shape)
         return z.unflatten(-1, self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         gap = value.flatten(-len(self.event_shape)) - self.loc
         with torch.autocast(self.loc.device.type, enabled=False):
-            noise = torch.linalg.solve_triangular(self.scale_tril, gap.unsqueeze(-1), upper=False).squeeze(-1)
-        return (-0.5 * noise.square() - self.log_diagonal - 0.5 * math.log(2 * math.pi)).sum(-1)
+            columns = _columns(gap, self.scale_tril.ndim)
+            noise = torch.linalg.solve_triangular(self.scale_tril, columns, upper=False)
+        constant = (self.log_diagonal + 0.5 * math.log(2 * math.pi)).sum(-1)
+        return -0.5 * _rows(noise.square().sum(-2, keepdim=True), (*gap.shape[:-1], 1)).squeeze(-1) - constant
+
+
+def _columns(rows: Tensor, num_dims: int) -> Tensor:
+    """Samples (\\*sample, \\*batch, D) as columns of matrices of so many dimensions, (\\*batch, D, K).
+
+    A factor is then applied to all samples of its example at once, where a broadcast would copy it for each of them.
+    """
+    samples = rows.ndim + 1 - num_dims
+    return rows.reshape(-1, *rows.shape[samples:]).movedim(0, -1)
+
+
+def _rows(columns: Tensor, shape: Sequence[int]) -> Tensor:
+    """Columns (\\*batch, D, K) as samples of that shape, (\\*sample, \\*batch, D)."""
+    return columns.movedim(-1, 0).reshape(*shape)

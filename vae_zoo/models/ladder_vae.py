@@ -13,7 +13,6 @@ from torch.distributions import Distribution
 from torch.nn.functional import leaky_relu
 
 from vae_zoo.distributions import DiagonalNormal, Hierarchical, StandardNormal, combine, kl
-from vae_zoo.elbo import ELBO
 from vae_zoo.models.base import feed
 from vae_zoo.models.vae import VAE
 from vae_zoo.nn import Dense
@@ -91,14 +90,10 @@ class LadderVAE(VAE):
         below = [partial(self.generative, n) for n in range(len(self.down))]
         return Hierarchical(self.latent_prior(c), below, self.latent_dims)
 
-    def elbo(self, x: Tensor, c: Tensor | None = None, num_samples: int = 1) -> ELBO:
-        q, p = self.encode(x, c), self.prior(c)
-        z = q.rsample((num_samples,))
-        pairs = zip(q.layers(z), p.layers(z), z.split(self.latent_dims, -1), strict=True)  # type: ignore[attr-defined]
-        rates = [kl(q_n, p_n, z_n).reshape(-1, len(x)).mean(0) for q_n, p_n, z_n in pairs]
-        log_px = self.decode(z, c).log_prob(x)
-        curves = {f"kl_{n + 1}": rate for n, rate in enumerate(rates)}
-        return ELBO(q=q, p=p, z=z, log_px=log_px, kl=torch.stack(rates).sum(0), curves=curves)
+    def divergence(self, q: Any, p: Any, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        pairs = zip(q.layers(z), p.layers(z), z.split(self.latent_dims, -1), strict=True)
+        rates = [kl(q_n, p_n, z_n).reshape(-1, z.shape[1]).mean(0) for q_n, p_n, z_n in pairs]
+        return torch.stack(rates).sum(0), {f"kl_{n + 1}": rate for n, rate in enumerate(rates)}
 
     def bottom_up(self, x: Tensor) -> list[Distribution]:
         """What the pass upwards says of each layer, the lowest first."""
