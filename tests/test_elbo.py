@@ -192,7 +192,7 @@ class TestLogEvidence:
 
     @pytest.mark.parametrize(("num_samples", "chunk"), [(0, None), (-1, None), (5, 0)])
     def test_errors(self, images: Tensor, num_samples: int, chunk: int | None) -> None:
-        with pytest.raises(ValueError, match="num_samples and chunk must be at least 1, got"):
+        with pytest.raises(ValueError, match=r"(num_samples|chunk) must be at least 1, got"):
             tiny(VAE).log_evidence(images, num_samples=num_samples, chunk=chunk)
 
     def test_leaves_no_graph(self, images: Tensor) -> None:

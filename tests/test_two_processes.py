@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def main(devices, folder):
         logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         num_sanity_val_steps=0, max_epochs=1,
         callbacks=[
-            Evidence(num_samples=2), PredictionWriter(), CollapseWarning(), Fidelity(), Probes(), Reconstructions(),
+            Evidence(num_samples=2000), PredictionWriter(), CollapseWarning(), Fidelity(), Probes(), Reconstructions(),
         ],
     )
     (val,) = trainer.validate(model, data, verbose=False)
@@ -78,9 +79,15 @@ def test_figures_and_files(tmp_path: Path) -> None:
     assert one.keys() == two.keys()
     for name in ("val/kl", "val/elbo", "val/reconstruction", "test/elbo", "test/active_units", "val/active_units"):
         assert two[name] == pytest.approx(one[name], rel=1e-6), name
-    assert two["test/log_evidence"] == pytest.approx(one["test/log_evidence"], abs=1)
-    noisy = {"test/log_evidence", "test/log_evidence_se", "test/log_evidence_se_data", "test/ess", "test/bits_per_dim"}
-    assert two["test/ess"] == pytest.approx(one["test/ess"], rel=0.2)
+    # Another order of the examples, and so other noise: equal within the standard errors, which are a hundredth.
+    error = math.hypot(one["test/log_evidence_se"], two["test/log_evidence_se"])
+    assert error < 0.02
+    assert two["test/log_evidence"] == pytest.approx(one["test/log_evidence"], abs=4 * error)
+    assert two["test/log_evidence_se_data"] == pytest.approx(one["test/log_evidence_se_data"], rel=0.02)
+    noisy = {f"test/log_evidence{name}" for name in ("", "_se", "_se_data")} | {"test/ess", "test/bits_per_dim"}
+    noisy |= {"test/evidence_images_per_second"}
+    assert two["test/evidence_images_per_second"] > 0
+    assert two["test/ess"] == pytest.approx(one["test/ess"], rel=0.1)
     for name in one.keys() - noisy:
         assert two[name] == pytest.approx(one[name], rel=1e-3, abs=1e-4), name
     for name in ("latents", "reconstructions"):

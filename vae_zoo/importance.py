@@ -76,10 +76,7 @@ def estimate(
     Raises:
         ValueError: If num_samples or chunk is less than 1, or memory is not positive.
     """
-    if num_samples < 1 or (chunk is not None and chunk < 1):
-        raise ValueError(f"num_samples and chunk must be at least 1, got {num_samples} and {chunk}.")
-    if memory is not None and not memory > 0:
-        raise ValueError(f"memory must be a positive number of MiB, got {memory}.")
+    check(num_samples, chunk, memory)
     if memory is None:
         memory = _MEMORY.get(x.device.type, _MEMORY["other"])
     pace = _Pace(None if chunk is None else chunk * max(1, len(x)), memory)
@@ -95,6 +92,19 @@ def estimate(
             second = torch.logaddexp(second, torch.logsumexp(2 * log_w.to(exact), 0))
         parts.append(LogEvidence(*(t.to(log_w.dtype) for t in LogEvidence.from_sums(first, second, num_samples))))
     return LogEvidence(*(torch.cat(figures) for figures in zip(*parts, strict=True)))
+
+
+def check(num_samples: int, chunk: int | None, memory: float | None) -> None:
+    """Refuse settings of an estimate.
+
+    Raises:
+        ValueError: If num_samples or chunk is less than 1, or memory is not positive.
+    """
+    for name, number in (("num_samples", num_samples), ("chunk", chunk)):
+        if number is not None and number < 1:
+            raise ValueError(f"{name} must be at least 1, got {number}.")
+    if memory is not None and not memory > 0:
+        raise ValueError(f"memory must be a positive number of MiB, got {memory}.")
 
 
 class _Pace:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,7 +35,10 @@ def test_logs_what_log_evidence_gives(tmp_path: Path) -> None:
     assert values["test/log_evidence"] > values["test/elbo"]
     means = model.embed(data.load("test").x.float() / 255)
     assert values["test/active_units"] == (means.var(0, correction=0) > 0.01).sum()
-    assert trainer.test(model, data, verbose=False) == [values]
+    (again,) = trainer.test(model, data, verbose=False)
+    for figures in (again, values):
+        assert figures.pop("test/evidence_images_per_second") > 0
+    assert again == values
 
 
 def test_a_model_without_a_bound(tmp_path: Path) -> None:
@@ -46,6 +50,10 @@ def test_a_model_without_a_bound(tmp_path: Path) -> None:
 def test_errors() -> None:
     with pytest.raises(ValueError, match="num_samples must be at least 1, got 0"):
         Evidence(num_samples=0)
+    with pytest.raises(ValueError, match="chunk must be at least 1, got 0"):
+        Evidence(chunk=0)
+    with pytest.raises(ValueError, match="memory must be a positive number of MiB, got 0"):
+        Evidence(memory=0)
 
 
 def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,6 +62,7 @@ def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "VAE on Sprites, test split" in text
     assert "log_evidence" in text
+    assert "images/s, 2 samples each" in text
     trainer = quiet_trainer(tmp_path, callbacks=[Report()])
     trainer.test(tiny(VAE), Batches(torch.rand(4, 1, 8, 8)), verbose=False)
     assert "VAE, test split" in capsys.readouterr().out
@@ -78,3 +87,19 @@ def test_one_sample_says_nothing_of_its_error(tmp_path: Path) -> None:
     (values,) = trainer.test(tiny(VAE), tiny_data(), verbose=False)
     assert values["test/log_evidence_se"] == math.inf
     assert values["test/ess"] == 1
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])
+def test_networks_run_in_the_precision_of_the_trainer(tmp_path: Path, precision: Any, dtype: torch.dtype) -> None:
+    """And densities do not: the estimate is that of float32 but for what the logits are rounded by."""
+    model, data = tiny(VAE), tiny_data()
+    seen: set[torch.dtype] = set()
+    model.decoder.register_forward_hook(lambda _, __, logits: seen.add(logits.dtype))
+    model.likelihood.register_forward_hook(lambda _, __, px: seen.add(px.log_prob(torch.zeros(1, 8, 8)).dtype))
+    trainer = quiet_trainer(tmp_path, callbacks=[Evidence(num_samples=500, memory=0.5)], precision=precision)
+    (values,) = trainer.test(model, data, verbose=False)
+    assert seen == {dtype, torch.float32}
+    trainer = quiet_trainer(tmp_path, callbacks=[Evidence(num_samples=500)])
+    (exact,) = trainer.test(model, data, verbose=False)
+    error = math.hypot(values["test/log_evidence_se"], exact["test/log_evidence_se"])
+    assert values["test/log_evidence"] == pytest.approx(exact["test/log_evidence"], abs=4 * error + 0.05)
