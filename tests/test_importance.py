@@ -11,7 +11,7 @@ from helpers import BOUNDS, build, labels, linear, tiny
 from torch import Tensor
 
 from vae_zoo.distributions import FullNormal
-from vae_zoo.elbo import ELBO
+from vae_zoo.elbo import ELBO, _log_px
 from vae_zoo.memory import Peak
 from vae_zoo.models import VAE, ConvVAE, LadderVAE, VampVAE
 
@@ -130,6 +130,27 @@ def test_the_pieces_of_a_posterior_with_any_covariance() -> None:
     with torch.no_grad(), Peak() as peak:
         q.log_prob(q.rsample((100,)))
     assert floats(peak) < 6 * 100 * 2 * 60
+
+
+def test_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One graph for all sizes of pieces, and the same figures."""
+    graphs: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(_log_px, dynamic=True, fullgraph=True, backend=backend)
+    monkeypatch.setattr("vae_zoo.elbo._compiled_log_px", lambda: compiled)
+    model, x = tiny(VAE).eval(), torch.rand(90, 1, 8, 8).round()
+    for num_examples, num_samples in ((90, 20), (33, 50), (2, 7)):
+        values = []
+        for model.compiled in (False, True):
+            torch.manual_seed(1)
+            values.append(model.log_evidence(x[:num_examples], num_samples=num_samples, memory=0.3))
+        torch.testing.assert_close(*values)
+    assert len(graphs) == 1
+    torch._dynamo.reset()
 
 
 @pytest.mark.parametrize("memory", [0, -1.0, float("nan")])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -87,6 +88,9 @@ class ELBO(NamedTuple):
 
 class ELBOMixin(ABC):
     """A model with a posterior, a prior and a likelihood, and therefore a bound. It knows nothing of Lightning."""
+
+    compiled: bool = False
+    """Whether to compile what decodes, for every number of samples and examples at once."""
 
     @abstractmethod
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
@@ -172,7 +176,9 @@ class ELBOMixin(ABC):
 
         def draw(num: int) -> Tensor:
             z = q.rsample((num,))
-            return self.decode(z, c).log_prob(x) + (p.log_prob(z) - q.log_prob(z))
+            fast = self.compiled and num > 1 and len(x) > 1  # a size of 1 would be compiled for itself
+            log_px = (_compiled_log_px() if fast else _log_px)(self, z, x, c)
+            return log_px + (p.log_prob(z) - q.log_prob(z))
 
         return draw
 
@@ -192,6 +198,15 @@ class ELBOMixin(ABC):
         z = p.sample((num,) if not p.batch_shape else ())
         px = self.decode(z, c)
         return px.mean if mean else px.sample()
+
+
+def _log_px(model: ELBOMixin, z: Tensor, x: Tensor, c: Tensor | None) -> Tensor:
+    return model.decode(z, c).log_prob(x)
+
+
+@functools.cache
+def _compiled_log_px() -> Callable[..., Tensor]:
+    return torch.compile(_log_px, dynamic=True)
 
 
 def has_density(model: object) -> bool:

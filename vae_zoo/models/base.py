@@ -34,7 +34,7 @@ class Autoencoder(Recorded, Steps):
         likelihood: Family of p(x|z).
         optimizer: Optimizer of the parameter groups; Adam with a learning rate of 1e-3 if not given.
         scheduler: Scheduler of the learning rate, stepped every epoch.
-        compiled: Whether to compile :meth:`losses`.
+        compiled: Whether to compile :meth:`losses`, and what decodes for the evidence.
         channels_last: Whether convolutions keep the channels of a pixel together in memory, which most hardware
             prefers; it changes figures by no more than rounding.
         kwargs: None in the end: any that is left over is an error.
