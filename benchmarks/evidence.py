@@ -54,6 +54,7 @@ def main() -> None:
         print(peak(args.peak, args.num_samples))
         return
     torch.set_num_threads(1)
+    made = {"hardware": hardware(), **versions("torch", "lightning", "pythae"), "commit": commit()}
     with tempfile.TemporaryDirectory() as folder:
         model = vae_zoo.load(args.ckpt_path or fitted(folder, epochs=1 if args.quick else 3)).eval()
     data = MNIST(eval_batch_size=max(256, args.num_images))
@@ -67,9 +68,7 @@ def main() -> None:
         "bias of bf16": bias(model, x[:256], args.num_samples),
         PEAK: {name: measured_peak(name, args.num_samples) for name in ("MLPVAE", "ConvVAE")},
         "rounds": args.rounds,
-        "hardware": hardware(),
-        **versions("torch", "lightning", "pythae"),
-        "commit": commit(),
+        **made,
     }
     print(table(rows))
     print(json.dumps({key: value for key, value in result.items() if key != "rows"}, indent=2, ensure_ascii=False))

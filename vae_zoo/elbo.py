@@ -144,7 +144,7 @@ class ELBOMixin(ABC):
             num_samples: Number of samples K, every one of which is used.
             chunk: Samples of each example decoded at once, of all examples together; as many samples, of as many
                 examples, as fit into memory if not given.
-            memory: MiB that all that is decoded at once may take; 16 on a CPU, 1024 elsewhere if not given.
+            memory: MiB that all that is decoded at once may take; 32 on a CPU, 1024 elsewhere if not given.
 
         Returns:
             Nats, (B,).

@@ -35,7 +35,7 @@ class Evidence(Callback):
     Args:
         num_samples: Importance samples of each example.
         chunk: Samples of each example decoded at once; as many as fit into memory if not given.
-        memory: MiB that all that is decoded at once may take; 16 on a CPU, 1024 elsewhere if not given.
+        memory: MiB that all that is decoded at once may take; 32 on a CPU, 1024 elsewhere if not given.
 
     Raises:
         ValueError: If num_samples or chunk is less than 1, or memory is not positive.

@@ -1,0 +1,54 @@
+"""The benchmark of the evidence: what it compares, at a size that says nothing of speed."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from vae_zoo.models import MLPVAE
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    spec = importlib.util.spec_from_file_location("evidence", FOLDER / "evidence.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr("vae_zoo.elbo._compiled_log_px", lambda: sys.modules["vae_zoo.elbo"]._log_px)
+    return module
+
+
+@pytest.mark.filterwarnings("default")  # those of pythae's imports
+@pytest.mark.parametrize("installed", [True, False])
+def test_contenders(benchmark: Any, installed: bool, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    if installed:
+        pytest.importorskip("pythae")
+    else:
+        monkeypatch.setitem(sys.modules, "pythae.models", None)
+    torch.manual_seed(0)
+    model, x = MLPVAE(shape=(1, 28, 28), latent_dim=32).eval(), torch.rand(6, 1, 28, 28).round()
+    rows = benchmark.compared(model, x, argparse.Namespace(num_samples=200, rounds=2))
+    assert len(rows) == 4 + installed
+    assert ("pythae is not installed" in capsys.readouterr().out) != installed
+    assert rows[0]["ratio"] == 1
+    values = [row["log evidence of the same images"] for row in rows]
+    assert max(values) - min(values) < 0.5  # nats, of about 550: the same weights, images and estimator
+    assert benchmark.table(rows).count("\n") == len(rows) + 1
+    found = benchmark.bias(model, x, 20)
+    assert abs(found["mean difference"]) < 1
+    assert found["images"] == 6
+
+
+def test_peak(benchmark: Any) -> None:
+    assert 0 < benchmark.peak("MLPVAE", 10) < 1024
