@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from vae_zoo.memory import Peak
+from vae_zoo.memory import Peak, keep_freed_memory
 
 Draw: TypeAlias = Callable[[int], Tensor]
 """Draws so many samples of each example; gives the logarithms of their importance weights, (K, B)."""
@@ -81,7 +81,7 @@ def estimate(
         memory = _MEMORY.get(x.device.type, _MEMORY["other"])
     pace = _Pace(None if chunk is None else chunk * max(1, len(x)), memory)
     if x.device.type == "cpu":
-        _keep_freed_memory()
+        keep_freed_memory()
     exact = torch.float32 if x.device.type == "mps" else torch.float64
     parts: list[LogEvidence] = []
     start = 0
@@ -94,15 +94,6 @@ def estimate(
             second = torch.logaddexp(second, torch.logsumexp(2 * log_w.to(exact), 0))
         parts.append(LogEvidence(*(t.to(log_w.dtype) for t in LogEvidence.from_sums(first, second, num_samples))))
     return LogEvidence(*(torch.cat(figures) for figures in zip(*parts, strict=True)))
-
-
-def _keep_freed_memory() -> None:
-    """Let the C library hold on to what one chunk frees, for the next.
-
-    glibc gives blocks back to the system by a limit that follows the largest one freed so far, up to 32 MiB. Below it,
-    every chunk has its memory mapped and zeroed anew, which takes a fifth of the time of a dense model.
-    """
-    torch.empty(2**25 - 2**16, dtype=torch.uint8)
 
 
 def check(num_samples: int, chunk: int | None, memory: float | None) -> None:

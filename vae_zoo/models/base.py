@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 import vae_zoo
 from vae_zoo.distributions import Bernoulli, Family, Point
 from vae_zoo.hparams import Recorded, import_path
+from vae_zoo.memory import keep_freed_memory
 from vae_zoo.models.steps import Steps, unpack
 from vae_zoo.nn import Dense
 from vae_zoo.typing import Network, Shape
@@ -145,6 +146,8 @@ class Autoencoder(Recorded, Steps):
 
     def on_fit_start(self) -> None:
         """Refuse data outside the likelihood's support: all of them, where a data module of ours has whole splits."""
+        if self.device.type == "cpu":
+            keep_freed_memory()
         data: Any = getattr(self.trainer, "datamodule", None)
         if type(self).initialise is Autoencoder.initialise:
             self._initialised = True  # and no example needs to be turned into a float
