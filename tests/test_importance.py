@@ -52,7 +52,7 @@ def test_peak() -> None:
 @pytest.mark.parametrize("memory", [0.1, 0.5])
 def test_pieces_fit_into_memory(cls: type[VAE], memory: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is decoded at once, hidden activations and densities included: of a batch that would take far more."""
-    monkeypatch.setattr("vae_zoo.importance._keep_freed_memory", lambda: None)
+    monkeypatch.setattr("vae_zoo.importance.keep_freed_memory", lambda: None)
     model, x = tiny(cls).eval(), torch.rand(100, 1, 8, 8).round()
     rows = decoded(model)
     with Peak() as peak:
