@@ -4,7 +4,8 @@
     VAE_ZOO_DATA=... python benchmarks/evidence.py --quick        # fewer samples, images and rounds: a minute or two
     VAE_ZOO_DATA=... python benchmarks/evidence.py --ckpt_path X  # of an MLPVAE that is there
 
-Contenders take turns, so that whatever else the machine does falls on all of them. Writes results/evidence.json.
+Contenders take turns, so that whatever else the machine does falls on all of them; a ratio is the median over rounds.
+Writes results/evidence.json.
 """
 
 from __future__ import annotations
@@ -26,17 +27,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import torch
-from common import RESULTS, commit, hardware, versions
 from torch import Tensor, nn
 
 import vae_zoo
+from benchmarks.common import RESULTS, commit, hardware, versions
+from benchmarks.report import evidence as table
 from vae_zoo.data import MNIST
 from vae_zoo.models import MLPVAE, ConvVAE
 
 SHAPE = (1, 28, 28)
 LATENT_DIM = 32
-PEAK = "peak beyond the imports, MiB"
 
 
 def main() -> None:
@@ -54,27 +57,24 @@ def main() -> None:
         print(peak(args.peak, args.num_samples))
         return
     torch.set_num_threads(1)
-    made = {"hardware": hardware(), **versions("torch", "lightning", "pythae"), "commit": commit()}
+    made = {"hardware": hardware(), "versions": versions("torch", "lightning", "pythae"), "commit": commit()}
     with tempfile.TemporaryDirectory() as folder:
         model = vae_zoo.load(args.ckpt_path or fitted(folder, epochs=1 if args.quick else 3)).eval()
     data = MNIST(eval_batch_size=max(256, args.num_images))
     data.prepare_data()
     data.setup("test")
     x = data.on_after_batch_transfer(next(iter(data.test_dataloader()))).x
-    rows = compared(model, x[: args.num_images], args)
     result = {
-        "what": f"evidence of MNIST at K = {args.num_samples}, MLP 784-512-512-z{LATENT_DIM}",
-        "rows": rows,
-        "bias of bf16": bias(model, x[:256], args.num_samples),
-        PEAK: {name: measured_peak(name, args.num_samples) for name in ("MLPVAE", "ConvVAE")},
+        "num_samples": args.num_samples,
         "rounds": args.rounds,
+        "contenders": compared(model, x[: args.num_images], args),
+        "bf16": bias(model, x[:256], args.num_samples),
+        "peak_mib": {name: measured_peak(name, args.num_samples) for name in ("MLPVAE", "ConvVAE")},
         **made,
     }
-    print(table(rows))
-    print(json.dumps({key: value for key, value in result.items() if key != "rows"}, indent=2, ensure_ascii=False))
-    if not args.quick:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "evidence.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    path = Path(tempfile.mkdtemp()) / "evidence.json" if args.quick else RESULTS / "evidence.json"
+    path.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    print(table(path))
 
 
 def fitted(folder: str, epochs: int) -> str:
@@ -87,7 +87,7 @@ def fitted(folder: str, epochs: int) -> str:
     return str(next(Path(folder).rglob("last.ckpt")))
 
 
-def compared(model: MLPVAE, x: Tensor, args: argparse.Namespace) -> list[dict[str, Any]]:
+def compared(model: MLPVAE, x: Tensor, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Speeds and estimates of everyone, from rounds in which all take their turns."""
     few = x[: max(1, len(x) // 3)]
 
@@ -120,17 +120,25 @@ def compared(model: MLPVAE, x: Tensor, args: argparse.Namespace) -> list[dict[st
                 speeds[name].append(num / (time.process_time() - start))
                 values[name].append(value)
     first = next(iter(contenders))
-    return [
-        {
-            "contender": name,
-            "images per CPU second": round(statistics.median(speeds[name]), 2),
-            "range": [round(min(speeds[name]), 2), round(max(speeds[name]), 2)],
-            "ratio": round(statistics.median(speeds[name]) / statistics.median(speeds[first]), 2),
-            "log evidence of the same images": round(statistics.mean(values[name]), 4),
-            "standard error over rounds": round(statistics.stdev(values[name]) / args.rounds**0.5, 4),
+    ratios = {name: [a / b for a, b in zip(speeds[name], speeds[first], strict=True)] for name in contenders}
+    return {
+        name: {
+            "images_per_cpu_second": spread(speeds[name]),
+            "ratio": spread(ratios[name]),
+            "log_evidence": [round(statistics.mean(values[name]), 3), round(error(values[name]), 3)],
         }
         for name in contenders
-    ]
+    }
+
+
+def spread(values: list[float]) -> list[float]:
+    """Median, least and greatest."""
+    return [round(value, 2) for value in (statistics.median(values), min(values), max(values))]
+
+
+def error(values: list[float]) -> float:
+    """Standard error of the mean over rounds."""
+    return statistics.stdev(values) / len(values) ** 0.5
 
 
 def pythae_model(model: MLPVAE) -> Any:
@@ -170,11 +178,11 @@ def bias(model: MLPVAE, x: Tensor, num_samples: int) -> dict[str, float]:
     gap = values[1] - values[0]
     return {
         "images": len(x),
-        "float32": round(values[0].mean().item(), 4),
-        "bf16": round(values[1].mean().item(), 4),
-        "mean difference": round(gap.mean().item(), 4),
-        "standard error": round((gap.std() / len(gap) ** 0.5).item(), 4),
-        "largest difference of an image": round(gap.abs().max().item(), 4),
+        "float32": round(values[0].mean().item(), 3),
+        "bf16": round(values[1].mean().item(), 3),
+        "difference": round(gap.mean().item(), 4),
+        "error": round((gap.std() / len(gap) ** 0.5).item(), 4),
+        "largest": round(gap.abs().max().item(), 3),
     }
 
 
@@ -197,13 +205,6 @@ def held(what: str) -> float:
     """MiB in memory now (VmRSS) or at most so far (VmHWM), as Linux counts them: getrusage has a parent's in it."""
     found = re.search(rf"{what}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return int(found.group(1)) / 1024 if found else math.nan
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """In Markdown."""
-    head = list(rows[0])
-    lines = [head, ["---"] * len(head), *([str(value) for value in row.values()] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":

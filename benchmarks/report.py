@@ -61,6 +61,31 @@ def precision(path: Path = HERE / "results" / "precision.json") -> str:
     return "\n".join([*lines, "", _made(result), ""])
 
 
+def evidence(path: Path = HERE / "results" / "evidence.json") -> str:
+    """Speed of the importance-weighted evidence, what bf16 does to it, and its memory, in Markdown."""
+    result = _read(path)
+    if result is None:
+        return "Not measured yet.\n"
+    lines = ["| evidence | images a CPU second | ratio | nats, the same images |", "|---|---|---|---|"]
+    for name, row in result["contenders"].items():
+        speed, value = row["images_per_cpu_second"][0], "{:.2f} ± {:.2f}".format(*row["log_evidence"])
+        lines.append(f"| {name} | {speed:.1f} | {_cell(row)} | {value} |")
+    half = result["bf16"]
+    bias = f"{half['difference']:+.4f} ± {half['error']:.4f} nats on average, {half['largest']:.2f} at most"
+    peaks = ", ".join(f"{name} {mib:.0f} MiB" for name, mib in result["peak_mib"].items())
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"bf16 less float32 under the same noise, {half['images']} images: {bias}.",
+            f"Peak memory beyond that of the imports, model included: {peaks}.",
+            "",
+            f"K = {result['num_samples']:,}. {_made(result)}",
+            "",
+        ]
+    )
+
+
 def plot(path: Path = HERE / "results" / "throughput.json", to: Path = PLOT) -> None:
     """Bars of the ratios, with their range over the rounds."""
     import matplotlib.pyplot as plt
@@ -108,5 +133,6 @@ if __name__ == "__main__":
     print(throughput())
     print(scaling())
     print(precision())
+    print(evidence())
     plot()
     print(f"drawn to {PLOT}")

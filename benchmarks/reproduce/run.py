@@ -23,8 +23,9 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))  # the scripts are no package
-from common import RESULTS, commit, hardware, versions  # noqa: E402
+sys.path.insert(0, str(HERE.parents[1]))
+
+from benchmarks.common import RESULTS, commit, hardware, versions  # noqa: E402
 
 COMMAND = [sys.executable, "-c", "from vae_zoo.cli import main; main()"]
 ROWS: dict[str, dict[str, Any]] = yaml.safe_load((HERE / "rows.yaml").read_text())

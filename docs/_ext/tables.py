@@ -22,6 +22,7 @@ def write(app: Sphinx) -> None:
         "_throughput.md": report.throughput(),
         "_scaling.md": report.scaling(),
         "_precision.md": report.precision(),
+        "_evidence.md": report.evidence(),
     }
     for name, text in tables.items():
         path = source / name
