@@ -68,6 +68,7 @@ def main() -> None:
         "num_samples": args.num_samples,
         "rounds": args.rounds,
         "contenders": compared(model, x[: args.num_images], args),
+        "same_noise": agreement(model, x[:8], args.num_samples),
         "bf16": bias(model, x[:256], args.num_samples),
         "peak_mib": {name: measured_peak(name, args.num_samples) for name in ("MLPVAE", "ConvVAE")},
         **made,
@@ -166,6 +167,22 @@ def pythae_model(model: MLPVAE) -> Any:
 
     config = VAEConfig(input_dim=SHAPE, latent_dim=LATENT_DIM, reconstruction_loss="bce")
     return VAE(config, encoder=Encoder(model.encoder), decoder=Decoder(model.decoder)).eval()
+
+
+def agreement(model: MLPVAE, x: Tensor, num_samples: int) -> dict[str, Any] | None:
+    """Estimates of single images by pythae and by us from the same noise, drawn in the same order."""
+    try:
+        theirs = pythae_model(model)
+    except ImportError:
+        return None
+    model.compiled, gaps = False, []
+    for n, image in enumerate(x.split(1)):
+        torch.manual_seed(n)
+        with torch.no_grad():
+            value = theirs.get_nll(image, num_samples, 100)
+        torch.manual_seed(n)
+        gaps.append(model.log_evidence(image, num_samples=num_samples, chunk=100).item() - value)
+    return {"images": len(gaps), "difference": statistics.mean(gaps), "largest": max(map(abs, gaps))}
 
 
 def bias(model: MLPVAE, x: Tensor, num_samples: int) -> dict[str, float]:

@@ -70,13 +70,15 @@ def evidence(path: Path = HERE / "results" / "evidence.json") -> str:
     for name, row in result["contenders"].items():
         speed, value = row["images_per_cpu_second"][0], "{:.2f} ± {:.2f}".format(*row["log_evidence"])
         lines.append(f"| {name} | {speed:.1f} | {_cell(row)} | {value} |")
-    half = result["bf16"]
+    same, half = result["same_noise"], result["bf16"]
+    agree = f"pythae and vae_zoo on the same noise, float32: {same['largest']:.1g} nats apart at most." if same else ""
     bias = f"{half['difference']:+.4f} ± {half['error']:.4f} nats on average, {half['largest']:.2f} at most"
     peaks = ", ".join(f"{name} {mib:.0f} MiB" for name, mib in result["peak_mib"].items())
     return "\n".join(
         [
             *lines,
             "",
+            agree,
             f"bf16 less float32 under the same noise, {half['images']} images: {bias}.",
             f"Peak memory beyond that of the imports, model included: {peaks}.",
             "",

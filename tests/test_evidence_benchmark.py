@@ -49,7 +49,17 @@ def test_contenders(
     assert max(values) - min(values) < 0.5  # nats, of about 550: the same weights, images and estimator
     found = benchmark.bias(model, x, 20)
     assert abs(found["difference"]) < 1
-    result = {"contenders": rows, "bf16": found, "peak_mib": {}, "num_samples": 200, "rounds": 2, "hardware": "this"}
+    same = benchmark.agreement(model, x[:3], 200)
+    assert not installed or (same["images"] == 3 and same["largest"] < 1e-3)
+    result = {
+        "contenders": rows,
+        "same_noise": same,
+        "bf16": found,
+        "peak_mib": {},
+        "num_samples": 200,
+        "rounds": 2,
+        "hardware": "this",
+    }
     (tmp_path / "evidence.json").write_text(json.dumps({**result, "versions": {}, "commit": "abc"}))
     text = benchmark.table(tmp_path / "evidence.json")
     assert all(f"| {name} | " in text for name in rows)

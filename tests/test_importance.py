@@ -154,7 +154,7 @@ def test_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("memory", [0, -1.0, float("nan")])
+@pytest.mark.parametrize("memory", [0, -1.0, float("nan"), float("inf")])
 def test_errors(memory: float) -> None:
     with pytest.raises(ValueError, match="memory must be a positive number of MiB, got"):
         tiny(VAE).log_evidence(torch.rand(2, 1, 8, 8), memory=memory)

@@ -105,7 +105,7 @@ def check(num_samples: int, chunk: int | None, memory: float | None) -> None:
     for name, number in (("num_samples", num_samples), ("chunk", chunk)):
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1, got {number}.")
-    if memory is not None and not memory > 0:
+    if memory is not None and not 0 < memory < math.inf:
         raise ValueError(f"memory must be a positive number of MiB, got {memory}.")
 
 
