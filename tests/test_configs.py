@@ -86,6 +86,6 @@ def test_callbacks_of_parts_add_up(
 
 
 def test_names_of_configs_are_unique() -> None:
-    stems = [path.stem for path in CONFIGS.rglob("*.yaml")]
+    stems = [path.stem for path in (*WHOLE, *PARTS)]
     assert len(stems) == len(set(stems))
     assert all(find_config(stem).stem == stem for stem in stems)

@@ -9,7 +9,7 @@ from pydoc import locate
 from typing import Any, Literal
 
 import torch
-from jsonargparse import set_parsing_settings
+from jsonargparse import Namespace, set_parsing_settings
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -58,7 +58,8 @@ class VAECLI(LightningCLI):
                 trainer_defaults={"callbacks": [callbacks.Report()]},
                 args=list(args),
             )
-            show(self.trainer)
+            if self.subcommand:
+                show(self.trainer)
             finished = True
         finally:
             if self.run is not None:
@@ -136,3 +137,19 @@ class VAECLI(LightningCLI):
         if config.get("enable_progress_bar") is not False and not own:
             callbacks = [*callbacks, TimedProgressBar()]
         return super()._instantiate_trainer(config, callbacks)
+
+
+class Parsing(VAECLI):
+    """The command as far as its parser: making it parses, seeds, builds and runs nothing."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:  # noqa: ARG002
+        self.config = Namespace(subcommand=None)
+
+    def _set_seed(self) -> None:
+        pass
+
+    def instantiate_classes(self) -> None:
+        pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vae_zoo.cli.configs import packaged
+from vae_zoo.cli.configs import packaged, packaged_sweeps
 from vae_zoo.cli.listing import TABLES
 from vae_zoo.cli.options import LINKED, choices, groups
 from vae_zoo.cli.showing import named
@@ -78,7 +78,7 @@ def _values() -> list[tuple[Iterable[str], str, list[str]]]:
     """Verbs, the option after which words are offered, empty for right after the verb, and the words."""
     chosen = [(RUNS, f"--{group}", sorted(choices(group))) for group in ("model", "data")]
     own = {"list": list(TABLES), "show": [*sorted(named()), *packaged()], "check": sorted(choices("model"))}
-    own |= {"completion": ["bash", "zsh", "fish"]}
+    own |= {"completion": ["bash", "zsh", "fish"], "sweep-check": list(packaged_sweeps())}
     return [(RUNS, "--config", list(packaged())), *chosen, *(([verb], "", words) for verb, words in own.items())]
 
 

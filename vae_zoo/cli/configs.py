@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import vae_zoo
+from vae_zoo.cli.errors import nearest
 
 
 def packaged_configs(args: Sequence[str]) -> list[str]:
@@ -38,9 +40,53 @@ def find_config(name: str) -> Path:
     return path
 
 
+def find_sweep(name: str) -> Path:
+    """A sweep on disk, else the packaged one of that name.
+
+    Raises:
+        FileNotFoundError: If neither exists.
+    """
+    known = packaged_sweeps()
+    path = Path(name) if Path(name).is_file() else known.get(name.removesuffix(".yaml"))
+    if path is None:
+        hint = nearest(name, known) or f": there is {', '.join(known)}."
+        raise FileNotFoundError(f"no sweep file {name}, and no packaged sweep of that name{hint}")
+    return path
+
+
 def packaged() -> dict[str, Path]:
-    """Packaged configurations by name."""
-    return {path.stem: path for folder in config_folders() for path in sorted(folder.rglob("*.yaml"))}
+    """Packaged configurations by name: whole ones and parts, not sweeps."""
+    return _named("*.yaml", "parts/*.yaml")
+
+
+def packaged_sweeps() -> dict[str, Path]:
+    """Packaged sweeps by name, which may be that of the configuration they vary."""
+    return _named("sweeps/*.yaml")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The keys and values of a file.
+
+    Raises:
+        ValueError: If it is no YAML, or holds something else.
+    """
+    import yaml
+
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        said = " ".join(filter(None, (getattr(error, "context", ""), getattr(error, "problem", "")))) or str(error)
+        raise ValueError(f"parsing {path}{where}: {said}.") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold keys and their values, such as model: BetaVAE.")
+    return content
+
+
+def _named(*patterns: str) -> dict[str, Path]:
+    found = [path for folder in config_folders() for pattern in patterns for path in folder.glob(pattern)]
+    return {path.stem: path for path in sorted(found)}
 
 
 def config_folders() -> list[Path]:

@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from vae_zoo.cli.configs import packaged, packaged_configs
+from vae_zoo.cli.configs import packaged, packaged_configs, read_yaml
 from vae_zoo.cli.errors import nearest
 from vae_zoo.cli.options import CHOSEN, PLUGINS, choices, groups, pairs
 from vae_zoo.cli.sources import arguments
@@ -54,18 +53,7 @@ def _configs(given: list[tuple[str, str]]) -> list[Path]:
 
 
 def _check_config(path: Path, known: dict[str, list[str]]) -> None:
-    import yaml
-
-    try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        said = " ".join(filter(None, (getattr(error, "context", ""), getattr(error, "problem", "")))) or str(error)
-        raise ValueError(f"parsing {path}{where}: {said}.") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold keys and their values, such as model: BetaVAE.")
-    for key in content:
+    for key in read_yaml(path):
         if str(key).partition(".")[0].removesuffix("+") not in known:
             raise ValueError(f"{path}: unknown key '{key}'{nearest(str(key), known)}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -121,6 +121,18 @@ def method(path: str, name: str) -> list[str]:
     source = find(path)
     functions = [n for n in source.node.body if isinstance(n, ast.FunctionDef)] if source else []
     return [arg.arg for n in functions if n.name == name for arg in [*n.args.args[1:], *n.args.kwonlyargs]]
+
+
+def written_keys(path: str, methods: Iterable[str]) -> Iterator[str]:
+    """Keys of the dictionaries that methods of the class at a path, or else of its bases, write."""
+    for source in lineage(path):
+        for function in source.node.body:
+            if isinstance(function, ast.FunctionDef) and function.name in methods:
+                for node in ast.walk(function):
+                    keys = node.keys if isinstance(node, ast.Dict) else []
+                    yield from (
+                        key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)
+                    )
 
 
 def first_line(doc: str) -> str:

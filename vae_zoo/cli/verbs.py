@@ -33,6 +33,7 @@ VERBS = (
     Verb("list", "models, data sets and configurations that there are", "vae_zoo.cli.listing:show"),
     Verb("show", "one of them in full: what it is, its paper, its arguments", "vae_zoo.cli.showing:show"),
     Verb("check", "put a model through the conformance suite", "vae_zoo.cli.checking:check"),
+    Verb("sweep-check", "whether the runs of a W&B sweep would start", "vae_zoo.cli.sweeps:sweep_check"),
     Verb("schema", "a JSON schema of configurations, for an editor", "vae_zoo.cli.schema:show"),
     Verb("completion", "a script that completes the command in bash, zsh or fish", "vae_zoo.cli.completion:show"),
 )

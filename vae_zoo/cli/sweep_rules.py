@@ -1,0 +1,210 @@
+"""What is wrong with a sweep of Weights & Biases, as far as its file alone shows it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from vae_zoo.cli.errors import nearest
+from vae_zoo.cli.sources import written_keys
+
+KEYS = ("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap", "name", "description")
+RARE_KEYS = ("project", "entity", "controller", "settings", "kind", "apiVersion")
+METHODS = ("grid", "random", "bayes")
+PARAMETER = ("value", "values", "min", "max", "distribution", "mu", "sigma", "q", "a", "b", "probabilities")
+COMMAND = 'command: ["${env}", "${program}", fit, --config, NAME, --config, wandb, "${args}"]'
+FORMS = ("${args}", "${args_no_equals}", "${args_json_file}")
+"""How parameters reach the command: ``--a=1``, ``--a 1``, or the path of a file."""
+
+BROKEN = {
+    "${interpreter}": "runs python vae-zoo, and there is no such script",
+    "${args_no_boolean_flags}": "leaves out what is false, and gives what is true no value",
+    "${args_no_hyphens}": "gives model.beta=2 without its two hyphens",
+    "${args_append_hydra}": "is for another library",
+    "${args_override_hydra}": "is for another library",
+    "${args_json}": "gives the text of a file where its path is needed",
+}
+MOST = 1000
+"""Values of one parameter, at most, that are looked at."""
+
+
+def check_rules(sweep: dict[str, Any]) -> None:
+    """Raise the first thing that would make every run of a sweep fail, or mean something else than it says.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for key in sweep:
+        _known("key", str(key), (*KEYS, *RARE_KEYS))
+    if "method" not in sweep:
+        raise ValueError(f"method is missing: one of {', '.join(METHODS)}.")
+    _known("method", str(sweep["method"]), METHODS)
+    parameters = sweep.get("parameters")
+    if not isinstance(parameters, dict) or not parameters:
+        raise ValueError("parameters are missing: for instance parameters: {model.beta: {values: [1, 4]}}.")
+    for name, parameter in parameters.items():
+        _check_parameter(str(name), parameter, sweep["method"])
+    _check_order(list(parameters))
+    _check_command(sweep)
+    for name, parameter in parameters.items():
+        if "${args_json_file}" not in sweep["command"] and None in points(parameter):
+            raise ValueError(
+                f"{name}: null arrives as the word None through ${{args}}: "
+                'in the command write --config, "${args_json_file}" instead.'
+            )
+    _check_goal(sweep)
+
+
+def check_metric(metric: dict[str, Any], cls: Any, *, ours: bool) -> None:
+    """Raise if a metric is not one that a model logs, or is optimised the wrong way round.
+
+    Args:
+        metric: Name and goal.
+        cls: Class of the model.
+        ours: Whether nothing but the zoo and Lightning logs anything, so that the names are known.
+
+    Raises:
+        ValueError: If so.
+    """
+    name, goal = metric["name"], metric.get("goal", "minimize")
+    words = logged(f"{cls.__module__}.{cls.__name__}")
+    known = [cls.monitor, *(f"{stage}/{word}" for stage in ("val", "train") for word in words), "val/active_units"]
+    stem = name.rstrip("0123456789").removesuffix("_") if name[-1:].isdigit() else name  # of a layer, val/kl_2
+    if ours and stem not in known:
+        near = nearest(name, known) or nearest(f"val/{name.rpartition('/')[2]}", known) or f": use {cls.monitor}."
+        raise ValueError(f"metric: {cls.__name__} logs no {name}{near}")
+    wanted = {"elbo": "maximize", "loss": "minimize"}.get(name.rpartition("/")[2], goal)
+    if goal != wanted:
+        given = f"goal: {goal}" if "goal" in metric else "no goal, which means minimize"
+        raise ValueError(f"metric: {name} has {given}: write goal: {wanted}.")
+
+
+def logged(path: str) -> list[str]:
+    """Names of what the model at a path logs in each stage, as its methods write them."""
+    return list(dict.fromkeys(["loss", *written_keys(path, ("losses", "objective"))]))
+
+
+def points(parameter: dict[str, Any]) -> list[Any]:
+    """The values of a parameter that is listed or counted; the lowest, the middle and the highest of another."""
+    if "value" in parameter:
+        return [parameter["value"]]
+    if "values" in parameter:
+        return list(parameter["values"])
+    kind = parameter.get("distribution", "int_uniform" if isinstance(parameter.get("min"), int) else "uniform")
+    if "min" in parameter:
+        low, high, step = parameter["min"], parameter["max"], parameter.get("q", 1)
+        if kind in ("int_uniform", "q_uniform"):
+            num = min(int((high - low) / step) + (kind == "int_uniform"), MOST)
+            return [low + n * step for n in range(num)]
+        if kind.endswith("log_uniform"):
+            found = [math.exp(low), math.exp((low + high) / 2), math.exp(high)]
+        else:
+            found = [low, math.sqrt(low * high) if "log" in kind else (low + high) / 2, high]
+    else:
+        mu, sigma = parameter.get("mu", 0.0), parameter.get("sigma", 1.0)
+        found = [mu - 2 * sigma, mu, mu + 2 * sigma]
+        if "log" in kind:
+            found = [math.exp(value) for value in found]
+        elif "beta" in kind:
+            found = [0.0, 0.5, 1.0]
+    q = parameter.get("q") if kind.startswith("q_") else None
+    return [round(value / q) * q for value in found] if q else [float(value) for value in found]
+
+
+def _check_parameter(name: str, parameter: Any, method: str) -> None:
+    if not isinstance(parameter, dict):
+        raise ValueError(f"{name} needs values: write {name}: {{value: {parameter}}}, or a list under values.")
+    if "parameters" in parameter:
+        inner = next(iter(parameter["parameters"] or {"key": ""}))
+        raise ValueError(f"{name}: nested parameters lock the key for the run: write {name}.{inner} with a dot.")
+    for key in parameter:
+        _known(f"{name}: key", str(key), PARAMETER)
+    if name.endswith(("class_path", "init_args")):
+        raise ValueError(f"{name}: choose a class by {name.rpartition('.')[0]}, and put it before its arguments.")
+    if "values" in parameter and not (isinstance(parameter["values"], list) and parameter["values"]):
+        raise ValueError(f"{name}: values must be a list with something in it, got {parameter['values']}.")
+    if not {"value", "values", "distribution"} & set(parameter) and not {"min", "max"} <= set(parameter):
+        raise ValueError(f"{name} needs a value, values, or min and max.")
+    if {"min", "max"} & set(parameter):
+        _check_bounds(name, parameter)
+    if method == "grid" and not {"value", "values"} & set(parameter):
+        kind = parameter.get("distribution", "uniform" if isinstance(parameter["min"], float) else "int_uniform")
+        if kind not in ("int_uniform", "q_uniform"):
+            raise ValueError(f"{name}: a grid needs values, or min and max that are whole numbers.")
+
+
+def _check_bounds(name: str, parameter: dict[str, Any]) -> None:
+    low, high = parameter.get("min"), parameter.get("max")
+    for key, value in (("min", low), ("max", high), ("q", parameter.get("q", 1))):
+        if isinstance(value, str):  # YAML takes 1e-3 for text
+            raise ValueError(f"{name}: {key} is the text {value!r}, not a number: write {_decimal(value)}.")
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            raise ValueError(f"{name}: {key} must be a number, got {value}.")
+    assert isinstance(low, (int, float))
+    assert isinstance(high, (int, float))
+    if low >= high:
+        raise ValueError(f"{name}: min must be less than max, got {low} and {high}.")
+    if "distribution" not in parameter and type(low) is not type(high):
+        raise ValueError(f"{name}: min and max must both be whole numbers or both have a point, got {low} and {high}.")
+    kind = str(parameter.get("distribution", ""))
+    if "log" in kind and kind.endswith("_values") and low <= 0:
+        raise ValueError(f"{name}: min of {kind} must be above 0, got {low}.")
+
+
+def _check_order(names: list[str]) -> None:
+    for place, name in enumerate(names):
+        if before := [other for other in names[:place] if other.startswith(f"{name}.")]:
+            raise ValueError(f"{name} must stand before {before[0]}: the class before its arguments.")
+
+
+def _check_command(sweep: dict[str, Any]) -> None:
+    command = sweep.get("command")
+    if not command:
+        raise ValueError(f"command is missing, and the default one runs python vae-zoo, which fails: write {COMMAND}")
+    if not isinstance(command, list):
+        raise ValueError(f"command must be a list, a word an entry: write {COMMAND}")
+    words = [str(word) for word in command]
+    for word in words:
+        if word in BROKEN:
+            use = "leave it out" if word == "${interpreter}" else 'use "${args}"'
+            raise ValueError(f"command: {word} {BROKEN[word]}: {use}.")
+        if word.startswith("${") and not word.startswith("${envvar:"):
+            _known("command: word", word, ("${env}", "${program}", *FORMS))
+    if "${program}" in words and not sweep.get("program"):
+        raise ValueError("program is missing: write program: vae-zoo.")
+    if not set(FORMS) & set(words):
+        raise ValueError('command: the parameters reach no run: put "${args}" at its end.')
+    for place, word in enumerate(words):
+        if word == "${args_json_file}" and words[place - 1] not in ("-c", "--config"):
+            raise ValueError('command: "${args_json_file}" needs --config before it, as an entry of its own.')
+    for name in sweep["parameters"] if "${args_json_file}" in words else ():
+        if any(other.startswith(f"{name}.") for other in sweep["parameters"]):  # one file holds no key twice
+            raise ValueError(
+                f'{name} and its arguments do not fit into one file: use "${{args}}", or --{name} before it.'
+            )
+
+
+def _check_goal(sweep: dict[str, Any]) -> None:
+    metric = sweep.get("metric")
+    if metric is None:
+        if sweep["method"] == "bayes" or "early_terminate" in sweep:
+            raise ValueError("metric is missing: write metric: {name: val/elbo, goal: maximize}.")
+        return
+    if not isinstance(metric, dict) or not isinstance(metric.get("name"), str) or not metric["name"]:
+        raise ValueError("metric has no name: write metric: {name: val/elbo, goal: maximize}.")
+    for key in metric:
+        _known("metric: key", str(key), ("name", "goal", "target", "impute", "impute_while_running"))
+    _known("metric: goal", str(metric.get("goal", "minimize")), ("maximize", "minimize"))
+
+
+def _known(what: str, word: str, known: Iterable[str]) -> None:
+    if word not in known:
+        raise ValueError(f"{what} {word} is unknown{nearest(word, known) or ': there is ' + ', '.join(known) + '.'}")
+
+
+def _decimal(text: str) -> str:
+    try:
+        return f"{float(text):f}".rstrip("0")
+    except ValueError:
+        return "one"

@@ -1,0 +1,213 @@
+"""``vae-zoo sweep-check``: whether the runs of a sweep of Weights & Biases would start, without starting one."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+import shlex
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from vae_zoo.cli.configs import find_sweep, packaged_configs, read_yaml
+from vae_zoo.cli.errors import explain
+from vae_zoo.cli.lightning_verbs import refuse
+from vae_zoo.cli.sweep_rules import MOST, check_metric, check_rules, points
+from vae_zoo.cli.verbs import VerbParser
+
+DESCRIPTION = """Check a sweep of Weights & Biases without network or account: expand its runs as the agent does, and
+parse each as vae-zoo would. Nothing is built or trained."""
+OURS = ("vae_zoo.", "lightning.", "torch.")
+
+
+def sweep_check(args: list[str]) -> None:
+    """Run ``vae-zoo sweep-check FILE``.
+
+    Raises:
+        ValueError: If a run would not start, or its metric is none that it logs.
+        ImportError: If wandb is not installed.
+    """
+    parser = VerbParser("sweep-check", DESCRIPTION)
+    parser.add_argument("file", metavar="FILE", help="a sweep file, or the name of a packaged one")
+    parser.add_argument("--num", type=int, default=16, help="runs to parse where there are more (16)")
+    options = parser.parse_args(args)
+    path = find_sweep(options.file)
+    sweep = read_yaml(path)
+    with TemporaryDirectory() as folder:
+        try:
+            check_rules(sweep)
+            schema = check_schema(sweep)
+            runs = chosen_runs(sweep, options.num)
+            given = list(expand_all(sweep, runs, Path(folder)))
+            for line in given:
+                refuse("fit", line)
+            check_runs(given, sweep.get("metric"))
+        except ValueError as error:
+            message = re.sub(rf"{re.escape(folder)}/\d+\.json", "parameters", explain(str(error)))
+            raise ValueError(f"{path}: {message}") from error
+    show(path, sweep, runs, schema=schema)
+
+
+def check_schema(sweep: dict[str, Any]) -> bool:
+    """Put a sweep through wandb's own schema, which is in its package ``sweeps``; False if that is not installed.
+
+    Raises:
+        ValueError: With what it says first.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of how that package is written
+        try:
+            from sweeps.config import schema_violations_from_proposed_config
+        except ImportError:  # perhaps a folder of that name
+            return False
+    if violations := schema_violations_from_proposed_config(deepcopy(sweep)):
+        raise ValueError(f"wandb's schema: {violations[0]}")
+    return True
+
+
+def expand(sweep: dict[str, Any], run: dict[str, Any], json_file: str = "config.json") -> list[str]:
+    """The command of one run, as wandb's agent makes it.
+
+    Args:
+        sweep: What the file of the sweep holds.
+        run: Parameters and their values.
+        json_file: Where the agent writes them for ``${args_json_file}``.
+
+    Raises:
+        ImportError: If wandb is not installed.
+    """
+    try:
+        from wandb.sdk.launch.sweeps import utils
+    except ModuleNotFoundError as error:
+        if error.name != "wandb":
+            raise
+        raise ImportError("sweeps need wandb, which is not installed: pip install 'vae_zoo[wandb]'.") from None
+
+    made = utils.create_sweep_command_args({"args": {name: {"value": value} for name, value in run.items()}})
+    made |= {"env": ["/usr/bin/env"], "program": [sweep.get("program")], "args_json_file": [json_file]}
+    words = map(str, utils.create_sweep_command(list(sweep["command"])))
+    filled = [made.get(word[2:-1]) or [] if word.startswith("${") and word.endswith("}") else [word] for word in words]
+    return [str(word) for part in filled for word in part]
+
+
+def expand_all(sweep: dict[str, Any], runs: list[dict[str, Any]], folder: Path) -> Iterator[list[str]]:
+    """What follows ``fit`` in the command of each run, with the files that the command names."""
+    for n, run in enumerate(runs):
+        file = folder / f"{n}.json"
+        file.write_text(json.dumps(run), encoding="utf-8")
+        yield arguments_of(expand(sweep, run, str(file)), sweep)
+
+
+def arguments_of(command: Sequence[str], sweep: dict[str, Any]) -> list[str]:
+    """What follows ``fit`` in a command, with the names of packaged configurations as their paths.
+
+    Raises:
+        ValueError: If the command is not one of vae-zoo, or another verb of it.
+    """
+    words = [Path(word).name for word in command]
+    place = words.index("vae-zoo") if "vae-zoo" in words else -1
+    if place < 0 and "vae_zoo" in words and words[words.index("vae_zoo") - 1] == "-m":
+        place = words.index("vae_zoo")
+    if place < 0:
+        raise ValueError(f"command: it runs {sweep.get('program') or command[0]}: write program: vae-zoo.")
+    if words[place - 1].startswith("python") and words[place] == "vae-zoo":
+        raise ValueError("command: there is no script for python vae-zoo: leave python out.")
+    if words[place + 1 : place + 2] != ["fit"]:
+        raise ValueError('command: fit must follow "${program}".')
+    return [word for word in packaged_configs(command[place + 2 :]) if word]
+
+
+def chosen_runs(sweep: dict[str, Any], num: int) -> list[dict[str, Any]]:
+    """Runs of a sweep to look at: all if there are few, else with every value once, and random ones.
+
+    Values of a continuous parameter are its lowest, its middle and its highest.
+    """
+    axes = {str(name): points(parameter) for name, parameter in sweep["parameters"].items()}
+    sizes = [len(values) for values in axes.values()]
+    total = math.prod(sizes)
+    if total <= num:
+        places = dict.fromkeys(_place(index, sizes) for index in range(total))
+    else:
+        places = dict.fromkeys(tuple(min(n, size - 1) for size in sizes) for n in range(max(sizes)))
+        draw = random.Random(0)
+        while len(places) < num:
+            places[tuple(map(draw.randrange, sizes))] = None
+    return [{name: values[n] for (name, values), n in zip(axes.items(), place, strict=True)} for place in places]
+
+
+def check_runs(given: Iterable[Sequence[str]], metric: dict[str, Any] | None) -> None:
+    """Parse every run as the command would, and look for its metric and its logger.
+
+    Args:
+        given: What follows ``fit`` in the command of each run.
+        metric: Name and goal.
+
+    Raises:
+        ValueError: If one would not start, or would not tell Weights & Biases of the metric.
+    """
+    from pydoc import locate
+
+    from vae_zoo.cli.command import Parsing
+
+    parser, seen = Parsing().parser, set()
+    for line in given:
+        config = parser.parse_args(["fit", *line]).fit
+        loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
+        if not any("Wandb" in getattr(logger, "class_path", "") for logger in loggers):
+            raise ValueError("command: its runs do not log to Weights & Biases: add --config, wandb.")
+        model = config.model.class_path
+        if metric and model not in seen:
+            classes = [model, *(callback.class_path for callback in config.trainer.callbacks or [])]
+            check_metric(metric, locate(model), ours=all(path.startswith(OURS) for path in classes))
+        seen.add(model)
+
+
+def show(path: Path, sweep: dict[str, Any], runs: list[dict[str, Any]], *, schema: bool) -> None:
+    """Print what was found."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console = Console(markup=False, highlight=False, width=180)
+    table = Table("parameter", "values")
+    for name, parameter in sweep["parameters"].items():
+        table.add_row(str(name), _said(parameter))
+    console.print(table)
+    total = math.prod(len(points(parameter)) for parameter in sweep["parameters"].values())
+    cap = f", at most {sweep['run_cap']}" if "run_cap" in sweep else ""
+    count = f"{total} in the grid" if sweep["method"] == "grid" else f"by {sweep['method']} search"
+    metric = sweep.get("metric") or {}
+    said = f"{metric['name']}, {metric.get('goal', 'minimize')}" if metric else "none"
+    first = expand(sweep, runs[0], "wandb/sweep-ID/config-ID.json")
+    for name, text in (
+        ("runs", f"{count}{cap}; {len(runs)} parsed"),
+        ("metric", said),
+        ("schema", "wandb's own" if schema else "of vae-zoo alone; wandb's own is in its package sweeps"),
+        ("first run", shlex.join(first)),
+        ("start it", f"wandb sweep {shlex.quote(str(path))}"),
+    ):
+        console.print(f"{name:10}{text}", soft_wrap=True)
+
+
+def _place(index: int, sizes: list[int]) -> tuple[int, ...]:
+    place = []
+    for size in reversed(sizes):
+        index, n = divmod(index, size)
+        place.append(n)
+    return tuple(reversed(place))
+
+
+def _said(parameter: dict[str, Any]) -> str:
+    if {"value", "values"} & set(parameter):
+        listed = points(parameter)
+        return ", ".join("null" if value is None else str(value) for value in listed[:MOST])
+    if "min" in parameter:
+        kind = parameter.get("distribution", "int_uniform" if isinstance(parameter["min"], int) else "uniform")
+        return f"{parameter['min']} to {parameter['max']}, {kind}"
+    return ", ".join(f"{key} {value}" for key, value in parameter.items())
