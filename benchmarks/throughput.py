@@ -83,7 +83,7 @@ def main() -> None:
     if not args.quick:
         path = RESULTS / ("throughput.json" if args.device == "cpu" else "throughput_cuda.json")
         path.write_text(json.dumps(result, indent=2) + "\n")
-        print(f"\nwritten to {path}; python benchmarks/plots.py draws it")
+        print(f"\nwritten to {path}; python benchmarks/report.py draws it")
 
 
 def interleaved(
@@ -132,13 +132,16 @@ def installed(name: str) -> bool:
 
 
 def peak(name: str) -> int:
-    """Peak memory of a process that fits the first work, everything it imports included."""
+    """Peak memory in MiB of a process that fits the first work, everything it imports included.
+
+    By Linux's own account: what getrusage says of a new process starts from the memory of its parent.
+    """
     make = {"vae_zoo": "lightning_contenders.zoo", "pythae": "contenders.pythae"}[name]
     code = (
-        "import resource, torch; from benchmarks import contenders, lightning_contenders, work;"
+        "import re, torch; from benchmarks import contenders, lightning_contenders, work;"
         "torch.set_num_threads(1);"
         f"{make}(next(iter(work.WORKS.values())), torch.device('cpu'))(300);"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        "print(int(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1]) // 1024)"
     )
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
