@@ -28,6 +28,8 @@ CATALOGUE = [
     (FIT + "--model.encoder Densee", "model.encoder: there is no class Densee, did you mean Dense?"),
     (FIT + "--model.encoder.hiden [9]", "model.encoder: unknown key hiden, did you mean hidden?"),
     (FIT + "--data.batch_sise 4", "data: unknown key batch_sise, did you mean batch_size?"),
+    (FIT + "--matmul_precision low", "matmul_precision: expected 'highest' or 'high' or 'medium', got low"),
+    (FIT + "--matmul_precison high", "did you mean --matmul_precision?"),
     (FIT + "--trainer.max_epoch 4", "did you mean trainer.max_epochs?"),
     (FIT + "--evidence.num_sample 4", "did you mean evidence.num_samples?"),
     (FIT + "--trainer.max_epochs many", "trainer.max_epochs: expected one of int, NoneType, got many"),

@@ -56,6 +56,7 @@ def explain(message: str) -> str:
     """What is wrong, and where, out of the parser's account of everything it tried."""
     where = ".".join(re.findall(r'Parser key "([^"]+)"', message))
     message = re.sub(r"<class '(?:\w+\.)*(\w+)'>|typing\.", r"\1", message)
+    message = re.sub(r"Literal\[([^\]]*)\]", lambda found: found[1].replace(", ", " or "), message)
     for pattern, text in RULES:
         if found := re.search(pattern, message):
             said = found.expand(text)
