@@ -35,7 +35,7 @@ CATALOGUE = [
     (FIT + "--trainer.max_epochs many", "trainer.max_epochs: expected one of int, NoneType, got many"),
     (FIT + "--model.beta four", "model.beta: expected float, got four"),
     (FIT + "--model.latent_dim 2.5", "model.latent_dim: expected int, got 2.5"),
-    (FIT + "--data.binarization dynamo", "'dynamic'], got dynamo"),
+    (FIT + "--data.binarization dynamo", "or 'dynamic', got dynamo"),
     (FIT + "--model.optimizer Adm", "model.optimizer"),
     (FIT + "--model.optimizer Adam --model.optimizer.lrr 1", "unknown key lrr, did you mean lr?"),
     (FIT + "--trainer.callbacks LinearAnealing", "did you mean LinearAnnealing?"),
