@@ -29,6 +29,7 @@ CATALOGUE = [
     (FIT + "--model.encoder.hiden [9]", "model.encoder: unknown key hiden, did you mean hidden?"),
     (FIT + "--data.batch_sise 4", "data: unknown key batch_sise, did you mean batch_size?"),
     (FIT + "--matmul_precision low", "matmul_precision: expected 'highest' or 'high' or 'medium', got low"),
+    (FIT + "--data.device_data sometimes", "data.device_data: expected one of bool, 'auto', got sometimes"),
     (FIT + "--matmul_precison high", "did you mean --matmul_precision?"),
     (FIT + "--trainer.max_epoch 4", "did you mean trainer.max_epochs?"),
     (FIT + "--evidence.num_sample 4", "did you mean evidence.num_samples?"),

@@ -23,7 +23,7 @@ RULES = (
     (r"the following arguments are required: (.*)", r"missing: \1"),
     (r"Expected an? (.+?)\. Got value: (.*)", r"expected \1, got \2"),
     (r"\n\s+- (?!Expected |Does not |Parser key)(.+)", r"\1"),
-    (r"Subtypes: \[(.*)\][\s\S]*Given value: (.*)", r"expected one of \1, got \2"),
+    (r"[\s\S]*Subtypes: \[(.*)\][\s\S]*?Given value: (.*)", r"expected one of \1, got \2"),
 )
 
 
