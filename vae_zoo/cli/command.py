@@ -18,6 +18,7 @@ from vae_zoo import callbacks, hub
 from vae_zoo.callbacks import TimedProgressBar
 from vae_zoo.cli.options import CALLBACKS, LINKED, PLUGINS, pairs
 from vae_zoo.cli.parser import Parser
+from vae_zoo.cli.preflight import check_linked, check_trainer
 from vae_zoo.cli.runs import RunFolder, check_devices, newest
 from vae_zoo.cli.saving import SaveConfig
 from vae_zoo.cli.terminal import quiet, show
@@ -111,6 +112,7 @@ class VAECLI(LightningCLI):
         if config.ckpt_path == "last":
             config.ckpt_path = newest(root)
         check_devices(config.trainer.accelerator, config.trainer.devices)
+        check_trainer(config, self.subcommand or "")
         torch.set_float32_matmul_precision(config.matmul_precision)
         self.run = RunFolder(root, self.subcommand)  # type: ignore[arg-type]
         self.save_config_kwargs = {"run": self.run}
@@ -126,6 +128,7 @@ class VAECLI(LightningCLI):
             cls: Any = locate(model)
             config.checkpoint.monitor, config.checkpoint.mode = cls.monitor, cls.monitor_mode
         super().instantiate_classes()
+        check_linked(config.model, self.model, LINKED)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         self.config = self._asked

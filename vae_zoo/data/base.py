@@ -95,13 +95,15 @@ class DataModule(Recorded, LightningDataModule, ABC):
             split: "train", "val" or "test".
 
         Raises:
-            ValueError: If the split is empty, of another shape than ``shape``, not finite, or its labels do not fit it.
+            ValueError: If the split is empty, of another shape than ``shape``, not finite, nothing but one example
+                over and over to train on, or its labels do not fit it.
         """
         if split not in self._splits:
             loaded = self.prepare(split, self.dataset(split))
             self._splits[split] = loaded  # before the check, which may ask for `shape` of this very split
             try:
-                check_split(loaded, f"the {split} split of {type(self).__name__}", self.shape, self.num_classes)
+                where = f"the {split} split of {type(self).__name__}"
+                check_split(loaded, where, self.shape, self.num_classes, split)
             except ValueError:
                 del self._splits[split]
                 raise
@@ -151,6 +153,13 @@ class DataModule(Recorded, LightningDataModule, ABC):
     def setup(self, stage: str | None = None) -> None:
         for split in STAGES.get(stage, ("train", "val", "test")):
             self.load(split)
+        if stage == "fit" and self.drop_last:
+            self._check_drop_last(len(self.load("train").x), getattr(self.trainer, "world_size", 1))
+
+    def _check_drop_last(self, num: int, world_size: int) -> None:
+        if num // world_size < self.batch_size:
+            each = f"{num // world_size} training examples" + (" on each rank" if world_size > 1 else "")
+            raise ValueError(f"drop_last leaves no batch: {each}, but batch_size is {self.batch_size}.")
 
     def train_dataloader(self) -> TensorLoader:
         return self._loader("train")

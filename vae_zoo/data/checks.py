@@ -10,7 +10,7 @@ from vae_zoo.data.splits import Split
 from vae_zoo.typing import Shape
 
 
-def check_split(split: Split, where: str, shape: Shape, num_classes: int | None) -> None:
+def check_split(split: Split, where: str, shape: Shape, num_classes: int | None, split_name: str = "") -> None:
     """Refuse a split that no model could be trained on.
 
     Args:
@@ -18,9 +18,10 @@ def check_split(split: Split, where: str, shape: Shape, num_classes: int | None)
         where: What to call it in an error.
         shape: Shape that each example must have.
         num_classes: Number of classes that the labels must lie in, or None.
+        split_name: Which split it is; "train" is refused if there is nothing to learn in it.
 
     Raises:
-        ValueError: If the split is empty, of another shape, not finite, or its labels do not fit it.
+        ValueError: If the split is empty, of another shape, not finite, constant, or its labels do not fit it.
     """
     x, y = split.x, split.y
     if x.dtype not in (torch.uint8, torch.float32):
@@ -30,6 +31,8 @@ def check_split(split: Split, where: str, shape: Shape, num_classes: int | None)
     if tuple(x.shape[1:]) != tuple(shape):
         raise ValueError(f"Examples in {where} must have the shape {tuple(shape)}, got {tuple(x.shape[1:])}.")
     check_finite(x, where)
+    if split_name == "train":
+        check_varied(x, where)
     for name, value in (("labels", y), ("rows of factors", split.factors)):
         if value is not None and len(value) != len(x):
             raise ValueError(f"There are {len(value)} {name} for {len(x)} examples in {where}.")
@@ -54,6 +57,18 @@ def check_finite(x: Tensor | Mapped, where: str) -> None:
             num, first = num + len(bad), min(first, *(tuple(place) for place in bad[bad[:, 0].argmin(), None].tolist()))
     if num:
         raise ValueError(f"{num} values in {where} are not finite, the first at index {first}.")
+
+
+def check_varied(x: Tensor | Mapped, where: str) -> None:
+    """Refuse examples that are all the same: what is learned from them says nothing. Some that are constant may be.
+
+    Raises:
+        ValueError: If every example is the first one again.
+    """
+    first = x[:1]
+    if len(x) > 1 and all(bool((part == first).all()) for _, part in chunks(x)):
+        what = f"hold the value {float(first.flatten()[0]):g} only" if (first == first.flatten()[0]).all() else "are equal"
+        raise ValueError(f"All {len(x)} examples in {where} {what}: there is nothing to learn from them.")
 
 
 def check_positive(name: str, value: int) -> int:

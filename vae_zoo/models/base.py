@@ -15,6 +15,8 @@ import vae_zoo
 from vae_zoo.distributions import Bernoulli, Family, Point
 from vae_zoo.hparams import Recorded, import_path
 from vae_zoo.memory import keep_freed_memory
+from vae_zoo.models.fitness import check_fit
+from vae_zoo.models.optimizers import check_rates, rehearse
 from vae_zoo.models.steps import Steps, unpack
 from vae_zoo.nn import Dense
 from vae_zoo.typing import Network, Shape
@@ -83,6 +85,8 @@ class Autoencoder(Recorded, Steps):
         self.decoder = decoder(*self.decoder_shapes)
         if channels_last:
             self.to(memory_format=torch.channels_last)
+        check_rates(optimizer)
+        check_rates(scheduler)
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
 
     @property
@@ -137,6 +141,8 @@ class Autoencoder(Recorded, Steps):
         fused = not getattr(self._trainer, "gradient_clip_val", None)
         make = self._make_optimizer or functools.partial(torch.optim.Adam, lr=1e-3, fused=fused)
         optimizer = make(self.param_groups())
+        if self._make_optimizer or self._make_scheduler:
+            rehearse(make, self._make_scheduler, self.param_groups())
         if self._make_scheduler is None:
             return optimizer
         scheduler = self._make_scheduler(optimizer)
@@ -144,19 +150,19 @@ class Autoencoder(Recorded, Steps):
         monitor = getattr(scheduler, "monitor", self.monitor if same else "val/loss")
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
 
+    def setup(self, stage: str) -> None:
+        """Refuse what cannot be trained, before anything is started: batches of one, data outside the support."""
+        super().setup(stage)
+        if stage == "fit":
+            check_fit(self, getattr(self.trainer, "datamodule", None), self.trainer.world_size)
+
     def on_fit_start(self) -> None:
-        """Refuse data outside the likelihood's support: all of them, where a data module of ours has whole splits."""
         if self.device.type == "cpu":
             keep_freed_memory()
         data: Any = getattr(self.trainer, "datamodule", None)
         if type(self).initialise is Autoencoder.initialise:
             self._initialised = True  # and no example needs to be turned into a float
         if hasattr(data, "load") and hasattr(data, "examples"):
-            for split in ("train", "val"):
-                x = data.load(split).x
-                if x.is_floating_point() and tuple(x.shape[1:]) == self.shape:
-                    for part in data.chunks(split):
-                        self.likelihood.check(part)
             if tuple(data.shape) == self.shape and not self._initialised:
                 self._initialise(data.examples("train"))
 
