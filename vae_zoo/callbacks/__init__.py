@@ -14,6 +14,7 @@ from vae_zoo.callbacks.probes import Anomaly, Probes
 from vae_zoo.callbacks.progress import TimedProgressBar
 from vae_zoo.callbacks.rate_decomposition import RateDecomposition
 from vae_zoo.callbacks.report import Report
+from vae_zoo.callbacks.start_from import StartFrom
 
 __all__ = [
     "AIS",
@@ -33,6 +34,7 @@ __all__ = [
     "Reconstructions",
     "Report",
     "SampleGrid",
+    "StartFrom",
     "TimedProgressBar",
     "TraversalGrid",
 ]
