@@ -36,12 +36,15 @@ class Autoencoder(Recorded, Steps):
         optimizer: Optimizer of the parameter groups; Adam with a learning rate of 1e-3 if not given.
         scheduler: Scheduler of the learning rate, stepped every epoch.
         compiled: Whether to compile :meth:`losses`, and what decodes for the evidence.
+        cuda_graphs: Whether training steps of a compiled model are recorded on CUDA as graphs, one a batch size, and
+            replayed. Not while gradients are accumulated.
         channels_last: Whether convolutions keep the channels of a pixel together in memory, which most hardware
             prefers; it changes figures by no more than rounding.
         kwargs: None in the end: any that is left over is an error.
 
     Raises:
-        ValueError: If latent_dim is less than 1, or shape is empty or has a side of less than 1.
+        ValueError: If latent_dim is less than 1, or shape is empty or has a side of less than 1, or
+            cuda_graphs is set without compiled.
         TypeError: If an argument cannot be saved: an instance or a lambda in place of a class.
     """
 
@@ -65,6 +68,7 @@ class Autoencoder(Recorded, Steps):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         compiled: bool = False,
+        cuda_graphs: bool = False,
         channels_last: bool = False,
         **kwargs: Any,  # none; without it Lightning would drop the class that a checkpoint names
     ) -> None:
@@ -73,10 +77,12 @@ class Autoencoder(Recorded, Steps):
             raise ValueError(f"latent_dim must be at least 1, got {latent_dim}.")
         if not shape or min(shape) < 1:
             raise ValueError(f"shape must hold the sides of one example, each at least 1, got {tuple(shape)}.")
+        if cuda_graphs and not compiled:
+            raise ValueError("cuda_graphs records what is compiled: set compiled too.")
         self.save_hyperparameters(self.recorded()["init_args"])
         self.shape = tuple(shape)
         self.latent_dim = latent_dim
-        self.compiled = compiled
+        self.compiled, self.cuda_graphs = compiled, cuda_graphs
         self.posterior = posterior(self.latent_shape)
         self.likelihood = likelihood(self.shape)
         self.encoder = encoder(*self.encoder_shapes)
