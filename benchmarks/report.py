@@ -41,11 +41,12 @@ def scaling(path: Path = HERE / "results" / "scaling.json") -> str:
     for title, sweep in result["sweeps"].items():
         points = ", ".join(f"{int(x):,}: {median:.3g}" for x, (median, *_) in sweep["points"].items())
         lines.append(f"| {title} | {points} | {sweep['exponent']:.2f} |")
-    run = result["processes"]
-    rates = ", ".join(f"{num}: {sorted(each)[len(each) // 2]:,}" for num, each in run["images_per_s"].items())
-    bounds = ", ".join(f"{num}: {each[0]:.2f}" for num, each in run["val_elbo"].items())
-    lines.append(f"| processes: images a second of wall time | {rates} (ratio {run['ratio']:.2f}) | |")
-    lines.append(f"| processes: validation bound after an epoch, nats | {bounds} | |")
+    for size, run in result["processes"].items():
+        rates = ", ".join(f"{num}: {sorted(each)[len(each) // 2]:,}" for num, each in run["images_per_s"].items())
+        bounds = ", ".join(f"{num}: {each[0]:.2f}" for num, each in run["val_elbo"].items())
+        title = f"processes, {int(size):,} images a step"
+        lines.append(f"| {title}: images a second of wall time | {rates} (ratio {run['ratio']:.2f}) | |")
+        lines.append(f"| {title}: validation bound after an epoch, nats | {bounds} | |")
     return "\n".join([*lines, "", _made(result), ""])
 
 
