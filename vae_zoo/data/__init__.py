@@ -3,6 +3,7 @@
 from vae_zoo.data.arrays import Arrays
 from vae_zoo.data.base import DataModule
 from vae_zoo.data.digits import Digits
+from vae_zoo.data.dsprites import DSprites
 from vae_zoo.data.frey_faces import FreyFaces
 from vae_zoo.data.image_folder import ImageFolder
 from vae_zoo.data.images import Images
@@ -17,6 +18,7 @@ from vae_zoo.data.stream import Stream
 __all__ = [
     "MNIST",
     "Arrays",
+    "DSprites",
     "DataModule",
     "Digits",
     "FashionMNIST",
