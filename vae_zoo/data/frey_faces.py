@@ -9,10 +9,12 @@ import torch
 from vae_zoo.data.images import Images
 from vae_zoo.data.paths import data_root
 from vae_zoo.data.splits import Split, SplitName, split_indices
+from vae_zoo.limits import check_mat
 from vae_zoo.typing import Shape
 
 _HEIGHT, _WIDTH = 28, 20
 _NUM_IMAGES, _NUM_VAL, _NUM_TEST = 1965, 200, 200
+_MAX_BYTES = 16 * 2**20  # as doubles, the faces take half of that
 
 
 class FreyFaces(Images):
@@ -51,6 +53,7 @@ class FreyFaces(Images):
                 f"There is no {self.path}: put frey_rawface.mat there, or set VAE_ZOO_DATA to a folder "
                 "that has FreyFace/frey_rawface.mat."
             )
+        check_mat(self.path, _MAX_BYTES)
         try:
             content = loadmat(self.path)
         except Exception as error:  # the reader of damaged files raises nearly anything

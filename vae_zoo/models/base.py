@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 
 import vae_zoo
 from vae_zoo.distributions import Bernoulli, Family, Point
+from vae_zoo.foreign import check_callbacks
 from vae_zoo.hparams import Recorded, import_path
 from vae_zoo.memory import keep_freed_memory
 from vae_zoo.models.steps import Steps, unpack
@@ -202,8 +203,12 @@ class Autoencoder(Recorded, Steps):
         """Refuse the weights of another model.
 
         Raises:
-            ValueError: If the checkpoint is of another class, or of examples of another shape.
+            ValueError: If the checkpoint is of another class or of examples of another shape, or would have files
+                deleted that are not of the run.
         """
+        if self._trainer is not None:
+            folders = [getattr(callback, "dirpath", None) for callback in self._trainer.checkpoint_callbacks]
+            check_callbacks(checkpoint.get("callbacks"), [str(folder) for folder in folders if folder])
         self._initialised = True
         saved = checkpoint.get("vae_zoo", {}).get("model")
         if saved is None:
