@@ -66,10 +66,8 @@ def check_content(checkpoint: Mapping[str, Any], where: str) -> None:
     check_plain(saved, where)
     check_plain(checkpoint.get("hyper_parameters", {}), where)
     model, data = (saved.get(key) if isinstance(saved, Mapping) else None for key in ("model", "data"))
-    parts = [model] if data is None else [model, data]
-    sound = all(isinstance(part, Mapping) and isinstance(part.get("init_args"), Mapping) for part in parts)
-    texts = [checkpoint.get("pytorch-lightning_version", ""), *(part.get("class_path") for part in parts if sound)]
-    if not sound or not all(isinstance(text, str) for text in texts):
+    sound = _is_description(model) and (data is None or _is_description(data))
+    if not sound or not isinstance(checkpoint.get("pytorch-lightning_version", ""), str):
         raise ValueError(f"{where} is damaged: its description of the model or the data is not one that a fit writes.")
 
 
@@ -93,6 +91,11 @@ def check_callbacks(states: Any, folders: Iterable[str]) -> None:
                     f"the checkpoint holds a state of {str(key).partition('{')[0]} with the path {path}, "
                     "which is outside of the run: it is not one that a fit has written."
                 )
+
+
+def _is_description(part: Any) -> bool:
+    sound = isinstance(part, Mapping) and isinstance(part.get("init_args"), Mapping)
+    return sound and isinstance(part.get("class_path"), str)
 
 
 def _texts(value: Any) -> Iterator[str]:

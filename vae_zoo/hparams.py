@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import partial
@@ -98,7 +99,7 @@ class Recorded:
         checkpoint_path: Any,
         map_location: Any = None,
         hparams_file: Any = None,
-        strict: bool | None = None,
+        *,
         weights_only: bool | None = None,
         **kwargs: Any,
     ) -> Any:
@@ -108,13 +109,13 @@ class Recorded:
             checkpoint_path: A file, or a file object.
             map_location: Where tensors go, as in ``torch.load``.
             hparams_file: None: checkpoints hold their hyperparameters.
-            strict: Whether all weights must fit.
             weights_only: True or None.
-            kwargs: Arguments of the constructor that differ from those in the checkpoint.
+            kwargs: Arguments of the constructor that differ from those in the checkpoint, and ``strict``.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is an address or names a class that is not trusted; if weights_only is false.
+            ValueError: If it is an address, names a class that is not trusted or holds an argument that does not fit;
+                if weights_only is false.
         """
         if weights_only is False or hparams_file is not None:
             given = "weights_only is false" if weights_only is False else "hparams_file is given"
@@ -127,9 +128,12 @@ class Recorded:
         more = {cls.__module__.partition(".")[0], *trust.imported(saved)} - trust.LIBRARIES
         trust.check_classes(saved, where, more)
         with trust.guard(*more):
-            return super().load_from_checkpoint(  # type: ignore[misc]
-                file, map_location, strict=strict, weights_only=True, **kwargs
-            )
+            try:
+                return super().load_from_checkpoint(  # type: ignore[misc]
+                    file, map_location, weights_only=True, **kwargs
+                )
+            except ArgumentError as error:
+                raise ValueError(trust.denied(str(error), where)) from error
 
     def recorded(self) -> dict[str, Any]:
         """Class and constructor arguments as plain data: ``{"class_path": …, "init_args": {…}}``.

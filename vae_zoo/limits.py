@@ -47,6 +47,13 @@ def read_text(path: str | Path) -> str:
         raise ValueError(f"parsing {path}: {error}.") from None
 
 
+def yaml_loader() -> Any:
+    """The loader that builds plain data alone: the one in C, which has a limit of its own to what it descends."""
+    import yaml
+
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
 def check_yaml(text: str, where: str) -> None:
     """Refuse text that is short but stands for much, such as aliases of aliases; nothing is built from it.
 
@@ -63,12 +70,12 @@ def check_yaml(text: str, where: str) -> None:
 
     if len(text) > MAX_TEXT:
         _refuse(where, f"is longer than {MAX_TEXT >> 20} MiB")
-    sizes: dict[str, float] = {}  # nodes behind an anchor; infinite while it is open: an alias to it never ends
+    sizes: dict[str | None, float] = {}  # nodes behind an anchor; infinite while it is open: an alias to it never ends
     open_nodes: list[tuple[str | None, float]] = [(None, 0)]  # anchor, and nodes before it
 
     nodes: float = 0
     try:
-        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        for event in yaml.parse(text, Loader=yaml_loader()):
             if isinstance(event, yaml.AliasEvent):
                 nodes += sizes.get(event.anchor, 1)
             elif isinstance(event, yaml.ScalarEvent):

@@ -15,7 +15,6 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, distributions
 from itertools import chain
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -36,7 +35,9 @@ OPEN = (
 LIBRARIES = {"vae_zoo", "torch", "lightning"}
 """Packages of which only some parts are open: to name one of their classes opens no more of them."""
 
-_PATH = r"[^\W\d]\w*(?:\.[^\W\d]\w*)+"
+PATH = r"[^\W\d]\w*(?:\.[^\W\d]\w*)+"
+"""A dotted path."""
+
 _named: tuple[str, ...] = ()
 _guards: list[tuple[str, ...]] = []
 _before: dict[str, Any] = {}
@@ -44,21 +45,17 @@ _lock = Lock()
 
 
 @contextmanager
-def command_line(args: Sequence[str]) -> Iterator[list[str]]:
-    """Trust the packages that a command line names, for as long as it runs; gives its arguments without ``--trust``.
+def naming(packages: Iterable[str]) -> Iterator[None]:
+    """Trust packages that the user has named, for as long as it lasts.
 
-    The working folder can be imported from only if one is named.
-
-    Raises:
-        ValueError: If ``--trust`` is not followed by the name of a package, or by one that is never trusted.
+    The working folder can be imported from only if one is.
     """
     global _named
-    rest, trusted = split(args)
-    before, _named = _named, tuple(sorted({*trusted, *_classes(rest)}))
+    before, _named = _named, tuple(sorted(set(packages)))
     if _named and "" not in sys.path:
         sys.path.append("")
     try:
-        yield rest
+        yield
     finally:
         _named = before
 
@@ -78,12 +75,22 @@ def is_trusted(path: str, more: Iterable[str] = ()) -> bool:
     return any(path == prefix or path.startswith(f"{prefix}.") for prefix in _trusted(more))
 
 
+def is_never_trusted(path: str) -> bool:
+    """Whether a path is of Python itself, or of the parser that enforces what is trusted."""
+    package = path.partition(".")[0]
+    return package in sys.stdlib_module_names or package == "jsonargparse"
+
+
+def is_closed(path: str) -> bool:
+    """Whether to name a path trusts no more: it is never trusted, or of a library of which only some parts are open."""
+    return is_never_trusted(path) or path.partition(".")[0] in LIBRARIES
+
+
 def advice(path: str) -> str:
     """Why a path is refused, and what to do."""
-    package = path.partition(".")[0]
-    if _never(package) or package in LIBRARIES:
+    if is_closed(path):
         return f"{path} is not allowed here"
-    return f"{path} is not trusted: add --trust {package} if you trust its code"
+    return f"{path} is not trusted: add --trust {path.partition('.')[0]} if you trust its code"
 
 
 def check_classes(value: Any, where: str, more: Iterable[str] = ()) -> None:
@@ -99,10 +106,23 @@ def check_classes(value: Any, where: str, more: Iterable[str] = ()) -> None:
     """
     more = tuple(more)
     for path in class_paths(value):
-        if not isinstance(path, str) or not re.fullmatch(_PATH, path):
+        if not isinstance(path, str) or not re.fullmatch(PATH, path):
             raise ValueError(f"{where}: {str(path)[:100]} is no path of a class.")
         if not is_trusted(path, more):
             raise ValueError(f"{advice(path)}; {where} names it.")
+
+
+def denied(message: str, where: str) -> str:
+    """What the parser says of constructor arguments that it has refused, in one line.
+
+    Args:
+        message: What it says, in many.
+        where: Where the arguments stand.
+    """
+    if found := re.search(r"Importing '([^']+)' is not allowed", message):
+        return f"{advice(found[1])}; {where} names it."
+    where_in = ".".join(re.findall(r'Parser key "([^"]+)"', message)).removeprefix("module.")
+    return f"{where} holds an argument that does not fit: {where_in or ' '.join(message.split())[:100]}."
 
 
 def class_paths(value: Any) -> Iterator[Any]:
@@ -132,7 +152,7 @@ def imported(value: Any) -> list[str]:
         kinds = (nn.Module, optim.Optimizer, optim.lr_scheduler.LRScheduler)
         if isinstance(cls, type) and issubclass(cls, kinds):
             paths = (path, f"{cls.__module__}.{cls.__qualname__}")
-            found += [path for path in paths if re.fullmatch(_PATH, path) and not _never(path.partition(".")[0])]
+            found += [path for path in paths if re.fullmatch(PATH, path) and not is_closed(path)]
     return found
 
 
@@ -160,9 +180,9 @@ def guard(*more: str) -> Iterator[None]:
             _before.update(parsing_settings, loader=get_loader("yaml"))
         loader = _before["loader"]
         _guards.append(allowed)
+    try:
         set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(allowed))
         set_loader("yaml", load, exceptions=_yaml_errors())
-    try:
         yield
     finally:
         with _lock:
@@ -185,7 +205,7 @@ def _trusted(more: Iterable[str]) -> tuple[str, ...]:
 
 @cache
 def _plugins(folders: tuple[str, ...]) -> list[EntryPoint]:
-    found = {}
+    found: dict[tuple[str, str], EntryPoint] = {}
     for distribution in distributions(path=list(folders)):
         for entry in distribution.entry_points:
             if entry.group == PLUGINS:
@@ -197,49 +217,3 @@ def _yaml_errors() -> tuple[type[Exception], ...]:
     import yaml
 
     return (yaml.YAMLError,)
-
-
-def _never(package: str) -> bool:
-    return package in sys.stdlib_module_names or package == "jsonargparse"
-
-
-def split(args: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The arguments without ``--trust``, and what it is given.
-
-    Raises:
-        ValueError: If it is not followed by the name of a package, or by one that is never trusted.
-    """
-    rest, trusted, words = [], [], iter(args)
-    for word in words:
-        flag, equals, value = word.partition("=")
-        if flag != "--trust":
-            rest.append(word)
-            continue
-        package = value if equals else next(words, "")
-        if not re.fullmatch(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*", package):
-            raise ValueError(f"--trust takes the name of a package or module, such as my_vae, got {package or 'none'}.")
-        if _never(package.partition(".")[0]):
-            raise ValueError(f"--trust {package}: that is a part of Python or of the parser, which is never trusted.")
-        trusted.append(package)
-    return rest, trusted
-
-
-def _classes(args: Sequence[str]) -> Iterator[str]:
-    """Packages of the classes that a command line names: ``--model my_file.MyVAE``, ``check my_file.MyVAE``.
-
-    The name of a class begins with a capital: ``--data.path images.npz`` is not to trust a module ``images``.
-    """
-    flag = ""
-    for word in args[1:]:
-        value, following = word, ""
-        if word.startswith("-"):
-            flag, equals, value = word.partition("=")
-            if not equals:
-                following, value = flag, ""
-        if value and flag not in ("-c", "--config", "--ckpt_path") and not Path(value).exists():
-            for path in re.findall(rf"(?<![\w./\\-]){_PATH}(?![\w./\\-])", value):
-                package, name = path.partition(".")[0], path.rpartition(".")[2]
-                chosen = name[0].isupper() or flag in ("--model", "--data")
-                if chosen and not _never(package) and package not in LIBRARIES:
-                    yield package
-        flag = following

@@ -21,7 +21,6 @@ from vae_zoo.cli.runs import RunFolder, check_devices, newest
 from vae_zoo.cli.saving import SaveConfig
 from vae_zoo.cli.terminal import quiet, show
 from vae_zoo.data import DataModule
-from vae_zoo.foreign import check_file
 from vae_zoo.models import Autoencoder
 
 DEFAULTS = {
@@ -83,6 +82,7 @@ class VAECLI(LightningCLI):
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         own = {"validate": {"verbose": False}, "test": {"verbose": False}, "predict": {"return_predictions": False}}
         parser.set_defaults(own.get(subcommand, {}))
+        parser.epilog = "--trust PACKAGE: checkpoints and configurations may name classes of this package."
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -116,7 +116,7 @@ class VAECLI(LightningCLI):
             raise ValueError("weights_only: checkpoints are read as plain data, always: leave it out.")
         config.weights_only = True  # where it is not said, an environment variable may decide
         if config.ckpt_path not in (None, "best"):
-            check_file(config.ckpt_path)
+            hub.read(config.ckpt_path)
         check_devices(config.trainer.accelerator, config.trainer.devices)
         torch.set_float32_matmul_precision(config.matmul_precision)
         self.run = RunFolder(root, self.subcommand)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from typing import Any
 
 import vae_zoo
 from vae_zoo.cli.errors import nearest
-from vae_zoo.limits import check_yaml, read_text
+from vae_zoo.limits import check_yaml, read_text, yaml_loader
 
 
 def packaged_configs(args: Sequence[str]) -> list[str]:
@@ -76,7 +76,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     text = read_text(path)
     check_yaml(text, str(path))
     try:
-        content: Any = yaml.safe_load(text)
+        content: Any = yaml.load(text, Loader=yaml_loader())
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""

@@ -17,9 +17,10 @@ from typing import Any
 from vae_zoo.cli.configs import find_sweep, packaged_configs, read_yaml
 from vae_zoo.cli.errors import explain
 from vae_zoo.cli.lightning_verbs import refuse
+from vae_zoo.cli.naming import split
 from vae_zoo.cli.sweep_rules import MOST, check_metric, check_rules, points
 from vae_zoo.cli.verbs import VerbParser
-from vae_zoo.trust import guard, split
+from vae_zoo.trust import guard
 
 DESCRIPTION = """Check a sweep of Weights & Biases without network or account: expand its runs as the agent does, and
 parse each as vae-zoo would. Nothing is built or trained."""

@@ -61,6 +61,8 @@ class FreyFaces(Images):
         if "ff" not in content:
             keys = ", ".join(sorted(key for key in content if not key.startswith("_"))) or "nothing"
             raise ValueError(f"{self.path} must hold the faces under the key ff, but it holds {keys}.")
+        if content["ff"].dtype.kind not in "uif":
+            raise ValueError(f"ff in {self.path} must hold numbers, got an array of {content['ff'].dtype}.")
         faces = torch.from_numpy(content["ff"])
         if tuple(faces.shape) != (_HEIGHT * _WIDTH, _NUM_IMAGES):
             raise ValueError(
