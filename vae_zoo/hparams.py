@@ -99,7 +99,7 @@ class Recorded:
         checkpoint_path: Any,
         map_location: Any = None,
         hparams_file: Any = None,
-        *,
+        strict: bool | None = None,
         weights_only: bool | None = None,
         **kwargs: Any,
     ) -> Any:
@@ -109,8 +109,9 @@ class Recorded:
             checkpoint_path: A file, or a file object.
             map_location: Where tensors go, as in ``torch.load``.
             hparams_file: None: checkpoints hold their hyperparameters.
+            strict: Whether all weights of a model must fit.
             weights_only: True or None.
-            kwargs: Arguments of the constructor that differ from those in the checkpoint, and ``strict``.
+            kwargs: Arguments of the constructor that differ from those in the checkpoint.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -120,6 +121,8 @@ class Recorded:
         if weights_only is False or hparams_file is not None:
             given = "weights_only is false" if weights_only is False else "hparams_file is given"
             raise ValueError(f"{given}, but checkpoints are read as plain data that hold their hyperparameters.")
+        if strict is not None:
+            kwargs["strict"] = strict  # data know of none
         file, where = checkpoint_path, "the checkpoint"
         if on_disk := isinstance(file, (str, os.PathLike)):
             where, file = os.fspath(file), check_file(file).absolute()  # which Lightning takes for no address

@@ -28,11 +28,12 @@ _LIGHTNING = ("accelerators", "callbacks", "loggers", "plugins", "profilers", "s
 OPEN = (
     *(f"vae_zoo.{part}" for part in _ZOO),
     *("torch.nn", "torch._C._nn", "torch.optim", "torch.distributions", "lightning.pytorch.cli.ReduceLROnPlateau"),
+    *("sklearn.ensemble", "sklearn.linear_model"),  # estimators of the metrics
     *(f"lightning.{half}.{part}" for half in ("pytorch", "fabric") for part in _LIGHTNING),
 )
 """What any checkpoint and configuration may name."""
 
-LIBRARIES = {"vae_zoo", "torch", "lightning"}
+LIBRARIES = {"vae_zoo", "torch", "lightning", "sklearn"}
 """Packages of which only some parts are open: to name one of their classes opens no more of them."""
 
 PATH = r"[^\W\d]\w*(?:\.[^\W\d]\w*)+"

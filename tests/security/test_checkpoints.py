@@ -8,6 +8,7 @@ import os
 import pickle
 import runpy
 import subprocess
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,16 @@ def test_a_script_module_in_place_of_a_checkpoint(marker: Path) -> None:
     torch.jit.save(torch.jit.trace(torch.nn.Linear(1, 1), torch.zeros(1, 1)), "evil.ckpt")
     with pytest.raises(ValueError, match=r"evil\.ckpt is compressed|torch cannot read it"):
         hub.load("evil.ckpt")
+
+
+def test_an_archive_in_place_of_a_checkpoint(marker: Path) -> None:
+    with tarfile.open("evil.ckpt", "w") as archive:
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, str(marker.parent)
+        archive.addfile(link)
+        for name in ("../../executed", "link/executed", str(marker), "pickle", "sys_info"):
+            archive.addfile(tarfile.TarInfo(name))
+    refused_by_load("evil.ckpt")
 
 
 @pytest.mark.parametrize("cls", [VAE, Autoencoder, Sprites], ids=lambda cls: cls.__name__)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
 
-from vae_zoo.data import FreyFaces, Stream, write_shards
+from vae_zoo.data import Arrays, FreyFaces, Stream, write_shards
 from vae_zoo.foreign import check_callbacks
 from vae_zoo.models import VAE
 
@@ -81,6 +83,17 @@ def test_an_archive_that_unpacks_to_far_more(refused: Callable, monkeypatch: pyt
     bomb_npz(Path("bomb.npz"), 2**32 - 2)
     monkeypatch.setattr("vae_zoo.limits.MAX_UNPACKED", 2**30)  # a file of 32-bit sizes says no more than 4 GiB
     assert "bomb.npz unpacks from" in refused(*ARRAYS.format("bomb.npz").split())
+
+
+def test_members_that_lead_upwards_are_read_and_not_extracted(marker: Path) -> None:
+    header = io.BytesIO()
+    np.save(header, np.ones((20, 3), np.float32))
+    with zipfile.ZipFile("evil.npz", "w") as archive:
+        for name in ("../executed.npy", str(marker), "x.npy"):
+            archive.writestr(name, header.getvalue())
+    assert Arrays(path="evil.npz").load("train").x.shape[1:] == (3,)
+    assert sorted(path.name for path in Path.cwd().iterdir()) == ["evil.npz", "evil_mod.py"]
+    assert [path.name for path in marker.parent.iterdir()] == ["work"]
 
 
 @pytest.mark.parametrize("kind", ["bomb", "long", "objects", "pickle"])
