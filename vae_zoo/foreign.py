@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path, PurePath
+from pickle import UnpicklingError
 from typing import Any
 
 from vae_zoo.limits import check_archive, check_plain
@@ -69,6 +71,25 @@ def check_content(checkpoint: Mapping[str, Any], where: str) -> None:
     sound = _is_description(model) and (data is None or _is_description(data))
     if not sound or not isinstance(checkpoint.get("pytorch-lightning_version", ""), str):
         raise ValueError(f"{where} is damaged: its description of the model or the data is not one that a fit writes.")
+
+
+def read_plainly(strategy: Any) -> None:
+    """Have a strategy of Lightning's read checkpoints as plain data, whatever it is told, and from wherever.
+
+    By itself it executes what an address serves, and any file where an environment variable of torch says so.
+
+    Args:
+        strategy: The strategy of a Trainer.
+    """
+    if not isinstance(strategy.load_checkpoint, partial):
+        strategy.load_checkpoint = partial(_load_plainly, strategy.load_checkpoint)
+
+
+def _load_plainly(load: Callable[..., Any], checkpoint_path: Any, weights_only: bool | None = None) -> Any:  # noqa: ARG001
+    try:
+        return load(checkpoint_path, weights_only=True)
+    except UnpicklingError as error:
+        raise ValueError(f"{checkpoint_path} holds more than tensors and plain data, or is damaged.") from error
 
 
 def check_callbacks(states: Any, folders: Iterable[str]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import quiet_trainer, tiny, tiny_data
 from lightning.pytorch.demos.boring_classes import BoringModel
 
 from vae_zoo import hub
@@ -174,6 +175,21 @@ def test_an_address(
     assert not Served.requests
 
 
+@pytest.mark.parametrize("way", ["address", "told to", "environment"])
+@pytest.mark.parametrize("verb", ["fit", "test"])
+def test_a_trainer_of_ones_own(
+    way: str, verb: str, content: dict[str, Any], marker: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(planted(content, "anything", value=gadgets(marker)["os.mkdir"]))
+    monkeypatch.setenv("TORCH_HOME", "hub")
+    if way == "environment":
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    given = {"address": {"ckpt_path": f"{address}/{path}"}, "told to": {"ckpt_path": path, "weights_only": False}}
+    with pytest.raises(ValueError, match=r"evil\.ckpt holds more than tensors and plain data"):
+        getattr(quiet_trainer(Path.cwd()), verb)(tiny(VAE), tiny_data(), **given.get(way, {"ckpt_path": path}))
+    assert bool(Served.requests) == (way == "address")
+
+
 @pytest.mark.parametrize("extra", [0, 10_000])
 def test_a_compressed_checkpoint(extra: int, content: dict[str, Any], marker: Path) -> None:
     deflated(Path("bomb.ckpt"), Path(write(content)), extra)
@@ -228,3 +244,21 @@ def test_lightning_executes_an_address(
     with pytest.raises(KeyError):
         BoringModel.load_from_checkpoint(f"{address}/evil.ckpt")
     assert marker.exists()
+
+
+@pytest.mark.parametrize("way", ["address", "environment"])
+def test_lightnings_trainer_executes_them(
+    way: str, content: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    monkeypatch.setattr("vae_zoo.models.base.read_plainly", lambda strategy: None)
+    (tmp_path / "work").mkdir()
+    path = tmp_path / "work" / "evil.ckpt"
+    torch.save(planted(content, "anything", value=Call(os.mkdir, str(tmp_path / "executed"))), path)
+    given = f"{address}/evil.ckpt"
+    if way == "environment":
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+        monkeypatch.setattr("warnings.warn", lambda *args, **kwargs: None)  # torch's, of the variable
+        given = str(path)
+    quiet_trainer(tmp_path).validate(tiny(VAE), tiny_data(), ckpt_path=given, verbose=False)
+    assert (tmp_path / "executed").exists()

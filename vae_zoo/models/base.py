@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 import vae_zoo
 from vae_zoo.distributions import Bernoulli, Family, Point
-from vae_zoo.foreign import check_callbacks
+from vae_zoo.foreign import check_callbacks, read_plainly
 from vae_zoo.hparams import Recorded, import_path
 from vae_zoo.memory import keep_freed_memory
 from vae_zoo.models.steps import Steps, unpack
@@ -144,6 +144,11 @@ class Autoencoder(Recorded, Steps):
         same = getattr(scheduler, "mode", self.monitor_mode) == self.monitor_mode
         monitor = getattr(scheduler, "monitor", self.monitor if same else "val/loss")
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
+
+    def setup(self, stage: str) -> None:
+        """Have whatever Trainer runs the model read checkpoints as plain data, also those at an address."""
+        super().setup(stage)
+        read_plainly(self.trainer.strategy)
 
     def on_fit_start(self) -> None:
         """Refuse data outside the likelihood's support: all of them, where a data module of ours has whole splits."""
