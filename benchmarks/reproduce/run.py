@@ -102,7 +102,9 @@ def newest(root: Path, pattern: str) -> Path | None:
 def run(*args: str) -> dict[str, float]:
     """Run the command; wall and CPU time in minutes."""
     wall, cpu = time.monotonic(), sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
-    subprocess.run([*COMMAND, *args, "--trainer.enable_progress_bar", "false"], check=True)
+    subprocess.run(
+        [*COMMAND, *args, "--trust", "pytorch_optimizer", "--trainer.enable_progress_bar", "false"], check=True
+    )
     used = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - cpu
     return {"wall_minutes": round((time.monotonic() - wall) / 60, 1), "cpu_minutes": round(used / 60, 1)}
 

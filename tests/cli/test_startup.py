@@ -45,6 +45,7 @@ INSTANT = {
     "test": 2,
     "predict --config vae_digits": 2,
     "validate --ckpt_path nothing.ckpt": 2,
+    "test --ckpt_path https://example.org/model.ckpt": 2,
 }
 SCRIPT = """
 import json, sys
@@ -75,7 +76,6 @@ UNDECIDED = [  # left to the parser, which knows what is imported and what a fil
     "fit --model.help BetaVEA",
     "fit --bogus 3 --help",
     "fit --print_config",
-    "test --ckpt_path https://example.org/model.ckpt",
     "test --ckpt_path best",
 ]
 

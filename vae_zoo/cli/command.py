@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from pydoc import locate
 from typing import Any, Literal
 
 import torch
-from jsonargparse import Namespace, set_parsing_settings
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from vae_zoo import callbacks, hub
+from vae_zoo import callbacks, hub, trust
 from vae_zoo.callbacks import TimedProgressBar
-from vae_zoo.cli.options import CALLBACKS, LINKED, PLUGINS, pairs
+from vae_zoo.cli.options import CALLBACKS, LINKED, pairs
 from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.runs import RunFolder, check_devices, newest
 from vae_zoo.cli.saving import SaveConfig
@@ -39,8 +38,7 @@ class VAECLI(LightningCLI):
 
     def __init__(self, args: Sequence[str]) -> None:
         quiet()
-        set_parsing_settings(import_path_denylist=[])  # jsonargparse's own list of what executes things, enforced
-        for plugin in entry_points(group=PLUGINS):  # classes of other packages, under their short names
+        for plugin in trust.plugins():  # classes of other packages, under their short names
             plugin.load()
         self.run: RunFolder | None = None
         finished = False
@@ -84,6 +82,7 @@ class VAECLI(LightningCLI):
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         own = {"validate": {"verbose": False}, "test": {"verbose": False}, "predict": {"return_predictions": False}}
         parser.set_defaults(own.get(subcommand, {}))
+        parser.epilog = "--trust PACKAGE: checkpoints and configurations may name classes of this package."
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -95,8 +94,11 @@ class VAECLI(LightningCLI):
             for name in LINKED:
                 saved["model"]["init_args"].pop(name, None)
             defaults = {key: saved[key] for key in ("model", "data") if saved.get(key)}
-            self._subcommand_parsers[verb].set_defaults(defaults)
-        self.config = parser.parse_args(given)
+            trust.check_classes(defaults, path)
+            with trust.guard():
+                self._subcommand_parsers[verb].set_defaults(defaults)
+        with trust.guard():
+            self.config = parser.parse_args(given)
 
     def _parse_ckpt_path(self) -> None:
         """Nothing to do: what the checkpoint holds is a default already."""
@@ -110,6 +112,11 @@ class VAECLI(LightningCLI):
         root = Path(config.trainer.default_root_dir or "results") / name
         if config.ckpt_path == "last":
             config.ckpt_path = newest(root)
+        if config.weights_only is False:
+            raise ValueError("weights_only: checkpoints are read as plain data, always: leave it out.")
+        config.weights_only = True  # where it is not said, an environment variable may decide
+        if config.ckpt_path not in (None, "best"):
+            hub.read(config.ckpt_path)
         check_devices(config.trainer.accelerator, config.trainer.devices)
         torch.set_float32_matmul_precision(config.matmul_precision)
         self.run = RunFolder(root, self.subcommand)  # type: ignore[arg-type]
@@ -125,7 +132,8 @@ class VAECLI(LightningCLI):
         if config.checkpoint.monitor is None:
             cls: Any = locate(model)
             config.checkpoint.monitor, config.checkpoint.mode = cls.monitor, cls.monitor_mode
-        super().instantiate_classes()
+        with trust.guard():
+            super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         self.config = self._asked

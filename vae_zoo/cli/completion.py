@@ -92,6 +92,7 @@ def _options() -> tuple[list[str], dict[str, list[str]]]:
             known[group] = list(taken)
         found[verb] = [f"{group}.{name}" if name else group for group, keys in known.items() for name in ["", *keys]]
     shared = [name for name in found["fit"] if name != "c" and all(name in names for names in found.values())]
+    shared.append("trust")
     own = {verb: [name for name in names if name not in (*shared, "c")] for verb, names in found.items()}
     return shared, {verb: names for verb, names in own.items() if names}
 

@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
+from vae_zoo.trust import advice
+
 WIDTH = 200
 USERS = {"ValueError", "TypeError", "OSError", "ImportError", "MisconfigurationException", "NotImplementedError"}
 WRAPPERS = ("Does not validate against", "Parser key", "Problem with given class_path")
 RULES = (
-    (r"Importing '([^']+)' is not allowed", r"\1 is not allowed here"),
+    (r"Importing '([^']+)' is not allowed", r"denied \1"),
     (r"Option '([^']+)' is not accepted(.*)", r"unknown key \1\2"),
     (r"Problem with given class_path '([^']+)':\s+(.*)", r"\1 cannot be imported from the working folder: \2"),
     (r"Expected a path but (\S+) either[\s\S]*does not correspond to a subclass of (\w+)", r"\1 is no \2"),
@@ -60,6 +62,8 @@ def explain(message: str) -> str:
     for pattern, text in RULES:
         if found := re.search(pattern, message):
             said = found.expand(text)
+            if said.startswith("denied "):
+                said = advice(found[1])
             if "there is no class" in said:
                 said += nearest(found[1], _classes())
             return f"{where}: {said}" if where else said

@@ -26,9 +26,6 @@ CHOSEN = {"model": "vae_zoo.models.Autoencoder", "data": "vae_zoo.data.DataModul
 OWN = ("matmul_precision",)
 """Options that are neither Lightning's nor those of a class."""
 
-PLUGINS = "vae_zoo.plugins"
-"""Entry points of other packages, whose classes are found by their short names."""
-
 _GIVEN = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
 
 

@@ -17,8 +17,10 @@ from typing import Any
 from vae_zoo.cli.configs import find_sweep, packaged_configs, read_yaml
 from vae_zoo.cli.errors import explain
 from vae_zoo.cli.lightning_verbs import refuse
+from vae_zoo.cli.naming import split
 from vae_zoo.cli.sweep_rules import MOST, check_metric, check_rules, points
 from vae_zoo.cli.verbs import VerbParser
+from vae_zoo.trust import guard
 
 DESCRIPTION = """Check a sweep of Weights & Biases without network or account: expand its runs as the agent does, and
 parse each as vae-zoo would. Nothing is built or trained."""
@@ -119,7 +121,7 @@ def arguments_of(command: Sequence[str], sweep: dict[str, Any]) -> list[str]:
         raise ValueError("command: there is no script for python vae-zoo: leave python out.")
     if words[place + 1 : place + 2] != ["fit"]:
         raise ValueError('command: fit must follow "${program}".')
-    return [word for word in packaged_configs(command[place + 2 :]) if word]
+    return [word for word in packaged_configs(split(command[place + 2 :])[0]) if word]
 
 
 def chosen_runs(sweep: dict[str, Any], num: int) -> list[dict[str, Any]]:
@@ -156,7 +158,8 @@ def check_runs(given: Iterable[Sequence[str]], metric: dict[str, Any] | None) ->
 
     parser, seen = Parsing().parser, set()
     for line in given:
-        config = parser.parse_args(["fit", *line]).fit
+        with guard():
+            config = parser.parse_args(["fit", *line]).fit
         loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
         if not any("Wandb" in getattr(logger, "class_path", "") for logger in loggers):
             raise ValueError("command: its runs do not log to Weights & Biases: add --config, wandb.")

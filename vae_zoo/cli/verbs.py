@@ -48,8 +48,9 @@ verbs:
 {verbs}
 
 options:
-  -h, --help   this text; vae-zoo VERB --help has the options of a verb
-  --version    the version
+  -h, --help         this text; vae-zoo VERB --help has the options of a verb
+  --version          the version
+  --trust PACKAGE    of any verb: checkpoints and configurations may name classes of this package, such as my_vae
 
 examples:
   vae-zoo fit --config vae_digits

@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 
 import vae_zoo
 from vae_zoo.distributions import Bernoulli, Family, Point
+from vae_zoo.foreign import check_callbacks, read_plainly
 from vae_zoo.hparams import Recorded, import_path
 from vae_zoo.memory import keep_freed_memory
 from vae_zoo.models.steps import Steps, unpack
@@ -150,6 +151,11 @@ class Autoencoder(Recorded, Steps):
         monitor = getattr(scheduler, "monitor", self.monitor if same else "val/loss")
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
 
+    def setup(self, stage: str) -> None:
+        """Have whatever Trainer runs the model read checkpoints as plain data, also those at an address."""
+        super().setup(stage)
+        read_plainly(self.trainer.strategy)
+
     def on_fit_start(self) -> None:
         """Refuse data outside the likelihood's support: all of them, where a data module of ours has whole splits."""
         if self.device.type == "cpu":
@@ -208,8 +214,12 @@ class Autoencoder(Recorded, Steps):
         """Refuse the weights of another model.
 
         Raises:
-            ValueError: If the checkpoint is of another class, or of examples of another shape.
+            ValueError: If the checkpoint is of another class or of examples of another shape, or would have files
+                deleted that are not of the run.
         """
+        if self._trainer is not None:
+            folders = [getattr(callback, "dirpath", None) for callback in self._trainer.checkpoint_callbacks]
+            check_callbacks(checkpoint.get("callbacks"), [str(folder) for folder in folders if folder])
         self._initialised = True
         saved = checkpoint.get("vae_zoo", {}).get("model")
         if saved is None:
