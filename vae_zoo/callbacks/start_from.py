@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from vae_zoo.foreign import check_file
 from vae_zoo.models import Autoencoder
 
 
@@ -38,10 +39,8 @@ class StartFrom(Callback):
             pl_module.on_load_checkpoint({})  # what would start from the data is there
 
     def _read(self) -> dict[str, torch.Tensor]:
+        path = check_file(self.weights)
         try:
-            checkpoint = torch.load(self.weights, map_location="cpu", weights_only=True)
-            return dict(checkpoint["state_dict"])
-        except FileNotFoundError:
-            raise FileNotFoundError(f"no checkpoint at {self.weights}: give the path of a .ckpt file.") from None
+            return dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
         except Exception as error:
-            raise ValueError(f"{self.weights} is no checkpoint, or a damaged one.") from error
+            raise ValueError(f"{path} is no checkpoint, or a damaged one.") from error

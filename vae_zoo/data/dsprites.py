@@ -17,6 +17,7 @@ from vae_zoo.data.images import Images
 from vae_zoo.data.mapped import Mapped, hold
 from vae_zoo.data.paths import data_root
 from vae_zoo.data.splits import Split, SplitName, split_indices
+from vae_zoo.limits import check_archive
 from vae_zoo.typing import Shape
 
 FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
@@ -103,6 +104,7 @@ class DSprites(Images):
         """The images of the archive as it is unpacked, 0 or 255."""
         wrong = f"{self.path} is truncated or not the archive of dSprites"
         try:
+            check_archive(self.path)
             with zipfile.ZipFile(self.path) as archive, archive.open("imgs.npy") as file:
                 np.lib.format.read_magic(file)
                 shape, _, dtype = np.lib.format.read_array_header_1_0(file)
