@@ -1,4 +1,4 @@
-"""Models from checkpoints."""
+"""Models from checkpoints, and from folders and repositories that they are shared by."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 import torch
 
 from vae_zoo.models import Autoencoder
+from vae_zoo.pretrained import from_pretrained, push_to_hub, save_pretrained
+
+__all__ = ["from_pretrained", "load", "push_to_hub", "read", "save_pretrained"]
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -36,7 +39,7 @@ def load(path: str | Path) -> Autoencoder:
     A class outside vae_zoo is found if its module has been imported, or is a module of vae_zoo.
 
     Args:
-        path: A checkpoint that a fit has written.
+        path: A checkpoint that a fit has written, or a folder of :func:`save_pretrained`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -45,6 +48,8 @@ def load(path: str | Path) -> Autoencoder:
     Example:
         >>> model = vae_zoo.load("model.ckpt")  # doctest: +SKIP
     """
+    if Path(path).is_dir():
+        return from_pretrained(path)
     class_path = read(path)["vae_zoo"]["model"]["class_path"]
     if class_path.split(".")[0] == "vae_zoo":
         importlib.import_module(class_path.rpartition(".")[0])

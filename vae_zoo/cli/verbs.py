@@ -32,6 +32,7 @@ VERBS = (
     Verb("test", "figures of the test split, from a checkpoint", "vae_zoo.cli.lightning_verbs:test"),
     Verb("predict", "latents, reconstructions and samples, from a checkpoint", "vae_zoo.cli.lightning_verbs:predict"),
     Verb("sample", "pictures or arrays of what a model generates", "vae_zoo.cli.sampling:sample"),
+    Verb("export", "encoder and decoder for a process without vae_zoo", "vae_zoo.cli.exporting:export"),
     Verb("list", "models, data sets and configurations that there are", "vae_zoo.cli.listing:show"),
     Verb("show", "one of them in full: what it is, its paper, its arguments", "vae_zoo.cli.showing:show"),
     Verb("check", "put a model through the conformance suite", "vae_zoo.cli.checking:check"),
