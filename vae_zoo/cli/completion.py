@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from vae_zoo.cli import exporting, sampling
 from vae_zoo.cli.configs import packaged, packaged_sweeps
 from vae_zoo.cli.listing import TABLES
 from vae_zoo.cli.options import LINKED, choices, groups
@@ -79,6 +80,7 @@ def _values() -> list[tuple[Iterable[str], str, list[str]]]:
     chosen = [(RUNS, f"--{group}", sorted(choices(group))) for group in ("model", "data")]
     own = {"list": list(TABLES), "show": [*sorted(named()), *packaged()], "check": sorted(choices("model"))}
     own |= {"completion": ["bash", "zsh", "fish"], "sweep-check": list(packaged_sweeps())}
+    chosen.append((["export"], "--format", list(exporting.FORMATS)))
     return [(RUNS, "--config", list(packaged())), *chosen, *(([verb], "", words) for verb, words in own.items())]
 
 
@@ -93,6 +95,7 @@ def _options() -> tuple[list[str], dict[str, list[str]]]:
         found[verb] = [f"{group}.{name}" if name else group for group, keys in known.items() for name in ["", *keys]]
     shared = [name for name in found["fit"] if name != "c" and all(name in names for names in found.values())]
     own = {verb: [name for name in names if name not in (*shared, "c")] for verb, names in found.items()}
+    own |= {"sample": sampling.parser().names(), "export": exporting.parser().names()}
     return shared, {verb: names for verb, names in own.items() if names}
 
 
