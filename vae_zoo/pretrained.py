@@ -139,8 +139,9 @@ def build(recorded: dict[str, Any], where: str) -> Autoencoder:
     check_classes(recorded, where)
     if not isinstance(recorded.get("class_path"), str) or not isinstance(recorded.get("init_args", {}), dict):
         raise ValueError(f"{where} names no model.")
+    config = {**recorded.get("init_args", {}), "_class_path": recorded["class_path"]}
     try:
-        return instantiate_module(Autoencoder, {**recorded.get("init_args", {}), "_class_path": recorded["class_path"]})
+        return instantiate_module(Autoencoder, config)  # type: ignore[type-abstract]
     except ArgumentError as error:
         raise ValueError(f"{where}: {explain(str(error))}") from error
 

@@ -116,7 +116,7 @@ def test_vectors_are_no_pictures(sampled: Callable, tmp_path: Path) -> None:
         ("--nmu 3", "unrecognized arguments: --nmu 3"),
         ("--ckpt_path nothing.ckpt", "no checkpoint at nothing.ckpt"),
         ("--ckpt_path folder.png", "no checkpoint at folder.png: give a .ckpt file, or a folder of save_pretrained"),
-        ("--ckpt_path garbage.ckpt", "garbage.ckpt is no checkpoint, or a damaged one"),
+        ("--ckpt_path garbage.ckpt", "error: garbage.ckpt "),
     ],
 )
 def test_a_mistake_is_one_line(options: str, said: str, sampled: Callable, tmp_path: Path) -> None:

@@ -77,7 +77,9 @@ def fish() -> str:
 
 def _values() -> list[tuple[Iterable[str], str, list[str]]]:
     """Verbs, the option after which words are offered, empty for right after the verb, and the words."""
-    chosen = [(RUNS, f"--{group}", sorted(choices(group))) for group in ("model", "data")]
+    chosen: list[tuple[Iterable[str], str, list[str]]] = [
+        (RUNS, f"--{group}", sorted(choices(group))) for group in ("model", "data")
+    ]
     own = {"list": list(TABLES), "show": [*sorted(named()), *packaged()], "check": sorted(choices("model"))}
     own |= {"completion": ["bash", "zsh", "fish"], "sweep-check": list(packaged_sweeps())}
     chosen.append((["export"], "--format", list(exporting.FORMATS)))

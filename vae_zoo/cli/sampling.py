@@ -63,7 +63,8 @@ def sample(args: list[str]) -> None:
         else:
             import numpy as np
 
-            np.savez(part, **{"x": x.cpu().numpy()} | ({} if c is None else {"y": c.numpy()}))
+            arrays = {"x": x} if c is None else {"x": x, "y": c}
+            np.savez(part, **{name: array.cpu().numpy() for name, array in arrays.items()})  # type: ignore[arg-type]
     print(out)
 
 
