@@ -1,4 +1,4 @@
-"""Models from checkpoints."""
+"""Models from checkpoints, and from folders and repositories that they are shared by."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import torch
 from vae_zoo import trust as trusted
 from vae_zoo.foreign import check_content, check_file
 from vae_zoo.models import Autoencoder
+from vae_zoo.pretrained import from_pretrained, push_to_hub, save_pretrained
+
+__all__ = ["from_pretrained", "load", "push_to_hub", "read", "save_pretrained"]
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -38,7 +41,7 @@ def load(path: str | Path, *, trust: Iterable[str] = ()) -> Autoencoder:
     optimizers or of a plug-in, if the program has imported it, or if its package is trusted.
 
     Args:
-        path: A checkpoint that a fit has written.
+        path: A checkpoint that a fit has written, or a folder of :func:`save_pretrained`.
         trust: Names of further packages whose modules may be imported.
 
     Raises:
@@ -48,6 +51,8 @@ def load(path: str | Path, *, trust: Iterable[str] = ()) -> Autoencoder:
     Example:
         >>> model = vae_zoo.load("model.ckpt")  # doctest: +SKIP
     """
+    if Path(path).is_dir():
+        return from_pretrained(path, trust=trust)
     model = read(path)["vae_zoo"]["model"]
     more = (*trust, *trusted.imported(model))
     trusted.check_classes(model, str(path), more)

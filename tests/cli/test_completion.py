@@ -50,6 +50,9 @@ def test_bash(complete: Callable[[str], list[str]]) -> None:
     assert complete("vae-zoo test --ckpt_path ") == [], "files, by the shell's default"
     assert complete("vae-zoo show vae_d") == ["vae_digits"]
     assert complete("vae-zoo sweep-check beta") == ["beta_vae_digits"]
+    assert complete("vae-zoo sample --t") == ["--temperature"]
+    assert complete("vae-zoo export --") == ["--help", "--ckpt_path", "--format", "--out"]
+    assert complete("vae-zoo export --format o") == ["onnx"]
     assert complete("vae-zoo list ") == ["models", "data", "configs"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from vae_zoo.cli import exporting, sampling
 from vae_zoo.cli.configs import packaged, packaged_sweeps
 from vae_zoo.cli.listing import TABLES
 from vae_zoo.cli.options import LINKED, choices, groups
@@ -76,9 +77,12 @@ def fish() -> str:
 
 def _values() -> list[tuple[Iterable[str], str, list[str]]]:
     """Verbs, the option after which words are offered, empty for right after the verb, and the words."""
-    chosen = [(RUNS, f"--{group}", sorted(choices(group))) for group in ("model", "data")]
+    chosen: list[tuple[Iterable[str], str, list[str]]] = [
+        (RUNS, f"--{group}", sorted(choices(group))) for group in ("model", "data")
+    ]
     own = {"list": list(TABLES), "show": [*sorted(named()), *packaged()], "check": sorted(choices("model"))}
     own |= {"completion": ["bash", "zsh", "fish"], "sweep-check": list(packaged_sweeps())}
+    chosen.append((["export"], "--format", list(exporting.FORMATS)))
     return [(RUNS, "--config", list(packaged())), *chosen, *(([verb], "", words) for verb, words in own.items())]
 
 
@@ -94,6 +98,7 @@ def _options() -> tuple[list[str], dict[str, list[str]]]:
     shared = [name for name in found["fit"] if name != "c" and all(name in names for names in found.values())]
     shared.append("trust")
     own = {verb: [name for name in names if name not in (*shared, "c")] for verb, names in found.items()}
+    own |= {"sample": sampling.parser().names(), "export": exporting.parser().names()}
     return shared, {verb: names for verb, names in own.items() if names}
 
 

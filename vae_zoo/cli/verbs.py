@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import vae_zoo
@@ -30,6 +31,8 @@ VERBS = (
     Verb("validate", "figures of the validation split, from a checkpoint", "vae_zoo.cli.lightning_verbs:validate"),
     Verb("test", "figures of the test split, from a checkpoint", "vae_zoo.cli.lightning_verbs:test"),
     Verb("predict", "latents, reconstructions and samples, from a checkpoint", "vae_zoo.cli.lightning_verbs:predict"),
+    Verb("sample", "pictures or arrays of what a model generates", "vae_zoo.cli.sampling:sample"),
+    Verb("export", "encoder and decoder for a process without vae_zoo", "vae_zoo.cli.exporting:export"),
     Verb("list", "models, data sets and configurations that there are", "vae_zoo.cli.listing:show"),
     Verb("show", "one of them in full: what it is, its paper, its arguments", "vae_zoo.cli.showing:show"),
     Verb("check", "put a model through the conformance suite", "vae_zoo.cli.checking:check"),
@@ -64,9 +67,26 @@ class VerbParser(argparse.ArgumentParser):
     def __init__(self, verb: str, description: str) -> None:
         super().__init__(f"vae-zoo {verb}", description=description, allow_abbrev=False)
 
+    def add_checkpoint(self) -> None:
+        """Add ``--ckpt_path``, which must be there."""
+        what = "a checkpoint, or a folder with model.safetensors and config.json"
+        self.add_argument("--ckpt_path", type=_trained, required=True, metavar="PATH", help=what)
+
+    def names(self) -> list[str]:
+        """Names of the options."""
+        return [name.removeprefix("--") for action in self._actions for name in action.option_strings[-1:]]
+
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong, for :func:`vae_zoo.cli.errors.one_line_errors` to print."""
         raise ValueError(f"{message}: see {self.prog} --help.")
+
+
+def _trained(text: str) -> Path:
+    """A checkpoint that is there."""
+    path = Path(text)
+    if not path.is_file() and not (path / "config.json").is_file():
+        raise argparse.ArgumentTypeError(f"no checkpoint at {path}: give a .ckpt file, or a folder of save_pretrained")
+    return path
 
 
 def find_verb(name: str) -> Callable[[list[str]], None]:

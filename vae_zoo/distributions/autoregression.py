@@ -122,7 +122,7 @@ class Flow(Distribution):
     squares over the axes. Both are exact where g is affine.
 
     Args:
-        steps: Steps of g.
+        steps: Steps of g, each a :class:`Step` or something else with its ``forward`` and ``inverse``.
         loc: Shift μ, (\*batch, D).
         log_scale: Logarithm of the scale σ, (\*batch, D).
         shape: Shape of one event of D elements.
@@ -135,7 +135,7 @@ class Flow(Distribution):
     arg_constraints: dict[str, constraints.Constraint] = {}
 
     def __init__(
-        self, steps: list[Step], loc: Tensor, log_scale: Tensor, shape: tuple[int, ...], *, sampler: bool
+        self, steps: list[Any], loc: Tensor, log_scale: Tensor, shape: tuple[int, ...], *, sampler: bool
     ) -> None:
         self.steps, self.loc, self.log_scale, self.sampler = steps, loc, log_scale, sampler
         self._drawn: tuple[Tensor, Tensor, bool] | None = None

@@ -16,12 +16,13 @@ from vae_zoo.distributions import Bernoulli, Family, Point
 from vae_zoo.foreign import check_callbacks, read_plainly
 from vae_zoo.hparams import Recorded, import_path
 from vae_zoo.memory import keep_freed_memory
+from vae_zoo.models.exchange import Exchanged
 from vae_zoo.models.steps import Steps, unpack
 from vae_zoo.nn import Dense
 from vae_zoo.typing import Network, Shape
 
 
-class Autoencoder(Recorded, Steps):
+class Autoencoder(Recorded, Exchanged, Steps):
     """An encoder and a decoder under Lightning; what is optimised is left to :meth:`losses`.
 
     Components are factories, a class or a ``functools.partial`` of one; their sizes follow from ``shape`` and
