@@ -14,8 +14,8 @@ import vae_zoo
 PACKAGE = Path(vae_zoo.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
-    ("typing", "functional", "seeding", "memory"),
-    ("distributions", "nn", "metrics", "importance"),
+    ("typing", "functional", "seeding", "memory", "locks"),
+    ("distributions", "nn", "metrics", "importance", "checkpoints"),
     ("elbo", "hparams"),
     ("models", "data", "samplers", "evaluation"),
     ("callbacks",),

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from vae_zoo.checkpoints import DamagedCheckpointError, verify
 from vae_zoo.models import Autoencoder
 
 
@@ -16,15 +17,16 @@ def read(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not a checkpoint, or not one of vae_zoo.
+        ValueError: If it is not a checkpoint, a damaged one, or not one of vae_zoo.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}: give the path of a .ckpt file.")
+    verify(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
-        raise ValueError(f"{path} is no checkpoint, or a damaged one: torch cannot read it.") from error
+        raise DamagedCheckpointError(
+            f"{path} is no checkpoint, or holds more than plain data: torch refuses it."
+        ) from error
     if not isinstance(checkpoint, dict) or "vae_zoo" not in checkpoint:
         raise ValueError(f"{path} is not a checkpoint of vae_zoo: it names no model.")
     return checkpoint
