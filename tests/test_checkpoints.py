@@ -26,6 +26,35 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+class Child:
+    """A forked process, which ends with this one if not before."""
+
+    def __init__(self, run: Callable[[Callable[[], None]], None]) -> None:
+        (self._read, ready), (go, self._write) = os.pipe(), os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self._write)
+            self._read, self._write = go, ready
+            try:
+                run(self.pause)
+            finally:
+                os._exit(0)
+        os.close(go)
+        os.close(ready)
+
+    def pause(self) -> None:
+        """In the child: say that it is there, and wait for the end."""
+        os.write(self._write, b"1")
+        os.read(self._read, 1)
+
+    def wait(self) -> None:
+        assert os.read(self._read, 1) == b"1"
+
+    def end(self) -> int:
+        os.close(self._write)
+        return os.waitpid(self.pid, 0)[1]
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "folder" / "last.ckpt"
@@ -75,30 +104,29 @@ class TestWrite:
     def test_orphans_of_dead_processes_are_removed(self, path: Path) -> None:
         (path.parent / ".last.ckpt.0123.tmp").write_bytes(b"half")
         (path.parent / "notes.tmp").write_bytes(b"the user's own")
-        child = os.fork()
-        if child == 0:  # dies within a save
+
+        def die_within_a_save(pause: Callable[[], None]) -> None:
             with checkpoints._replacing(path) as file:
                 file.write(b"half")
                 file.flush()
                 os._exit(0)
-        os.waitpid(child, 0)
+
+        child = Child(die_within_a_save)
+        child.end()
         assert len(names(path.parent)) == 3  # one orphan has removed the other
         write(CONTENT, path)
         assert names(path.parent) == ["last.ckpt", "notes.tmp"]
 
     def test_what_another_process_is_writing_is_left(self, path: Path) -> None:
-        ready, go = os.pipe(), os.pipe()
-        child = os.fork()
-        if child == 0:
+        def write_slowly(pause: Callable[[], None]) -> None:
             with checkpoints._replacing(path.with_name("other.ckpt")) as file:
                 file.write(path.read_bytes())
-                os.write(ready[1], b"1")
-                os.read(go[0], 1)
-            os._exit(0)
-        os.read(ready[0], 1)
+                pause()
+
+        child = Child(write_slowly)
+        child.wait()
         write(CONTENT, path)
-        os.write(go[1], b"1")
-        assert os.waitpid(child, 0)[1] == 0
+        assert child.end() == 0
         assert names(path.parent) == ["last.ckpt", "other.ckpt"]
 
 
@@ -190,18 +218,16 @@ class TestTrainer:
 
 class TestFolderLock:
     def test_one_process_at_a_time(self, tmp_path: Path) -> None:
-        ready, go = os.pipe(), os.pipe()
-        child = os.fork()
-        if child == 0:
+        def hold(pause: Callable[[], None]) -> None:
+            lock = FolderLock(tmp_path)
+            pause()
+            del lock
+
+        child = Child(hold)
+        child.wait()
+        with pytest.raises(ValueError, match=rf"in use by process {child.pid} on .*: give this run another folder"):
             FolderLock(tmp_path)
-            os.write(ready[1], b"1")
-            os.read(go[0], 1)
-            os._exit(0)
-        os.read(ready[0], 1)
-        with pytest.raises(ValueError, match=rf"in use by process {child} on .*: give this run another folder"):
-            FolderLock(tmp_path)
-        os.write(go[1], b"1")  # it dies without a word
-        os.waitpid(child, 0)
+        child.end()  # without a word
         lock = FolderLock(tmp_path)
         lock.release()
         assert names(tmp_path) == []
