@@ -87,7 +87,9 @@ class TestWrite:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(CheckpointWriteError, match=r"cannot write .*last.ckpt: No space left on device\."):
+        with pytest.raises(
+            CheckpointWriteError, match=r"cannot write checkpoints, No space left on device: .*last.ckpt\."
+        ):
             write({"state_dict": {}}, path)
         assert path.read_bytes() == before
         assert names(path.parent) == ["last.ckpt"]

@@ -131,7 +131,7 @@ def check_writable(folder: str | Path) -> None:
         CheckpointWriteError: If that fails, as a checkpoint would.
     """
     probe = Path(folder) / ".probe"
-    with _named(probe, f"checkpoints to {folder}"), _replacing(probe) as file:
+    with _named(Path(folder)), _replacing(probe) as file:
         file.write(bytes(4096))
     probe.unlink(missing_ok=True)
 
@@ -204,12 +204,12 @@ def _sync(folder: Path) -> None:
 
 
 @contextmanager
-def _named(path: Path, what: str = "") -> Iterator[None]:
+def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise CheckpointWriteError(f"cannot write {what or path}: {reason}.") from error
+        raise CheckpointWriteError(f"cannot write checkpoints, {reason}: {path}.") from error
 
 
 def _crc(file: IO[bytes], size: int) -> int:

@@ -68,7 +68,11 @@ class NaNGuard(Callback):
         if (curves := _curves(pl_module)) is not None:
             curves.compute()  # else the mean over these steps would be no number
         pl_module.log("train/skipped", float(self.skipped), on_step=True, on_epoch=False, batch_size=1)
-        rank_zero_warn(f"Step {trainer.global_step + 1} is skipped: its loss or its gradient is not finite.")
+        if self.skipped == 1:
+            step = trainer.global_step + 1
+            rank_zero_warn(
+                f"Step {step} is skipped, its loss or gradient is not finite: train/skipped counts such steps."
+            )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._look(trainer, pl_module)
