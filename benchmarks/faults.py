@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,10 @@ import torch
 from resumes import POINTS, SETTINGS, chain, differences, same
 
 from benchmarks.common import RESULTS, commit, hardware, versions
-from benchmarks.killing import FIT, Trial, bad_files, newest
+from benchmarks.killing import DATA, Trial, bad_files, command, newest, trainer
 from vae_zoo import hub
-from vae_zoo.cli import command, faults
-from vae_zoo.data import Digits
+from vae_zoo.cli import faults
+from vae_zoo.cli.terminal import quiet
 
 FULL = {"kills": 200, "runs": 5, "kills_a_run": 40, "signals": 100, "flips": 400, "cuts": 20, "chains": 20}
 QUICK = {"kills": 4, "runs": 1, "kills_a_run": 3, "signals": 2, "flips": 20, "cuts": 4, "chains": 0}
@@ -43,7 +44,7 @@ EPOCHS = 60
 def kills(root: Path, num: int, rng: random.Random) -> dict[str, Any]:
     """SIGKILL within a save: is a file torn, and how many saves are lost?"""
     lengths = []
-    first = Trial(root / "first", [*FIT, "--trainer.max_epochs=2"])
+    first = Trial(root / "first", trainer(2))
     for number in range(1, 5):
         first.entered(number)
         start, done = time.monotonic(), first.saves
@@ -54,10 +55,10 @@ def kills(root: Path, num: int, rng: random.Random) -> dict[str, Any]:
     torn, lost, within = [], [], 0
     for number in range(num):
         folder = root / f"kill_{number}"
-        trial = Trial(folder, [*FIT, "--trainer.max_epochs=3"])
+        trial = Trial(folder, trainer(3))
         aimed = rng.randint(3, 10)
         trial.entered(aimed)
-        time.sleep(rng.uniform(0, 1.2 * statistics.median(lengths)))
+        time.sleep(rng.uniform(0, 0.9 * statistics.median(lengths)))
         trial.kill()
         trial.end()
         within += trial.saves < aimed
@@ -70,9 +71,9 @@ def kills(root: Path, num: int, rng: random.Random) -> dict[str, Any]:
 
 def chaos(root: Path, runs: int, kills_a_run: int, rng: random.Random) -> dict[str, Any]:
     """Runs that are killed at any time and started again: do they finish, as if nothing had happened?"""
-    args = [*FIT, f"--trainer.max_epochs={EPOCHS}"]
+    limit = f"--trainer.max_epochs={EPOCHS}"
     start = time.monotonic()
-    whole = Trial(root / "whole", args)
+    whole = Trial(root / "whole", command(limit))
     whole.entered(1)
     begins = time.monotonic() - start
     assert whole.end() == 0, whole.said()
@@ -82,11 +83,11 @@ def chaos(root: Path, runs: int, kills_a_run: int, rng: random.Random) -> dict[s
         folder = root / f"chaos_{number}"
         for attempt in range(kills_a_run + 1):
             resume = ["--ckpt_path=last"] if newest(folder) else []
-            trial = Trial(folder, [*args, *resume])
+            trial = Trial(folder, command(limit, *resume))
             if attempt < kills_a_run:
-                limit = time.monotonic() + rng.uniform(0.2, 1.6) * begins
+                until = time.monotonic() + rng.uniform(0.2, 1.6) * begins
                 while (
-                    time.monotonic() < limit
+                    time.monotonic() < until
                     and os.waitid(os.P_PID, trial.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
                 ):
                     time.sleep(0.002)
@@ -112,7 +113,7 @@ def signals(root: Path, num: int, rng: random.Random) -> dict[str, Any]:
         codes, lost, said = [], [], 0
         for number in range(num):
             folder = root / f"{signum.name}_{number}"
-            trial = Trial(folder, [*FIT, "--trainer.max_epochs=10000"])
+            trial = Trial(folder, trainer(10000))
             trial.entered(1)
             time.sleep(rng.uniform(0, 0.3))
             trial.kill(signum)
@@ -134,7 +135,7 @@ def signals(root: Path, num: int, rng: random.Random) -> dict[str, Any]:
 def damage(root: Path, flips: int, cuts: int, rng: random.Random) -> dict[str, Any]:
     """Bit flips and cuts of a checkpoint: is one loaded with other weights?"""
     folder = root / "damage"
-    assert Trial(folder, [*FIT, "--trainer.max_epochs=2"]).end() == 0
+    assert Trial(folder, trainer(2)).end() == 0
     path = newest(folder)
     assert path is not None
     raw, expected = path.read_bytes(), torch.load(path, weights_only=True)
@@ -155,7 +156,7 @@ def damage(root: Path, flips: int, cuts: int, rng: random.Random) -> dict[str, A
             changed += not all(same(read[name], expected[name]) for name in ("state_dict", "optimizer_states"))
             continue
         with contextlib.redirect_stderr(io.StringIO()) as err:
-            fallbacks += Path(faults.newest(path.parents[2])).name == "0001.ckpt"
+            fallbacks += Path(faults.newest(root, str(path.parent))).name == "0001.ckpt"
         lines += err.getvalue().count("\n") == 1
     result = {"flips": flips, "cuts": cuts, "refused": refused, "loaded_with_other_weights": changed}
     return {**result, "fallbacks_to_the_best": fallbacks, "with_one_line": lines}
@@ -176,17 +177,15 @@ def resumes(root: Path, chains: int, rng: random.Random) -> dict[str, Any]:
     return found
 
 
-def measure(root: Path, sizes: dict[str, int], seed: int = 0) -> dict[str, Any]:
+def measure(root: Path, sizes: dict[str, int], seed: int = 0) -> Iterator[tuple[str, Any]]:
     """Everything, in a folder."""
     rng = random.Random(seed)
-    temporary = Path(tempfile.gettempdir())
-    found: dict[str, Any] = {"temporary_folder_elsewhere": temporary.stat().st_dev != root.stat().st_dev}
-    found["kill"] = kills(root, sizes["kills"], rng)
-    found["chaos"] = chaos(root, sizes["runs"], sizes["kills_a_run"], rng)
-    found["signals"] = signals(root, sizes["signals"], rng)
-    found["damage"] = damage(root, sizes["flips"], sizes["cuts"], rng)
-    found["resumes"] = resumes(root, sizes["chains"], rng)  # last: what is forked must not have trained before
-    return found
+    yield "temporary_folder_elsewhere", Path(tempfile.gettempdir()).stat().st_dev != root.stat().st_dev
+    yield "kill", kills(root, sizes["kills"], rng)
+    yield "signals", signals(root, sizes["signals"], rng)
+    yield "damage", damage(root, sizes["flips"], sizes["cuts"], rng)
+    yield "chaos", chaos(root, sizes["runs"], sizes["kills_a_run"], rng)
+    yield "resumes", resumes(root, sizes["chains"], rng)  # last: what is forked must not have trained before
 
 
 def main() -> None:
@@ -199,18 +198,20 @@ def main() -> None:
     elsewhere = Path("/dev/shm")
     if elsewhere.is_dir():
         os.environ["TMPDIR"], tempfile.tempdir = str(elsewhere), None
-    command.quiet()
+    quiet()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    Digits().load("train")
+    DATA.load("train"), DATA.load("val")
+    import vae_zoo.cli.command  # noqa: F401  # before the forks
+
     made = {"hardware": hardware(), "versions": versions("torch", "lightning"), "commit": commit()}
+    result: dict[str, Any] = dict(made)
     with tempfile.TemporaryDirectory(dir=options.folder) as root:
-        before = time.process_time(), os.times().children_user + os.times().children_system
-        result = measure(Path(root), QUICK if options.quick else FULL)
-        after = time.process_time(), os.times().children_user + os.times().children_system
-    result = {**made, "cpu_seconds": round(sum(after) - sum(before)), **result}
-    options.out.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+        for name, found in measure(Path(root), QUICK if options.quick else FULL):
+            result[name] = found
+            result["cpu_seconds"] = round(sum(os.times()[:4]))
+            print(name, json.dumps(found), flush=True)
+            options.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,14 +10,20 @@ import struct
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 
 from vae_zoo import checkpoints, cli
-from vae_zoo.models import Autoencoder
+from vae_zoo.callbacks import BestCheckpoint, LastCheckpoint, NaNGuard
+from vae_zoo.checkpoints import CheckpointFiles
+from vae_zoo.data import Digits
+from vae_zoo.models import Autoencoder, BetaVAE
+from vae_zoo.nn import Dense
 
 QUIET = ("samples", "reconstructions", "traversals")
 FIT = (
@@ -37,18 +43,47 @@ FIT = (
 )
 """A fit of 8 steps an epoch that saves every 3 steps and at the end of each epoch, and the best of them as well."""
 
-RESULTS = Path("results/BetaVAE_Digits")
+DATA = Digits(binarization="dynamic")
+
+
+def command(*args: str) -> Callable[[], None]:
+    """The command with further arguments."""
+    return lambda: cli.main([*FIT, *args])
+
+
+def trainer(max_epochs: int) -> Callable[[], None]:
+    """The same fit by a Trainer with the parts of the command, which does without its second of parsing."""
+
+    def run() -> None:
+        network = partial(Dense, hidden=[256])
+        model = BetaVAE(shape=DATA.shape, latent_dim=4, encoder=network, decoder=network)
+        Trainer(
+            accelerator="cpu",
+            max_epochs=max_epochs,
+            limit_train_batches=8,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            plugins=[CheckpointFiles()],
+            callbacks=[
+                NaNGuard(),
+                BestCheckpoint(dirpath="checkpoints", monitor="val/elbo", mode="max"),
+                LastCheckpoint(dirpath="checkpoints", every_n_train_steps=3),
+            ],
+        ).fit(model, DATA)
+
+    return run
 
 
 class Trial:
-    """The command in a process of its own, which says when it enters a save and counts its steps and saves.
+    """A fit in a process of its own, which says when it enters a save and counts its steps and saves.
 
     Args:
         folder: Working folder.
-        args: Arguments of ``vae-zoo``.
+        run: What to run.
     """
 
-    def __init__(self, folder: Path, args: Sequence[str]) -> None:
+    def __init__(self, folder: Path, run: Callable[[], None]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._counts = mmap.mmap(-1, 8)
@@ -56,7 +91,7 @@ class Trial:
         self.pid = os.fork()
         if self.pid == 0:
             os.close(self._read)
-            os._exit(self._child(args, write))
+            os._exit(self._child(run, write))
         os.close(write)
 
     @property
@@ -99,7 +134,7 @@ class Trial:
     def said(self) -> str:
         return (self.folder / "said.txt").read_text()
 
-    def _child(self, args: Sequence[str], pipe: int) -> int:
+    def _child(self, run: Callable[[], None], pipe: int) -> int:
         os.chdir(self.folder)
         said = os.open("said.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for stream in (1, 2):
@@ -109,7 +144,7 @@ class Trial:
         step: Any = Autoencoder.training_step
         Autoencoder.training_step = _around(step, lambda: self._count(0), lambda: None)  # type: ignore[method-assign]
         try:
-            cli.main(list(args))
+            run()
         except SystemExit as end:
             return int(end.code or 0)
         except BaseException:
@@ -148,5 +183,5 @@ def bad_files(folder: Path) -> list[str]:
 
 def newest(folder: Path) -> Path | None:
     """The last checkpoint that was written in any run of a folder."""
-    found = (folder / RESULTS).glob("fit_*/checkpoints/last.ckpt")
+    found = folder.rglob("last.ckpt")
     return max(found, key=lambda path: path.stat().st_mtime, default=None)

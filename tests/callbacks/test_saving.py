@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -123,17 +124,21 @@ class TestWhere:
                 super()._save_checkpoint(trainer, filepath)
                 found.append(trainer.global_step)
 
-        options = {name: kwargs.pop(name) for name in ("every_n_train_steps", "every_n_epochs") if name in kwargs}
+        options = {name: kwargs.pop(name) for name in (*kwargs,) if "_n_" in name or "_time_" in name}
         callback = Watch(dirpath=folder / "saved", **options)
         fit(folder, callbacks=[callback], enable_checkpointing=True, **kwargs)
         return found
+
+    def test_after_some_time(self, tmp_path: Path) -> None:
+        assert self.steps(tmp_path, train_time_interval=timedelta(0)) == [*range(1, 11)]
+        assert self.steps(tmp_path / "never", train_time_interval=timedelta(days=1)) == [5, 10]
 
     def test_at_the_end_of_epochs(self, tmp_path: Path) -> None:
         assert self.steps(tmp_path) == [5, 10]
         assert self.steps(tmp_path / "other", every_n_epochs=2, max_epochs=4) == [10, 20]
 
     def test_within_an_epoch_only_where_a_resume_is_exact(self, tmp_path: Path) -> None:
-        assert self.steps(tmp_path, every_n_train_steps=2) == [2, 4, 6, 8, 10]
+        assert self.steps(tmp_path, every_n_train_steps=2) == [2, 4, 5, 6, 8, 10]
         assert self.steps(tmp_path / "a", every_n_train_steps=5) == [5, 10]
         assert self.steps(tmp_path / "b", every_n_train_steps=2, val_check_interval=2) == [3, 5, 6, 8, 10]
         assert self.steps(tmp_path / "c", every_n_train_steps=1, accumulate_grad_batches=2) == [1, 2, 3, 4, 5, 6]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,10 @@ class LastCheckpoint(BestCheckpoint):
         filename: Name of the file.
         enable_version_counter: Whether to keep an earlier file of that name.
         save_on_train_epoch_end: Whether to save at the end of an epoch rather than of its validation.
-        kwargs: Arguments of Lightning's ``ModelCheckpoint``: ``every_n_train_steps=1000`` saves within an epoch.
+        every_n_epochs: Save at the end of every so many epochs.
+        every_n_train_steps: Save after so many steps, too.
+        train_time_interval: Save after so long, too.
+        kwargs: Arguments of Lightning's ``ModelCheckpoint``.
 
     Raises:
         ValueError: When a fit starts, if another run has the folder, or has left its last checkpoint in it.
@@ -78,14 +82,21 @@ class LastCheckpoint(BestCheckpoint):
         filename: str | None = "last",
         enable_version_counter: bool = False,
         save_on_train_epoch_end: bool | None = True,
+        every_n_epochs: int = 1,
+        every_n_train_steps: int | None = None,
+        train_time_interval: timedelta | None = None,
         **kwargs: Any,
     ) -> None:
+        within = {"every_n_train_steps": every_n_train_steps, "train_time_interval": train_time_interval}
         super().__init__(
             filename=filename,
             enable_version_counter=enable_version_counter,
             save_on_train_epoch_end=save_on_train_epoch_end,
+            every_n_epochs=None if any(within.values()) else every_n_epochs,
+            **within,  # type: ignore[arg-type]
             **kwargs,
         )
+        self._every_n_epochs = every_n_epochs  # which Lightning takes for another choice
         self._signals = Listener()
         self._late = self._leaving = False
         self._untold: dict[str, float] = {}
