@@ -14,8 +14,8 @@ import vae_zoo
 PACKAGE = Path(vae_zoo.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
-    ("typing", "functional", "seeding", "memory", "limits", "extras", "writing"),
-    ("distributions", "nn", "metrics", "importance", "trust", "foreign"),
+    ("typing", "functional", "seeding", "memory", "limits", "extras", "writing", "locks"),
+    ("distributions", "nn", "metrics", "importance", "trust", "foreign", "checkpoints"),
     ("elbo", "hparams"),
     ("models", "data", "samplers", "evaluation", "sampling"),
     ("callbacks",),

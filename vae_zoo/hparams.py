@@ -19,6 +19,7 @@ from lightning.pytorch.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor
 
 from vae_zoo import trust
+from vae_zoo.checkpoints import verify
 from vae_zoo.foreign import check_file, read_arguments
 
 
@@ -126,6 +127,7 @@ class Recorded:
         file, where = checkpoint_path, "the checkpoint"
         if on_disk := isinstance(file, (str, os.PathLike)):
             where, file = os.fspath(file), check_file(file).absolute()  # which Lightning takes for no address
+            verify(file)
         saved = read_arguments(file, where, cls.CHECKPOINT_HYPER_PARAMS_KEY, mmap=on_disk)  # type: ignore[attr-defined]
         # Who calls a class names it, and its package.
         more = {cls.__module__.partition(".")[0], *trust.imported(saved)} - trust.LIBRARIES

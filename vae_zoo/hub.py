@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from vae_zoo import trust as trusted
+from vae_zoo.checkpoints import DamagedCheckpointError, verify
 from vae_zoo.foreign import check_content, check_file
 from vae_zoo.models import Autoencoder
 from vae_zoo.pretrained import from_pretrained, push_to_hub, save_pretrained
@@ -21,13 +22,14 @@ def read(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is an address, not a checkpoint, or not one of vae_zoo.
+        ValueError: If it is an address, not a checkpoint, a damaged one, or not one of vae_zoo.
     """
     path = check_file(path)
+    verify(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
-        raise ValueError(f"{path} is no checkpoint, or a damaged one: torch cannot read it.") from error
+        raise DamagedCheckpointError(f"{path} is no checkpoint, or a damaged one: torch cannot read it.") from error
     if not isinstance(checkpoint, dict) or "vae_zoo" not in checkpoint:
         raise ValueError(f"{path} is not a checkpoint of vae_zoo: it names no model.")
     check_content(checkpoint, str(path))

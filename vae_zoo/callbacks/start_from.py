@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from vae_zoo.checkpoints import verify
 from vae_zoo.foreign import check_file
 from vae_zoo.models import Autoencoder
 
@@ -40,6 +41,7 @@ class StartFrom(Callback):
 
     def _read(self) -> dict[str, torch.Tensor]:
         path = check_file(self.weights)
+        verify(path)
         try:
             return dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
         except Exception as error:

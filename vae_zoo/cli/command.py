@@ -15,22 +15,14 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from vae_zoo import callbacks, hub, trust
 from vae_zoo.callbacks import TimedProgressBar
+from vae_zoo.cli import faults
 from vae_zoo.cli.options import CALLBACKS, LINKED, pairs
 from vae_zoo.cli.parser import Parser
-from vae_zoo.cli.runs import RunFolder, check_devices, newest
+from vae_zoo.cli.runs import RunFolder, check_devices
 from vae_zoo.cli.saving import SaveConfig
 from vae_zoo.cli.terminal import quiet, show
 from vae_zoo.data import DataModule
 from vae_zoo.models import Autoencoder
-
-DEFAULTS = {
-    "last.filename": "last",
-    "last.enable_version_counter": False,
-    "last.save_on_train_epoch_end": True,  # the place that a run resumes from exactly
-    "checkpoint.filename": "{epoch:04d}",
-    "checkpoint.auto_insert_metric_name": False,
-    "trainer.max_epochs": 50,
-}
 
 
 class VAECLI(LightningCLI):
@@ -57,6 +49,7 @@ class VAECLI(LightningCLI):
                 args=list(args),
             )
             if self.subcommand:
+                faults.check_written(self.trainer)
                 show(self.trainer)
             finished = True
         finally:
@@ -68,7 +61,6 @@ class VAECLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         for key, path in CALLBACKS.items():
             parser.add_lightning_class_args(locate(path), key)  # type: ignore[arg-type]
-        parser.set_defaults(DEFAULTS)
         parser.add_argument(
             "--matmul_precision",
             type=Literal["highest", "high", "medium"],
@@ -87,7 +79,7 @@ class VAECLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse with what the checkpoint holds as defaults: command line > config > checkpoint > default."""
-        given: list[str] = list(args)  # type: ignore[arg-type]
+        self._given = given = [str(arg) for arg in args]  # type: ignore[union-attr]
         path, verb = dict(pairs(given)).get("--ckpt_path"), given[0]
         if path and path not in ("last", "best") and verb in self._subcommand_parsers:
             saved = hub.read(path)["vae_zoo"]
@@ -105,13 +97,15 @@ class VAECLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Give the run its folder, and what is in it, beyond what the user asked for and the saved config repeats."""
+        if self.subcommand == "fit":
+            faults.set_limits(self.config.fit.trainer, self._given)
         self._asked, self.config = self.config, self.config.clone()
         config = self.config[self.subcommand]
         model, data = (config[key].class_path for key in ("model", "data"))
         name = "_".join(path.rpartition(".")[2] for path in (model, data))
         root = Path(config.trainer.default_root_dir or "results") / name
         if config.ckpt_path == "last":
-            config.ckpt_path = newest(root)
+            config.ckpt_path = faults.newest(root, config.last.dirpath)
         if config.weights_only is False:
             raise ValueError("weights_only: checkpoints are read as plain data, always: leave it out.")
         config.weights_only = True  # where it is not said, an environment variable may decide
@@ -144,6 +138,9 @@ class VAECLI(LightningCLI):
         own = any(isinstance(c, ProgressBar) for c in (given if isinstance(given, list) else [given]))
         if config.get("enable_progress_bar") is not False and not own:
             callbacks = [*callbacks, TimedProgressBar()]
+        if self.run is not None:
+            faults.show_how_to_resume(callbacks, self.run.path / "config.yaml")
+        config["plugins"] = faults.with_files(config.get("plugins"))
         return super()._instantiate_trainer(config, callbacks)
 
 

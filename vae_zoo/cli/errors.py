@@ -38,6 +38,8 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.exit(130)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _unread():
             sys.exit(141)  # as a shell says of a command that such a pipe has ended

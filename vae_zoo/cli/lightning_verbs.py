@@ -21,8 +21,10 @@ def run(verb: str, args: Sequence[str]) -> None:
     args = packaged_configs(args)
     refuse(verb, args)
     from vae_zoo.cli.command import VAECLI
+    from vae_zoo.cli.faults import interruptible
 
-    VAECLI([verb, *args])
+    with interruptible():
+        VAECLI([verb, *args])
 
 
 fit, validate, test, predict = (partial(run, verb) for verb in RUNS)

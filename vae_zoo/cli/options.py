@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from vae_zoo.cli.sources import arguments, is_concrete, method, public
 
 CALLBACKS = {  # by their paths, so that this file imports none of them
-    "checkpoint": "lightning.pytorch.callbacks.ModelCheckpoint",  # the best; its own save_last writes only with it
-    "last": "lightning.pytorch.callbacks.ModelCheckpoint",
+    "checkpoint": "vae_zoo.callbacks.BestCheckpoint",  # its own save_last writes only with the best
+    "last": "vae_zoo.callbacks.LastCheckpoint",
+    "nan": "vae_zoo.callbacks.NaNGuard",
     "samples": "vae_zoo.callbacks.SampleGrid",
     "reconstructions": "vae_zoo.callbacks.ReconstructionGrid",
     "traversals": "vae_zoo.callbacks.TraversalGrid",

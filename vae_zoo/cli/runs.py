@@ -32,6 +32,8 @@ class RunFolder:
             try:
                 path.mkdir(parents=True)
             except FileExistsError:
+                if not path.exists():  # a link to nothing on the way
+                    raise
                 continue
             return path
         raise AssertionError
@@ -46,18 +48,6 @@ class RunFolder:
             for folder in self._made:
                 if folder.is_dir() and not any(folder.iterdir()):
                     folder.rmdir()
-
-
-def newest(root: Path) -> str:
-    """The last checkpoint of the newest fit under a folder.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    found = sorted(root.glob("fit_*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise FileNotFoundError(f"nothing to resume: no last.ckpt under {root}; give the path of a checkpoint.")
-    return str(found[-1])
 
 
 def check_devices(accelerator: Any, devices: Any) -> None:

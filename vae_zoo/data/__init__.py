@@ -14,6 +14,7 @@ from vae_zoo.data.shards import write_shards
 from vae_zoo.data.splits import Split
 from vae_zoo.data.sprites import Sprites
 from vae_zoo.data.stream import Stream
+from vae_zoo.data.workers import WorkerLoader
 
 __all__ = [
     "MNIST",
@@ -30,5 +31,6 @@ __all__ = [
     "Sprites",
     "Stream",
     "TensorLoader",
+    "WorkerLoader",
     "write_shards",
 ]

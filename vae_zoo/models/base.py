@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import vae_zoo
+from vae_zoo.checkpoints import WEIGHTS, not_finite
 from vae_zoo.distributions import Bernoulli, Family, Point
 from vae_zoo.foreign import check_callbacks, read_plainly
 from vae_zoo.hparams import Recorded, import_path
@@ -197,7 +198,15 @@ class Autoencoder(Recorded, Exchanged, Steps):
             self.likelihood.check(unpack(batch)[0])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write down the model and its data as plain class paths and arguments."""
+        """Write down the model and its data as plain class paths and arguments.
+
+        Raises:
+            ValueError: If a weight is NaN or infinite, or a buffer NaN.
+        """
+        weights = [(name, p) for name, p in self.named_parameters()]
+        states = [item for key in WEIGHTS for item in checkpoint.get(key, {}).items()]
+        if bad := not_finite(weights) or not_finite(states, infinite=False):
+            raise ValueError(f"{bad} is not finite after step {checkpoint.get('global_step')}: nothing is saved.")
         model = self.recorded()
         data = getattr(self._trainer, "datamodule", None)
         checkpoint["hyper_parameters"] = {
