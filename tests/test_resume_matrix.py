@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import tiny_data
-from resumes import POINTS, SETTINGS, Noisy, Workers, chain, differences
+from helpers import fit, tiny_data
+from resumes import POINTS, SETTINGS, Noisy, Workers, chain, differences, same
 
+from vae_zoo.callbacks import LastCheckpoint
 from vae_zoo.data import WorkerLoader
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes:UserWarning")  # one core
@@ -31,6 +32,21 @@ def test_stopped_at_any_point_and_in_chains(setting: str, tmp_path: Path) -> Non
         if found:
             wrong[tuple(stops)] = found
     assert not wrong
+
+
+@pytest.mark.parametrize("steps", [3, 5, 7, 12])
+def test_a_run_of_so_many_steps_goes_on_to_more(steps: int, tmp_path: Path) -> None:
+    saved = []
+    for folder, seed, limits in (("whole", 3, [20]), ("parts", 3, [steps, 20])):
+        path = None
+        for limit in limits:
+            callback = LastCheckpoint(dirpath=tmp_path / folder)
+            options = {"max_epochs": -1, "max_steps": limit, "enable_checkpointing": True, "callbacks": [callback]}
+            fit(tmp_path, seed=seed, ckpt_path=path, **options)
+            path, seed = tmp_path / folder / "last.ckpt", 99
+        saved.append(torch.load(path, weights_only=True))
+    assert saved[0]["global_step"] == saved[1]["global_step"] == 20
+    assert all(same(saved[0][name], saved[1][name]) for name in ("state_dict", "optimizer_states"))
 
 
 def test_differences_are_seen(tmp_path: Path) -> None:

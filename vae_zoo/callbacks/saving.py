@@ -87,13 +87,13 @@ class LastCheckpoint(BestCheckpoint):
         train_time_interval: timedelta | None = None,
         **kwargs: Any,
     ) -> None:
-        within = {"every_n_train_steps": every_n_train_steps, "train_time_interval": train_time_interval}
         super().__init__(
             filename=filename,
             enable_version_counter=enable_version_counter,
             save_on_train_epoch_end=save_on_train_epoch_end,
-            every_n_epochs=None if any(within.values()) else every_n_epochs,
-            **within,  # type: ignore[arg-type]
+            every_n_epochs=None if every_n_train_steps or train_time_interval is not None else every_n_epochs,
+            every_n_train_steps=every_n_train_steps,
+            train_time_interval=train_time_interval,
             **kwargs,
         )
         self._every_n_epochs = every_n_epochs  # which Lightning takes for another choice
@@ -124,6 +124,7 @@ class LastCheckpoint(BestCheckpoint):
     ) -> None:
         every = self._every_n_train_steps
         self._late |= every > 0 and trainer.global_step % every == 0
+        self._late |= trainer.global_step == trainer.max_steps  # more of them go on from here, and not from an end
         if not resuming.exact(trainer):
             return
         self._leaving = self._signals.asked(trainer)  # and leave once the figures of the step are logged
