@@ -150,6 +150,20 @@ def test_what_cannot_be_traced_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+class Bessel(VAE):
+    """Has an operation that ONNX has not."""
+
+    def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        return super().decode(torch.special.bessel_j0(z), c)
+
+
+@pytest.mark.slow
+def test_what_onnx_has_not_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"the decoder of Bessel cannot be written as ONNX: [^\n]*bessel_j0"):
+        export(tiny(Bessel), tmp_path / "out", "onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_other_numbers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     traced = parts.program

@@ -81,9 +81,11 @@ class Autoregression(nn.Module):
 
     def forward(self, context: Tensor) -> Step:
         masked = [m for m in self.net if isinstance(m, nn.Linear)]
-        # Copies, so that what is made without gradients has none later either.
+        # Copies, so that what is made without gradients has none later either. A product with truth values is not to be
+        # had in ONNX from every torch.
         layers = [
-            ((m.weight * m.get_buffer("mask")).to(context.dtype), m.bias.to(context.dtype, copy=True)) for m in masked
+            ((m.weight * m.get_buffer("mask").to(m.weight)).to(context.dtype), m.bias.to(context.dtype, copy=True))
+            for m in masked
         ]
         return Step(layers, self.univariate, self.sizes, context)
 

@@ -137,10 +137,16 @@ def _to_onnx(model: Autoencoder, folder: Path, ckpt_path: str | Path | None, fin
 
     def write(part: Part, path: Path) -> Run:
         names = {"input_names": part.inputs, "output_names": part.outputs}
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*The axis name")  # both inputs share the one of the batch
-            made = torch.onnx.export(program(part), (), dynamo=True, verbose=False, **names)  # type: ignore[arg-type]
-        made.save(path)  # type: ignore[union-attr]
+        traced: Any = program(part)
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", ".*The axis name")  # both inputs share the one of the batch
+                made: Any = torch.onnx.export(traced, (), dynamo=True, verbose=False, **names)  # type: ignore[arg-type]
+            made.save(path)
+        except torch.onnx.OnnxExporterError as error:
+            said = " ".join(str(error.__cause__ or error).split())
+            name = type(part.model).__name__
+            raise ValueError(f"the {part.name} of {name} cannot be written as ONNX: {said}") from error
         session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
         def run(*inputs: Tensor) -> Sequence[Any]:
