@@ -18,7 +18,7 @@ FLOORS = (
     ("distributions", "nn", "metrics", "importance"),
     ("elbo", "hparams"),
     ("models", "data", "samplers", "evaluation"),
-    ("callbacks",),
+    ("callbacks", "loggers"),
     ("hub", "cli", "testing", "__main__"),
 )
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}

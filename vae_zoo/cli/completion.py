@@ -10,6 +10,7 @@ from vae_zoo.cli.options import LINKED, choices, groups
 from vae_zoo.cli.showing import named
 from vae_zoo.cli.sources import arguments
 from vae_zoo.cli.verbs import RUNS, VERBS, VerbParser
+from vae_zoo.cli.wandb_flags import wandb_options
 
 BASH = """# Completion of vae-zoo. For this shell: source <(vae-zoo completion {shell})
 _vae_zoo() {{
@@ -92,6 +93,7 @@ def _options() -> tuple[list[str], dict[str, list[str]]]:
             known[group] = list(taken)
         found[verb] = [f"{group}.{name}" if name else group for group, keys in known.items() for name in ["", *keys]]
     shared = [name for name in found["fit"] if name != "c" and all(name in names for names in found.values())]
+    shared += wandb_options()
     own = {verb: [name for name in names if name not in (*shared, "c")] for verb, names in found.items()}
     return shared, {verb: names for verb, names in own.items() if names}
 

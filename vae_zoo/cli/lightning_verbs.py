@@ -12,11 +12,12 @@ from vae_zoo.cli.errors import nearest
 from vae_zoo.cli.options import CHOSEN, PLUGINS, choices, groups, pairs
 from vae_zoo.cli.sources import arguments
 from vae_zoo.cli.verbs import RUNS
+from vae_zoo.cli.wandb_flags import spelled_out
 
 
 def run(verb: str, args: Sequence[str]) -> None:
     """Run a verb of Lightning's with what follows it."""
-    args = packaged_configs(args)
+    args = spelled_out(packaged_configs(args))
     refuse(verb, args)
     from vae_zoo.cli.command import VAECLI
 

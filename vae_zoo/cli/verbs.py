@@ -53,7 +53,7 @@ options:
 
 examples:
   vae-zoo fit --config vae_digits
-  vae-zoo fit --model BetaVAE --data Digits --model.beta 2
+  vae-zoo fit --model BetaVAE --data Digits --model.beta 2 --wandb
   vae-zoo test --ckpt_path results/BetaVAE_Digits/fit_0/checkpoints/last.ckpt"""
 
 
