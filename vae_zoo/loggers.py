@@ -68,7 +68,8 @@ class Wandb(WandbLogger):
         project = project or os.environ.get("WANDB_PROJECT", "vae_zoo")
         super().__init__(project=project, name=name, id=id, log_model=log_model, **kwargs)
         self._wandb_init |= {"entity": entity, "group": group, "tags": tags, "mode": mode}
-        self._wandb_init = {key: value for key, value in self._wandb_init.items() if value is not None}
+        said = {key: value for key, value in self._wandb_init.items() if value is not None}  # a parser gives them all
+        self._wandb_init = {"resume": "allow", **said}
 
     @property
     @rank_zero_experiment
@@ -133,8 +134,8 @@ def unreachable(host: str) -> str:
 def _ask(host: str) -> str:
     """What is wrong with a server; empty if it answers at all. Nothing secret is sent, so no certificate is checked."""
     headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(f"{host}/graphql", QUERY, headers)
     try:
+        request = urllib.request.Request(f"{host}/graphql", QUERY, headers)
         with urllib.request.urlopen(request, timeout=PROBE_SECONDS, context=ssl._create_unverified_context()):
             return ""
     except urllib.error.HTTPError as error:
