@@ -80,6 +80,7 @@ def _values() -> list[tuple[Iterable[str], str, list[str]]]:
     chosen = [(RUNS, f"--{group}", sorted(choices(group))) for group in ("model", "data")]
     own = {"list": list(TABLES), "show": [*sorted(named()), *packaged()], "check": sorted(choices("model"))}
     own |= {"completion": ["bash", "zsh", "fish"], "sweep-check": list(packaged_sweeps())}
+    own |= {"sweep-run": list(packaged_sweeps())}
     return [(RUNS, "--config", list(packaged())), *chosen, *(([verb], "", words) for verb, words in own.items())]
 
 
