@@ -18,7 +18,7 @@ FLOORS = (
     ("distributions", "nn", "metrics", "importance", "trust", "foreign", "checkpoints"),
     ("elbo", "hparams"),
     ("models", "data", "samplers", "evaluation", "sampling"),
-    ("callbacks",),
+    ("callbacks", "loggers"),
     ("hub", "pretrained", "card", "export", "cli", "testing", "__main__"),
 )
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}

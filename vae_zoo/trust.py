@@ -23,7 +23,18 @@ from vae_zoo.limits import MAX_DEPTH, check_yaml
 PLUGINS = "vae_zoo.plugins"
 """Entry points of other packages, whose classes are found by their short names."""
 
-_ZOO = ("models", "data", "nn", "distributions", "callbacks", "metrics", "evaluation", "testing")
+_ZOO = (
+    "models",
+    "data",
+    "nn",
+    "distributions",
+    "callbacks",
+    "loggers",
+    "checkpoints",
+    "metrics",
+    "evaluation",
+    "testing",
+)
 _LIGHTNING = ("accelerators", "callbacks", "loggers", "plugins", "profilers", "strategies")
 OPEN = (
     *(f"vae_zoo.{part}" for part in _ZOO),

@@ -8,6 +8,7 @@ from vae_zoo.callbacks.disentanglement import Disentanglement
 from vae_zoo.callbacks.evidence import Evidence
 from vae_zoo.callbacks.fidelity import Fidelity, Reconstructions
 from vae_zoo.callbacks.grids import ReconstructionGrid, SampleGrid, TraversalGrid
+from vae_zoo.callbacks.latent_scatter import LatentScatter
 from vae_zoo.callbacks.nan_guard import NaNGuard
 from vae_zoo.callbacks.output_bias import OutputBias
 from vae_zoo.callbacks.predictions import PredictionWriter
@@ -29,6 +30,7 @@ __all__ = [
     "Fidelity",
     "FitCodePrior",
     "LastCheckpoint",
+    "LatentScatter",
     "LinearAnnealing",
     "NaNGuard",
     "OutputBias",

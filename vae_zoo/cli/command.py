@@ -13,9 +13,10 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from vae_zoo import callbacks, hub, trust
+from vae_zoo import callbacks, hub, loggers, trust  # noqa: F401  # found by their short names
 from vae_zoo.callbacks import TimedProgressBar
 from vae_zoo.cli import faults
+from vae_zoo.cli.loggers import loggers_of
 from vae_zoo.cli.options import CALLBACKS, LINKED, pairs
 from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.runs import RunFolder, check_devices
@@ -116,11 +117,7 @@ class VAECLI(LightningCLI):
         self.run = RunFolder(root, self.subcommand)  # type: ignore[arg-type]
         self.save_config_kwargs = {"run": self.run}
         config.trainer.default_root_dir = folder = str(self.run.path)
-        if config.trainer.logger in (None, True):
-            init = {"save_dir": folder, "name": "", "version": ""}
-            loggers = ("CSVLogger", "TensorBoardLogger") if self.subcommand == "fit" else ("CSVLogger",)
-            paths = [f"lightning.pytorch.loggers.{name}" for name in loggers]
-            config.trainer.logger = [{"class_path": path, "init_args": init} for path in paths]
+        config.trainer.logger = loggers_of(config.trainer.logger, folder, fits=self.subcommand == "fit")
         for checkpoint in (config.checkpoint, config.last):
             checkpoint.dirpath = checkpoint.dirpath or str(self.run.path / "checkpoints")
         if config.checkpoint.monitor is None:

@@ -11,6 +11,7 @@ from vae_zoo.cli.options import LINKED, choices, groups
 from vae_zoo.cli.showing import named
 from vae_zoo.cli.sources import arguments
 from vae_zoo.cli.verbs import RUNS, VERBS, VerbParser
+from vae_zoo.cli.wandb_flags import wandb_options
 
 BASH = """# Completion of vae-zoo. For this shell: source <(vae-zoo completion {shell})
 _vae_zoo() {{
@@ -82,6 +83,7 @@ def _values() -> list[tuple[Iterable[str], str, list[str]]]:
     ]
     own = {"list": list(TABLES), "show": [*sorted(named()), *packaged()], "check": sorted(choices("model"))}
     own |= {"completion": ["bash", "zsh", "fish"], "sweep-check": list(packaged_sweeps())}
+    own |= {"sweep-run": list(packaged_sweeps())}
     chosen.append((["export"], "--format", list(exporting.FORMATS)))
     return [(RUNS, "--config", list(packaged())), *chosen, *(([verb], "", words) for verb, words in own.items())]
 
@@ -97,6 +99,7 @@ def _options() -> tuple[list[str], dict[str, list[str]]]:
         found[verb] = [f"{group}.{name}" if name else group for group, keys in known.items() for name in ["", *keys]]
     shared = [name for name in found["fit"] if name != "c" and all(name in names for names in found.values())]
     shared.append("trust")
+    shared += wandb_options()
     own = {verb: [name for name in names if name not in (*shared, "c")] for verb, names in found.items()}
     own |= {"sample": sampling.parser().names(), "export": exporting.parser().names()}
     return shared, {verb: names for verb, names in own.items() if names}

@@ -12,13 +12,14 @@ from vae_zoo.cli.errors import nearest
 from vae_zoo.cli.options import CHOSEN, choices, groups, pairs
 from vae_zoo.cli.sources import arguments
 from vae_zoo.cli.verbs import RUNS
+from vae_zoo.cli.wandb_flags import spelled_out
 from vae_zoo.foreign import check_file
 from vae_zoo.trust import plugins
 
 
 def run(verb: str, args: Sequence[str]) -> None:
     """Run a verb of Lightning's with what follows it."""
-    args = packaged_configs(args)
+    args = spelled_out(packaged_configs(args))
     refuse(verb, args)
     from vae_zoo.cli.command import VAECLI
     from vae_zoo.cli.faults import interruptible

@@ -13,6 +13,7 @@ CALLBACKS = {  # by their paths, so that this file imports none of them
     "samples": "vae_zoo.callbacks.SampleGrid",
     "reconstructions": "vae_zoo.callbacks.ReconstructionGrid",
     "traversals": "vae_zoo.callbacks.TraversalGrid",
+    "latents": "vae_zoo.callbacks.LatentScatter",
     "collapse": "vae_zoo.callbacks.CollapseWarning",
     "evidence": "vae_zoo.callbacks.Evidence",
     "predictions": "vae_zoo.callbacks.PredictionWriter",

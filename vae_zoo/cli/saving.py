@@ -36,8 +36,10 @@ class SaveConfig(SaveConfigCallback):
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Refuse a monitor that no validation logs before an epoch is spent on finding out."""
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        later = [name for callback in callbacks for name in getattr(callback, "val_curves", ())]
+        for callback in callbacks:
             monitor = getattr(callback, "monitor", None) or ""
-            known = sorted({*trainer.callback_metrics, "val/active_units"})
+            known = sorted({*trainer.callback_metrics, *later})
             if monitor.startswith("val/") and monitor not in known:
                 raise ValueError(f"{type(callback).__name__} monitors {monitor}, but there are {', '.join(known)}.")

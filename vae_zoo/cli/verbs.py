@@ -37,6 +37,8 @@ VERBS = (
     Verb("show", "one of them in full: what it is, its paper, its arguments", "vae_zoo.cli.showing:show"),
     Verb("check", "put a model through the conformance suite", "vae_zoo.cli.checking:check"),
     Verb("sweep-check", "whether the runs of a W&B sweep would start", "vae_zoo.cli.sweeps:sweep_check"),
+    Verb("sweep-run", "run a sweep here, without an account", "vae_zoo.cli.sweep_run:sweep_run"),
+    Verb("sweep-table", "a table and a picture of runs that there are", "vae_zoo.cli.sweep_table:sweep_table"),
     Verb("schema", "a JSON schema of configurations, for an editor", "vae_zoo.cli.schema:show"),
     Verb("completion", "a script that completes the command in bash, zsh or fish", "vae_zoo.cli.completion:show"),
 )
@@ -57,7 +59,7 @@ options:
 
 examples:
   vae-zoo fit --config vae_digits
-  vae-zoo fit --model BetaVAE --data Digits --model.beta 2
+  vae-zoo fit --model BetaVAE --data Digits --model.beta 2 --wandb
   vae-zoo test --ckpt_path results/BetaVAE_Digits/fit_0/checkpoints/last.ckpt"""
 
 
