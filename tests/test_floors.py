@@ -14,7 +14,7 @@ import vae_zoo
 PACKAGE = Path(vae_zoo.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
-    ("typing", "functional", "seeding", "memory"),
+    ("typing", "functional", "seeding", "memory", "ranks"),
     ("distributions", "nn", "metrics", "importance"),
     ("elbo", "hparams"),
     ("models", "data", "samplers", "evaluation"),

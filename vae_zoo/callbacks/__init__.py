@@ -12,6 +12,7 @@ from vae_zoo.callbacks.output_bias import OutputBias
 from vae_zoo.callbacks.predictions import PredictionWriter
 from vae_zoo.callbacks.probes import Anomaly, Probes
 from vae_zoo.callbacks.progress import TimedProgressBar
+from vae_zoo.callbacks.rank_watch import RankWatch
 from vae_zoo.callbacks.rate_decomposition import RateDecomposition
 from vae_zoo.callbacks.report import Report
 
@@ -28,6 +29,7 @@ __all__ = [
     "OutputBias",
     "PredictionWriter",
     "Probes",
+    "RankWatch",
     "RateDecomposition",
     "ReconstructionGrid",
     "Reconstructions",

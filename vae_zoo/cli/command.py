@@ -16,6 +16,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from vae_zoo import callbacks, hub
 from vae_zoo.callbacks import TimedProgressBar
+from vae_zoo.cli.launcher import watch_over
 from vae_zoo.cli.options import CALLBACKS, LINKED, PLUGINS, pairs
 from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.runs import RunFolder, check_devices, newest
@@ -136,7 +137,9 @@ class VAECLI(LightningCLI):
         own = any(isinstance(c, ProgressBar) for c in (given if isinstance(given, list) else [given]))
         if config.get("enable_progress_bar") is not False and not own:
             callbacks = [*callbacks, TimedProgressBar()]
-        return super()._instantiate_trainer(config, callbacks)
+        trainer = super()._instantiate_trainer(config, callbacks)
+        watch_over(trainer)
+        return trainer
 
 
 class Parsing(VAECLI):
