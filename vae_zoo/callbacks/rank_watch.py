@@ -46,12 +46,12 @@ class RankWatch(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
         if ranks.current is not None:
             ranks.current.fail(exception)
-            self._stop()
+            self._forget()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         if self._own and ranks.current is not None:
             ranks.current.finish()
-            self._stop()
+            self._forget()
 
     def _start(self, trainer: Trainer) -> None:
         """Connect processes that something else has started: torchrun, SLURM, a script of the user's own."""
@@ -71,14 +71,13 @@ class RankWatch(Callback):
             rank_zero_warn(f"some processes cannot connect to {host}: the loss of one may leave the others waiting.")
             watch.close()
 
-    def _stop(self) -> None:
-        if self._own and ranks.current is not None:
-            ranks.current.close()
+    def _forget(self) -> None:
+        if self._own:
             ranks.current, self._own = None, False
 
 
 def _obey_sigterm(trainer: Trainer) -> None:
-    """End on SIGTERM, unless somebody else listens: Lightning's own handler waits for processes that have not heard it."""
+    """End on SIGTERM, unless somebody else listens: Lightning's handler waits for processes that have not heard it."""
     connector: Any = trainer._signal_connector
 
     def obey(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001

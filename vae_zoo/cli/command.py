@@ -16,10 +16,12 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from vae_zoo import callbacks, hub
 from vae_zoo.callbacks import TimedProgressBar
+from vae_zoo.cli.devices import check_devices
+from vae_zoo.cli.launched import fit_in
 from vae_zoo.cli.launcher import watch_over
 from vae_zoo.cli.options import CALLBACKS, LINKED, PLUGINS, pairs
 from vae_zoo.cli.parser import Parser
-from vae_zoo.cli.runs import RunFolder, check_devices, newest
+from vae_zoo.cli.runs import RunFolder, newest
 from vae_zoo.cli.saving import SaveConfig
 from vae_zoo.cli.terminal import quiet, show
 from vae_zoo.data import DataModule
@@ -111,6 +113,7 @@ class VAECLI(LightningCLI):
         root = Path(config.trainer.default_root_dir or "results") / name
         if config.ckpt_path == "last":
             config.ckpt_path = newest(root)
+        fit_in(config.trainer)
         check_devices(config.trainer.accelerator, config.trainer.devices)
         torch.set_float32_matmul_precision(config.matmul_precision)
         self.run = RunFolder(root, self.subcommand)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 ADDRESS = "VAE_ZOO_RANKS"
 """Where a process finds the one that has started it, in the environment."""
@@ -19,13 +20,15 @@ def together() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if (ranks := sys.modules.get("vae_zoo.ranks")) and ranks.current is not None:
-            ranks.current.fail(error)
-            ranks.current.close()
-            ranks.current = None
+        _leave("fail", error)  # its connection stays until the error is printed
         raise
-    if (ranks := sys.modules.get("vae_zoo.ranks")) and ranks.current is not None:
-        ranks.current.finish()
+    _leave("finish")
+
+
+def _leave(how: str, *args: BaseException) -> None:
+    ranks: Any = sys.modules.get("vae_zoo.ranks")
+    if ranks is not None and ranks.current is not None:
+        getattr(ranks.current, how)(*args)
         ranks.current = None
 
 

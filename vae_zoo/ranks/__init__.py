@@ -1,7 +1,7 @@
 """Processes of one run that watch over each other: none goes on, or waits, without the others.
 
 A collective waits half an hour for a process that is gone or stopped. So the first process keeps a connection to every
-other one, and a connection that breaks, or over which nothing comes for a while, ends the run everywhere, with one line.
+other one, and one that breaks, or over which nothing comes for a while, ends the run everywhere, with one line.
 """
 
 from __future__ import annotations

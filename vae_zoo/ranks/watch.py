@@ -28,9 +28,7 @@ class Watch:
         cause: What is known of the end of a process, by its number.
     """
 
-    def __init__(
-        self, rank: int, world_size: int, timeout: float, cause: Callable[[int], str] = lambda rank: "is gone"
-    ) -> None:
+    def __init__(self, rank: int, world_size: int, timeout: float, cause: Callable[[int], str] | None = None) -> None:
         self.rank, self.world_size, self.timeout, self.cause = rank, world_size, timeout, cause
         others = range(1, world_size) if rank == 0 else [0]
         self.peers = {other: Peer(other, time.monotonic()) for other in others}
@@ -200,7 +198,7 @@ class Watch:
         """End this process and, if they do not by themselves, those it knows; one of those that are left says why."""
         if self.rank in (0, 1):
             name = f"process {peer.rank} of {self.world_size} (pid {peer.pid or 'unknown'})"
-            what = what or self.cause(peer.rank)
+            what = what or (self.cause(peer.rank) if self.cause else "is gone")
             os.write(2, f"vae-zoo: error: {name} {what}: the whole run ends.\n".encode())
         self._tell(END)
         time.sleep(GRACE / 4)
