@@ -14,7 +14,7 @@ import vae_zoo
 PACKAGE = Path(vae_zoo.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
-    ("typing", "functional", "seeding", "memory", "limits", "extras", "writing", "locks"),
+    ("typing", "functional", "seeding", "memory", "limits", "extras", "writing", "locks", "ranks"),
     ("distributions", "nn", "metrics", "importance", "trust", "foreign", "checkpoints"),
     ("elbo", "hparams"),
     ("models", "data", "samplers", "evaluation", "sampling"),

@@ -14,6 +14,7 @@ from vae_zoo.callbacks.output_bias import OutputBias
 from vae_zoo.callbacks.predictions import PredictionWriter
 from vae_zoo.callbacks.probes import Anomaly, Probes
 from vae_zoo.callbacks.progress import TimedProgressBar
+from vae_zoo.callbacks.rank_watch import RankWatch
 from vae_zoo.callbacks.rate_decomposition import RateDecomposition
 from vae_zoo.callbacks.report import Report
 from vae_zoo.callbacks.saving import BestCheckpoint, LastCheckpoint
@@ -36,6 +37,7 @@ __all__ = [
     "OutputBias",
     "PredictionWriter",
     "Probes",
+    "RankWatch",
     "RateDecomposition",
     "ReconstructionGrid",
     "Reconstructions",

@@ -16,10 +16,13 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from vae_zoo import callbacks, hub, loggers, trust  # noqa: F401  # found by their short names
 from vae_zoo.callbacks import TimedProgressBar
 from vae_zoo.cli import faults
+from vae_zoo.cli.devices import check_devices
+from vae_zoo.cli.launched import fit_in
+from vae_zoo.cli.launcher import watch_over
 from vae_zoo.cli.loggers import loggers_of
 from vae_zoo.cli.options import CALLBACKS, LINKED, pairs
 from vae_zoo.cli.parser import Parser
-from vae_zoo.cli.runs import RunFolder, check_devices
+from vae_zoo.cli.runs import RunFolder
 from vae_zoo.cli.saving import SaveConfig
 from vae_zoo.cli.terminal import quiet, show
 from vae_zoo.data import DataModule
@@ -112,6 +115,7 @@ class VAECLI(LightningCLI):
         config.weights_only = True  # where it is not said, an environment variable may decide
         if config.ckpt_path not in (None, "best"):
             hub.read(config.ckpt_path)
+        fit_in(config.trainer)
         check_devices(config.trainer.accelerator, config.trainer.devices)
         torch.set_float32_matmul_precision(config.matmul_precision)
         self.run = RunFolder(root, self.subcommand)  # type: ignore[arg-type]
@@ -138,7 +142,9 @@ class VAECLI(LightningCLI):
         if self.run is not None:
             faults.show_how_to_resume(callbacks, self.run.path / "config.yaml")
         config["plugins"] = faults.with_files(config.get("plugins"))
-        return super()._instantiate_trainer(config, callbacks)
+        trainer = super()._instantiate_trainer(config, callbacks)
+        watch_over(trainer)
+        return trainer
 
 
 class Parsing(VAECLI):

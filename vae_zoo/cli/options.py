@@ -17,6 +17,7 @@ CALLBACKS = {  # by their paths, so that this file imports none of them
     "collapse": "vae_zoo.callbacks.CollapseWarning",
     "evidence": "vae_zoo.callbacks.Evidence",
     "predictions": "vae_zoo.callbacks.PredictionWriter",
+    "ranks": "vae_zoo.callbacks.RankWatch",
 }
 LINKED = ("shape", "num_classes", "num_train")
 """Arguments of a model that follow from the data."""
