@@ -135,10 +135,10 @@ def build(recorded: dict[str, Any], where: str, trust: Iterable[str] = ()) -> Au
     trusted.check_classes(recorded, where, more)
     config = {**recorded.get("init_args", {}), "_class_path": recorded["class_path"]}
     with trusted.guard(*more):
-        trusted.import_class(recorded["class_path"])
         try:
+            trusted.import_class(recorded["class_path"])
             return instantiate_module(Autoencoder, config)  # type: ignore[type-abstract]
-        except ArgumentError as error:
+        except (ArgumentError, ValueError, TypeError, ImportError) as error:
             raise ValueError(trusted.denied(str(error), where)) from error
 
 

@@ -42,6 +42,9 @@ class Steps(LightningModule, ABC):
     compiled: bool = False
     cuda_graphs: bool = False
 
+    compilable: bool = True
+    """Whether this torch compiles :meth:`losses` rightly; where it does not, ``compiled`` changes nothing."""
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._curves = {stage: Curves() for stage in ("train", "val", "test")}
@@ -109,7 +112,7 @@ class Steps(LightningModule, ABC):
 
     def _compute(self, stage: str) -> Callable[..., dict[str, Tensor]]:
         """The class's :meth:`losses`, compiled or not."""
-        if not self.compiled:
+        if not (self.compiled and self.compilable):
             return type(self).losses
         if stage != "train" or not self.cuda_graphs or self.device.type != "cuda":
             return compiled(type(self))
