@@ -6,6 +6,7 @@ import csv
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -256,3 +257,24 @@ def test_a_server_that_stops_answering(fit: Callable, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (file,) = tmp_path.glob("wandb/run-*/run-*.wandb")
     assert any("val/elbo" in step for step in read_back(file).history)
+
+
+@pytest.mark.slow
+def test_offline_runs_are_uploaded_later(folder: Path) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    files = sorted(map(str, folder.glob("wandb/offline-run-*-abc")))
+    with Stub([]) as stub:
+        done = subprocess.run(
+            [sys.executable, "-m", "wandb", "sync", "--yes", *files],
+            env={**kept, "HOME": str(folder), "WANDB_BASE_URL": stub.url, "WANDB_API_KEY": KEY},
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        stub.shutdown()
+    assert done.returncode == 0, done.stdout + done.stderr
+    history = [line for line in stub.files["abc/wandb-history.jsonl"] if "val/elbo" in line]
+    assert [line["trainer/global_step"] for line in history] == [1, 3]
+    assert stub.config("abc")["model"]["class_path"] == "vae_zoo.models.MLPVAE"
+    assert all("model-abc" in text for text in stub.artifacts), "checkpoints, which were asked for"
+    assert stub.artifacts

@@ -31,6 +31,7 @@ class Stub(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.sweep, self.method, self.seen = "", method, list[str]()
         self.stop_after = ""  # no request after this one is answered
+        self.artifacts: list[str] = []
         self.exits: dict[str, int] = {}
         self.configs: dict[str, dict[str, Any]] = {}
         self.files: dict[str, list[dict[str, Any]]] = {}
@@ -82,6 +83,9 @@ class Stub(ThreadingHTTPServer):
             run = {"id": given["name"], "name": given["name"], "displayName": given["name"], "project": PROJECT}
             run |= {"config": "{}", "sweepName": "sweep0", "historyLineCount": self.lines(given["name"])}
             return {"upsertBucket": {"bucket": run, "inserted": inserted}}
+        if name == "CreateArtifact":
+            self.artifacts.append(json.dumps(given))
+            return {"createArtifact": {"artifact": {"id": "a", "state": "COMMITTED", "artifactSequence": {"id": "q"}}}}
         if name == "RunResumeStatus":
             return {"model": {**PROJECT, "bucket": self.resumed(given["name"])}}
         if name == "CreateRunFiles":

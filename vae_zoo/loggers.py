@@ -155,7 +155,7 @@ def _in_netrc(host: str) -> bool:
     return False
 
 
-def _limits(settings: Any) -> dict[str, float]:
+def _limits(settings: Any) -> dict[str, Any]:
     """The limits that this wandb has, and the user's environment does not set."""
     known = settings.model_fields
     return {

@@ -86,20 +86,20 @@ def scatter(z: Tensor, labels: Tensor | None = None, layers: tuple[int, ...] | N
     z = z.detach()[:, : layers[0] if layers else None].float().cpu()
     dims = z.var(0, correction=0).argsort(descending=True)[:2].tolist()
     label = labels.cpu().numpy() if labels is not None and labels.ndim == 1 else np.zeros(len(z))
-    points = [z[:, dim].numpy() for dim in dims] if len(dims) == 2 else [z[:, 0].numpy(), label]
+    x, y = z[:, dims[0]].numpy(), z[:, dims[1]].numpy() if len(dims) == 2 else label
     figure = Figure(figsize=(6.4, 6.0), dpi=100, layout="constrained")
     canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
     kinds = np.unique(label)
     if 1 < len(kinds) <= _MOST_CLASSES:
         colours = "tab10" if len(kinds) <= 10 else "tab20"
         codes, most = np.searchsorted(kinds, label), int(colours[3:])
-        drawn = axes.scatter(*points, c=codes, cmap=colours, vmin=-0.5, vmax=most - 0.5, s=12)
-        handles, _ = drawn.legend_elements(num=None)
+        drawn = axes.scatter(x, y, c=codes, cmap=colours, vmin=-0.5, vmax=most - 0.5, s=12)
+        handles, _ = drawn.legend_elements(num=list(range(len(kinds))))
         axes.legend(handles, [f"{kind:g}" for kind in kinds], title="label", loc="center left", bbox_to_anchor=(1, 0.5))
     elif len(kinds) > 1:
-        figure.colorbar(axes.scatter(*points, c=label, s=12), label="label")
+        figure.colorbar(axes.scatter(x, y, c=label, s=12), label="label")
     else:
-        axes.scatter(*points, s=12)
+        axes.scatter(x, y, s=12)
     axes.set_xlabel(f"latent {dims[0]}")
     axes.set_ylabel(f"latent {dims[1]}" if len(dims) == 2 else "label")
     axes.set_title(f"posterior means of {len(z)} validation examples", fontsize=11)

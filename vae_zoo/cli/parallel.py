@@ -51,7 +51,11 @@ def draw(path: Path, runs: Sequence[dict[str, Any]], values: Sequence[float], me
     colour = ScalarMappable(Normalize(min(finite), max(finite)), "viridis")
     for n in sorted(range(len(runs)), key=lambda n: (math.isfinite(values[n]), values[n])):
         known = math.isfinite(values[n])
-        style = {"color": colour.to_rgba(values[n])} if known else {"color": "0.7", "linestyle": ":"}
+        style = (
+            {"color": colour.cmap((values[n] - min(finite)) / (max(finite) - min(finite) or 1))}
+            if known
+            else {"color": "0.7", "linestyle": ":"}
+        )
         plot.plot([axis.heights[n] for axis in axes], linewidth=1.6, alpha=0.85, **style)
     for place, axis in enumerate(axes):
         plot.axvline(place, color="0.2", linewidth=1)
