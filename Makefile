@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 export OMP_NUM_THREADS ?= 1
 export TORCHINDUCTOR_COMPILE_THREADS ?= 1
 
-.PHONY: help demo test check docs figures clean
+.PHONY: help demo test check docs figures lowest clean
 
 help:
 	@echo "make demo     train a VAE on the digits that come in the box"
@@ -15,6 +15,7 @@ help:
 	@echo "make check    ruff and mypy"
 	@echo "make docs     build the documentation, docs/_build/html/index.html"
 	@echo "make figures  draw the figures of the documentation anew"
+	@echo "make lowest   run the suite on the oldest releases that are supported, in .lowest"
 	@echo "make clean    remove what builds and checks leave; results and .venv stay"
 
 demo: $(INSTALLED)
@@ -34,6 +35,10 @@ docs: $(INSTALLED)
 figures: $(INSTALLED)
 	$(BIN)/python docs/figures.py
 
+# Warnings of old releases about newer ones beneath them are no failures.
+lowest: .lowest/.installed
+	.lowest/bin/python -m pytest -n 2 -W default
+
 clean:
 	rm -rf docs/_build build dist .pytest_cache .mypy_cache .ruff_cache
 	find docs/models -name '*.md' ! -name index.md -delete
@@ -45,4 +50,10 @@ $(INSTALLED): pyproject.toml
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv || \
 		($(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python .venv install pip)
 	$(BIN)/python -m pip install -e '.[dev]'
+	touch $@
+
+.lowest/.installed: pyproject.toml .ci/lowest.py
+	$(PYTHON) -m venv --clear .lowest
+	$(PYTHON) .ci/lowest.py > .lowest/constraints.txt
+	.lowest/bin/python -m pip install -c .lowest/constraints.txt -e '.[export,flows,hub,stream,wandb]' hatchling pytest pytest-xdist
 	touch $@

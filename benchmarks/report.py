@@ -41,11 +41,12 @@ def scaling(path: Path = HERE / "results" / "scaling.json") -> str:
     for title, sweep in result["sweeps"].items():
         points = ", ".join(f"{int(x):,}: {median:.3g}" for x, (median, *_) in sweep["points"].items())
         lines.append(f"| {title} | {points} | {sweep['exponent']:.2f} |")
-    run = result["processes"]
-    rates = ", ".join(f"{num}: {sorted(each)[len(each) // 2]:,}" for num, each in run["images_per_s"].items())
-    bounds = ", ".join(f"{num}: {each[0]:.2f}" for num, each in run["val_elbo"].items())
-    lines.append(f"| processes: images a second of wall time | {rates} (ratio {run['ratio']:.2f}) | |")
-    lines.append(f"| processes: validation bound after an epoch, nats | {bounds} | |")
+    for size, run in result["processes"].items():
+        rates = ", ".join(f"{num}: {sorted(each)[len(each) // 2]:,}" for num, each in run["images_per_s"].items())
+        bounds = ", ".join(f"{num}: {each[0]:.2f}" for num, each in run["val_elbo"].items())
+        title = f"processes, {int(size):,} images a step"
+        lines.append(f"| {title}: images a second of wall time | {rates} (ratio {run['ratio']:.2f}) | |")
+        lines.append(f"| {title}: validation bound after an epoch, nats | {bounds} | |")
     return "\n".join([*lines, "", _made(result), ""])
 
 
@@ -86,6 +87,41 @@ def evidence(path: Path = HERE / "results" / "evidence.json") -> str:
             "",
         ]
     )
+
+
+def faults(path: Path = HERE / "results" / "faults.json") -> str:
+    """What is lost when fits are killed, stopped and damaged, in Markdown."""
+    result = _read(path)
+    if result is None:
+        return "Not measured yet.\n"
+    kill, chaos, damage = result["kill"], result["chaos"], result["damage"]
+    lines = ["| what was done | what came of it |", "|---|---|"]
+    lines.append(
+        f"| {kill['kills']} SIGKILLs aimed at saves, {kill['within_a_save']} within one, "
+        f"temporary folder {'on another file system' if result['temporary_folder_elsewhere'] else 'on the same'} "
+        f"| {kill['torn']} torn files, at most {kill['steps_lost']} steps lost of an interval of {kill['interval']} |"
+    )
+    lines.append(
+        f"| {chaos['runs']} runs killed {chaos['kills']} times and restarted | {chaos['finished']} finished, "
+        f"{chaos['bitwise_equal']} bitwise equal to the uninterrupted run, {len(chaos['crashes'])} crashes |"
+    )
+    for name, row in result["signals"].items():
+        code = next(key for key in row if key.startswith("exit_"))
+        lines.append(
+            f"| {row['sent']} {name} at any step | {row[code]} exits with {code.removeprefix('exit_')}, "
+            f"{row['swallowed']} swallowed, {row['steps_lost']} steps lost |"
+        )
+    lines.append(
+        f"| {damage['flips']} bit flips, {damage['cuts']} truncations of a checkpoint | {damage['refused']} refused, "
+        f"{damage['loaded_with_other_weights']} loaded with other weights, "
+        f"{damage['with_one_line']} fallbacks with one line of warning |"
+    )
+    for name, row in result["resumes"].items():
+        lines.append(
+            f"| {name}: {row['points']} stopping points, {row['chains']} chains of 2 to 4 resumes "
+            f"| {row['different']} not bitwise equal |"
+        )
+    return "\n".join([*lines, "", _made(result), ""])
 
 
 def plot(path: Path = HERE / "results" / "throughput.json", to: Path = PLOT) -> None:
@@ -136,5 +172,6 @@ if __name__ == "__main__":
     print(scaling())
     print(precision())
     print(evidence())
+    print(faults())
     plot()
     print(f"drawn to {PLOT}")

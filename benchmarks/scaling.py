@@ -32,18 +32,29 @@ from benchmarks.work import WORKS, Clock, images
 
 MLP = next(iter(WORKS.values()))
 CPU = torch.device("cpu")
+PATH = RESULTS / "scaling.json"
+BATCHES = (256, 1024, 4096)
+"""Examples of a step over all processes."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one round of few steps; nothing is written")
-    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--only", choices=["processes"], help="measure this again, and keep the rest of the result file"
+    )
+    parser.add_argument("--worker", type=int, nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.worker:
-        worker(args.worker)
+        worker(*args.worker)
         return
     rounds, steps = (1, 10) if args.quick else (5, 40)
+    if args.only:
+        again = {**json.loads(PATH.read_text()), "processes": processes(rounds), "processes_commit": commit()}
+        print(json.dumps(again["processes"], indent=2))
+        PATH.write_text(json.dumps(again, indent=2) + "\n")
+        return
     sweeps = {
         "batch size: CPU ms a step": sweep(batch, [16, 64, 256, 1024], rounds, steps),
         "latent dimensions: CPU ms a step": sweep(latent, [2, 8, 32, 128, 512], rounds, steps),
@@ -64,9 +75,8 @@ def main() -> None:
             print(f"{x:>10} {median:10.3f} ({low:.3f}-{high:.3f})")
     print("\nprocesses: images a second of wall time", json.dumps(result["processes"], indent=2))
     if not args.quick:
-        path = RESULTS / "scaling.json"
-        path.write_text(json.dumps(result, indent=2) + "\n")
-        print(f"\nwritten to {path}")
+        PATH.write_text(json.dumps(result, indent=2) + "\n")
+        print(f"\nwritten to {PATH}")
 
 
 def sweep(make: Callable[[int], Callable[[int], Clock]], sizes: list[int], rounds: int, steps: int) -> dict[str, Any]:
@@ -118,22 +128,30 @@ def evidence(num: int) -> Callable[[int], Clock]:
     return run
 
 
-def processes(rounds: int) -> dict[str, Any]:
-    """Images a second of an epoch by one process and by two, one thread each, and the bounds they validate with."""
-    found: dict[int, list[dict[str, float]]] = {1: [], 2: []}
+def processes(rounds: int) -> dict[int, dict[str, Any]]:
+    """Images a second of an epoch by one process and by two, one thread each, and the bounds they validate with.
+
+    The batch of a step is the same for both: two processes share it.
+    """
+    found: dict[int, dict[int, list[dict[str, float]]]] = {size: {1: [], 2: []} for size in BATCHES}
     for _ in range(rounds):
-        for num, runs in found.items():
-            env = {**os.environ, "OMP_NUM_THREADS": "1"}
-            command = [sys.executable, __file__, "--worker", str(num)]
-            out = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
-            runs.append(json.loads(next(line for line in out.splitlines() if line.startswith("{"))))
-    ratios = [two["images_per_s"] / one["images_per_s"] for one, two in zip(found[1], found[2], strict=True)]
-    rates = {num: [round(run["images_per_s"]) for run in runs] for num, runs in found.items()}
-    bounds = {num: [run["elbo"] for run in runs] for num, runs in found.items()}
+        for size, each in found.items():
+            for num, runs in each.items():
+                env = {**os.environ, "OMP_NUM_THREADS": "1"}
+                command = [sys.executable, __file__, "--worker", str(num), str(size)]
+                out = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+                runs.append(json.loads(next(line for line in out.splitlines() if line.startswith("{"))))
+    return {size: _compared(each[1], each[2]) for size, each in found.items()}
+
+
+def _compared(one: list[dict[str, float]], two: list[dict[str, float]]) -> dict[str, Any]:
+    ratios = [b["images_per_s"] / a["images_per_s"] for a, b in zip(one, two, strict=True)]
+    rates = {num: [round(run["images_per_s"]) for run in runs] for num, runs in ((1, one), (2, two))}
+    bounds = {num: [run["elbo"] for run in runs] for num, runs in ((1, one), (2, two))}
     return {"images_per_s": rates, "ratio": round(statistics.median(ratios), 3), "val_elbo": bounds}
 
 
-def worker(num: int) -> None:
+def worker(num: int, size: int) -> None:
     """Train one epoch and validate, as one of some processes; the first prints what came out."""
     from lightning.pytorch import Callback
 
@@ -150,7 +168,7 @@ def worker(num: int) -> None:
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    work = dataclasses.replace(MLP, batch_size=256 // num)
+    work = dataclasses.replace(MLP, batch_size=size // num)
     data = lightning.Grey(x=images(work.shape)[:20_000], batch_size=work.batch_size)
     epoch = Epoch()
     options = {"devices": num, "strategy": "ddp" if num > 1 else "auto", "max_epochs": 1, "limit_val_batches": 20}

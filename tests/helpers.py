@@ -163,6 +163,17 @@ def fit(
     return model, fitter
 
 
+def saved(folder: Path, model: Autoencoder, data: Any = None) -> Path:
+    """A checkpoint of a model that no fit has touched."""
+    trainer = quiet_trainer(folder)
+    trainer.strategy.connect(model)
+    if data is not None:
+        trainer._data_connector.attach_datamodule(model, datamodule=data)
+        model.trainer = trainer
+    trainer.save_checkpoint(folder / f"{type(model).__name__}.ckpt")
+    return folder / f"{type(model).__name__}.ckpt"
+
+
 def linear(seed: int = 0, **kwargs: Any) -> tuple[LinearGaussian, Tensor, Tensor]:
     """A linear-Gaussian model, examples of it and their exact log evidence."""
     torch.manual_seed(seed)

@@ -14,12 +14,12 @@ import vae_zoo
 PACKAGE = Path(vae_zoo.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
-    ("typing", "functional", "seeding", "memory"),
-    ("distributions", "nn", "metrics", "importance"),
+    ("typing", "functional", "seeding", "memory", "limits", "extras", "writing", "locks", "ranks"),
+    ("distributions", "nn", "metrics", "importance", "trust", "foreign", "checkpoints"),
     ("elbo", "hparams"),
-    ("models", "data", "samplers", "evaluation"),
-    ("callbacks",),
-    ("hub", "cli", "testing", "__main__"),
+    ("models", "data", "samplers", "evaluation", "sampling"),
+    ("callbacks", "loggers"),
+    ("hub", "pretrained", "card", "export", "cli", "testing", "__main__"),
 )
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 EAGER = {"torch", "lightning", "torchmetrics", "jsonargparse", "numpy", "yaml"}  # Lightning brings them all

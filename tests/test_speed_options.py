@@ -64,6 +64,59 @@ def test_compiled(tmp_path: Path) -> None:
     torch.testing.assert_close(bounds(tmp_path, MLPVAE, compiled=True), bounds(tmp_path, MLPVAE), rtol=EXACT, atol=0)
 
 
+class TestCudaGraphs:
+    """Which steps are recorded; torch.compile stands in for a GPU's, because graphs need one."""
+
+    @pytest.fixture
+    def modes(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+        """What torch.compile was asked for, at every step."""
+        seen: list[str] = []
+
+        def fake(function: Any, mode: str = "default", **kwargs: Any) -> Any:
+            assert kwargs == ({"dynamic": False} if mode == "reduce-overhead" else {})
+            return lambda *args: seen.append(mode) or function(*args)
+
+        monkeypatch.setattr(torch, "compile", fake)
+        monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: seen.append("mark"))
+        compiled.cache_clear()
+        yield seen
+        compiled.cache_clear()
+
+    @pytest.fixture
+    def on_cuda(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let the choice of what to run see a CUDA device, and nothing else."""
+        choose = MLPVAE._compute
+
+        def pretend(model: MLPVAE, stage: str) -> Any:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(MLPVAE, "device", SimpleNamespace(type="cuda"))
+                return choose(model, stage)
+
+        monkeypatch.setattr(MLPVAE, "_compute", pretend)
+
+    @staticmethod
+    def fit(folder: Path, **options: Any) -> None:
+        fit(folder, MLPVAE, kwargs={"compiled": True, "cuda_graphs": True}, max_epochs=1, **options)
+
+    @pytest.mark.usefixtures("on_cuda")
+    def test_of_training_alone(self, modes: list[str], tmp_path: Path) -> None:
+        self.fit(tmp_path)
+        assert modes == ["mark", "reduce-overhead"] * 5 + ["default"] * 3
+
+    @pytest.mark.usefixtures("on_cuda")
+    def test_not_while_gradients_add_up(self, modes: list[str], tmp_path: Path) -> None:
+        self.fit(tmp_path, accumulate_grad_batches=2)
+        assert set(modes) == {"default"}
+
+    def test_elsewhere_it_is_compiled_as_ever(self, modes: list[str], tmp_path: Path) -> None:
+        self.fit(tmp_path)
+        assert set(modes) == {"default"}
+
+    def test_needs_what_is_compiled(self) -> None:
+        with pytest.raises(ValueError, match="set compiled too"):
+            build(MLPVAE, cuda_graphs=True)
+
+
 @pytest.mark.parametrize("precision", ["high", "medium"])
 def test_matmul_precision(precision: str, tmp_path: Path) -> None:
     before = torch.get_float32_matmul_precision()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "from_pretrained", "load", "push_to_hub", "save_pretrained"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load":  # on demand, so that importing the package alone does not import torch
-        from vae_zoo.hub import load
+    if name in __all__:  # on demand, so that importing the package alone does not import torch
+        from vae_zoo import hub
 
-        return load
+        return getattr(hub, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.distributions import kl, kl_per_dim
+from vae_zoo.distributions import check_temperature, kl, kl_per_dim, tempered
 from vae_zoo.importance import Draw, LogEvidence, estimate
 
 
@@ -183,18 +183,25 @@ class ELBOMixin(ABC):
         return draw
 
     @torch.no_grad()
-    def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True) -> Tensor:
+    def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True, temperature: float = 1.0) -> Tensor:
         """Draw latents from the model's own prior and decode them.
 
         Args:
             num: Number of samples.
             c: Conditions, (num, ...).
             mean: Whether to return the mean of p(x|z), as pictures usually show, or a draw from it.
+            temperature: Factor on the spread of the prior: see :func:`~vae_zoo.distributions.tempered`.
 
         Returns:
             (num, \\*shape).
+
+        Raises:
+            ValueError: If the temperature is not positive and finite, or means nothing for this prior.
         """
+        check_temperature(temperature)
         p = self.prior(c)
+        if temperature != 1:
+            p = tempered(p, temperature)
         z = p.sample((num,) if not p.batch_shape else ())
         px = self.decode(z, c)
         return px.mean if mean else px.sample()

@@ -10,13 +10,19 @@ import importlib
 import inspect
 import numbers
 import os
+from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import partial
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
+from lightning.pytorch.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor
+
+from vae_zoo import trust
+from vae_zoo.checkpoints import verify
+from vae_zoo.foreign import check_file, read_arguments
 
 _KINDS = {"int": "a whole number", "float": "a number"}
 
@@ -126,6 +132,52 @@ class Recorded:
         self = super().__new__(cls)
         self._init_args = kwargs
         return self
+
+    @_restricted_classmethod
+    def load_from_checkpoint(
+        cls,  # noqa: N805 - a classmethod, which cannot be called on an instance by mistake
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """What a checkpoint holds: nothing in the file is executed, and only what is trusted is imported.
+
+        Args:
+            checkpoint_path: A file, or a file object.
+            map_location: Where tensors go, as in ``torch.load``.
+            hparams_file: None: checkpoints hold their hyperparameters.
+            strict: Whether all weights of a model must fit.
+            weights_only: True or None.
+            kwargs: Arguments of the constructor that differ from those in the checkpoint.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is an address, names a class that is not trusted or holds an argument that does not fit;
+                if weights_only is false.
+        """
+        if weights_only is False or hparams_file is not None:
+            given = "weights_only is false" if weights_only is False else "hparams_file is given"
+            raise ValueError(f"{given}, but checkpoints are read as plain data that hold their hyperparameters.")
+        if strict is not None:
+            kwargs["strict"] = strict  # data know of none
+        file, where = checkpoint_path, "the checkpoint"
+        if on_disk := isinstance(file, (str, os.PathLike)):
+            where, file = os.fspath(file), check_file(file).absolute()  # which Lightning takes for no address
+            verify(file)
+        saved = read_arguments(file, where, cls.CHECKPOINT_HYPER_PARAMS_KEY, mmap=on_disk)  # type: ignore[attr-defined]
+        # Who calls a class names it, and its package.
+        more = {cls.__module__.partition(".")[0], *trust.imported(saved)} - trust.LIBRARIES
+        trust.check_classes(saved, where, more)
+        with trust.guard(*more):
+            try:
+                return super().load_from_checkpoint(  # type: ignore[misc]
+                    file, map_location, weights_only=True, **kwargs
+                )
+            except ArgumentError as error:
+                raise ValueError(trust.denied(str(error), where)) from error
 
     def recorded(self) -> dict[str, Any]:
         """Class and constructor arguments as plain data: ``{"class_path": …, "init_args": {…}}``.

@@ -5,6 +5,7 @@
     python benchmarks/reproduce/run.py                          # the names
 
 Runs the command as a user would. What is a row, rows.yaml says; results go to benchmarks/results/NAME.json.
+A row that starts from the weights of another needs that one first.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ def one(name: str, row: dict[str, Any], seed: int, args: argparse.Namespace) -> 
     config = ["--config", str(HERE / f"{row.get('config', name)}.yaml"), *map(str, row.get("fit", []))]
     fitted: dict[str, Any] = {"commit": args.fit_commit, "wall_minutes": None, "cpu_minutes": None}
     if args.ckpt_path is None:
+        config += starting_point(row, seed, args)
         last = newest(root, "fit_*/checkpoints/last.ckpt")
         goes_on = ["--ckpt_path", str(last)] if last else []
         where = ["--trainer.default_root_dir", str(root), "--seed_everything", str(seed)]
@@ -81,6 +83,16 @@ def one(name: str, row: dict[str, Any], seed: int, args: argparse.Namespace) -> 
     return {"seed": seed, "epochs": epochs, "figures": figures, "fit": fitted, "test": tested}
 
 
+def starting_point(row: dict[str, Any], seed: int, args: argparse.Namespace) -> list[str]:
+    """Options that start a fit from the weights of the row that it says it starts from."""
+    if "start" not in row:
+        return []
+    weights = newest(args.root / row["start"] / f"seed_{seed}", "fit_*/checkpoints/last.ckpt")
+    if weights is None:
+        sys.exit(f"this row starts from the weights of {row['start']}: run that one first.")
+    return ["--trainer.callbacks+", "StartFrom", "--trainer.callbacks.path", str(weights)]
+
+
 def newest(root: Path, pattern: str) -> Path | None:
     """The file of that pattern that was written last."""
     found = sorted(root.glob(f"*/{pattern}"), key=lambda path: path.stat().st_mtime)
@@ -90,7 +102,9 @@ def newest(root: Path, pattern: str) -> Path | None:
 def run(*args: str) -> dict[str, float]:
     """Run the command; wall and CPU time in minutes."""
     wall, cpu = time.monotonic(), sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
-    subprocess.run([*COMMAND, *args, "--trainer.enable_progress_bar", "false"], check=True)
+    subprocess.run(
+        [*COMMAND, *args, "--trust", "pytorch_optimizer", "--trainer.enable_progress_bar", "false"], check=True
+    )
     used = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - cpu
     return {"wall_minutes": round((time.monotonic() - wall) / 60, 1), "cpu_minutes": round(used / 60, 1)}
 

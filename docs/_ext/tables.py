@@ -23,6 +23,7 @@ def write(app: Sphinx) -> None:
         "_scaling.md": report.scaling(),
         "_precision.md": report.precision(),
         "_evidence.md": report.evidence(),
+        "_faults.md": report.faults(),
     }
     for name, text in tables.items():
         path = source / name

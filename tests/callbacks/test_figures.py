@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import Batches, quiet_trainer, tiny, tiny_data
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from vae_zoo.callbacks import Anomaly, Disentanglement, Evidence, Fidelity, Probes, Reconstructions, Report
@@ -47,6 +48,28 @@ class TestDisentanglement:
         values = figures(tmp_path, callback, tiny(AE), tiny_data(num_examples=480, eval_batch_size=60))
         assert "mig" in values
         assert "sampled_mig" not in values
+
+    def test_of_the_validations_of_a_fit(self, tmp_path: Path) -> None:
+        model, data = tiny(VAE), tiny_data(num_examples=480, eval_batch_size=25)
+        best = ModelCheckpoint(tmp_path, monitor="val/mig", mode="max", save_top_k=1)
+        callback = Disentanglement(estimator=tree, num_votes=20, val_every_n_epochs=1)
+        trainer = quiet_trainer(tmp_path, callbacks=[callback, best], max_epochs=2, enable_checkpointing=True)
+        trainer.fit(model, data)
+        metric = MIG()
+        metric.update(model.embed(data.examples("val")), data.load("val").factors)
+        assert trainer.callback_metrics["val/mig"].item() == pytest.approx(metric.compute().item(), rel=1e-5)
+        assert best.best_model_score is not None
+
+    def test_only_of_the_validations_that_are_asked_for(self, tmp_path: Path) -> None:
+        for every, logged in ((0, False), (2, False), (1, True)):
+            trainer = quiet_trainer(tmp_path, callbacks=[Disentanglement(val_every_n_epochs=every)], max_epochs=1)
+            trainer.fit(tiny(VAE), tiny_data(num_examples=64))
+            assert ("val/mig" in trainer.callback_metrics) == logged
+
+    def test_a_fit_needs_factors(self, tmp_path: Path) -> None:
+        trainer = quiet_trainer(tmp_path, callbacks=[Disentanglement(val_every_n_epochs=1)])
+        with pytest.raises(ValueError, match="needs data with known factors, such as Sprites: Digits has none"):
+            trainer.fit(tiny(VAE), Digits())
 
 
 class Halves(nn.Module):
@@ -170,6 +193,8 @@ def test_refusals(tmp_path: Path) -> None:
             make()
     with pytest.raises(ValueError, match="num_votes must be at least 2, got 1"):
         Disentanglement(num_votes=1)
+    with pytest.raises(ValueError, match="val_every_n_epochs must be at least 0"):
+        Disentanglement(val_every_n_epochs=-1)
 
 
 def test_every_figure_has_its_unit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -230,7 +230,7 @@ def test_a_users_own_model_through_the_installed_script(tmp_path: Path) -> None:
 
     call("fit", "--model", "my_vae.MyVAE", "--data", "Digits", "--model.gamma", "3", *SHORT)
     path = "results/MyVAE_Digits/fit_0/checkpoints/last.ckpt"
-    assert "log_evidence" in call("test", "--ckpt_path", path, "--evidence.num_samples", "5")
+    assert "log_evidence" in call("test", "--ckpt_path", path, "--evidence.num_samples", "5", "--trust", "my_vae")
     assert hub.read(tmp_path / path)["vae_zoo"]["model"]["init_args"]["gamma"] == 3
 
 

@@ -49,7 +49,12 @@ def test_bash(complete: Callable[[str], list[str]]) -> None:
     assert complete("vae-zoo fit --ret") == []
     assert complete("vae-zoo test --ckpt_path ") == [], "files, by the shell's default"
     assert complete("vae-zoo show vae_d") == ["vae_digits"]
-    assert complete("vae-zoo sweep-check beta") == ["beta_vae_digits"]
+    assert complete("vae-zoo sweep-check beta") == ["beta_vae_digits", "beta_vae_sprites"]
+    assert complete("vae-zoo sweep-run beta_vae_d") == ["beta_vae_digits"]
+    assert complete("vae-zoo fit --wandb.pro") == ["--wandb.project"]
+    assert complete("vae-zoo sample --t") == ["--temperature"]
+    assert complete("vae-zoo export --") == ["--help", "--ckpt_path", "--format", "--out"]
+    assert complete("vae-zoo export --format o") == ["onnx"]
     assert complete("vae-zoo list ") == ["models", "data", "configs"]
 
 

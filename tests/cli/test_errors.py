@@ -57,7 +57,7 @@ CATALOGUE = [
     ("test", "give --ckpt_path PATH"),
     ("predict --model BetaVAE --data Digits", "give --ckpt_path PATH"),
     ("test --ckpt_path nothing.ckpt", "no checkpoint at nothing.ckpt"),
-    ("test --ckpt_path garbage.ckpt", "garbage.ckpt is no checkpoint, or a damaged one"),
+    ("test --ckpt_path garbage.ckpt", "garbage.ckpt is no checkpoint: torch.save has not written it"),
     ("test --ckpt_path foreign.ckpt", "foreign.ckpt is not a checkpoint of vae_zoo"),
     (FIT + "--ckpt_path last", "nothing to resume"),
     (FIT + "--model.beta -1", "beta must be at least 0 and finite, got -1.0."),

@@ -45,6 +45,17 @@ INSTANT = {
     "test": 2,
     "predict --config vae_digits": 2,
     "validate --ckpt_path nothing.ckpt": 2,
+    "test --ckpt_path https://example.org/model.ckpt": 2,
+    "sample": 2,
+    "sample --ckpt_path nothing.ckpt": 2,
+    "sample --ckpt_path garbage --num 0": 2,
+    "sample --ckpt_path garbage --class three": 2,
+    "sample --ckpt_path garbage --out s.gif": 2,
+    "sample --ckpt_path garbage --out nowhere/s.png": 2,
+    "export": 2,
+    "export --ckpt_path nothing.ckpt --format onnx": 2,
+    "export --ckpt_path garbage --format pickle": 2,
+    "export --ckpt_path garbage --format onnx --out garbage": 2,
 }
 SCRIPT = """
 import json, sys
@@ -75,7 +86,6 @@ UNDECIDED = [  # left to the parser, which knows what is imported and what a fil
     "fit --model.help BetaVEA",
     "fit --bogus 3 --help",
     "fit --print_config",
-    "test --ckpt_path https://example.org/model.ckpt",
     "test --ckpt_path best",
 ]
 
@@ -136,7 +146,7 @@ def test_help_lists_every_verb(run: Callable) -> None:
     assert "vae-zoo fit --config vae_digits" in out
 
 
-@pytest.mark.parametrize("verb", ["list", "show", "check", "schema", "completion"])
+@pytest.mark.parametrize("verb", ["sample", "export", "list", "show", "check", "schema", "completion"])
 def test_every_verb_has_help(verb: str, run: Callable) -> None:
     outcome = run(verb, "--help")
     assert outcome.code == 0

@@ -74,6 +74,7 @@ EXPANDED = [
     ({"parameters": {"model": {"values": ["BetaVAE", "BtaVAE"]}}}, "did you mean BetaVAE?"),
     ({"metric": {"name": "val/elb", "goal": "maximize"}}, "BetaVAE logs no val/elb, did you mean val/elbo?"),
     ({"metric": {"name": "elbo", "goal": "maximize"}}, "BetaVAE logs no elbo, did you mean val/elbo?"),
+    ({"metric": {"name": "val/mig", "goal": "maximize"}}, "BetaVAE logs no val/mig"),
     ({"metric": {"name": "val/elbo"}}, "val/elbo has no goal, which means minimize: write goal: maximize"),
     ({"parameters": {"model": {"values": ["BetaVAE", "AE"]}}}, "AE logs no val/elbo, did you mean"),
 ]

@@ -113,6 +113,8 @@ def test_compiled_gradients() -> None:
             q.rsample = lambda shape: q.mean + q.stddev * self.noise
             return q
 
+    if not Quiet.compilable:
+        pytest.skip("this torch does not compile it")
     torch.manual_seed(0)
     model = Quiet(shape=(3,), latent_dim=2, num_samples=4, encoder=small, decoder=small)
     model.noise = torch.randn(4, 5, 2)

@@ -1,44 +1,118 @@
-"""Models with parameters of their own under plain DDP: no parameter unused, all ranks with the same weights."""
+"""Models under plain DDP in two processes: all parameters used, the same weights, other noise; terms of a batch."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
-
-SCRIPT = """
-import sys
 import torch
-from helpers import Batches, quiet_trainer, tiny, tiny_data
-from vae_zoo.models import FactorVAE, VampVAE
+from forked import ranks
+from helpers import MODELS, Batches, Spy, quiet_trainer, tiny, tiny_data
+from torch import Tensor, distributed
 
-def fit(folder, cls, foreign):
+from vae_zoo.distributions import OptimalNormal
+from vae_zoo.models import AE, VAE, VQVAE, Autoencoder, FactorVAE, VampVAE
+from vae_zoo.nn import EMACodebook
+
+pytestmark = pytest.mark.slow
+
+
+def same_everywhere(value: Tensor) -> bool:
+    both = [torch.empty_like(value) for _ in range(2)]
+    distributed.all_gather(both, value.contiguous())
+    return torch.equal(*both)
+
+
+def fit(folder: Path, model: Autoencoder, data: Any, **kwargs: Any) -> None:
+    """Fit under the strategy that Lightning takes by itself, and compare the processes."""
+    spy = Spy(lambda trainer, model: torch.get_rng_state())
+    trainer = quiet_trainer(folder, devices=2, max_epochs=2, callbacks=[spy], **kwargs)
+    trainer.fit(model, data)
+    assert trainer.world_size == 2
+    assert trainer.global_step > 2
+    for name, value in model.state_dict().items():
+        assert same_everywhere(value), f"{type(model).__name__}: {name} differs"
+    assert not same_everywhere(spy.seen[-1]), f"{type(model).__name__}: one noise for all"
+
+
+def fit_all(rank: int, folder: Path) -> None:
+    for cls in MODELS:
+        torch.manual_seed(0)
+        fit(folder, tiny(cls), tiny_data(num_examples=56, batch_size=12))
+    own = Batches(*torch.rand(3, 7, 1, 8, 8, generator=torch.Generator().manual_seed(rank)))  # a foreign loader's
     torch.manual_seed(0)
-    model, trainer = tiny(cls), quiet_trainer(folder, devices=2, strategy="ddp", gradient_clip_val=1.0)
-    random = torch.Generator().manual_seed(trainer.global_rank)  # a foreign loader gives each rank its own examples
-    loader = Batches(torch.rand(7, 1, 8, 8, generator=random))
-    trainer.fit(model, *([loader, loader] if foreign else [tiny_data(num_examples=88, batch_size=8)]))
-    sums = torch.stack([p.detach().double().sum() for p in model.parameters()])
-    everyone = trainer.strategy.all_gather(sums)
-    assert trainer.global_step > 0
-    assert torch.equal(everyone[0], everyone[1]), (cls, foreign)
-
-if __name__ == "__main__":
-    fit(sys.argv[1], FactorVAE, False)
-    fit(sys.argv[1], VampVAE, False)
-    fit(sys.argv[1], VampVAE, True)
-"""
+    fit(folder, tiny(VampVAE), own)
+    fit(folder, tiny(FactorVAE), tiny_data(num_examples=56, batch_size=12), gradient_clip_val=1.0)
+    fit(folder, tiny(VAE, likelihood=OptimalNormal), own)
+    fit(folder, tiny(VQVAE, codebook=EMACodebook), tiny_data(num_examples=56), accumulate_grad_batches=2)
+    (folder / f"done{rank}").touch()
 
 
-@pytest.mark.slow
-def test_fit(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    paths = [str(Path(__file__).parents[1]), *sys.path]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
-    command = [sys.executable, script, tmp_path]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_every_model_trains_to_the_same_weights_on_both_ranks(tmp_path: Path) -> None:
+    with ranks(tmp_path, fit_all, tmp_path) as running:
+        assert running.codes(500) == [0, 0], running.said()[-30:]
+    assert len(list(tmp_path.glob("done*"))) == 2
+
+
+def alone() -> Any:
+    """As if there were no other process."""
+    return mock.patch.object(distributed, "is_initialized", return_value=False)
+
+
+def gradients(model: Autoencoder, x: Tensor) -> Tensor:
+    model.zero_grad()
+    model.losses(x)["loss"].backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+def compare(rank: int, folder: Path) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    x = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    half = x[rank::2]
+
+    models = [tiny(AE, likelihood=OptimalNormal) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    distributed.broadcast_object_list(states := [models[0].state_dict()])
+    for model in models:
+        model.load_state_dict(states[0])
+    mean = gradients(models[0], half)
+    distributed.all_reduce(mean)
+    with alone():
+        whole = gradients(models[1], x)
+        other = gradients(models[1], half)
+    assert (mean / 2 - whole).norm() < 1e-5 * whole.norm(), (mean / 2 - whole).norm()
+    assert (other - whole).norm() > 1e-3 * whole.norm()
+    models[1].load_state_dict(states[0])
+    with alone():
+        gradients(models[1], x)
+    assert torch.isclose(models[0].likelihood.square, models[1].likelihood.square, rtol=1e-6)
+
+    torch.manual_seed(0)
+    books = [EMACodebook(6, 4, revive_after=0) for _ in range(2)]
+    books[1].load_state_dict(books[0].state_dict())
+    z = torch.randn(8, 4, 5, generator=torch.Generator().manual_seed(1))
+    books[0].record(z[rank::2], books[0](z[rank::2]).codes)
+    books[0].update()
+    with alone():
+        books[1].record(z, books[1](z).codes)
+        books[1].update()
+    assert torch.allclose(books[0].vectors, books[1].vectors, atol=1e-6)
+    assert same_everywhere(books[0].vectors)
+
+
+def test_sigma_and_codes_are_those_of_the_batch_of_all_ranks(tmp_path: Path) -> None:
+    with ranks(tmp_path, compare, tmp_path, store=False) as running:
+        assert running.codes() == [0, 0], running.said()[-30:]
+
+
+def test_a_floor_of_each_ranks_own_batch_lies_no_lower() -> None:
+    """What docs/devices.md says of free bits: a mean of maxima is at least the maximum of means."""
+    model, x = tiny(VAE), torch.rand(16, 1, 8, 8)
+    with torch.no_grad():
+        model.encoder.layers[-1].weight.mul_(5)
+        penalties = [model.elbo(part).floored(0.3).penalty for part in (x, x[::2], x[1::2])]
+    whole, *halves = [float(p) for p in penalties]
+    assert whole > 0
+    assert sum(halves) / 2 >= whole

@@ -26,6 +26,9 @@ class CollapseWarning(Callback):
         ValueError: If an argument is less than 1.
     """
 
+    val_curves = ("val/active_units",)
+    """Figures of the validations of a fit that a monitor may name, though the check before it has none of them."""
+
     def __init__(self, *, min_active: int = 1, patience: int = 10, num_batches: int = 10) -> None:
         if min(min_active, patience, num_batches) < 1:
             raise ValueError(f"arguments must be at least 1, got {min_active}, {patience} and {num_batches}.")

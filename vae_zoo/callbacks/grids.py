@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from vae_zoo.callbacks import drawing
-from vae_zoo.callbacks.folders import output_folder
+from vae_zoo.callbacks.folders import keep_picture
 from vae_zoo.models.base import Autoencoder
 from vae_zoo.models.steps import unpack
 from vae_zoo.seeding import forked
@@ -33,6 +32,8 @@ class Grid(Callback, ABC):
     """
 
     name: str
+    of_images = True
+    """Whether it needs examples that can be shown."""
 
     def __init__(self, *, every_n_epochs: int = 10, num: int = 64) -> None:
         if every_n_epochs < 0 or num < 1:
@@ -67,7 +68,9 @@ class Grid(Callback, ABC):
             self._save(trainer, pl_module)
 
     def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not isinstance(pl_module, Autoencoder) or not drawing.drawable(pl_module.shape) or self._batch is None:
+        if not isinstance(pl_module, Autoencoder) or self._batch is None:
+            return
+        if self.of_images and not drawing.drawable(pl_module.shape):
             return
         was_training = pl_module.training
         pl_module.eval()
@@ -76,13 +79,7 @@ class Grid(Callback, ABC):
         pl_module.train(was_training)
         if picture is None:
             return
-        epochs = trainer.current_epoch + (not trainer.fit_loop.done)
-        self.path = drawing.save_png(picture, output_folder(trainer) / "images" / f"{self.name}_{epochs:04d}.png")
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(self.name, picture, trainer.global_step)
-            elif hasattr(logger, "log_image"):
-                logger.log_image(key=self.name, images=[picture], step=trainer.global_step)
+        self.path = keep_picture(trainer, self.name, picture)
 
 
 class SampleGrid(Grid):

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import vae_zoo
 from vae_zoo.cli.configs import find_config, packaged, packaged_configs
 from vae_zoo.cli.errors import one_line_errors
+from vae_zoo.cli.naming import command_line
+from vae_zoo.cli.ranks import together
 from vae_zoo.cli.verbs import find_verb, show_help
 
 __all__ = ["find_config", "main", "packaged", "packaged_configs"]
@@ -16,9 +18,8 @@ __all__ = ["find_config", "main", "packaged", "packaged_configs"]
 def main(args: Sequence[str] | None = None) -> None:
     """Run ``vae-zoo`` with the arguments given, or those of the command line."""
     args = list(sys.argv[1:] if args is None else args)
-    first = args[0] if args else ""
-    sys.path.append("")  # a user's own my_file.MyVAE, from the working folder
-    with one_line_errors():
+    with one_line_errors(), together(), command_line(args) as args:
+        first = args[0] if args else ""
         if first == "--version":
             print(f"vae-zoo {vae_zoo.__version__}")
         elif first in ("-h", "--help"):

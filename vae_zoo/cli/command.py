@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from pydoc import locate
 from typing import Any, Literal
 
 import torch
-from jsonargparse import Namespace, set_parsing_settings
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from vae_zoo import callbacks, hub
+from vae_zoo import callbacks, hub, loggers, trust  # noqa: F401  # found by their short names
 from vae_zoo.callbacks import TimedProgressBar
-from vae_zoo.cli.options import CALLBACKS, LINKED, PLUGINS, pairs
+from vae_zoo.cli import faults
+from vae_zoo.cli.devices import check_devices
+from vae_zoo.cli.launched import fit_in
+from vae_zoo.cli.launcher import watch_over
+from vae_zoo.cli.loggers import loggers_of
+from vae_zoo.cli.options import CALLBACKS, LINKED, pairs
 from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.preflight import check_linked, check_trainer
-from vae_zoo.cli.runs import RunFolder, check_devices, newest
+from vae_zoo.cli.runs import RunFolder
 from vae_zoo.cli.saving import SaveConfig
 from vae_zoo.cli.terminal import quiet, show
 from vae_zoo.data import DataModule
 from vae_zoo.models import Autoencoder
-
-DEFAULTS = {
-    "last.filename": "last",
-    "last.enable_version_counter": False,
-    "last.save_on_train_epoch_end": True,  # the place that a run resumes from exactly
-    "checkpoint.filename": "{epoch:04d}",
-    "checkpoint.auto_insert_metric_name": False,
-    "trainer.max_epochs": 50,
-}
 
 
 class VAECLI(LightningCLI):
@@ -40,8 +35,7 @@ class VAECLI(LightningCLI):
 
     def __init__(self, args: Sequence[str]) -> None:
         quiet()
-        set_parsing_settings(import_path_denylist=[])  # jsonargparse's own list of what executes things, enforced
-        for plugin in entry_points(group=PLUGINS):  # classes of other packages, under their short names
+        for plugin in trust.plugins():  # classes of other packages, under their short names
             plugin.load()
         self.run: RunFolder | None = None
         finished = False
@@ -60,6 +54,7 @@ class VAECLI(LightningCLI):
                 args=list(args),
             )
             if self.subcommand:
+                faults.check_written(self.trainer)
                 show(self.trainer)
             finished = True
         finally:
@@ -71,7 +66,6 @@ class VAECLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         for key, path in CALLBACKS.items():
             parser.add_lightning_class_args(locate(path), key)  # type: ignore[arg-type]
-        parser.set_defaults(DEFAULTS)
         parser.add_argument(
             "--matmul_precision",
             type=Literal["highest", "high", "medium"],
@@ -85,49 +79,58 @@ class VAECLI(LightningCLI):
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         own = {"validate": {"verbose": False}, "test": {"verbose": False}, "predict": {"return_predictions": False}}
         parser.set_defaults(own.get(subcommand, {}))
+        parser.epilog = "--trust PACKAGE: checkpoints and configurations may name classes of this package."
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse with what the checkpoint holds as defaults: command line > config > checkpoint > default."""
-        given: list[str] = list(args)  # type: ignore[arg-type]
+        self._given = given = [str(arg) for arg in args]  # type: ignore[union-attr]
         path, verb = dict(pairs(given)).get("--ckpt_path"), given[0]
         if path and path not in ("last", "best") and verb in self._subcommand_parsers:
             saved = hub.read(path)["vae_zoo"]
             for name in LINKED:
                 saved["model"]["init_args"].pop(name, None)
             defaults = {key: saved[key] for key in ("model", "data") if saved.get(key)}
-            self._subcommand_parsers[verb].set_defaults(defaults)
-        self.config = parser.parse_args(given)
+            trust.check_classes(defaults, path)
+            with trust.guard():
+                self._subcommand_parsers[verb].set_defaults(defaults)
+        with trust.guard():
+            self.config = parser.parse_args(given)
 
     def _parse_ckpt_path(self) -> None:
         """Nothing to do: what the checkpoint holds is a default already."""
 
     def instantiate_classes(self) -> None:
         """Give the run its folder, and what is in it, beyond what the user asked for and the saved config repeats."""
+        if self.subcommand == "fit":
+            faults.set_limits(self.config.fit.trainer, self._given)
         self._asked, self.config = self.config, self.config.clone()
         config = self.config[self.subcommand]
         model, data = (config[key].class_path for key in ("model", "data"))
         name = "_".join(path.rpartition(".")[2] for path in (model, data))
         root = Path(config.trainer.default_root_dir or "results") / name
         if config.ckpt_path == "last":
-            config.ckpt_path = newest(root)
+            config.ckpt_path = faults.newest(root, config.last.dirpath)
+        if config.weights_only is False:
+            raise ValueError("weights_only: checkpoints are read as plain data, always: leave it out.")
+        config.weights_only = True  # where it is not said, an environment variable may decide
+        if config.ckpt_path not in (None, "best"):
+            hub.read(config.ckpt_path)
+        fit_in(config.trainer)
         check_devices(config.trainer.accelerator, config.trainer.devices)
         check_trainer(config, self.subcommand or "")
         torch.set_float32_matmul_precision(config.matmul_precision)
         self.run = RunFolder(root, self.subcommand)  # type: ignore[arg-type]
         self.save_config_kwargs = {"run": self.run}
         config.trainer.default_root_dir = folder = str(self.run.path)
-        if config.trainer.logger in (None, True):
-            init = {"save_dir": folder, "name": "", "version": ""}
-            loggers = ("CSVLogger", "TensorBoardLogger") if self.subcommand == "fit" else ("CSVLogger",)
-            paths = [f"lightning.pytorch.loggers.{name}" for name in loggers]
-            config.trainer.logger = [{"class_path": path, "init_args": init} for path in paths]
+        config.trainer.logger = loggers_of(config.trainer.logger, folder, fits=self.subcommand == "fit")
         for checkpoint in (config.checkpoint, config.last):
             checkpoint.dirpath = checkpoint.dirpath or str(self.run.path / "checkpoints")
         if config.checkpoint.monitor is None:
             cls: Any = locate(model)
             config.checkpoint.monitor, config.checkpoint.mode = cls.monitor, cls.monitor_mode
-        super().instantiate_classes()
+        with trust.guard():
+            super().instantiate_classes()
         check_linked(config.model, self.model, LINKED)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -139,7 +142,12 @@ class VAECLI(LightningCLI):
         own = any(isinstance(c, ProgressBar) for c in (given if isinstance(given, list) else [given]))
         if config.get("enable_progress_bar") is not False and not own:
             callbacks = [*callbacks, TimedProgressBar()]
-        return super()._instantiate_trainer(config, callbacks)
+        if self.run is not None:
+            faults.show_how_to_resume(callbacks, self.run.path / "config.yaml")
+        config["plugins"] = faults.with_files(config.get("plugins"))
+        trainer = super()._instantiate_trainer(config, callbacks)
+        watch_over(trainer)
+        return trainer
 
 
 class Parsing(VAECLI):

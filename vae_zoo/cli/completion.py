@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from vae_zoo.cli import exporting, sampling
 from vae_zoo.cli.configs import packaged, packaged_sweeps
 from vae_zoo.cli.listing import TABLES
 from vae_zoo.cli.options import LINKED, choices, groups
 from vae_zoo.cli.showing import named
 from vae_zoo.cli.sources import arguments
 from vae_zoo.cli.verbs import RUNS, VERBS, VerbParser
+from vae_zoo.cli.wandb_flags import wandb_options
 
 BASH = """# Completion of vae-zoo. For this shell: source <(vae-zoo completion {shell})
 _vae_zoo() {{
@@ -76,9 +78,13 @@ def fish() -> str:
 
 def _values() -> list[tuple[Iterable[str], str, list[str]]]:
     """Verbs, the option after which words are offered, empty for right after the verb, and the words."""
-    chosen = [(RUNS, f"--{group}", sorted(choices(group))) for group in ("model", "data")]
+    chosen: list[tuple[Iterable[str], str, list[str]]] = [
+        (RUNS, f"--{group}", sorted(choices(group))) for group in ("model", "data")
+    ]
     own = {"list": list(TABLES), "show": [*sorted(named()), *packaged()], "check": sorted(choices("model"))}
     own |= {"completion": ["bash", "zsh", "fish"], "sweep-check": list(packaged_sweeps())}
+    own |= {"sweep-run": list(packaged_sweeps())}
+    chosen.append((["export"], "--format", list(exporting.FORMATS)))
     return [(RUNS, "--config", list(packaged())), *chosen, *(([verb], "", words) for verb, words in own.items())]
 
 
@@ -92,7 +98,10 @@ def _options() -> tuple[list[str], dict[str, list[str]]]:
             known[group] = list(taken)
         found[verb] = [f"{group}.{name}" if name else group for group, keys in known.items() for name in ["", *keys]]
     shared = [name for name in found["fit"] if name != "c" and all(name in names for names in found.values())]
+    shared.append("trust")
+    shared += wandb_options()
     own = {verb: [name for name in names if name not in (*shared, "c")] for verb, names in found.items()}
+    own |= {"sample": sampling.parser().names(), "export": exporting.parser().names()}
     return shared, {verb: names for verb, names in own.items() if names}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import vae_zoo
 from vae_zoo.cli.errors import nearest
+from vae_zoo.limits import check_yaml, read_text, yaml_loader
 
 
 def packaged_configs(args: Sequence[str]) -> list[str]:
@@ -68,13 +69,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The keys and values of a file.
 
     Raises:
-        ValueError: If it is no YAML, or holds something else.
+        ValueError: If it is no YAML, stands for more than fits, or holds something else.
     """
     import yaml
 
+    text = read_text(path)
+    check_yaml(text, str(path))
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content: Any = yaml.load(text, Loader=yaml_loader())
+    except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         said = " ".join(filter(None, (getattr(error, "context", ""), getattr(error, "problem", "")))) or str(error)

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
+from vae_zoo.trust import advice
+
 WIDTH = 200
 USERS = {"ValueError", "TypeError", "OSError", "ImportError", "MisconfigurationException", "NotImplementedError"}
 RUNTIME = r"conditioned on metric|you tried to allocate|out of memory|does not support dense gradients"
@@ -18,11 +20,14 @@ RUNTIME = r"conditioned on metric|you tried to allocate|out of memory|does not s
 
 WRAPPERS = ("Does not validate against", "Parser key", "Problem with given class_path")
 RULES = (
-    (r"Multiple subclasses with name (\w+)\. Give the full class path to avoid ambiguity: (.*)", r"there are two \1: \2"),
+    (
+        r"Multiple subclasses with name (\w+)\. Give the full class path to avoid ambiguity: (.*)",
+        r"there are two \1: \2",
+    ),
     (r"you tried to allocate (\d+) bytes", r"there is no memory for an array of \1 bytes: choose smaller sizes"),
     (r"CUDA out of memory\. Tried to allocate ([^.]+\.\d+ \w+)", r"the GPU lacks \1: choose a smaller batch_size"),
     (r"Early stopping conditioned on metric `([^`]+)`[\s\S]*?: (`.*)", r"EarlyStopping monitors \1, but there are \2"),
-    (r"Importing '([^']+)' is not allowed", r"\1 is not allowed here"),
+    (r"Importing '([^']+)' is not allowed", r"denied \1"),
     (r"Option '([^']+)' is not accepted(.*)", r"unknown key \1\2"),
     (r"Problem with given class_path '([^']+)':\s+(.*)", r"\1 cannot be imported from the working folder: \2"),
     (r"Expected a path but (\S+) either[\s\S]*does not correspond to a subclass of (\w+)", r"\1 is no \2"),
@@ -43,6 +48,8 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.exit(130)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _unread():
             sys.exit(141)  # as a shell says of a command that such a pipe has ended
@@ -67,6 +74,8 @@ def explain(message: str) -> str:
     for pattern, text in RULES:
         if found := re.search(pattern, message):
             said = found.expand(text)
+            if said.startswith("denied "):
+                said = advice(found[1])
             if "there is no class" in said:
                 said = _no_class(found[1])
             return f"{where}: {said}" if where else said
@@ -78,7 +87,9 @@ def _no_class(word: str) -> str:
     if re.fullmatch(r"[-+.]*(nan|inf|infinity|\d.*)", word, re.IGNORECASE):
         return f"expected a finite number, got {word}"
     kind = _kinds().get(word)
-    return f"{word} is a {kind}, which cannot stand here" if kind else f"there is no class {word}{nearest(word, _kinds())}"
+    return (
+        f"{word} is a {kind}, which cannot stand here" if kind else f"there is no class {word}{nearest(word, _kinds())}"
+    )
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -9,18 +9,23 @@ from pathlib import Path
 
 from vae_zoo.cli.configs import packaged, packaged_configs, read_yaml
 from vae_zoo.cli.errors import nearest
-from vae_zoo.cli.options import CHOSEN, PLUGINS, choices, groups, pairs
+from vae_zoo.cli.options import CHOSEN, choices, groups, pairs
 from vae_zoo.cli.sources import arguments
 from vae_zoo.cli.verbs import RUNS
+from vae_zoo.cli.wandb_flags import spelled_out
+from vae_zoo.foreign import check_file
+from vae_zoo.trust import plugins
 
 
 def run(verb: str, args: Sequence[str]) -> None:
     """Run a verb of Lightning's with what follows it."""
-    args = packaged_configs(args)
+    args = spelled_out(packaged_configs(args))
     refuse(verb, args)
     from vae_zoo.cli.command import VAECLI
+    from vae_zoo.cli.faults import interruptible
 
-    VAECLI([verb, *args])
+    with interruptible():
+        VAECLI([verb, *args])
 
 
 fit, validate, test, predict = (partial(run, verb) for verb in RUNS)
@@ -96,20 +101,18 @@ def _check_class(group: str, name: str, given: list[tuple[str, str]]) -> None:
 
 def _may_import(given: list[tuple[str, str]]) -> bool:
     """Whether something named may bring classes of others, which short names would then find."""
-    from importlib.metadata import entry_points
-
     ours = {str(path) for path in packaged().values()}
     named = {value for flag, value in given if value not in ours or flag not in ("-c", "--config")}
     files = any(flag in ("-c", "--config", "--ckpt_path") and value in named for flag, value in given)
-    return files or any(re.search(r"[A-Za-z_]\w*\.[A-Za-z_]", v) for v in named) or bool(entry_points(group=PLUGINS))
+    return files or any(re.search(r"[A-Za-z_]\w*\.[A-Za-z_]", v) for v in named) or bool(plugins())
 
 
 def _check_needs(verb: str, given: list[tuple[str, str]]) -> None:
     flags, path = {flag for flag, _ in given}, dict(given).get("--ckpt_path")
     if verb != "fit" and path is None:
         raise ValueError(f"{verb} needs the weights of a trained model: give --ckpt_path PATH.")
-    if path and path not in ("last", "best") and "://" not in path and not Path(path).is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}: give the path of a .ckpt file.")
+    if path and path not in ("last", "best"):
+        check_file(path)
     if not flags & {"-c", "--config", "--ckpt_path", "--print_config"}:
         groups_given = {flag.removeprefix("--").partition(".")[0] for flag in flags}
         if missing := [f"{verb}.{group}" for group in sorted(CHOSEN) if group not in groups_given]:

@@ -23,7 +23,9 @@ def check_monitors(trainer: Any, model: Any) -> None:
     Raises:
         ValueError: If a callback or the scheduler watches what is not there.
     """
-    validated = set(trainer.callback_metrics)
+    validated = set(trainer.callback_metrics) | {
+        name for callback in trainer.callbacks for name in getattr(callback, "val_curves", ())
+    }
     trained = {name.replace("val/", "train/", 1) for name in validated}
     known, closed = sorted(validated | _LATE | trained), _closed(trainer, model)
     for watcher, monitor in _watched(trainer):

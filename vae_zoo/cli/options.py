@@ -7,14 +7,17 @@ from collections.abc import Iterator, Sequence
 from vae_zoo.cli.sources import arguments, is_concrete, method, public
 
 CALLBACKS = {  # by their paths, so that this file imports none of them
-    "checkpoint": "lightning.pytorch.callbacks.ModelCheckpoint",  # the best; its own save_last writes only with it
-    "last": "lightning.pytorch.callbacks.ModelCheckpoint",
+    "checkpoint": "vae_zoo.callbacks.BestCheckpoint",  # its own save_last writes only with the best
+    "last": "vae_zoo.callbacks.LastCheckpoint",
+    "nan": "vae_zoo.callbacks.NaNGuard",
     "samples": "vae_zoo.callbacks.SampleGrid",
     "reconstructions": "vae_zoo.callbacks.ReconstructionGrid",
     "traversals": "vae_zoo.callbacks.TraversalGrid",
+    "latents": "vae_zoo.callbacks.LatentScatter",
     "collapse": "vae_zoo.callbacks.CollapseWarning",
     "evidence": "vae_zoo.callbacks.Evidence",
     "predictions": "vae_zoo.callbacks.PredictionWriter",
+    "ranks": "vae_zoo.callbacks.RankWatch",
 }
 LINKED = ("shape", "num_classes", "num_train")
 """Arguments of a model that follow from the data."""
@@ -25,9 +28,6 @@ CHOSEN = {"model": "vae_zoo.models.Autoencoder", "data": "vae_zoo.data.DataModul
 
 OWN = ("matmul_precision",)
 """Options that are neither Lightning's nor those of a class."""
-
-PLUGINS = "vae_zoo.plugins"
-"""Entry points of other packages, whose classes are found by their short names."""
 
 _GIVEN = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
 

@@ -1,4 +1,4 @@
-"""What a run needs before it starts: a folder of its own, a checkpoint to go on from, devices."""
+"""What a run needs before it starts: a folder of its own, a checkpoint to go on from."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import os
 import shutil
 from itertools import count
 from pathlib import Path
-from typing import Any
 
-import torch
+from vae_zoo.cli.launched import agreed, rank
 
 _INHERITED = "VAE_ZOO_RUN_FOLDER"
 
@@ -16,13 +15,14 @@ _INHERITED = "VAE_ZOO_RUN_FOLDER"
 class RunFolder:
     """A new folder ``<root>/<name>_<n>``, claimed so that two runs never share one, gone again if none starts.
 
-    Processes that this one launches for further devices find the same folder.
+    Further processes of the run find the same folder, whether this one starts them or another program does.
     """
 
     def __init__(self, root: Path, name: str) -> None:
-        self.owner = _INHERITED not in os.environ
+        self.owner = _INHERITED not in os.environ and rank() == 0
         self._made = [folder for folder in (root, *root.parents) if not folder.exists()]  # not the user's own
-        self.path = self._claim(root, name) if self.owner else Path(os.environ[_INHERITED])
+        inherited = os.environ.get(_INHERITED)
+        self.path = Path(inherited) if inherited else agreed(root, name, self._claim)
         os.environ[_INHERITED] = str(self.path)
 
     @staticmethod
@@ -32,6 +32,8 @@ class RunFolder:
             try:
                 path.mkdir(parents=True)
             except FileExistsError:
+                if not path.exists():  # a link to nothing on the way
+                    raise
                 continue
             return path
         raise AssertionError
@@ -46,27 +48,3 @@ class RunFolder:
             for folder in self._made:
                 if folder.is_dir() and not any(folder.iterdir()):
                     folder.rmdir()
-
-
-def newest(root: Path) -> str:
-    """The last checkpoint of the newest fit under a folder.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    found = sorted(root.glob("fit_*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise FileNotFoundError(f"nothing to resume: no last.ckpt under {root}; give the path of a checkpoint.")
-    return str(found[-1])
-
-
-def check_devices(accelerator: Any, devices: Any) -> None:
-    """Refuse more processes than there are cores, which would start all the same, and hang.
-
-    Raises:
-        ValueError: If more devices are asked for than there are.
-    """
-    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
-    cores = os.cpu_count() or 1
-    if on_cpu and str(devices).isdigit() and not 1 <= int(devices) <= cores:
-        raise ValueError(f"trainer.devices must be between 1 and the {cores} CPU cores there are, got {devices}.")

@@ -56,12 +56,13 @@ def check_rules(sweep: dict[str, Any]) -> None:
     _check_goal(sweep)
 
 
-def check_metric(metric: dict[str, Any], cls: Any, *, ours: bool) -> None:
+def check_metric(metric: dict[str, Any], cls: Any, more: Iterable[str] = (), *, ours: bool) -> None:
     """Raise if a metric is not one that a model logs, or is optimised the wrong way round.
 
     Args:
         metric: Name and goal.
         cls: Class of the model.
+        more: Names of what callbacks log.
         ours: Whether nothing but the zoo and Lightning logs anything, so that the names are known.
 
     Raises:
@@ -69,7 +70,7 @@ def check_metric(metric: dict[str, Any], cls: Any, *, ours: bool) -> None:
     """
     name, goal = metric["name"], metric.get("goal", "minimize")
     words = logged(f"{cls.__module__}.{cls.__name__}")
-    known = [cls.monitor, *(f"{stage}/{word}" for stage in ("val", "train") for word in words), "val/active_units"]
+    known = [cls.monitor, *(f"{stage}/{word}" for stage in ("val", "train") for word in words), *more]
     stem = name.rstrip("0123456789").removesuffix("_") if name[-1:].isdigit() else name  # of a layer, val/kl_2
     if ours and stem not in known:
         near = nearest(name, known) or nearest(f"val/{name.rpartition('/')[2]}", known) or f": use {cls.monitor}."

@@ -17,8 +17,10 @@ from typing import Any
 from vae_zoo.cli.configs import find_sweep, packaged_configs, read_yaml
 from vae_zoo.cli.errors import explain
 from vae_zoo.cli.lightning_verbs import refuse
+from vae_zoo.cli.naming import split
 from vae_zoo.cli.sweep_rules import MOST, check_metric, check_rules, points
 from vae_zoo.cli.verbs import VerbParser
+from vae_zoo.trust import guard
 
 DESCRIPTION = """Check a sweep of Weights & Biases without network or account: expand its runs as the agent does, and
 parse each as vae-zoo would. Nothing is built or trained."""
@@ -38,11 +40,26 @@ def sweep_check(args: list[str]) -> None:
     options = parser.parse_args(args)
     path = find_sweep(options.file)
     sweep = read_yaml(path)
+    schema, runs = check(path, sweep, options.num)
+    show(path, sweep, runs, schema=schema)
+
+
+def check(path: Path, sweep: dict[str, Any], num: int) -> tuple[bool, list[dict[str, Any]]]:
+    """Whether a sweep went through wandb's own schema, and the runs of it that were parsed.
+
+    Args:
+        path: File of the sweep.
+        sweep: What it holds.
+        num: Runs to parse where there are more.
+
+    Raises:
+        ValueError: If a run would not start, or its metric is none that it logs.
+    """
     with TemporaryDirectory() as folder:
         try:
             check_rules(sweep)
             schema = check_schema(sweep)
-            runs = chosen_runs(sweep, options.num)
+            runs = chosen_runs(sweep, num)
             given = list(expand_all(sweep, runs, Path(folder)))
             for line in given:
                 refuse("fit", line)
@@ -50,7 +67,7 @@ def sweep_check(args: list[str]) -> None:
         except ValueError as error:
             message = re.sub(rf"{re.escape(folder)}/\d+\.json", "parameters", explain(str(error)))
             raise ValueError(f"{path}: {message}") from error
-    show(path, sweep, runs, schema=schema)
+    return schema, runs
 
 
 def check_schema(sweep: dict[str, Any]) -> bool:
@@ -119,7 +136,7 @@ def arguments_of(command: Sequence[str], sweep: dict[str, Any]) -> list[str]:
         raise ValueError("command: there is no script for python vae-zoo: leave python out.")
     if words[place + 1 : place + 2] != ["fit"]:
         raise ValueError('command: fit must follow "${program}".')
-    return [word for word in packaged_configs(command[place + 2 :]) if word]
+    return [word for word in packaged_configs(split(command[place + 2 :])[0]) if word]
 
 
 def chosen_runs(sweep: dict[str, Any], num: int) -> list[dict[str, Any]]:
@@ -156,14 +173,16 @@ def check_runs(given: Iterable[Sequence[str]], metric: dict[str, Any] | None) ->
 
     parser, seen = Parsing().parser, set()
     for line in given:
-        config = parser.parse_args(["fit", *line]).fit
+        with guard():
+            config = parser.parse_args(["fit", *line]).fit
         loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
         if not any("Wandb" in getattr(logger, "class_path", "") for logger in loggers):
             raise ValueError("command: its runs do not log to Weights & Biases: add --config, wandb.")
         model = config.model.class_path
         if metric and model not in seen:
-            classes = [model, *(callback.class_path for callback in config.trainer.callbacks or [])]
-            check_metric(metric, locate(model), ours=all(path.startswith(OURS) for path in classes))
+            callbacks = {callback.class_path: callback for callback in config.trainer.callbacks or []}
+            ours = all(path.startswith(OURS) for path in (model, *callbacks))
+            check_metric(metric, locate(model), ["val/active_units", *_curves(callbacks)], ours=ours)
         seen.add(model)
 
 
@@ -193,6 +212,16 @@ def show(path: Path, sweep: dict[str, Any], runs: list[dict[str, Any]], *, schem
         ("start it", f"wandb sweep {shlex.quote(str(path))}"),
     ):
         console.print(f"{name:10}{text}", soft_wrap=True)
+
+
+def _curves(callbacks: dict[str, Any]) -> Iterator[str]:
+    """Names of what callbacks of the zoo log at the validations of a fit."""
+    from pydoc import locate
+
+    for path, callback in callbacks.items():
+        cls: Any = locate(path)
+        if path.startswith("vae_zoo.") and hasattr(cls, "val_curves"):
+            yield from cls(**callback.init_args.as_dict()).val_curves
 
 
 def _place(index: int, sizes: list[int]) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import vae_zoo
@@ -30,10 +31,14 @@ VERBS = (
     Verb("validate", "figures of the validation split, from a checkpoint", "vae_zoo.cli.lightning_verbs:validate"),
     Verb("test", "figures of the test split, from a checkpoint", "vae_zoo.cli.lightning_verbs:test"),
     Verb("predict", "latents, reconstructions and samples, from a checkpoint", "vae_zoo.cli.lightning_verbs:predict"),
+    Verb("sample", "pictures or arrays of what a model generates", "vae_zoo.cli.sampling:sample"),
+    Verb("export", "encoder and decoder for a process without vae_zoo", "vae_zoo.cli.exporting:export"),
     Verb("list", "models, data sets and configurations that there are", "vae_zoo.cli.listing:show"),
     Verb("show", "one of them in full: what it is, its paper, its arguments", "vae_zoo.cli.showing:show"),
     Verb("check", "put a model through the conformance suite", "vae_zoo.cli.checking:check"),
     Verb("sweep-check", "whether the runs of a W&B sweep would start", "vae_zoo.cli.sweeps:sweep_check"),
+    Verb("sweep-run", "run a sweep here, without an account", "vae_zoo.cli.sweep_run:sweep_run"),
+    Verb("sweep-table", "a table and a picture of runs that there are", "vae_zoo.cli.sweep_table:sweep_table"),
     Verb("schema", "a JSON schema of configurations, for an editor", "vae_zoo.cli.schema:show"),
     Verb("completion", "a script that completes the command in bash, zsh or fish", "vae_zoo.cli.completion:show"),
 )
@@ -48,12 +53,13 @@ verbs:
 {verbs}
 
 options:
-  -h, --help   this text; vae-zoo VERB --help has the options of a verb
-  --version    the version
+  -h, --help         this text; vae-zoo VERB --help has the options of a verb
+  --version          the version
+  --trust PACKAGE    of any verb: checkpoints and configurations may name classes of this package, such as my_vae
 
 examples:
   vae-zoo fit --config vae_digits
-  vae-zoo fit --model BetaVAE --data Digits --model.beta 2
+  vae-zoo fit --model BetaVAE --data Digits --model.beta 2 --wandb
   vae-zoo test --ckpt_path results/BetaVAE_Digits/fit_0/checkpoints/last.ckpt"""
 
 
@@ -63,9 +69,26 @@ class VerbParser(argparse.ArgumentParser):
     def __init__(self, verb: str, description: str) -> None:
         super().__init__(f"vae-zoo {verb}", description=description, allow_abbrev=False)
 
+    def add_checkpoint(self) -> None:
+        """Add ``--ckpt_path``, which must be there."""
+        what = "a checkpoint, or a folder with model.safetensors and config.json"
+        self.add_argument("--ckpt_path", type=_trained, required=True, metavar="PATH", help=what)
+
+    def names(self) -> list[str]:
+        """Names of the options."""
+        return [name.removeprefix("--") for action in self._actions for name in action.option_strings[-1:]]
+
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong, for :func:`vae_zoo.cli.errors.one_line_errors` to print."""
         raise ValueError(f"{message}: see {self.prog} --help.")
+
+
+def _trained(text: str) -> Path:
+    """A checkpoint that is there."""
+    path = Path(text)
+    if not path.is_file() and not (path / "config.json").is_file():
+        raise argparse.ArgumentTypeError(f"no checkpoint at {path}: give a .ckpt file, or a folder of save_pretrained")
+    return path
 
 
 def find_verb(name: str) -> Callable[[list[str]], None]:

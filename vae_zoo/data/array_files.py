@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from vae_zoo.data.csv_files import read_csv
+from vae_zoo.limits import check_archive
 
 _CHANNELS = (1, 2, 3, 4)
 
@@ -41,6 +42,7 @@ def read_table(
     if path.suffix == ".csv":
         table = Table(*read_csv(path, label_column))
     elif path.suffix in (".npy", ".npz", ".pt"):
+        check_archive(path, stored=path.suffix == ".pt")
         arrays = _read_torch(path) if path.suffix == ".pt" else _read_numpy(path)
         table = _choose(path, arrays, key, label_key) if isinstance(arrays, dict) else Table(arrays, None)
     else:

@@ -31,7 +31,7 @@ STAGES: dict[str | None, tuple[SplitName, ...]] = {
 _SAMPLE = 2**28
 
 
-class DataModule(Recorded, LightningDataModule, ABC):
+class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
     """Data as whole splits, in memory or mapped, given in batches that are indexed at once.
 
     A subclass writes :meth:`dataset`. It also writes ``shape``, ``num_train`` and ``num_classes`` where they are known

@@ -67,7 +67,9 @@ def check_varied(x: Tensor | Mapped, where: str) -> None:
     """
     first = x[:1]
     if len(x) > 1 and all(bool((part == first).all()) for _, part in chunks(x)):
-        what = f"hold the value {float(first.flatten()[0]):g} only" if (first == first.flatten()[0]).all() else "are equal"
+        what = (
+            f"hold the value {float(first.flatten()[0]):g} only" if (first == first.flatten()[0]).all() else "are equal"
+        )
         raise ValueError(f"All {len(x)} examples in {where} {what}: there is nothing to learn from them.")
 
 

@@ -9,10 +9,12 @@ import torch
 from vae_zoo.data.images import Images
 from vae_zoo.data.paths import data_root
 from vae_zoo.data.splits import Split, SplitName, split_indices
+from vae_zoo.limits import check_mat
 from vae_zoo.typing import Shape
 
 _HEIGHT, _WIDTH = 28, 20
 _NUM_IMAGES, _NUM_VAL, _NUM_TEST = 1965, 200, 200
+_MAX_BYTES = 16 * 2**20  # as doubles, the faces take half of that
 
 
 class FreyFaces(Images):
@@ -51,6 +53,7 @@ class FreyFaces(Images):
                 f"There is no {self.path}: put frey_rawface.mat there, or set VAE_ZOO_DATA to a folder "
                 "that has FreyFace/frey_rawface.mat."
             )
+        check_mat(self.path, _MAX_BYTES)
         try:
             content = loadmat(self.path)
         except Exception as error:  # the reader of damaged files raises nearly anything
@@ -58,6 +61,8 @@ class FreyFaces(Images):
         if "ff" not in content:
             keys = ", ".join(sorted(key for key in content if not key.startswith("_"))) or "nothing"
             raise ValueError(f"{self.path} must hold the faces under the key ff, but it holds {keys}.")
+        if content["ff"].dtype.kind not in "uif":
+            raise ValueError(f"ff in {self.path} must hold numbers, got an array of {content['ff'].dtype}.")
         faces = torch.from_numpy(content["ff"])
         if tuple(faces.shape) != (_HEIGHT * _WIDTH, _NUM_IMAGES):
             raise ValueError(

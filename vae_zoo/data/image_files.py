@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow has others, one of which runs a program
 IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 _MAX_PIXELS = 90_000_000  # about the limit above which Pillow suspects a decompression bomb
@@ -57,6 +59,8 @@ def read_images(
         except Exception as error:  # the decoders of damaged files raise nearly anything
             return f"{path} ({_reason(Path(path), error)})"
 
+    # Pillow warns of what is refused here.
+    warnings.filterwarnings("ignore", "Image size .* exceeds limit", category=RuntimeWarning)
     num = max(1, _BLOCK // (channels * size[0] * size[1]))
     # Threads and not processes: Pillow lets go of the interpreter's lock while it decodes and resizes.
     with ThreadPoolExecutor(num_workers or os.cpu_count()) as pool:
@@ -74,7 +78,9 @@ def _read_image(path: Path, size: tuple[int, int], channels: int, crop: bool) ->
     from PIL import Image, ImageOps
 
     height, width = size
-    with Image.open(path) as file:
+    if not path.is_file():  # a pipe would be waited for
+        raise ValueError("no file")
+    with Image.open(path, formats=_FORMATS) as file:
         if file.width * file.height > _MAX_PIXELS:
             raise ValueError(f"{file.width} x {file.height} is above the limit of {_MAX_PIXELS} pixels")
         file.draft(None, (2 * max(size), 2 * max(size)))  # a large JPEG is decoded at a fraction of its size

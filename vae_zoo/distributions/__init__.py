@@ -15,6 +15,7 @@ from vae_zoo.distributions.optimal import OptimalNormal
 from vae_zoo.distributions.pairs import check_pair
 from vae_zoo.distributions.posteriors import DiagonalLaplace, FullNormal
 from vae_zoo.distributions.priors import ConditionalNormal, MixtureNormal, Prior, StandardLaplace, StandardNormal
+from vae_zoo.distributions.temperature import check_temperature, tempered
 
 __all__ = [
     "MSSSIM",
@@ -52,8 +53,10 @@ __all__ = [
     "StandardNormal",
     "StudentT",
     "check_pair",
+    "check_temperature",
     "combine",
     "has_closed_form",
     "kl",
     "kl_per_dim",
+    "tempered",
 ]

@@ -81,9 +81,11 @@ class Autoregression(nn.Module):
 
     def forward(self, context: Tensor) -> Step:
         masked = [m for m in self.net if isinstance(m, nn.Linear)]
-        # Copies, so that what is made without gradients has none later either.
+        # Copies, so that what is made without gradients has none later either. A product with truth values is not to be
+        # had in ONNX from every torch.
         layers = [
-            ((m.weight * m.get_buffer("mask")).to(context.dtype), m.bias.to(context.dtype, copy=True)) for m in masked
+            ((m.weight * m.get_buffer("mask").to(m.weight)).to(context.dtype), m.bias.to(context.dtype, copy=True))
+            for m in masked
         ]
         return Step(layers, self.univariate, self.sizes, context)
 
@@ -122,7 +124,7 @@ class Flow(Distribution):
     squares over the axes. Both are exact where g is affine.
 
     Args:
-        steps: Steps of g.
+        steps: Steps of g, each a :class:`Step` or something else with its ``forward`` and ``inverse``.
         loc: Shift μ, (\*batch, D).
         log_scale: Logarithm of the scale σ, (\*batch, D).
         shape: Shape of one event of D elements.
@@ -135,7 +137,7 @@ class Flow(Distribution):
     arg_constraints: dict[str, constraints.Constraint] = {}
 
     def __init__(
-        self, steps: list[Step], loc: Tensor, log_scale: Tensor, shape: tuple[int, ...], *, sampler: bool
+        self, steps: list[Any], loc: Tensor, log_scale: Tensor, shape: tuple[int, ...], *, sampler: bool
     ) -> None:
         self.steps, self.loc, self.log_scale, self.sampler = steps, loc, log_scale, sampler
         self._drawn: tuple[Tensor, Tensor, bool] | None = None

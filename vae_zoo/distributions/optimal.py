@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.distributions import Distribution, Independent
 
 from vae_zoo.distributions.families import Family, log_of_scale
@@ -23,8 +23,8 @@ class OptimalNormal(Family):
     scores, so ``train/elbo`` is no bound there, only close to one. Everywhere else, and so in ``val/elbo``,
     ``test/elbo`` and the evidence, σ is a number that training has left behind, an exponential mean over batches:
     one fixed density, which looks at no example of the evaluation. The gradient leaves σ out, which changes nothing
-    in the objective of the VAE, where the derivative by the optimal σ is 0. With several processes each tracks its
-    own share of the data, and a checkpoint keeps that of the first.
+    in the objective of the VAE, where the derivative by the optimal σ is 0. With several processes the batch is that of
+    all of them together: one σ everywhere, and the objective of one process.
 
     References:
         | Simple and Effective VAE Training with Calibrated Decoders (Rybkin et al., 2021)
@@ -60,7 +60,12 @@ class OptimalNormal(Family):
         return Normal(loc, (0.5 * square.to(loc.dtype).log()).clamp(min=self.min_log_scale))
 
     def _track(self, loc: Tensor, value: Tensor) -> Normal:
-        square = (value - loc.detach()).square().mean()
+        error = (value - loc.detach()).square()
+        square = error.mean()
+        if distributed.is_available() and distributed.is_initialized():
+            total = torch.stack([error.sum(), torch.full_like(square, error.numel())])
+            distributed.all_reduce(total)
+            square = total[0] / total[1]
         self.count += 1
         rate = self.count.to(self.square.dtype).reciprocal().clamp(min=1 - self.decay)
         self.square.lerp_(square.to(self.square.dtype), rate)

@@ -13,17 +13,20 @@ class Curves:
 
     Handing every value of every step to Lightning costs more than a small model's whole step; this costs one addition
     a step. The sums and the count are float, so that means over ranks with shares of different size come out exact.
+    ``names`` and ``last`` are what was added last.
     """
 
     def __init__(self) -> None:
-        self._names: list[str] = []
+        self.names: list[str] = []
+        self.last: Tensor | None = None
         self._sum: Tensor | None = None
         self._count = 0
 
     def update(self, values: dict[str, Tensor], count: int) -> None:
         """Add means over ``count`` examples."""
-        self._names = list(values)
-        total = torch.stack([v.detach() for v in values.values()]).float() * count
+        self.names = list(values)
+        self.last = torch.stack([v.detach() for v in values.values()]).float()
+        total = self.last * count
         self._sum = total if self._sum is None else self._sum + total
         self._count += count
 
@@ -40,6 +43,6 @@ class Curves:
             return {}
         sums = torch.cat([self._sum, self._sum.new_tensor([self._count])])
         sums = sums if reduce is None else reduce(sums)
-        means = dict(zip(self._names, sums[:-1] / sums[-1], strict=True))
+        means = dict(zip(self.names, sums[:-1] / sums[-1], strict=True))
         self._sum, self._count = None, 0
         return means

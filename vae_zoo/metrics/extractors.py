@@ -120,7 +120,9 @@ class InceptionFeatures(nn.Module):
         from torchmetrics.utilities.imports import _TORCH_FIDELITY_AVAILABLE
 
         if not _TORCH_FIDELITY_AVAILABLE:
-            raise ImportError("Inception needs torch-fidelity: pip install torch-fidelity, or choose DataClassifier.")
+            raise ImportError(
+                "Inception needs torch-fidelity: pip install 'vae_zoo[metrics]', or choose DataClassifier."
+            )
         try:
             self.network = NoTrainInceptionV3("inception-v3-compat", ["2048"], weights_path)
         except (OSError, RuntimeError) as error:

@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import vae_zoo
+from vae_zoo.checkpoints import WEIGHTS, not_finite
 from vae_zoo.distributions import Bernoulli, Family, Point
+from vae_zoo.foreign import check_callbacks, read_plainly
 from vae_zoo.hparams import Recorded, import_path
 from vae_zoo.memory import keep_freed_memory
+from vae_zoo.models.exchange import Exchanged
 from vae_zoo.models.fitness import check_fit
 from vae_zoo.models.optimizers import check_rates, rehearse
 from vae_zoo.models.steps import Steps, unpack
@@ -22,7 +25,7 @@ from vae_zoo.nn import Dense
 from vae_zoo.typing import Network, Shape
 
 
-class Autoencoder(Recorded, Steps):
+class Autoencoder(Recorded, Exchanged, Steps):
     """An encoder and a decoder under Lightning; what is optimised is left to :meth:`losses`.
 
     Components are factories, a class or a ``functools.partial`` of one; their sizes follow from ``shape`` and
@@ -38,12 +41,15 @@ class Autoencoder(Recorded, Steps):
         optimizer: Optimizer of the parameter groups; Adam with a learning rate of 1e-3 if not given.
         scheduler: Scheduler of the learning rate, stepped every epoch.
         compiled: Whether to compile :meth:`losses`, and what decodes for the evidence.
+        cuda_graphs: Whether training steps of a compiled model are recorded on CUDA as graphs, one a batch size, and
+            replayed. Not while gradients are accumulated.
         channels_last: Whether convolutions keep the channels of a pixel together in memory, which most hardware
             prefers; it changes figures by no more than rounding.
         kwargs: None in the end: any that is left over is an error.
 
     Raises:
-        ValueError: If latent_dim is less than 1, or shape is empty or has a side of less than 1.
+        ValueError: If latent_dim is less than 1, or shape is empty or has a side of less than 1, or
+            cuda_graphs is set without compiled.
         TypeError: If an argument cannot be saved: an instance or a lambda in place of a class.
     """
 
@@ -67,6 +73,7 @@ class Autoencoder(Recorded, Steps):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         compiled: bool = False,
+        cuda_graphs: bool = False,
         channels_last: bool = False,
         **kwargs: Any,  # none; without it Lightning would drop the class that a checkpoint names
     ) -> None:
@@ -75,10 +82,12 @@ class Autoencoder(Recorded, Steps):
             raise ValueError(f"latent_dim must be at least 1, got {latent_dim}.")
         if not shape or min(shape) < 1:
             raise ValueError(f"shape must hold the sides of one example, each at least 1, got {tuple(shape)}.")
+        if cuda_graphs and not compiled:
+            raise ValueError("cuda_graphs records what is compiled: set compiled too.")
         self.save_hyperparameters(self.recorded()["init_args"])
         self.shape = tuple(shape)
         self.latent_dim = latent_dim
-        self.compiled = compiled
+        self.compiled, self.cuda_graphs = compiled, cuda_graphs
         self.posterior = posterior(self.latent_shape)
         self.likelihood = likelihood(self.shape)
         self.encoder = encoder(*self.encoder_shapes)
@@ -151,8 +160,9 @@ class Autoencoder(Recorded, Steps):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
 
     def setup(self, stage: str) -> None:
-        """Refuse what cannot be trained, before anything is started: batches of one, data outside the support."""
+        """Have whatever Trainer runs the model read checkpoints as plain data, and refuse what cannot be trained."""
         super().setup(stage)
+        read_plainly(self.trainer.strategy)
         if stage == "fit":
             check_fit(self, getattr(self.trainer, "datamodule", None), self.trainer.world_size)
 
@@ -190,7 +200,15 @@ class Autoencoder(Recorded, Steps):
             self.likelihood.check(unpack(batch)[0])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write down the model and its data as plain class paths and arguments."""
+        """Write down the model and its data as plain class paths and arguments.
+
+        Raises:
+            ValueError: If a weight is NaN or infinite, or a buffer NaN.
+        """
+        weights = [(name, p) for name, p in self.named_parameters()]
+        states = [item for key in WEIGHTS for item in checkpoint.get(key, {}).items()]
+        if bad := not_finite(weights) or not_finite(states, infinite=False):
+            raise ValueError(f"{bad} is not finite after step {checkpoint.get('global_step')}: nothing is saved.")
         model = self.recorded()
         data = getattr(self._trainer, "datamodule", None)
         checkpoint["hyper_parameters"] = {
@@ -208,8 +226,12 @@ class Autoencoder(Recorded, Steps):
         """Refuse the weights of another model.
 
         Raises:
-            ValueError: If the checkpoint is of another class, or of examples of another shape.
+            ValueError: If the checkpoint is of another class or of examples of another shape, or would have files
+                deleted that are not of the run.
         """
+        if self._trainer is not None:
+            folders = [getattr(callback, "dirpath", None) for callback in self._trainer.checkpoint_callbacks]
+            check_callbacks(checkpoint.get("callbacks"), [str(folder) for folder in folders if folder])
         self._initialised = True
         saved = checkpoint.get("vae_zoo", {}).get("model")
         if saved is None:

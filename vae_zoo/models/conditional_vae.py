@@ -66,20 +66,21 @@ class ConditionalVAE(VAE):
         self.check_labels(c, len(x))
         return super().embed(x, c, sample=sample)
 
-    def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True) -> Tensor:
+    def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True, temperature: float = 1.0) -> Tensor:
         """Draw latents from the prior and decode them, of chosen classes or of all in turn.
 
         Args:
             num: Number of samples.
             c: Labels, (num,); 0, 1, … and over again if not given.
             mean: Whether to return the mean of p(x|z, c), or a draw from it.
+            temperature: Factor on the spread of the prior.
 
         Returns:
             (num, \\*shape).
         """
         c = torch.arange(num, device=self.device) % self.num_classes if c is None else c.to(self.device)
         self.check_labels(c, num)
-        return super().sample(num, c, mean=mean)
+        return super().sample(num, c, mean=mean, temperature=temperature)
 
     def check_batch(self, batch: Any, batch_idx: int = 0) -> None:
         super().check_batch(batch, batch_idx)

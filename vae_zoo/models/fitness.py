@@ -38,4 +38,6 @@ def _check_batches(model: Any, size: int, num: int, world_size: int, drop_last: 
         raise ValueError(f"{coupled} compares the examples of a batch, but batch_size is {size}: take at least 2.")
     last = -(-num // world_size) % size
     if last == 1 and not drop_last and any(isinstance(part, nn.BatchNorm1d) for part in model.modules()):
-        raise ValueError(f"BatchNorm1d cannot take the last batch of an epoch, 1 example of {num}: set drop_last to true.")
+        raise ValueError(
+            f"BatchNorm1d cannot take the last batch of an epoch, 1 example of {num}: set drop_last to true."
+        )

@@ -28,6 +28,8 @@ class IWAEDReG(IWAE):
         kwargs: Arguments of :class:`IWAE`.
     """
 
+    compilable = torch.__version__ >= "2.13"  # before, a compiled graph loses the hook, and half of the gradient
+
     def objective(self, elbo: ELBO) -> dict[str, Tensor]:
         z = elbo.z
         if z.requires_grad:

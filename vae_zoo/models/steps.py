@@ -54,6 +54,10 @@ class Steps(LightningModule, ABC):
     """Examples that a training batch must have: more than 1 where the loss compares them."""
 
     compiled: bool = False
+    cuda_graphs: bool = False
+
+    compilable: bool = True
+    """Whether this torch compiles :meth:`losses` rightly; where it does not, ``compiled`` changes nothing."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -123,11 +127,22 @@ class Steps(LightningModule, ABC):
 
     def _update(self, stage: str, batch: Any) -> Tensor:
         x, c = unpack(batch)
-        values = (compiled(type(self)) if self.compiled else type(self).losses)(self, x, c)
+        values = self._compute(stage)(self, x, c)
         if not isinstance(values, dict) or "loss" not in values or values["loss"].ndim:
             raise ValueError(f"{type(self).__name__}.losses must give a dictionary with a scalar `loss`.")
         self._curves[stage].update(values, len(x))
         return values["loss"]
+
+    def _compute(self, stage: str) -> Callable[..., dict[str, Tensor]]:
+        """The class's :meth:`losses`, compiled or not."""
+        if not (self.compiled and self.compilable):
+            return type(self).losses
+        if stage != "train" or not self.cuda_graphs or self.device.type != "cuda":
+            return compiled(type(self))
+        if self.trainer.accumulate_grad_batches > 1:
+            return compiled(type(self))  # gradients would be added up in memory that the next replay writes over
+        torch.compiler.cudagraph_mark_step_begin()
+        return compiled(type(self), graphs=True)
 
     def _sum_over_ranks(self, x: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(x, reduce_op="sum")
@@ -140,10 +155,10 @@ class Steps(LightningModule, ABC):
 
 
 @functools.cache
-def compiled(cls: type[Steps]) -> Callable[..., dict[str, Tensor]]:
+def compiled(cls: type[Steps], *, graphs: bool = False) -> Callable[..., dict[str, Tensor]]:
     """The compiled :meth:`Steps.losses` of a class.
 
     One a class and not a bound method: a copy of a model, such as a moving average of its weights, would otherwise
     keep computing with the weights of the original.
     """
-    return torch.compile(cls.losses)
+    return torch.compile(cls.losses, mode="reduce-overhead", dynamic=False) if graphs else torch.compile(cls.losses)

@@ -110,9 +110,9 @@ class VQVAE(Autoencoder):
         }
 
     @torch.no_grad()
-    def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True) -> Tensor:
-        """Draw codes from their prior and decode them, (num, \\*shape)."""
-        px = self.decode(self.codebook.lookup(self.code_prior.sample(num)), c)
+    def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True, temperature: float = 1.0) -> Tensor:
+        """Draw codes from their prior, whose logits a temperature divides, and decode them, (num, \\*shape)."""
+        px = self.decode(self.codebook.lookup(self.code_prior.sample(num, temperature=temperature)), c)
         return px.mean if mean else px.sample()
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:

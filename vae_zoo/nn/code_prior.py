@@ -52,11 +52,22 @@ class CodePrior(nn.Module):
         return self._log_probs(codes[:, :-1]).gather(-1, codes[..., None]).squeeze(-1).sum(-1)
 
     @torch.no_grad()
-    def sample(self, num: int) -> Tensor:
-        """Draw grids of codes, (num, \\*grid)."""
+    def sample(self, num: int, *, temperature: float = 1.0) -> Tensor:
+        """Draw grids of codes, (num, \\*grid).
+
+        Args:
+            num: Number of grids.
+            temperature: What the logits of every code are divided by: below 1 likely codes become more so.
+
+        Raises:
+            ValueError: If the temperature is not positive and finite.
+        """
+        if not (temperature > 0 and math.isfinite(temperature)):
+            raise ValueError(f"temperature must be positive and finite, got {temperature}.")
         codes = torch.zeros(num, 0, dtype=torch.long, device=self.places.device)
         for _ in range(len(self.places)):
-            codes = torch.cat([codes, torch.multinomial(self._log_probs(codes)[:, -1].exp(), 1)], 1)
+            probs = torch.softmax(self._log_probs(codes)[:, -1] / temperature, -1)
+            codes = torch.cat([codes, torch.multinomial(probs, 1)], 1)
         return codes.unflatten(1, self.grid)
 
     def _log_probs(self, before: Tensor) -> Tensor:

@@ -1,0 +1,150 @@
+"""File systems that fail a fit of the command: never exit code 0 without the checkpoint that was asked for."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fits import FOLDER, TWO, good, said, signal_at
+
+from vae_zoo import checkpoints
+
+
+@pytest.fixture
+def at_save(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[Path], None]], None]:
+    """Let something happen before the save of so much; with the best and the last there are two an epoch."""
+
+    def arrange(number: int, happen: Callable[[Path], None]) -> None:
+        real, calls = checkpoints.write, []
+
+        def write(checkpoint: dict[str, Any], path: str | Path) -> None:
+            calls.append(path)
+            if len(calls) == number:
+                happen(Path(path))
+            real(checkpoint, path)
+
+        monkeypatch.setattr(checkpoints, "write", write)
+
+    return arrange
+
+
+@pytest.fixture
+def small_files() -> Iterator[Callable[[int], None]]:
+    """Make files that grow beyond a size fail, as those on a full disk do."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def fails_with(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, name, fail)
+
+
+class TestBeforeTheFirstStep:
+    """Nothing can be written from the start: no step is taken."""
+
+    @pytest.mark.parametrize(
+        ("make", "option", "reason"),
+        [
+            (lambda: Path("x").write_text("taken"), "--last.dirpath=x", "File exists"),
+            (lambda: Path("x").write_text("taken"), "--checkpoint.dirpath=x/y", "Not a directory"),
+            (lambda: Path("x").symlink_to("x"), "--last.dirpath=x", "File exists"),
+            (lambda: None, "--last.dirpath=/proc/checkpoints", "No such file or directory"),
+            (lambda: None, "--last.dirpath=/sys/checkpoints", "Operation not permitted"),
+            (lambda: None, f"--last.dirpath={'x' * 300}", "File name too long"),
+        ],
+        ids=["a file", "below a file", "a link to itself", "no such place", "forbidden", "too long a name"],
+    )
+    def test_the_folder(self, run: Callable, make: Callable[[], Any], option: str, reason: str) -> None:
+        make()
+        assert f"cannot write checkpoints, {reason}: " in said(run(*TWO, option))
+        assert not list(Path().rglob("*.ckpt"))
+
+    @pytest.mark.parametrize("make", [lambda p: p.write_text("taken"), lambda p: p.symlink_to("nowhere")])
+    def test_the_folder_of_runs(self, run: Callable, make: Callable[[Path], Any]) -> None:
+        make(Path("results"))
+        assert "results" in said(run(*TWO))
+
+    @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES, errno.EDQUOT])
+    def test_the_disk(self, run: Callable, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+        fails_with(monkeypatch, "fsync", number)
+        assert f"cannot write checkpoints, {os.strerror(number)}: " in said(run(*TWO))
+        assert not list(Path().rglob("*.ckpt"))
+
+
+class TestDuringTheRun:
+    """The second epoch cannot be saved: the first still is."""
+
+    def full(self, small_files: Callable[[int], None]) -> Callable[[Path], None]:
+        return lambda _: small_files(30_000)
+
+    def test_the_disk_is_full(self, run: Callable, at_save: Callable, small_files: Callable[[int], None]) -> None:
+        at_save(3, self.full(small_files))
+        outcome = run(*TWO)
+        small_files(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+        assert f"File too large: {FOLDER.resolve()}/0001.ckpt."[:90] in said(outcome)
+        assert good(FOLDER / "last.ckpt") == 3
+        assert sorted(path.name for path in FOLDER.iterdir()) == ["0000.ckpt", "last.ckpt"]
+
+    @pytest.mark.parametrize("name", ["fsync", "replace"])
+    def test_the_disk_breaks(
+        self, run: Callable, at_save: Callable, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        at_save(4, lambda _: fails_with(monkeypatch, name, errno.EIO))
+        assert f"Input/output error: {FOLDER.resolve()}/last.ckpt."[:90] in said(run(*TWO))
+        assert good(FOLDER / "last.ckpt") == 3
+
+    def test_the_folder_vanishes(self, run: Callable, at_save: Callable) -> None:
+        at_save(4, lambda path: shutil.rmtree(path.parent))
+        outcome = run(*TWO)
+        assert outcome.code == 2  # the best one is gone with it
+        assert "0001.ckpt is gone" in said(outcome)
+        assert good(FOLDER / "last.ckpt") == 6
+
+    def test_a_file_takes_the_place_of_the_folder(self, run: Callable, at_save: Callable) -> None:
+        def replace(path: Path) -> None:
+            path.parent.rename("moved")
+            path.parent.write_text("taken")
+
+        at_save(4, replace)
+        assert f"File exists: {FOLDER.resolve()}/last.ckpt."[:90] in said(run(*TWO))
+        assert good(Path("moved/last.ckpt")) == 3
+
+    def test_a_folder_takes_the_place_of_the_file(self, run: Callable, at_save: Callable) -> None:
+        def replace(path: Path) -> None:
+            path.rename("moved.ckpt")
+            path.mkdir()
+
+        at_save(4, replace)
+        assert f"Is a directory: {FOLDER.resolve()}/last.ckpt."[:90] in said(run(*TWO))
+        assert good(Path("moved.ckpt")) == 3
+
+    def test_what_was_written_is_removed(self, run: Callable, at_save: Callable) -> None:
+        at_save(4, lambda path: (path.parent / "0001.ckpt").unlink())
+        assert "0001.ckpt is gone: something has removed it" in said(run(*TWO))
+
+    def test_a_stopped_run_that_cannot_save_does_not_say_that_it_has(
+        self, run: Callable, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        signal_at(monkeypatch, 5)
+        real = checkpoints.write
+        calls: list[Any] = []
+
+        def write(*args: Any) -> None:
+            calls.append(args)
+            if len(calls) == 3:
+                fails_with(monkeypatch, "fsync", errno.ENOSPC)
+            real(*args)
+
+        monkeypatch.setattr(checkpoints, "write", write)
+        assert f"No space left on device: {FOLDER.resolve()}/last.ckpt."[:90] in said(run(*TWO))
+        assert good(FOLDER / "last.ckpt") == 3

@@ -1,0 +1,181 @@
+"""``vae-zoo sample`` over every model of the zoo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import MODELS, saved, small, takes, tiny
+from PIL import Image
+from torch import Tensor
+
+from vae_zoo.distributions import ConditionalNormal, FixedNormal, Prior
+from vae_zoo.models import AE, VAE, Autoencoder, ConditionalVAE
+from vae_zoo.sampling import CHUNK, can_generate, generate
+
+
+@pytest.fixture
+def sampled(run: Callable, tmp_path: Path) -> Callable[..., Any]:
+    """Save a tiny model and sample from it: what the command said, and where."""
+
+    def call(cls: type[Autoencoder], *options: str, **kwargs: Any) -> Any:
+        torch.manual_seed(0)
+        path = saved(tmp_path, tiny(cls, **kwargs))
+        return run("sample", "--ckpt_path", str(path), *options)
+
+    return call
+
+
+@pytest.mark.parametrize("cls", MODELS, ids=lambda cls: cls.__name__)
+def test_every_model_generates_or_says_why_not(
+    cls: type[Autoencoder], sampled: Callable, run: Callable, tmp_path: Path
+) -> None:
+    path = saved(tmp_path, tiny(cls))
+    outcome = run("sample", "--ckpt_path", str(path), "--num", "16", "--out", "s.png")
+    if not can_generate(tiny(cls)):
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+        assert f"{cls.__name__} cannot generate: it has no prior" in outcome.err
+        assert not (tmp_path / "s.png").exists()
+        return
+    assert (outcome.code, outcome.out, outcome.err) == (0, "s.png\n", "")
+    columns = 3 if takes(cls, "num_classes") else 4
+    rows = -(-16 // columns)
+    with Image.open(tmp_path / "s.png") as picture:
+        assert picture.size == (34 * columns + 2, 34 * rows + 2)
+    call = ("sample", "--ckpt_path", str(path), "--num", "16", "--temperature", "0.5", "--out", "s.npz")
+    assert run(*call).code == 0
+    cold = np.load(tmp_path / "s.npz")["x"]
+    assert cold.shape == (16, 1, 8, 8)
+    assert run(*call, "--temperature", "1").code == 0
+    warm = np.load(tmp_path / "s.npz")["x"]
+    assert np.isfinite(cold).all()
+    assert not np.array_equal(cold, warm)
+    assert run(*call, "--temperature", "1").code == 0
+    assert np.array_equal(np.load(tmp_path / "s.npz")["x"], warm), "one seed, one result"
+    assert sorted(p.name for p in tmp_path.iterdir() if p.suffix in (".png", ".npz")) == ["s.npz", "s.png"]
+
+
+def test_only_the_ae_cannot() -> None:
+    assert [cls for cls in MODELS if not can_generate(tiny(cls))] == [AE]
+
+
+def test_of_a_class(sampled: Callable, tmp_path: Path) -> None:
+    assert sampled(ConditionalVAE, "--class", "2", "--num", "5", "--out", "two.npz").code == 0
+    file = np.load(tmp_path / "two.npz")
+    assert file["y"].tolist() == [2] * 5
+    model = tiny(ConditionalVAE)
+    x, c = generate(model, 7, seed=3)
+    torch.manual_seed(3)
+    assert torch.equal(x, model.sample(7))
+    assert c is not None
+    assert c.tolist() == [0, 1, 2, 0, 1, 2, 0]
+    outcome = sampled(ConditionalVAE, "--class", "3")
+    assert (outcome.code, outcome.err) == (2, "vae-zoo: error: class must lie in 0 .. 2, got 3.\n")
+
+
+def test_a_prior_of_classes(sampled: Callable, tmp_path: Path) -> None:
+    prior = partial(ConditionalNormal, num_classes=4)
+    assert sampled(VAE, "--class", "3", "--num", "6", "--out", "c.npz", prior=prior).code == 0
+    assert np.load(tmp_path / "c.npz")["y"].tolist() == [3] * 6
+    assert sampled(VAE, "--num", "6", "--out", "all.npz", prior=prior).code == 0
+    assert "must lie in 0 .. 3" in sampled(VAE, "--class", "4", prior=prior).err
+
+
+def test_vectors_are_no_pictures(sampled: Callable, tmp_path: Path) -> None:
+    kwargs = {"shape": (5,), "likelihood": FixedNormal}
+    outcome = sampled(VAE, "--out", "s.png", **kwargs)
+    assert outcome.code == 2
+    assert "examples of shape (5,) are no images: give an --out that ends in .npz" in outcome.err
+    assert sampled(VAE, **kwargs).out == "samples.npz\n"
+    assert np.load(tmp_path / "samples.npz")["x"].shape == (64, 5)
+    assert not list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--class three", "argument --class: invalid int value: 'three'"),
+        ("--class 1", "VAE knows no classes, got class 1"),
+        ("--class -1", "--class must be at least 0, got -1"),
+        ("--num 0", "--num must be at least 1, got 0"),
+        ("--num many", "argument --num: invalid int value"),
+        ("--num 5000", "a picture holds at most 4096 samples, got 5000: give an --out that ends in .npz"),
+        ("--temperature 0", "--temperature must be positive and finite, got 0.0"),
+        ("--temperature nan", "--temperature must be positive and finite, got nan"),
+        ("--temperature warm", "argument --temperature: invalid float value"),
+        ("--seed -1", "--seed must be at least 0"),
+        ("--out s.gif", "--out must end in .png or .npz, got s.gif"),
+        ("--out s", "--out must end in .png or .npz, got s"),
+        ("--out nowhere/s.png", "there is no folder nowhere to write s.png to"),
+        ("--out folder.png", "--out names a folder, folder.png: give a file"),
+        ("--nmu 3", "unrecognized arguments: --nmu 3"),
+        ("--ckpt_path nothing.ckpt", "no checkpoint at nothing.ckpt"),
+        ("--ckpt_path folder.png", "no checkpoint at folder.png: give a .ckpt file, or a folder of save_pretrained"),
+        ("--ckpt_path garbage.ckpt", "error: garbage.ckpt "),
+    ],
+)
+def test_a_mistake_is_one_line(options: str, said: str, sampled: Callable, tmp_path: Path) -> None:
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "garbage.ckpt").write_text("hello")
+    args = options.split() if options.startswith("--num 5") else ["--num", "4", *options.split()]
+    outcome = sampled(VAE, *([] if "--out" in args or "5000" not in args else ["--out", "s.png"]), *args)
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    assert said in outcome.err
+    assert len(outcome.err) <= 201
+    assert {path.name for path in tmp_path.iterdir()} == {"VAE.ckpt", "folder.png", "garbage.ckpt"}
+
+
+def test_nothing_is_left_where_writing_fails(
+    sampled: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, **arrays: Any) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        sampled(VAE, "--out", "s.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["VAE.ckpt"]
+
+
+class NoScale(Prior):
+    """A prior whose spread is not known."""
+
+    def forward(self, c: Tensor | None = None) -> Any:
+        return torch.distributions.MultivariateNormal(torch.zeros(4), torch.eye(4), validate_args=False)
+
+
+class OwnSample(VAE):
+    def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True) -> Tensor:
+        return torch.zeros(num, *self.shape)
+
+
+def test_generate_says_what_cannot_be() -> None:
+    model = tiny(VAE)
+    with pytest.raises(ValueError, match="num must be at least 1"):
+        generate(model, 0)
+    with pytest.raises(ValueError, match="temperature must be positive"):
+        generate(model, 1, temperature=-1)
+    with pytest.raises(ValueError, match="takes no temperature"):
+        generate(tiny(OwnSample), 1, temperature=0.5)
+    assert generate(tiny(OwnSample), 2)[0].shape == (2, 1, 8, 8)
+    no_scale = VAE(shape=(3,), latent_dim=4, encoder=small, decoder=small)
+    no_scale.latent_prior = NoScale((4,))
+    assert generate(no_scale, 2)[0].shape == (2, 3)
+    with pytest.raises(ValueError, match="means nothing here: MultivariateNormal has no scale"):
+        generate(no_scale, 2, temperature=0.5)
+
+
+def test_more_samples_begin_with_the_same_ones() -> None:
+    model = tiny(ConditionalVAE)
+    few, _ = generate(model, CHUNK)
+    more, c = generate(model, CHUNK + 5)
+    assert torch.equal(more[:CHUNK], few)
+    assert c is not None
+    assert c[CHUNK:].tolist() == [(CHUNK + n) % 3 for n in range(5)]

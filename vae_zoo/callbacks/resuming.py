@@ -1,0 +1,57 @@
+"""Where a run can be resumed from exactly, and what its schedulers have yet to be told there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+
+
+def newest(trainer: Trainer) -> str:
+    """The newest checkpoint that a run has written, or else the one it has started from; empty if there is none."""
+    written = {
+        str(getattr(callback, name, ""))
+        for callback in trainer.checkpoint_callbacks
+        for name in ("best_model_path", "last_model_path")
+    }
+    there = [path for path in written if path and Path(path).is_file()]
+    return max(there, key=os.path.getmtime, default=str(trainer.ckpt_path or ""))
+
+
+def exact(trainer: Trainer) -> bool:
+    """Whether a checkpoint after the present batch resumes as if nothing had happened.
+
+    It does not within an accumulated step, whose gradients no checkpoint holds, nor where a validation or the end of
+    the epoch follows, which Lightning would leave out or count twice.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    fetcher: Any = trainer.fit_loop._data_fetcher
+    return not (loop._should_accumulate() or loop._num_ready_batches_reached() or loop._should_check_val_fx(fetcher))
+
+
+def pending(trainer: Trainer) -> dict[str, float]:
+    """Figures that schedulers such as ``ReduceLROnPlateau`` will see at the end of the epoch, after it is saved."""
+    loop = trainer.fit_loop
+    current = loop.epoch_progress.current
+    if not loop.epoch_loop.batch_progress.is_last_batch or current.completed >= current.ready:
+        return {}
+    figures = trainer.callback_metrics
+    due = [config for config in _plateaus(trainer) if (trainer.current_epoch + 1) % config.frequency == 0]
+    awaited = [config.monitor for config in due if config.monitor in figures]
+    return {str(monitor): float(figures[str(monitor)]) for monitor in awaited}
+
+
+def catch_up(trainer: Trainer, figures: dict[str, float]) -> None:
+    """Tell those schedulers what they have missed."""
+    for config in _plateaus(trainer):
+        if config.monitor in figures:
+            figure = torch.tensor(figures[str(config.monitor)])
+            trainer.lightning_module.lr_scheduler_step(config.scheduler, figure)
+
+
+def _plateaus(trainer: Trainer) -> list[Any]:
+    every = trainer.lr_scheduler_configs
+    return [config for config in every if config.reduce_on_plateau and config.interval == "epoch"]

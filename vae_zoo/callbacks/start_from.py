@@ -1,0 +1,48 @@
+"""Weights of another fit as the start of this one."""
+
+from __future__ import annotations
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from vae_zoo.checkpoints import verify
+from vae_zoo.foreign import check_file
+from vae_zoo.models import Autoencoder
+
+
+class StartFrom(Callback):
+    """Starts a fit from the weights of a checkpoint, and from nothing else in it: optimizer and epochs are new.
+
+    The model may be of another class than the one in the checkpoint, such as an IWAE that starts from a VAE. A fit that
+    is resumed keeps its own weights.
+
+    Args:
+        path: A checkpoint that a fit has written.
+        strict: Whether the checkpoint must hold every weight of the model, and no other. Otherwise what is missing
+            starts as it would have, and what is not asked for is left out; shapes must agree all the same.
+
+    Raises:
+        FileNotFoundError: At the start of the fit, if there is no such file.
+        ValueError: At the start of the fit, if it is no checkpoint, or has none of the model's weights.
+    """
+
+    def __init__(self, *, path: str, strict: bool = True) -> None:
+        self.weights, self.strict = path, strict
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.ckpt_path is not None:
+            return
+        state = self._read()
+        if not state.keys() & pl_module.state_dict().keys():
+            raise ValueError(f"{self.weights} has none of the weights of a {type(pl_module).__name__}.")
+        pl_module.load_state_dict(state, strict=self.strict)
+        if isinstance(pl_module, Autoencoder):
+            pl_module.on_load_checkpoint({})  # what would start from the data is there
+
+    def _read(self) -> dict[str, torch.Tensor]:
+        path = check_file(self.weights)
+        verify(path)
+        try:
+            return dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+        except Exception as error:
+            raise ValueError(f"{path} is no checkpoint, or a damaged one.") from error

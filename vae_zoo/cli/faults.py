@@ -1,0 +1,113 @@
+"""What leaves a fit of the command running: limits that fit together, a place to go on from, a way to stop."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.plugins import CheckpointIO
+
+from vae_zoo.callbacks import LastCheckpoint
+from vae_zoo.checkpoints import CheckpointFiles, CheckpointWriteError, DamagedCheckpointError, verify
+
+MAX_EPOCHS = 50
+
+
+def set_limits(trainer: Any, args: Sequence[str]) -> None:
+    """Choose the one limit of a fit that was not given: 50 epochs, unless steps or a time limit it.
+
+    Where a config file has one of ``max_steps`` and ``max_epochs`` and the command line the other, the latter counts.
+
+    Raises:
+        ValueError: If both are given in one place, because a resumed run would then stop early.
+    """
+    steps, epochs = trainer.max_steps, trainer.max_epochs
+    if steps not in (None, -1) and epochs not in (None, -1):
+        given = {arg.partition("=")[0].rpartition(".")[2] for arg in args if arg.startswith("--trainer.max_")}
+        given &= {"max_steps", "max_epochs"}
+        if len(given) != 1:
+            raise ValueError(f"give trainer.max_steps or trainer.max_epochs, not both, got {steps} and {epochs}.")
+        if given == {"max_steps"}:
+            trainer.max_epochs = -1
+        else:
+            trainer.max_steps = -1
+    elif epochs is None:
+        trainer.max_epochs = -1 if steps not in (None, -1) or trainer.max_time else MAX_EPOCHS
+
+
+def newest(root: Path, dirpath: str | None = None) -> str:
+    """The last checkpoint of the newest fit under a folder, or the newest good one of that fit if it is damaged.
+
+    Args:
+        root: Folder of fits.
+        dirpath: Folder of checkpoints if they are elsewhere.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        DamagedCheckpointError: If that fit has no good one.
+    """
+    folder = Path(dirpath) if dirpath else root
+    pattern = "last.ckpt" if dirpath else "fit_*/checkpoints/last.ckpt"
+    found = sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise FileNotFoundError(f"nothing to resume: no last.ckpt under {folder}; give the path of a checkpoint.")
+    last, wrong = found[-1], ""
+    others = sorted(last.parent.glob("*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in [last, *(path for path in others if path != last)]:
+        try:
+            verify(path)
+        except DamagedCheckpointError as error:
+            wrong = wrong or str(error)
+            continue
+        if wrong:
+            print(f"warning: {wrong.removesuffix('.')}; going on from {path.name} beside it", file=sys.stderr)
+        return str(path)
+    raise DamagedCheckpointError(f"nothing to resume: {wrong.removesuffix('.')}, and there is no good one beside it.")
+
+
+def with_files(plugins: Any) -> list[Any]:
+    """The plug-ins that were asked for, and the one that writes checkpoints unless there is another."""
+    plugins = plugins if isinstance(plugins, list) else [plugins] if plugins else []
+    return plugins if any(isinstance(plugin, CheckpointIO) for plugin in plugins) else [*plugins, CheckpointFiles()]
+
+
+def show_how_to_resume(callbacks: Sequence[Callback], config: Path) -> None:
+    """Make a run that a signal stops say by which command it goes on."""
+    for callback in callbacks:
+        if isinstance(callback, LastCheckpoint):
+            callback.resume = f"vae-zoo fit --config {config} --ckpt_path {{path}}"
+
+
+def check_written(trainer: Trainer) -> None:
+    """Refuse to end well without the checkpoints of a fit.
+
+    Raises:
+        CheckpointWriteError: If one is not there.
+    """
+    for callback in trainer.checkpoint_callbacks:
+        path = getattr(callback, "best_model_path", "")
+        if path and "://" not in path and trainer.is_global_zero and not Path(path).is_file():
+            raise CheckpointWriteError(f"{path} is gone: something has removed it.")
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """End with exit code 130 on SIGINT while nothing is trained yet, which Lightning would make 1."""
+
+    def leave(signum: int, frame: Any) -> None:  # noqa: ARG001
+        sys.exit(128 + signum)
+
+    try:
+        before = signal.signal(signal.SIGINT, leave)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,113 @@
+"""Priors whose spread is multiplied by a temperature."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial, singledispatch
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, MixtureSameFamily
+
+from vae_zoo.distributions.autoregression import Flow
+from vae_zoo.distributions.hierarchical import Hierarchical
+from vae_zoo.distributions.location_scale import CholeskyNormal, Laplace
+from vae_zoo.distributions.mixture import Mixture
+from vae_zoo.distributions.normal import Normal, independent
+
+
+@singledispatch
+def tempered(p: Distribution, temperature: float) -> Distribution:  # noqa: ARG001
+    r"""A distribution with its spread multiplied by a temperature, about where it is centred.
+
+    .. math:: \mathcal{N}(\mu, \sigma^2) \mapsto \mathcal{N}(\mu, T^2 \sigma^2)
+
+    The scale of normal and Laplace distributions is multiplied by T; so is that of every component of a mixture, whose
+    weights stay; that of every layer of latents, given the layer above; and that of the noise of a flow. Any other
+    kind can be added by ``tempered.register``.
+
+    Args:
+        p: Distribution.
+        temperature: Temperature T, above 0; 1 changes nothing.
+
+    Raises:
+        ValueError: If it is not known what the spread of this kind of distribution is.
+    """
+    raise ValueError(f"a temperature means nothing here: {type(p).__name__} has no scale to multiply; leave it at 1.")
+
+
+def check_temperature(temperature: float) -> None:
+    """Refuse what is no temperature.
+
+    Raises:
+        ValueError: If it is not positive and finite.
+    """
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError(f"temperature must be positive and finite, got {temperature}.")
+
+
+@tempered.register
+def _(p: Independent, temperature: float) -> Distribution:
+    return independent(tempered(p.base_dist, temperature), p.reinterpreted_batch_ndims)
+
+
+@tempered.register
+def _(p: Normal, temperature: float) -> Distribution:
+    return Normal(p.loc, p.log_scale + math.log(temperature))
+
+
+@tempered.register
+def _(p: Laplace, temperature: float) -> Distribution:
+    return Laplace(p.loc, p.log_scale + math.log(temperature))
+
+
+@tempered.register
+def _(p: torch.distributions.Normal, temperature: float) -> Distribution:
+    return torch.distributions.Normal(p.loc, p.scale * temperature, validate_args=False)
+
+
+@tempered.register
+def _(p: CholeskyNormal, temperature: float) -> Distribution:
+    lower = temperature * p.scale_tril.tril(-1)
+    return CholeskyNormal(p.loc, lower, p.log_diagonal + math.log(temperature), tuple(p.event_shape))
+
+
+@tempered.register
+def _(p: MixtureSameFamily, temperature: float) -> Distribution:
+    components = tempered(p.component_distribution, temperature)
+    return MixtureSameFamily(p.mixture_distribution, components, validate_args=False)
+
+
+@tempered.register
+def _(p: Mixture, temperature: float) -> Distribution:
+    return Mixture(tempered(p.components, temperature))
+
+
+@tempered.register
+def _(p: Hierarchical, temperature: float) -> Distribution:
+    below = [partial(_tempered_layer, layer, temperature) for layer in p.below]
+    return Hierarchical(tempered(p.top, temperature), below, p.dims)
+
+
+@tempered.register
+def _(p: Flow, temperature: float) -> Distribution:
+    factor = _Factor(temperature if p.sampler else 1 / temperature)
+    return Flow([factor, *p.steps], p.loc, p.log_scale, tuple(p.event_shape), sampler=p.sampler)
+
+
+def _tempered_layer(layer: Callable[[Tensor], Distribution], temperature: float, above: Tensor) -> Distribution:
+    return tempered(layer(above), temperature)
+
+
+class _Factor:
+    """The step of a flow that multiplies every dimension by one number."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x * self.factor, x.new_full(x.shape[:-1], x.shape[-1] * math.log(self.factor))
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        return y / self.factor, y.new_full(y.shape[:-1], -y.shape[-1] * math.log(self.factor))

@@ -1,0 +1,6 @@
+"""Models for processes that know nothing of vae_zoo."""
+
+from vae_zoo.export.formats import FORMATS, Exported, export
+from vae_zoo.export.parts import DecoderPart, EncoderPart, program
+
+__all__ = ["FORMATS", "DecoderPart", "EncoderPart", "Exported", "export", "program"]

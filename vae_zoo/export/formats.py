@@ -1,0 +1,172 @@
+"""The formats of exported models, each read back and compared with the model before it is there."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vae_zoo.export.parts import DecoderPart, EncoderPart, Part, program
+from vae_zoo.extras import require
+from vae_zoo.models import Autoencoder
+from vae_zoo.pretrained import from_pretrained, save_pretrained
+from vae_zoo.writing import filling
+
+SIZES = (1, 2, 3, 8)
+"""Batch sizes at which what was exported is compared with the model."""
+
+TOLERANCE = 1e-4
+"""Largest difference, as a part of the largest value."""
+
+Run = Callable[..., Sequence[Any]]
+
+
+class Exported(NamedTuple):
+    """One file that was written.
+
+    Args:
+        path: File.
+        inputs: Names and shapes of what it takes.
+        outputs: Names of what it gives.
+        difference: Largest difference from the model, as a part of the largest value of an output.
+    """
+
+    path: Path
+    inputs: str
+    outputs: str
+    difference: float
+
+    def __str__(self) -> str:
+        return f"{self.path}  {self.inputs} -> {self.outputs}, within {self.difference:.1e} of the model"
+
+
+def export(model: Autoencoder, folder: str | Path, form: str, *, ckpt_path: str | Path | None = None) -> list[Exported]:
+    """Write a model for processes that know nothing of vae_zoo.
+
+    ``onnx`` and ``torch-export`` write an encoder, from examples to the mean and σ of the posterior and the codes of
+    discrete latents, and a decoder, from latents to the mean of p(x|z); each takes batches of any size, and labels
+    beside for a model of classes. ``safetensors`` writes what :func:`~vae_zoo.hub.save_pretrained` does.
+
+    Args:
+        model: Model.
+        folder: Folder, made if need be; files of the same names in it are replaced.
+        form: ``safetensors``, ``onnx`` or ``torch-export``.
+        ckpt_path: Checkpoint that the model is from, for its card.
+
+    Raises:
+        ValueError: If there is no such format, the model cannot be traced, or what was written gives other numbers.
+        ImportError: If a package that the format needs is not installed.
+    """
+    if form not in FORMATS:
+        raise ValueError(f"there is no format {form}: there are {', '.join(FORMATS)}.")
+    folder = Path(folder)
+    with filling(folder) as part:
+        written = FORMATS[form](model, part, ckpt_path, folder)
+    return [found._replace(path=folder / found.path.name) for found in written]
+
+
+def verify(run: Run, part: Part, what: str) -> float:
+    """Compare what was exported with a part of the model, at several batch sizes.
+
+    Args:
+        run: What was exported: inputs to outputs.
+        part: Part of the model.
+        what: What to call it.
+
+    Returns:
+        The largest difference, as a part of the largest value of an output.
+
+    Raises:
+        ValueError: If one is beyond rounding.
+    """
+    worst = 0.0
+    for size in SIZES:
+        inputs = part.example(size)
+        with torch.no_grad():
+            expected = part(*inputs)
+        try:
+            came = [torch.as_tensor(value) for value in run(*inputs)]
+        except Exception as error:
+            raise ValueError(f"{what} does not run at batch size {size}: {error}") from error
+        for name, a, b in zip(part.outputs, came, expected, strict=True):
+            difference = _difference(a, b)
+            if not difference <= TOLERANCE:
+                raise ValueError(
+                    f"{what} gives other numbers than the model: {name} differs by {difference:.1e} of its largest "
+                    f"value at batch size {size}; nothing was written."
+                )
+            worst = max(worst, difference)
+    return worst
+
+
+def _difference(a: Tensor, b: Tensor) -> float:
+    if a.shape != b.shape:
+        return float("inf")
+    if not (b.is_floating_point() and a.is_floating_point()):
+        return 0.0 if torch.equal(a, b) else float("inf")
+    return ((a.double() - b.double()).abs().max() / b.double().abs().max().clamp_min(1e-3)).item()
+
+
+def _to_safetensors(model: Autoencoder, folder: Path, ckpt_path: str | Path | None, final: Path) -> list[Exported]:
+    save_pretrained(model, folder, ckpt_path=ckpt_path, name=final.resolve().name)
+    again = from_pretrained(folder)
+    written = []
+    for cls in (EncoderPart, DecoderPart):
+        part = cls(again)
+        written.append(verify(part, cls(model), "model.safetensors"))
+    takes = f"{len(model.state_dict())} tensors"
+    return [Exported(folder / "model.safetensors", takes, type(model).__name__, max(written))]
+
+
+def _to_torch(model: Autoencoder, folder: Path, ckpt_path: str | Path | None, final: Path) -> list[Exported]:  # noqa: ARG001
+    def write(part: Part, path: Path) -> Run:
+        torch.export.save(program(part), path)
+        return torch.export.load(path).module()
+
+    return _parts(model, folder, ".pt2", write)
+
+
+def _to_onnx(model: Autoencoder, folder: Path, ckpt_path: str | Path | None, final: Path) -> list[Exported]:  # noqa: ARG001
+    for package in ("onnx", "onnxscript"):
+        require(package, "export", "the format onnx")
+    runtime = require("onnxruntime", "export", "the format onnx")
+
+    def write(part: Part, path: Path) -> Run:
+        names = {"input_names": part.inputs, "output_names": part.outputs}
+        traced: Any = program(part)
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", ".*The axis name")  # both inputs share the one of the batch
+                made: Any = torch.onnx.export(traced, (), dynamo=True, verbose=False, **names)  # type: ignore[arg-type]
+            made.save(path)
+        except torch.onnx.OnnxExporterError as error:
+            said = " ".join(str(error.__cause__ or error).split())
+            name = type(part.model).__name__
+            raise ValueError(f"the {part.name} of {name} cannot be written as ONNX: {said}") from error
+        session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+        def run(*inputs: Tensor) -> Sequence[Any]:
+            return session.run(None, {n: t.numpy() for n, t in zip(part.inputs, inputs, strict=True)})
+
+        return run
+
+    return _parts(model, folder, ".onnx", write)
+
+
+def _parts(model: Autoencoder, folder: Path, extension: str, write: Callable[[Part, Path], Run]) -> list[Exported]:
+    written = []
+    for cls in (EncoderPart, DecoderPart):
+        part, path = cls(model), folder / f"{cls.name}{extension}"
+        shapes = [f"(batch, {', '.join(map(str, part.in_shape))})", "(batch,)"]
+        takes = ", ".join(f"{name} {shape}" for name, shape in zip(part.inputs, shapes, strict=False))
+        difference = verify(write(cls(model), path), part, path.name)
+        written.append(Exported(path, takes, ", ".join(part.outputs), difference))
+    return written
+
+
+FORMATS = {"safetensors": _to_safetensors, "onnx": _to_onnx, "torch-export": _to_torch}
+"""Writers of the formats, by their names."""

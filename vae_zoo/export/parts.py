@@ -1,0 +1,113 @@
+"""Encoder and decoder as functions of tensors, and as programs of torch.export that hold their own weights alone."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
+
+from vae_zoo.models import Autoencoder
+from vae_zoo.typing import Shape
+
+
+class Part(nn.Module, ABC):
+    """One half of a model: what it takes and gives has names, and a batch of any size.
+
+    Args:
+        model: Model; a copy of it, on the CPU and in evaluation mode, is what is kept.
+    """
+
+    name: str
+    first: str
+    """Name of what is taken beside labels."""
+
+    span: tuple[float, float]
+    """Between what values of it the part is compared with what is exported."""
+
+    def __init__(self, model: Autoencoder) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model, {id(model._trainer): None}).cpu().eval()
+        self.num_classes: int = getattr(model, "num_classes", None) or 0
+        self.in_shape = self.shape_taken()
+
+    @abstractmethod
+    def shape_taken(self) -> Shape:
+        """Shape of one input."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what :meth:`forward` gives."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of what :meth:`forward` takes: labels too for a model of classes."""
+        return (self.first, "c") if self.num_classes else (self.first,)
+
+    def example(self, num: int) -> tuple[Tensor, ...]:
+        """Random inputs, the same for one number, with labels where they are taken."""
+        generator = torch.Generator().manual_seed(num)
+        low, high = self.span
+        first = low + (high - low) * torch.rand(num, *self.in_shape, generator=generator)
+        return (first, torch.arange(num) % self.num_classes) if self.num_classes else (first,)
+
+
+class EncoderPart(Part):
+    """Examples to the mean and σ of the posterior, and to their codes where the model has codes."""
+
+    name, first, span = "encoder", "x", (0.0, 1.0)
+
+    def shape_taken(self) -> Shape:
+        return self.model.shape
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return ("z", "z_scale", "codes") if hasattr(self.model, "codes") else ("z", "z_scale")
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, ...]:
+        q = self.model.encode(x, c)
+        codes: Any = getattr(self.model, "codes", None)
+        return (q.mean, q.stddev) if codes is None else (q.mean, q.stddev, codes(x))
+
+
+class DecoderPart(Part):
+    """Latents to the mean of p(x|z)."""
+
+    name, first, span = "decoder", "z", (-2.0, 2.0)
+    outputs = ("x",)
+
+    @torch.no_grad()
+    def shape_taken(self) -> Shape:
+        z = self.model.embed(torch.rand(1, *self.model.shape), torch.zeros(1, dtype=torch.long))
+        return tuple(z.shape[1:])
+
+    def forward(self, z: Tensor, c: Tensor | None = None) -> tuple[Tensor, ...]:
+        return (self.model.decode(z, c).mean,)
+
+
+def program(part: Part) -> ExportedProgram:
+    """A part as a program of torch.export, for batches of any size, with the weights that it uses and no others.
+
+    Raises:
+        ValueError: If it cannot be traced as one graph.
+    """
+    batch = Dim("batch", min=1)
+    inputs = part.example(2)  # of one example a graph would be for one only
+    try:
+        with torch.no_grad():  # strict, which sees through len(x) as well
+            traced = torch.export.export(part, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs), strict=True)
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"the {part.name} of {type(part.model).__name__} cannot be traced whole: {said}") from error
+    used = {spec.target for spec in traced.graph_signature.input_specs}
+    for name in [name for name in traced.state_dict if name not in used]:
+        del traced.state_dict[name]
+    for module in traced.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, GraphModule) else ():
+            node.meta.pop("stack_trace", None)  # places on this machine
+    return traced

@@ -1,0 +1,185 @@
+"""Bounds on what files of others may cost: they are looked at before anything is built from them."""
+
+from __future__ import annotations
+
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+MAX_TEXT = 2**20
+"""Bytes of a configuration, characters of a value."""
+
+MAX_SCALAR = 10_000
+"""Characters of one word of a configuration: a number of millions of digits takes minutes."""
+
+MAX_NODES = 100_000
+"""Values in a configuration, each counted as often as it is repeated by an alias."""
+
+MAX_DEPTH = 100
+"""Lists and mappings within each other."""
+
+MAX_UNPACKED = 4 * 2**30
+"""Bytes above which the contents of an archive may not be more than ``MAX_RATIO`` times its size."""
+
+MAX_RATIO = 200
+
+_COMPRESSED = 15  # as Matlab numbers the kinds of elements
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a configuration.
+
+    Raises:
+        ValueError: If it is too long, or no text.
+    """
+    with Path(path).open("rb") as file:
+        content = file.read(MAX_TEXT + 1)
+    if len(content) > MAX_TEXT:
+        raise ValueError(f"{path} is longer than {MAX_TEXT >> 20} MiB, which no configuration is.")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"parsing {path}: {error}.") from None
+
+
+def yaml_loader() -> Any:
+    """The loader that builds plain data alone: the one in C, which has a limit of its own to what it descends."""
+    import yaml
+
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def check_yaml(text: str, where: str) -> None:
+    """Refuse text that is short but stands for much, such as aliases of aliases; nothing is built from it.
+
+    What is no YAML passes: to say why is left to whoever parses it.
+
+    Args:
+        text: The text.
+        where: What to call it.
+
+    Raises:
+        ValueError: If it is too long, too deep, or stands for too much.
+    """
+    import yaml
+
+    if len(text) > MAX_TEXT:
+        _refuse(where, f"is longer than {MAX_TEXT >> 20} MiB")
+    sizes: dict[str | None, float] = {}  # nodes behind an anchor; infinite while it is open: an alias to it never ends
+    open_nodes: list[tuple[str | None, float]] = [(None, 0)]  # anchor, and nodes before it
+
+    nodes: float = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml_loader()):
+            if isinstance(event, yaml.AliasEvent):
+                nodes += sizes.get(event.anchor, 1)
+            elif isinstance(event, yaml.ScalarEvent):
+                nodes += 1
+                if len(event.value) > MAX_SCALAR:
+                    _refuse(where, f"has a value of {len(event.value)} characters")
+                if event.anchor:
+                    sizes[event.anchor] = 1
+            elif isinstance(event, yaml.CollectionStartEvent):
+                open_nodes.append((event.anchor, nodes))
+                nodes += 1
+                if event.anchor:
+                    sizes[event.anchor] = math.inf
+                if len(open_nodes) > MAX_DEPTH:
+                    _refuse(where, f"is nested deeper than {MAX_DEPTH} levels")
+            elif isinstance(event, yaml.CollectionEndEvent):
+                anchor, before = open_nodes.pop()
+                if anchor:
+                    sizes[anchor] = nodes - before
+            if nodes > MAX_NODES:
+                _refuse(where, f"stands for more than {MAX_NODES} values")
+    except yaml.YAMLError:
+        return
+
+
+def check_plain(value: Any, where: str) -> None:
+    """Refuse plain data that are too deep or too many, each counted as often as it is repeated.
+
+    Args:
+        value: The data.
+        where: What to call them.
+
+    Raises:
+        ValueError: If they are too many, too deep, contain themselves, or are not plain.
+    """
+    sizes: dict[int, float] = {}
+
+    def size(value: Any, depth: int) -> float:
+        if depth > MAX_DEPTH:
+            _refuse(where, f"is nested deeper than {MAX_DEPTH} levels")
+        if isinstance(value, str) and len(value) > MAX_SCALAR:
+            _refuse(where, f"has a value of {len(value)} characters")
+        if value is None or isinstance(value, (str, bool, int, float)):
+            return 1
+        if not isinstance(value, (Mapping, Sequence)):
+            _refuse(where, f"holds a {type(value).__name__}, where plain data are expected")
+        if id(value) not in sizes:
+            sizes[id(value)] = math.inf
+            items = [*value.keys(), *value.values()] if isinstance(value, Mapping) else value
+            total: float = 1
+            for item in items:
+                total += size(item, depth + 1)
+                if total > MAX_NODES:
+                    _refuse(where, f"stands for more than {MAX_NODES} values")
+            sizes[id(value)] = total
+        return sizes[id(value)]
+
+    size(value, 0)
+
+
+def check_archive(path: Path, *, stored: bool = False) -> None:
+    """Refuse a zip file that unpacks to far more than it is; what is no zip file passes.
+
+    Args:
+        path: The file.
+        stored: Whether its members are never compressed, as those of torch.save are not.
+
+    Raises:
+        ValueError: If it is a decompression bomb.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    size, unpacked = path.stat().st_size, sum(member.file_size for member in members)
+    if stored and (unpacked > size or any(member.compress_type != zipfile.ZIP_STORED for member in members)):
+        _refuse(str(path), "is compressed, as no file of torch.save is")
+    if unpacked > max(MAX_UNPACKED, MAX_RATIO * size):
+        _refuse(str(path), f"unpacks from {size} to {unpacked} bytes")
+
+
+def check_mat(path: Path, most: int) -> None:
+    """Refuse a Matlab file that holds more than a number of bytes, compressed or not.
+
+    Args:
+        path: The file.
+        most: The number.
+
+    Raises:
+        ValueError: If it holds more.
+    """
+    if path.stat().st_size > most:
+        _refuse(str(path), f"is of {path.stat().st_size} bytes, where at most {most} are expected")
+    content, at, left = path.read_bytes(), 128, most
+    order = "<" if content[126:128] == b"IM" else ">"
+    while at + 8 <= len(content):
+        kind, size = struct.unpack_from(f"{order}II", content, at)
+        if kind == _COMPRESSED:
+            with suppress(zlib.error):  # damaged, which the reader says
+                left -= len(zlib.decompressobj().decompress(content[at + 8 : at + 8 + size], left + 1))
+            if left < 0:
+                _refuse(str(path), f"unpacks to more than {most} bytes")
+        at += 8 + size
+
+
+def _refuse(where: str, why: str) -> NoReturn:
+    raise ValueError(f"{where} {why}: refused.")

@@ -1,0 +1,60 @@
+"""Locks that end with the process that holds them, however it ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+fcntl: Any = None
+with suppress(ImportError):  # not on Windows, where nothing is locked
+    import fcntl
+
+
+def take(file: IO[Any]) -> bool:
+    """Lock a file for this process; False if another one has it. Where a file system has no locks, all have it."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:  # no locks here
+        return True
+    return True
+
+
+class FolderLock:
+    """The right to write to a folder, for one process at a time.
+
+    Args:
+        folder: Folder to lock; a file ``.lock`` in it says who has it.
+
+    Raises:
+        ValueError: If a process that is alive has it.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.path = Path(folder) / ".lock"
+        while True:
+            self._file = self.path.open("a+")
+            if not take(self._file):
+                self._file.seek(0)
+                owner = self._file.read().strip() or "another run"
+                self._file.close()
+                raise ValueError(f"{folder} is in use by {owner}: give this run another folder.")
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(self._file.fileno()), self.path.stat()):
+                    break
+            self._file.close()  # its owner has just removed it
+        self._file.truncate(0)
+        self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        self._file.flush()
+
+    def release(self) -> None:
+        """Give the folder back."""
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+        self._file.close()

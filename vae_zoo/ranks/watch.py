@@ -1,0 +1,211 @@
+"""One process's end of the connections between the processes of a run."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from vae_zoo.ranks.peer import ALIVE, DONE, END, FAILED, SPEAK, Peer, read_line
+
+GRACE = 2.0
+"""Seconds in which a process may end by itself before it is ended for what happened to another."""
+
+
+class Watch:
+    """One process's end of the connections: the first process has one to each of the others, they have one to it.
+
+    Args:
+        rank: Number of this process.
+        world_size: Number of processes.
+        timeout: Seconds without a sign of life after which a process is lost.
+        cause: What is known of the end of a process, by its number.
+    """
+
+    def __init__(self, rank: int, world_size: int, timeout: float, cause: Callable[[int], str] | None = None) -> None:
+        self.rank, self.world_size, self.timeout, self.cause = rank, world_size, timeout, cause
+        others = range(1, world_size) if rank == 0 else [0]
+        self.peers = {other: Peer(other, time.monotonic()) for other in others}
+        self._period = min(1.0, timeout / 5)
+        self._selector = selectors.DefaultSelector()
+        self._thread = threading.Thread(target=self._run, name="ranks", daemon=True)
+        self._ending = self._closed = False
+        self._lost: tuple[Peer, str, float] | None = None  # what is said of it, and when
+        self._failed: tuple[Peer, float] | None = None
+        self._spoken = False  # another process has been left to say what is wrong
+        self._may_speak = threading.Event()
+        self._server: socket.socket | None = None
+        self._token = ""
+
+    def listen(self, host: str = "127.0.0.1") -> str:
+        """Wait for the other processes from now on, and give what they :meth:`connect` to: a port and a secret."""
+        self._server = socket.create_server((host, 0), backlog=self.world_size)
+        self._token = secrets.token_hex(16)
+        self._selector.register(self._server, selectors.EVENT_READ)
+        self._thread.start()
+        return f"{self._server.getsockname()[1]}:{self._token}"
+
+    def connect(self, address: str, host: str = "127.0.0.1") -> None:
+        """Connect to the first process and watch over it from now on.
+
+        Raises:
+            OSError: If it is not there.
+        """
+        port, _, token = address.partition(":")
+        connection = socket.create_connection((host, int(port)), timeout=self.timeout)
+        connection.sendall(f"{token} {self.rank} {os.getpid()} {socket.gethostname()}\n".encode())
+        self._meet(self.peers[0], connection, *read_line(connection))
+        self._thread.start()
+
+    def fail(self, error: BaseException) -> None:
+        """Tell the others that this process ends by an error; does not return where another one says what is wrong.
+
+        An error that only follows from the loss of a process is not shown. One that all have, the first process shows.
+        """
+        if self._ending:
+            return
+        if not isinstance(error, (SystemExit, KeyboardInterrupt)):
+            self._leave_to_thread(GRACE / 2)
+            if self.rank:
+                self.peers[0].tell(FAILED)
+                self._may_speak.wait(4 * GRACE)
+        self._ending = True
+        self._tell(END)
+
+    def finish(self) -> None:
+        """End well, the first process after the others."""
+        if self._ending:
+            return
+        self._leave_to_thread(0)
+        if self.rank:
+            self._tell(DONE)
+        until = time.monotonic() + self.timeout
+        while self.rank == 0 and not all(peer.done for peer in self.peers.values()):
+            self._leave_to_thread(0.01)
+            if time.monotonic() > until and self._lost is None:
+                self._lost = next(p for p in self.peers.values() if not p.done), "does not end", until
+        self.close()
+
+    def close(self) -> None:
+        """Stop watching: the thread clears up when it next looks."""
+        self._ending = self._closed = True
+        if not self._thread.is_alive():
+            self._clear_up()
+
+    def _clear_up(self) -> None:
+        for peer in self.peers.values():
+            if peer.connection is not None:
+                peer.connection.close()
+        if self._server is not None:
+            self._server.close()
+        self._selector.close()
+
+    def _leave_to_thread(self, seconds: float) -> None:
+        """Wait, and for ever once another process is lost: the watching thread then ends this one."""
+        until = time.monotonic() + seconds
+        while self._lost is not None or self._spoken or time.monotonic() < until:
+            time.sleep(0.01)
+
+    def _run(self) -> None:
+        sent = last = 0.0
+        while not self._closed:
+            for key, _ in self._selector.select(self._period):
+                if key.data is None:
+                    self._accept()
+                else:
+                    self._read(key.data)
+            now = time.monotonic()
+            if now - last > 4 * self._period:  # this process itself was stopped, as all are by Ctrl-Z
+                for peer in self.peers.values():
+                    peer.seen = now
+            last = now
+            if now - sent >= self._period:
+                self._tell(ALIVE)
+                sent = now
+            self._judge(now)
+        self._clear_up()
+
+    def _judge(self, now: float) -> None:
+        for peer in self.peers.values():
+            patience = self.timeout * (1 if peer.connection or peer.pid == 0 else 2)  # twice before it has connected
+            if self._lost is None and not peer.done and now - peer.seen > patience:
+                self._lost = peer, f"has not answered for {patience:g} s", now
+        if self._failed is not None and now > self._failed[1] and not self._ending:
+            if self._spoken:
+                self._quit()
+            self._spoken, self._failed = True, (self._failed[0], now + 5 * GRACE)
+            self._tell(END, but=self._failed[0])
+            self._failed[0].tell(SPEAK)
+        if self._lost is not None and now >= self._lost[2] and not self._ending:
+            self._end(*self._lost[:2])
+
+    def _accept(self) -> None:
+        assert self._server is not None
+        connection, _ = self._server.accept()
+        connection.settimeout(GRACE)
+        try:
+            token, rank, *who = read_line(connection)
+            if not hmac.compare_digest(token, self._token):
+                raise ValueError
+            connection.sendall(f"{os.getpid()} {socket.gethostname()}\n".encode())
+            self._meet(self.peers[int(rank)], connection, *who)
+        except (OSError, ValueError, KeyError):
+            connection.close()
+
+    def _meet(self, peer: Peer, connection: socket.socket, pid: str, host: str) -> None:
+        connection.setblocking(False)
+        peer.connection, peer.pid, peer.host, peer.seen = connection, int(pid), host, time.monotonic()
+        self._selector.register(connection, selectors.EVENT_READ, peer)
+
+    def _read(self, peer: Peer) -> None:
+        connection = peer.connection
+        assert connection is not None
+        try:
+            heard = connection.recv(4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            heard = b""
+        peer.seen = now = time.monotonic()
+        peer.done |= DONE in heard
+        if FAILED in heard:
+            self._failed = peer, now + GRACE
+        if SPEAK in heard:
+            self._may_speak.set()
+        if END in heard and self.rank:
+            self._quit()
+        if not heard:
+            self._selector.unregister(connection)
+            connection.close()
+            peer.connection = None
+            if self._spoken and self._failed is not None and peer is self._failed[0]:
+                self._quit()
+            if not peer.done and self._lost is None:
+                self._lost = peer, "", now + GRACE
+
+    def _tell(self, message: bytes, but: Peer | None = None) -> None:
+        for peer in self.peers.values():
+            if peer is not but:
+                peer.tell(message)
+
+    def _end(self, peer: Peer, what: str) -> NoReturn:
+        """End this process and, if they do not by themselves, those it knows; one of those that are left says why."""
+        if self.rank in (0, 1):
+            name = f"process {peer.rank} of {self.world_size} (pid {peer.pid or 'unknown'})"
+            what = what or (self.cause(peer.rank) if self.cause else "is gone")
+            os.write(2, f"vae-zoo: error: {name} {what}: the whole run ends.\n".encode())
+        self._tell(END)
+        time.sleep(GRACE / 4)
+        for peer in self.peers.values():
+            peer.kill()
+        self._quit()
+
+    @staticmethod
+    def _quit() -> NoReturn:
+        os._exit(1)

@@ -1,0 +1,94 @@
+"""Samples of any model that can generate, and why one cannot."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vae_zoo.distributions import check_temperature
+from vae_zoo.seeding import forked
+
+CHUNK = 256
+"""Samples that are drawn and decoded at once: the same for every number of them, so that one seed is one result."""
+
+
+def generate(
+    model: Any, num: int, *, label: int | None = None, temperature: float = 1.0, seed: int = 0
+) -> tuple[Tensor, Tensor | None]:
+    r"""Draw samples from the model's own prior: the means of p(x|z) at its draws.
+
+    A model of classes is asked for all of them in turn if no class is chosen.
+
+    Args:
+        model: A model of the zoo.
+        num: Number of samples.
+        label: Class to draw of, for a model that has classes.
+        temperature: Factor on the spread of the prior, see :func:`~vae_zoo.distributions.tempered`; what divides the
+            logits of a prior over codes.
+        seed: Seed of the draws.
+
+    Returns:
+        Samples, (num, \*shape), and their classes, (num,), or None where none was given.
+
+    Raises:
+        ValueError: If the model cannot generate, has no such class, or none at all, or its prior has no temperature.
+    """
+    if num < 1:
+        raise ValueError(f"num must be at least 1, got {num}.")
+    check_temperature(temperature)
+    sample, classes = sampler(model), num_classes(model)
+    if label is not None and not classes:
+        raise ValueError(f"{type(model).__name__} knows no classes, got class {label}: leave it out.")
+    if label is not None and not 0 <= label < classes:
+        raise ValueError(f"class must lie in 0 .. {classes - 1}, got {label}.")
+    given = {} if temperature == 1 else {"temperature": temperature}
+    if given and not _takes(sample, "temperature"):
+        raise ValueError(f"{type(model).__name__} has a sample of its own that takes no temperature: leave it at 1.")
+    c = None
+    if label is not None:
+        c = torch.full((num,), label)
+    elif getattr(model, "num_classes", None):
+        c = torch.arange(num) % classes
+    parts = range(0, num, CHUNK)
+    with torch.no_grad(), forked(seed, model.device):
+        x = [
+            sample(min(CHUNK, num - n), None if c is None else c[n : n + CHUNK].to(model.device), **given)
+            for n in parts
+        ]
+    return torch.cat(x), c
+
+
+def sampler(model: Any) -> Callable[..., Tensor]:
+    """The method that draws samples.
+
+    Raises:
+        ValueError: If the model has none.
+    """
+    found = getattr(model, "sample", None)
+    if found is None:
+        name = type(model).__name__
+        raise ValueError(
+            f"{name} cannot generate: it has no prior p(z), so that a random latent decodes to nothing in particular; "
+            "fit a VAE of the same networks."
+        )
+    return found
+
+
+def can_generate(model: Any) -> bool:
+    """Whether there is a prior to sample from."""
+    return hasattr(model, "sample")
+
+
+def num_classes(model: Any) -> int:
+    """Number of classes that can be sampled of; 0 for a model that knows none."""
+    own, prior = getattr(model, "num_classes", None), getattr(model, "latent_prior", None)
+    return own or getattr(prior, "num_classes", None) or 0
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    parameters = inspect.signature(function).parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

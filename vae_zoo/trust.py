@@ -1,0 +1,231 @@
+"""Which classes a checkpoint or a configuration may name: the check comes before any import.
+
+A class is resolved if it is one of the zoo, of a package registered as a plug-in, of those parts of torch and Lightning
+that runs are configured with, or of a package that the user named on the command line. What type it must be of is
+checked afterwards, by the parser.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, distributions
+from itertools import chain
+from threading import Lock
+from typing import Any
+
+from vae_zoo.limits import MAX_DEPTH, check_yaml
+
+PLUGINS = "vae_zoo.plugins"
+"""Entry points of other packages, whose classes are found by their short names."""
+
+_ZOO = (
+    "models",
+    "data",
+    "nn",
+    "distributions",
+    "callbacks",
+    "loggers",
+    "checkpoints",
+    "metrics",
+    "evaluation",
+    "testing",
+)
+_LIGHTNING = ("accelerators", "callbacks", "loggers", "plugins", "profilers", "strategies")
+OPEN = (
+    *(f"vae_zoo.{part}" for part in _ZOO),
+    *("torch.nn", "torch._C._nn", "torch.optim", "torch.distributions", "lightning.pytorch.cli.ReduceLROnPlateau"),
+    *("sklearn.ensemble", "sklearn.linear_model"),  # estimators of the metrics
+    *(f"lightning.{half}.{part}" for half in ("pytorch", "fabric") for part in _LIGHTNING),
+)
+"""What any checkpoint and configuration may name."""
+
+LIBRARIES = {"vae_zoo", "torch", "lightning", "sklearn"}
+"""Packages of which only some parts are open: to name one of their classes opens no more of them."""
+
+PATH = r"[^\W\d]\w*(?:\.[^\W\d]\w*)+"
+"""A dotted path."""
+
+_named: tuple[str, ...] = ()
+_guards: list[tuple[str, ...]] = []
+_before: dict[str, Any] = {}
+_lock = Lock()
+
+
+@contextmanager
+def naming(packages: Iterable[str]) -> Iterator[None]:
+    """Trust packages that the user has named, for as long as it lasts.
+
+    The working folder can be imported from only if one is.
+    """
+    global _named
+    before, _named = _named, tuple(sorted(set(packages)))
+    if _named and "" not in sys.path:
+        sys.path.append("")
+    try:
+        yield
+    finally:
+        _named = before
+
+
+def plugins() -> list[EntryPoint]:
+    """Plug-ins of the packages that are installed; one that merely lies in the working folder is none."""
+    return _plugins(tuple(folder for folder in sys.path if folder))
+
+
+def is_trusted(path: str, more: Iterable[str] = ()) -> bool:
+    """Whether a class or module may be imported.
+
+    Args:
+        path: Dotted path.
+        more: Further packages, modules or classes that may.
+    """
+    return any(path == prefix or path.startswith(f"{prefix}.") for prefix in _trusted(more))
+
+
+def is_never_trusted(path: str) -> bool:
+    """Whether a path is of Python itself, or of the parser that enforces what is trusted."""
+    package = path.partition(".")[0]
+    return package in sys.stdlib_module_names or package == "jsonargparse"
+
+
+def is_closed(path: str) -> bool:
+    """Whether to name a path trusts no more: it is never trusted, or of a library of which only some parts are open."""
+    return is_never_trusted(path) or path.partition(".")[0] in LIBRARIES
+
+
+def advice(path: str) -> str:
+    """Why a path is refused, and what to do."""
+    if is_closed(path):
+        return f"{path} is not allowed here"
+    return f"{path} is not trusted: add --trust {path.partition('.')[0]} if you trust its code"
+
+
+def check_classes(value: Any, where: str, more: Iterable[str] = ()) -> None:
+    """Refuse plain data that name a class which may not be imported.
+
+    Args:
+        value: Plain data with ``class_path`` in them.
+        where: What to call them.
+        more: See :func:`is_trusted`.
+
+    Raises:
+        ValueError: If it names one.
+    """
+    more = tuple(more)
+    for path in class_paths(value):
+        if not isinstance(path, str) or not re.fullmatch(PATH, path):
+            raise ValueError(f"{where}: {str(path)[:100]} is no path of a class.")
+        if not is_trusted(path, more):
+            raise ValueError(f"{advice(path)}; {where} names it.")
+
+
+def denied(message: str, where: str) -> str:
+    """What the parser says of constructor arguments that it has refused, in one line.
+
+    Args:
+        message: What it says, in many.
+        where: Where the arguments stand.
+    """
+    if found := re.search(r"Importing '([^']+)' is not allowed", message):
+        return f"{advice(found[1])}; {where} names it."
+    where_in = ".".join(re.findall(r'Parser key "([^"]+)"', message)).removeprefix("module.")
+    return f"{where} holds an argument that does not fit: {where_in or ' '.join(message.split())[:100]}."
+
+
+def class_paths(value: Any) -> Iterator[Any]:
+    """Whatever stands under ``class_path`` or ``_class_path`` in plain data."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key in ("class_path", "_class_path"):
+                yield item
+            else:
+                yield from class_paths(item)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for item in value:
+            yield from class_paths(item)
+
+
+def imported(value: Any) -> list[str]:
+    """Classes in plain data that the program has imported already: models, networks, optimizers and their schedulers.
+
+    To find them runs no code, and what they are was up to the program.
+    """
+    from torch import nn, optim
+
+    found = []
+    for path in {path for path in class_paths(value) if isinstance(path, str)}:
+        module, _, name = path.rpartition(".")
+        cls = getattr(sys.modules.get(module), name, None)
+        kinds = (nn.Module, optim.Optimizer, optim.lr_scheduler.LRScheduler)
+        if isinstance(cls, type) and issubclass(cls, kinds):
+            paths = (path, f"{cls.__module__}.{cls.__qualname__}")
+            found += [path for path in paths if re.fullmatch(PATH, path) and not is_closed(path)]
+    return found
+
+
+@contextmanager
+def guard(*more: str) -> Iterator[None]:
+    """Let the parser import only what may be, and read only YAML within limits.
+
+    The parser's policy is one for the process. So that a program with a parser of its own finds it as it was, it is put
+    back when the last guard ends.
+
+    Args:
+        more: See :func:`is_trusted`.
+    """
+    from jsonargparse import get_loader, set_loader, set_parsing_settings
+    from jsonargparse._common import parsing_settings  # there is no public way back from a policy
+
+    def load(text: str) -> Any:
+        if "&" in text or len(text) > 2 * MAX_DEPTH:  # any other is small
+            check_yaml(text, "a value")
+        return loader(text)
+
+    allowed = _trusted(more)
+    with _lock:
+        if not _guards:
+            _before.update(parsing_settings, loader=get_loader("yaml"))
+        loader = _before["loader"]
+        _guards.append(allowed)
+    try:
+        set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(allowed))
+        set_loader("yaml", load, exceptions=_yaml_errors())
+        yield
+    finally:
+        with _lock:
+            _guards.remove(allowed)
+            if not _guards:
+                set_loader("yaml", _before.pop("loader"), exceptions=_yaml_errors())
+                parsing_settings.update(_before)
+                _before.clear()
+
+
+def import_class(path: str) -> Any:
+    """The class at a path that is trusted."""
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name, None)
+
+
+def _trusted(more: Iterable[str]) -> tuple[str, ...]:
+    return (*OPEN, *_named, *more, *chain(*_guards), *(entry.module.partition(".")[0] for entry in plugins()))
+
+
+@cache
+def _plugins(folders: tuple[str, ...]) -> list[EntryPoint]:
+    found: dict[tuple[str, str], EntryPoint] = {}
+    for distribution in distributions(path=list(folders)):
+        for entry in distribution.entry_points:
+            if entry.group == PLUGINS:
+                found.setdefault((entry.name, entry.value), entry)
+    return list(found.values())
+
+
+def _yaml_errors() -> tuple[type[Exception], ...]:
+    import yaml
+
+    return (yaml.YAMLError,)
