@@ -49,7 +49,7 @@ def _check_accelerator(name: Any, devices: Any) -> None:
     known = {key: AcceleratorRegistry[key]["accelerator"] for key in AcceleratorRegistry.available_accelerators()}
     there = [key for key, cls in known.items() if cls.is_available()]
     if name != "gpu" and name not in known:
-        raise ValueError(f"trainer.accelerator: there is no {name}{nearest(name, known) or f', but {_list(there)}'}.")
+        raise ValueError(f"trainer.accelerator: there is no {name}{nearest(name, known) or f', but {_list(there)}.'}")
     if name not in there and not (name == "gpu" and {"cuda", "mps"} & set(there)):
         raise ValueError(f"trainer.accelerator {name} is not available here: there is {_list(there)}.")
     if name == "cpu" and str(devices) != "auto" and not str(devices).isdigit():

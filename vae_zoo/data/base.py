@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from vae_zoo.data import transfer
-from vae_zoo.data.checks import check_positive, check_split
+from vae_zoo.data.checks import check_positive, check_split, check_varied
 from vae_zoo.data.loader import TensorLoader
 from vae_zoo.data.mapped import Mapped, chunks
 from vae_zoo.data.splits import Split, SplitName
@@ -95,15 +95,13 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
             split: "train", "val" or "test".
 
         Raises:
-            ValueError: If the split is empty, of another shape than ``shape``, not finite, nothing but one example
-                over and over to train on, or its labels do not fit it.
+            ValueError: If the split is empty, of another shape than ``shape``, not finite, or its labels do not fit it.
         """
         if split not in self._splits:
             loaded = self.prepare(split, self.dataset(split))
             self._splits[split] = loaded  # before the check, which may ask for `shape` of this very split
             try:
-                where = f"the {split} split of {type(self).__name__}"
-                check_split(loaded, where, self.shape, self.num_classes, split)
+                check_split(loaded, f"the {split} split of {type(self).__name__}", self.shape, self.num_classes)
             except ValueError:
                 del self._splits[split]
                 raise
@@ -153,8 +151,11 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
     def setup(self, stage: str | None = None) -> None:
         for split in STAGES.get(stage, ("train", "val", "test")):
             self.load(split)
-        if stage == "fit" and self.drop_last:
-            self._check_drop_last(len(self.load("train").x), getattr(self.trainer, "world_size", 1))
+        if stage == "fit":
+            x = self.load("train").x
+            check_varied(x, f"the train split of {type(self).__name__}")
+            if self.drop_last:
+                self._check_drop_last(len(x), getattr(self.trainer, "world_size", 1))
 
     def _check_drop_last(self, num: int, world_size: int) -> None:
         if num // world_size < self.batch_size:

@@ -10,7 +10,7 @@ from vae_zoo.data.splits import Split
 from vae_zoo.typing import Shape
 
 
-def check_split(split: Split, where: str, shape: Shape, num_classes: int | None, split_name: str = "") -> None:
+def check_split(split: Split, where: str, shape: Shape, num_classes: int | None) -> None:
     """Refuse a split that no model could be trained on.
 
     Args:
@@ -18,10 +18,9 @@ def check_split(split: Split, where: str, shape: Shape, num_classes: int | None,
         where: What to call it in an error.
         shape: Shape that each example must have.
         num_classes: Number of classes that the labels must lie in, or None.
-        split_name: Which split it is; "train" is refused if there is nothing to learn in it.
 
     Raises:
-        ValueError: If the split is empty, of another shape, not finite, constant, or its labels do not fit it.
+        ValueError: If the split is empty, of another shape, not finite, or its labels do not fit it.
     """
     x, y = split.x, split.y
     if x.dtype not in (torch.uint8, torch.float32):
@@ -31,8 +30,6 @@ def check_split(split: Split, where: str, shape: Shape, num_classes: int | None,
     if tuple(x.shape[1:]) != tuple(shape):
         raise ValueError(f"Examples in {where} must have the shape {tuple(shape)}, got {tuple(x.shape[1:])}.")
     check_finite(x, where)
-    if split_name == "train":
-        check_varied(x, where)
     for name, value in (("labels", y), ("rows of factors", split.factors)):
         if value is not None and len(value) != len(x):
             raise ValueError(f"There are {len(value)} {name} for {len(x)} examples in {where}.")

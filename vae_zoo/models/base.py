@@ -172,9 +172,9 @@ class Autoencoder(Recorded, Exchanged, Steps):
         data: Any = getattr(self.trainer, "datamodule", None)
         if type(self).initialise is Autoencoder.initialise:
             self._initialised = True  # and no example needs to be turned into a float
-        if hasattr(data, "load") and hasattr(data, "examples"):
-            if tuple(data.shape) == self.shape and not self._initialised:
-                self._initialise(data.examples("train"))
+        ours = hasattr(data, "load") and hasattr(data, "examples")
+        if ours and tuple(data.shape) == self.shape and not self._initialised:
+            self._initialise(data.examples("train"))
 
     def initialise(self, x: Tensor) -> None:
         """Set what starts from the data: called once, before the first step of a model that is not restored.

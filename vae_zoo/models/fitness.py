@@ -23,7 +23,7 @@ def check_fit(model: Any, data: Any, world_size: int = 1) -> None:
         return
     size = getattr(data, "batch_size", None)
     if size is not None:
-        _check_batches(model, size, len(data.load("train").x), world_size, bool(getattr(data, "drop_last", False)))
+        _check_batches(model, size, data.num_train, world_size, bool(getattr(data, "drop_last", False)))
     for split in ("train", "val"):
         x = data.load(split).x
         if x.is_floating_point() and tuple(x.shape[1:]) == model.shape:

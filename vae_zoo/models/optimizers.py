@@ -26,7 +26,9 @@ def check_rates(recorded: Any) -> None:
         ValueError: If the learning rate is not positive, or a number is not finite.
     """
     settings = plain(recorded) if recorded is not None else None
-    for name, value in (settings.get("init_args") or {}).items() if isinstance(settings, dict) else ():
+    if not isinstance(settings, dict):
+        return
+    for name, value in (settings.get("init_args") or {}).items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{name} of {_name(settings)} must be finite, got {value}.")
         if name in ("lr", "max_lr", "base_lr") and isinstance(value, (int, float)) and value <= 0:
@@ -50,7 +52,7 @@ def rehearse(make: Callable[..., Optimizer], make_scheduler: Callable[..., Any] 
         scheduler = make_scheduler(optimizer) if make_scheduler else None
         try:
             for _ in range(_SOON):
-                optimizer.step(lambda: _loss(optimizer))
+                optimizer.step(lambda: float(_loss(optimizer)))
                 if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
                     scheduler.step(0.0)
                 elif scheduler is not None:
@@ -67,7 +69,7 @@ def _loss(optimizer: Optimizer) -> torch.Tensor:
     optimizer.zero_grad()
     loss = sum(p.square().sum() for group in optimizer.param_groups for p in group["params"])
     assert isinstance(loss, torch.Tensor)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     return loss
 
 

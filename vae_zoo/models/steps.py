@@ -122,8 +122,6 @@ class Steps(LightningModule, ABC):
             raise ValueError("examples must be floating point, got torch.uint8: convert them by x.float() / 255.")
         if not x.is_floating_point():
             raise ValueError(f"examples must be floating point, got {x.dtype}: convert them in the data module.")
-        if x.dtype == torch.float64 and all(p.dtype != torch.float64 for p in self.parameters()):
-            raise ValueError("examples must be torch.float32 as the weights are, got torch.float64: use x.float().")
 
     def _update(self, stage: str, batch: Any) -> Tensor:
         x, c = unpack(batch)
