@@ -25,7 +25,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw.mkdir(parents=True)
     for part, num in (("train", 60_000), ("t10k", 64)):
         image = random.integers(0, 256, (1, 28, 28), np.uint8)
-        write_idx(raw / f"{part}-images-idx3-ubyte", np.broadcast_to(image, (num, 28, 28)))
+        images = np.broadcast_to(image, (num, 28, 28)).copy()
+        images[::2] = 255 - image  # of one image over and over nothing can be learned
+        write_idx(raw / f"{part}-images-idx3-ubyte", images)
         write_idx(raw / f"{part}-labels-idx1-ubyte", np.zeros(num, np.uint8))
     from scipy.io import savemat
 

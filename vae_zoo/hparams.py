@@ -7,6 +7,8 @@ which is how the command line writes it, and which ``torch.load(weights_only=Tru
 from __future__ import annotations
 
 import importlib
+import inspect
+import numbers
 import os
 from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
@@ -21,6 +23,8 @@ from torch import Tensor
 from vae_zoo import trust
 from vae_zoo.checkpoints import verify
 from vae_zoo.foreign import check_file, read_arguments
+
+_KINDS = {"int": "a whole number", "float": "a number"}
 
 
 def import_path(cls: type) -> str:
@@ -76,6 +80,39 @@ def plain(value: Any) -> Any:
     )
 
 
+def check_types(cls: type, given: Mapping[str, Any]) -> None:
+    """Refuse what is no number where a constructor on the way asks for one, and None where it asks for anything.
+
+    Args:
+        cls: The class.
+        given: Its arguments by name.
+
+    Raises:
+        ValueError: With what was expected and what came.
+    """
+    for base in cls.__mro__:
+        if "__init__" not in base.__dict__ or base is object:
+            continue
+        for name, parameter in inspect.signature(base.__init__).parameters.items():  # type: ignore[misc]
+            if name in given and given[name] is not parameter.default:
+                _check_type(name, given[name], parameter.annotation)
+
+
+def _check_type(name: str, value: Any, annotation: Any) -> None:
+    wanted = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "Any")
+    kinds = [kind.strip() for kind in wanted.split("|")]
+    if value is None:
+        if wanted[:1].isalpha() and not {"None", "Any", "object", "_empty"} & set(kinds) and "Optional" not in wanted:
+            raise ValueError(f"{name} must be {_KINDS.get(wanted, 'given')}, got None.")
+        return
+    if not set(kinds) <= {"int", "float", "None"}:
+        return
+    number = value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+    wanted = "float" if "float" in kinds else "int"
+    if isinstance(number, bool) or not isinstance(number, numbers.Real if wanted == "float" else numbers.Integral):
+        raise ValueError(f"{name} must be {_KINDS[wanted]}, got {value!r}.")
+
+
 class Recorded:
     """Keeps the arguments of the outermost constructor, whatever the constructors on the way do with them.
 
@@ -83,6 +120,7 @@ class Recorded:
 
     Raises:
         TypeError: If an argument is given without its name, which the record would lose.
+        ValueError: If an argument is no number where a number is asked for.
     """
 
     _init_args: dict[str, Any]
@@ -90,6 +128,7 @@ class Recorded:
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         if args:
             raise TypeError(f"{cls.__name__} takes its arguments by name, got {len(args)} without one.")
+        check_types(cls, kwargs)
         self = super().__new__(cls)
         self._init_args = kwargs
         return self

@@ -14,6 +14,7 @@ from PIL import Image
 from vae_zoo.cli.errors import WIDTH, explain, one_line
 
 FIT = "fit --model BetaVAE --data Digits "
+ARRAYS = "fit --model VAE --data Arrays --data.path "
 
 CATALOGUE = [
     ("", "subcommand"),
@@ -69,8 +70,8 @@ CATALOGUE = [
     (FIT + "--samples.num 0", "num at least 1"),
     (FIT + "--trainer.callbacks LinearAnnealing", "give either num_steps or num_epochs"),
     (FIT + "--trainer.devices 99", "trainer.devices must be between 1 and"),
-    (FIT + "--trainer.accelerator cuda", "CUDAAccelerator"),
-    (FIT + "--checkpoint.monitor val/elb", "monitors val/elb, but there are"),
+    (FIT + "--trainer.accelerator cuda", "trainer.accelerator cuda is not available here: there is auto, cpu"),
+    (FIT + "--checkpoint.monitor val/elb", "monitors val/elb, which nothing logs, did you mean val/elbo"),
     ("fit --model ConvVAE --data Arrays --data.path vectors.npy", "a convolutional network needs images"),
     ("fit --model VAE --data Arrays --data.path normalised.npy", "Bernoulli needs data in [0, 1], got from"),
     ("fit --model VAE --data Arrays --data.path raw.npy", "divide 8-bit images by 255"),
@@ -83,6 +84,55 @@ CATALOGUE = [
     ("fit --model VAE --data ImageFolder --data.folder empty", "no images in empty"),
     ("fit --model VAE --data ImageFolder --data.folder broken", "broken/zero.png"),
     ("fit --model VAE --data FreyFaces --data.root empty", "frey_rawface.mat"),
+    (FIT + "--model.optimizer Adam --model.optimizer.lr 0", "lr of Adam must be positive, got 0.0"),
+    (FIT + "--model.optimizer Adam --model.optimizer.lr -1e-3", "lr of Adam must be positive, got -0.001"),
+    (FIT + "--model.optimizer Adam --model.optimizer.lr inf", "model.optimizer.lr: expected a finite number, got inf"),
+    (FIT + "--model.optimizer Adam --model.optimizer.lr nan", "model.optimizer.lr: expected a finite number, got nan"),
+    (FIT + "--model.beta inf", "model.beta: expected float, got inf"),
+    (FIT + "--model.beta -inf", "model.beta: expected float, got -inf"),
+    (FIT + "--model.beta .nan", "beta must be at least 0 and finite, got nan"),
+    (FIT + "--model.free_bits -1", "free_bits must be at least 0 and finite, got -1.0"),
+    (FIT + "--trainer.accumulate_grad_batches 0", "trainer.accumulate_grad_batches must be at least 1"),
+    (FIT + "--trainer.max_epochs 0", "trainer.max_epochs 0 trains nothing"),
+    (FIT + "--trainer.limit_train_batches 0", "trainer.limit_train_batches 0 trains nothing"),
+    (FIT + "--trainer.gradient_clip_val -1", "trainer.gradient_clip_val must be at least 0"),
+    (FIT + "--trainer.num_nodes 2", "trainer.num_nodes 2 would wait for ever"),
+    (FIT + "--checkpoint.mode most", "checkpoint.mode must be min or max, got most"),
+    (FIT + "--trainer.accelerator tpuu", "trainer.accelerator: there is no tpuu, did you mean tpu?"),
+    (FIT + "--trainer.devices 0", "trainer.devices must be between 1 and"),
+    (FIT + "--trainer.devices -1", "trainer.devices must be between 1 and"),
+    (FIT + "--model.shape [3]", "model.shape follows from the data, which say [1, 8, 8], not [3]: leave it out"),
+    (FIT + "--data.drop_last true --data.batch_size 5000", "drop_last leaves no batch: 1397 training examples"),
+    (FIT + "--data.eval_batch_size 0", "eval_batch_size must be at least 1, got 0"),
+    (FIT + "--evidence.num_samples 0", "num_samples must be at least 1, got 0"),
+    (FIT + "--trainer.max_steps 3 --trainer.max_epochs 2", "give trainer.max_steps or trainer.max_epochs, not both"),
+    (FIT + "--model.posterior MSSSIM", "MSSSIM needs images (C, H, W) of at least 11 x 11 pixels"),
+    (FIT + "--latents.every_n_epochs -1", "every_n_epochs must be at least 0"),
+    (FIT + "--wandb.projet x", "unknown option --wandb.projet, did you mean --wandb.project?"),
+    (FIT + "--trust os", "which is never trusted"),
+    ("fit --model BetaTCVAE --data Digits --data.batch_size 1", "BetaTCVAE compares the examples of a batch"),
+    ("fit --model IWAE --data Digits --model.num_samples -3", "num_samples must be at least 1, got -3"),
+    ("fit --model VAE --data Sprites --data.num_examples 1", "num_examples must lie in 3 .. 737280, got 1"),
+    ("fit --model VAE --data Sprites --data.image_size 0", "image_size must be at least 1, got 0"),
+    ("fit --model VAE --data MNIST --data.num_val 0", "num_val must be at least 1, got 0"),
+    ("fit --model VAE --data DSprites --data.root nowhere", "put the archive of dSprites there"),
+    (ARRAYS + "constant.npy", "hold the value 0.5 only: there is nothing to learn from them"),
+    (ARRAYS + "int.npy", "int.npy has images of int64: save them as uint8"),
+    (ARRAYS + "two.npz", "two.npz has no x: give one of its keys, a, b, as key"),
+    (ARRAYS + "two.npz --data.key z", "two.npz has no z: its keys are a, b"),
+    (ARRAYS + "torn.npz", "torn.npz is truncated or no .npz file"),
+    (ARRAYS + "archive.npy", "archive.npy is truncated or no .npy file"),
+    (ARRAYS + "labels.npz", "Labels in labels.npz must have the shape (50,), one an example, got (49,)"),
+    (ARRAYS + "rank.npy", "rank.npy must have rank 2 (vectors), 3 (grey images) or 4 (images)"),
+    (ARRAYS + "words.npy", "words.npy must hold numbers, got an array of <U1"),
+    (ARRAYS + "few.npy", "few.npy has 2 examples, too few for train, val, test splits"),
+    (ARRAYS + "text.csv", "could not convert string 'x' to float32 at row 0, column 2"),
+    (ARRAYS + "ragged.csv", "ragged.csv is no table of numbers after the header"),
+    (ARRAYS + "nan.csv", "not finite, the first at index (0, 1)"),
+    ("sample", "missing: --ckpt_path"),
+    ("sample --ckpt_path nothing.ckpt", "no checkpoint at nothing.ckpt"),
+    ("export --ckpt_path nothing.ckpt --format onnx", "no checkpoint at nothing.ckpt"),
+    ("sweep-run nothing", "no sweep file nothing, and no packaged sweep of that name"),
 ]
 
 
@@ -104,6 +154,19 @@ def folder(tmp_path: Path) -> Path:
     one_raw[1234] = 255
     np.save(tmp_path / "one_raw.npy", one_raw)
     np.save(tmp_path / "nan.npy", np.full((50, 8, 8), np.nan, dtype=np.float32))
+    grey = rng.random((50, 8, 8), dtype=np.float32)
+    np.save(tmp_path / "constant.npy", np.full_like(grey, 0.5))
+    np.save(tmp_path / "int.npy", rng.integers(0, 9, (50, 8, 8)))
+    np.save(tmp_path / "rank.npy", np.zeros((5, 2, 3, 4, 5), np.float32))
+    np.save(tmp_path / "words.npy", np.array(["a", "b"]))
+    np.save(tmp_path / "few.npy", grey[:2])
+    np.savez(tmp_path / "two.npz", a=grey, b=np.zeros(3))
+    np.savez(tmp_path / "labels.npz", x=grey, y=np.zeros(49))
+    (tmp_path / "torn.npz").write_bytes((tmp_path / "two.npz").read_bytes()[:200])
+    (tmp_path / "archive.npy").write_bytes((tmp_path / "two.npz").read_bytes())
+    (tmp_path / "text.csv").write_text("a,b\n1,x\n2,3\n")
+    (tmp_path / "ragged.csv").write_text("a,b\n1,2\n3\n")
+    (tmp_path / "nan.csv").write_text("a,b\n" + "".join(f"{i}.5,nan\n" for i in range(20)))
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
     for i in range(9):

@@ -1,4 +1,4 @@
-"""Models under plain DDP in two processes: no parameter unused, the same weights, other noise; terms that couple a batch."""
+"""Models under plain DDP in two processes: all parameters used, the same weights, other noise; terms of a batch."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_every_model_trains_to_the_same_weights_on_both_ranks(tmp_path: Path) ->
 
 def alone() -> Any:
     """As if there were no other process."""
-    return mock.patch.object(distributed, "is_initialized", lambda: False)
+    return mock.patch.object(distributed, "is_initialized", return_value=False)
 
 
 def gradients(model: Autoencoder, x: Tensor) -> Tensor:

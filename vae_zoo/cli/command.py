@@ -22,6 +22,7 @@ from vae_zoo.cli.launcher import watch_over
 from vae_zoo.cli.loggers import loggers_of
 from vae_zoo.cli.options import CALLBACKS, LINKED, pairs
 from vae_zoo.cli.parser import Parser
+from vae_zoo.cli.preflight import check_linked, check_trainer
 from vae_zoo.cli.runs import RunFolder
 from vae_zoo.cli.saving import SaveConfig
 from vae_zoo.cli.terminal import quiet, show
@@ -117,6 +118,7 @@ class VAECLI(LightningCLI):
             hub.read(config.ckpt_path)
         fit_in(config.trainer)
         check_devices(config.trainer.accelerator, config.trainer.devices)
+        check_trainer(config, self.subcommand or "")
         torch.set_float32_matmul_precision(config.matmul_precision)
         self.run = RunFolder(root, self.subcommand)  # type: ignore[arg-type]
         self.save_config_kwargs = {"run": self.run}
@@ -129,6 +131,7 @@ class VAECLI(LightningCLI):
             config.checkpoint.monitor, config.checkpoint.mode = cls.monitor, cls.monitor_mode
         with trust.guard():
             super().instantiate_classes()
+        check_linked(config.model, self.model, LINKED)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         self.config = self._asked

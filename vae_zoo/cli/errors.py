@@ -15,8 +15,18 @@ from vae_zoo.trust import advice
 
 WIDTH = 200
 USERS = {"ValueError", "TypeError", "OSError", "ImportError", "MisconfigurationException", "NotImplementedError"}
+RUNTIME = r"conditioned on metric|you tried to allocate|out of memory|does not support dense gradients"
+"""What errors of use say that libraries raise as RuntimeError."""
+
 WRAPPERS = ("Does not validate against", "Parser key", "Problem with given class_path")
 RULES = (
+    (
+        r"Multiple subclasses with name (\w+)\. Give the full class path to avoid ambiguity: (.*)",
+        r"there are two \1: \2",
+    ),
+    (r"you tried to allocate (\d+) bytes", r"there is no memory for an array of \1 bytes: choose smaller sizes"),
+    (r"CUDA out of memory\. Tried to allocate ([^.]+\.\d+ \w+)", r"the GPU lacks \1: choose a smaller batch_size"),
+    (r"Early stopping conditioned on metric `([^`]+)`[\s\S]*?: (`.*)", r"EarlyStopping monitors \1, but there are \2"),
     (r"Importing '([^']+)' is not allowed", r"denied \1"),
     (r"Option '([^']+)' is not accepted(.*)", r"unknown key \1\2"),
     (r"Problem with given class_path '([^']+)':\s+(.*)", r"\1 cannot be imported from the working folder: \2"),
@@ -67,9 +77,19 @@ def explain(message: str) -> str:
             if said.startswith("denied "):
                 said = advice(found[1])
             if "there is no class" in said:
-                said += nearest(found[1], _classes())
+                said = _no_class(found[1])
             return f"{where}: {said}" if where else said
     return message
+
+
+def _no_class(word: str) -> str:
+    """Why a word is no class for an option."""
+    if re.fullmatch(r"[-+.]*(nan|inf|infinity|\d.*)", word, re.IGNORECASE):
+        return f"expected a finite number, got {word}"
+    kind = _kinds().get(word)
+    return (
+        f"{word} is a {kind}, which cannot stand here" if kind else f"there is no class {word}{nearest(word, _kinds())}"
+    )
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -99,6 +119,8 @@ def _is_users(error: BaseException) -> bool:
     home = Path(__file__).parents[1]
     theirs = bool(frames) and not ("site-packages" in frames[-1].filename or home in Path(frames[-1].filename).parents)
     standard = bool(frames) and Path(os.__file__).parent in Path(frames[-1].filename).parents
+    if isinstance(cause(error), RuntimeError) and not theirs:  # which mostly are faults of ours, with these exceptions
+        return bool(re.search(RUNTIME, str(error)))
     return bool(USERS & {cls.__name__ for cls in type(error).__mro__}) and (standard or not theirs)
 
 
@@ -112,10 +134,19 @@ def _misfit(error: BaseException) -> str:
     )
 
 
-def _classes() -> list[str]:
+def _kinds() -> dict[str, str]:
+    """Classes that a short name may mean, with what they are."""
     import torch
+    from lightning.pytorch import Callback, loggers
+    from lightning.pytorch import callbacks as stock
 
     from vae_zoo import callbacks, data, distributions, models, nn
 
-    names = [name for module in (models, data, nn, distributions, callbacks) for name in module.__all__]
-    return [*names, *(name for name in dir(torch.optim) if name[0].isupper())]
+    bases = (distributions.Family, distributions.Prior, models.Autoencoder, data.DataModule, Callback, torch.nn.Module)
+    found = {}
+    for module in (torch.optim, stock, loggers, models, data, nn, distributions, callbacks):
+        for name in getattr(module, "__all__", dir(module)):
+            cls = getattr(module, name, None)
+            if isinstance(cls, type) and name[0].isupper():
+                found[name] = next((base.__name__ for base in bases if issubclass(cls, base)), cls.__mro__[-2].__name__)
+    return found

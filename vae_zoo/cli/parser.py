@@ -20,6 +20,7 @@ class Parser(LightningArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
+        self._negative_number_matcher = re.compile(r"^-\.?(\d|inf|nan)", re.IGNORECASE)  # argparse knows no -1e-3
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise what is wrong, for :func:`vae_zoo.cli.errors.one_line_errors` to print."""

@@ -9,6 +9,7 @@ import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
+from vae_zoo.cli.monitors import check_monitors
 from vae_zoo.cli.runs import RunFolder
 
 
@@ -34,12 +35,5 @@ class SaveConfig(SaveConfigCallback):
         for logger in trainer.loggers:
             logger.log_hyperparams(config)
 
-    def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Refuse a monitor that no validation logs before an epoch is spent on finding out."""
-        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-        later = [name for callback in callbacks for name in getattr(callback, "val_curves", ())]
-        for callback in callbacks:
-            monitor = getattr(callback, "monitor", None) or ""
-            known = sorted({*trainer.callback_metrics, *later})
-            if monitor.startswith("val/") and monitor not in known:
-                raise ValueError(f"{type(callback).__name__} monitors {monitor}, but there are {', '.join(known)}.")
+    def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        check_monitors(trainer, pl_module)

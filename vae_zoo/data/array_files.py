@@ -53,7 +53,11 @@ def read_table(
 def _read_numpy(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     try:
         if path.suffix == ".npy":
-            return np.load(path, mmap_mode="r", allow_pickle=False)
+            loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
+            loaded.close()
+            raise ValueError("an archive")
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:  # numpy leaves damaged files open
             return dict(content)
     except Exception as error:  # besides ValueError: BadZipFile, EOFError, zlib.error, tokenize's errors

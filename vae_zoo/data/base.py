@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from vae_zoo.data import transfer
-from vae_zoo.data.checks import check_positive, check_split
+from vae_zoo.data.checks import check_positive, check_split, check_varied
 from vae_zoo.data.loader import TensorLoader
 from vae_zoo.data.mapped import Mapped, chunks
 from vae_zoo.data.splits import Split, SplitName
@@ -151,6 +151,16 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
     def setup(self, stage: str | None = None) -> None:
         for split in STAGES.get(stage, ("train", "val", "test")):
             self.load(split)
+        if stage == "fit":
+            x = self.load("train").x
+            check_varied(x, f"the train split of {type(self).__name__}")
+            if self.drop_last:
+                self._check_drop_last(len(x), getattr(self.trainer, "world_size", 1))
+
+    def _check_drop_last(self, num: int, world_size: int) -> None:
+        if num // world_size < self.batch_size:
+            each = f"{num // world_size} training examples" + (" on each rank" if world_size > 1 else "")
+            raise ValueError(f"drop_last leaves no batch: {each}, but batch_size is {self.batch_size}.")
 
     def train_dataloader(self) -> TensorLoader:
         return self._loader("train")

@@ -56,6 +56,20 @@ def check_finite(x: Tensor | Mapped, where: str) -> None:
         raise ValueError(f"{num} values in {where} are not finite, the first at index {first}.")
 
 
+def check_varied(x: Tensor | Mapped, where: str) -> None:
+    """Refuse examples that are all the same: what is learned from them says nothing. Some that are constant may be.
+
+    Raises:
+        ValueError: If every example is the first one again.
+    """
+    first = x[:1]
+    if len(x) > 1 and all(bool((part == first).all()) for _, part in chunks(x)):
+        what = (
+            f"hold the value {float(first.flatten()[0]):g} only" if (first == first.flatten()[0]).all() else "are equal"
+        )
+        raise ValueError(f"All {len(x)} examples in {where} {what}: there is nothing to learn from them.")
+
+
 def check_positive(name: str, value: int) -> int:
     """The value, if it is at least 1.
 

@@ -18,6 +18,8 @@ from vae_zoo.foreign import check_callbacks, read_plainly
 from vae_zoo.hparams import Recorded, import_path
 from vae_zoo.memory import keep_freed_memory
 from vae_zoo.models.exchange import Exchanged
+from vae_zoo.models.fitness import check_fit
+from vae_zoo.models.optimizers import check_rates, rehearse
 from vae_zoo.models.steps import Steps, unpack
 from vae_zoo.nn import Dense
 from vae_zoo.typing import Network, Shape
@@ -92,6 +94,8 @@ class Autoencoder(Recorded, Exchanged, Steps):
         self.decoder = decoder(*self.decoder_shapes)
         if channels_last:
             self.to(memory_format=torch.channels_last)
+        check_rates(optimizer)
+        check_rates(scheduler)
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
 
     @property
@@ -146,6 +150,8 @@ class Autoencoder(Recorded, Exchanged, Steps):
         fused = not getattr(self._trainer, "gradient_clip_val", None)
         make = self._make_optimizer or functools.partial(torch.optim.Adam, lr=1e-3, fused=fused)
         optimizer = make(self.param_groups())
+        if self._make_optimizer or self._make_scheduler:
+            rehearse(make, self._make_scheduler, self.param_groups())
         if self._make_scheduler is None:
             return optimizer
         scheduler = self._make_scheduler(optimizer)
@@ -154,25 +160,21 @@ class Autoencoder(Recorded, Exchanged, Steps):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
 
     def setup(self, stage: str) -> None:
-        """Have whatever Trainer runs the model read checkpoints as plain data, also those at an address."""
+        """Have whatever Trainer runs the model read checkpoints as plain data, and refuse what cannot be trained."""
         super().setup(stage)
         read_plainly(self.trainer.strategy)
+        if stage == "fit":
+            check_fit(self, getattr(self.trainer, "datamodule", None), self.trainer.world_size)
 
     def on_fit_start(self) -> None:
-        """Refuse data outside the likelihood's support: all of them, where a data module of ours has whole splits."""
         if self.device.type == "cpu":
             keep_freed_memory()
         data: Any = getattr(self.trainer, "datamodule", None)
         if type(self).initialise is Autoencoder.initialise:
             self._initialised = True  # and no example needs to be turned into a float
-        if hasattr(data, "load") and hasattr(data, "examples"):
-            for split in ("train", "val"):
-                x = data.load(split).x
-                if x.is_floating_point() and tuple(x.shape[1:]) == self.shape:
-                    for part in data.chunks(split):
-                        self.likelihood.check(part)
-            if tuple(data.shape) == self.shape and not self._initialised:
-                self._initialise(data.examples("train"))
+        ours = hasattr(data, "load") and hasattr(data, "examples")
+        if ours and tuple(data.shape) == self.shape and not self._initialised:
+            self._initialise(data.examples("train"))
 
     def initialise(self, x: Tensor) -> None:
         """Set what starts from the data: called once, before the first step of a model that is not restored.

@@ -40,6 +40,8 @@ class BetaTCVAE(VAE):
 
     units = dict.fromkeys(("mi", "tc", "dw_kl"), "nats, estimated within batches")
 
+    min_batch_size = 2
+
     def __init__(
         self, *, num_train: int, alpha: float = 1.0, beta: float = 6.0, gamma: float = 1.0, **kwargs: Any
     ) -> None:

@@ -42,6 +42,8 @@ class FactorVAE(VAE):
 
     units = {"tc": "nats, by the discriminator", "discriminator_loss": "nats, ln 2 at chance"}
 
+    min_batch_size = 2
+
     def __init__(
         self,
         *,

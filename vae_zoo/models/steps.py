@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,10 +18,21 @@ from vae_zoo.typing import Batch, Shape
 
 
 def unpack(batch: Any) -> tuple[Tensor, Tensor | None]:
-    """Examples and conditions of a batch: one of ours, a tensor, or a sequence that starts with the two."""
+    """Examples and conditions of a batch: one of ours, a tensor, or a sequence that starts with the two.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
     if isinstance(batch, Tensor):
         return batch, None
+    if not isinstance(batch, Sequence) or not batch or not isinstance(batch[0], Tensor):
+        raise ValueError(f"a batch must be a tensor, or a sequence that begins with the examples, got {_kind(batch)}.")
     return batch[0], batch[1] if len(batch) > 1 else None
+
+
+def _kind(batch: Any) -> str:
+    inner = f" of {type(batch[0]).__name__}" if isinstance(batch, (list, tuple)) and batch else ""
+    return f"{type(batch).__name__}{inner}"
 
 
 def seed_of(batch: Any, batch_idx: int, *, epoch: int = 0, rank: int = 0) -> int:
@@ -39,6 +50,9 @@ class Steps(LightningModule, ABC):
     """
 
     shape: Shape
+    min_batch_size: int = 1
+    """Examples that a training batch must have: more than 1 where the loss compares them."""
+
     compiled: bool = False
     cuda_graphs: bool = False
 
@@ -91,7 +105,10 @@ class Steps(LightningModule, ABC):
             ValueError: With what was expected and what came.
         """
         if batch_idx == 0:
-            self.check_examples(unpack(batch)[0])
+            x, c = unpack(batch)
+            if c is not None and tuple(c.shape[1:]) == self.shape != tuple(x.shape[1:]):
+                raise ValueError("the examples come second in a batch: give (examples, labels), not the reverse.")
+            self.check_examples(x)
 
     def check_examples(self, x: Tensor) -> None:
         """Refuse examples of another shape or type, which might broadcast to something without a meaning.
@@ -101,12 +118,16 @@ class Steps(LightningModule, ABC):
         """
         if tuple(x.shape[1:]) != self.shape:
             raise ValueError(f"the model is for examples of shape {self.shape}, the data have {tuple(x.shape[1:])}.")
+        if x.dtype == torch.uint8:
+            raise ValueError("examples must be floating point, got torch.uint8: convert them by x.float() / 255.")
         if not x.is_floating_point():
             raise ValueError(f"examples must be floating point, got {x.dtype}: convert them in the data module.")
 
     def _update(self, stage: str, batch: Any) -> Tensor:
         x, c = unpack(batch)
         values = self._compute(stage)(self, x, c)
+        if not isinstance(values, dict) or "loss" not in values or values["loss"].ndim:
+            raise ValueError(f"{type(self).__name__}.losses must give a dictionary with a scalar `loss`.")
         self._curves[stage].update(values, len(x))
         return values["loss"]
 

@@ -1,0 +1,43 @@
+"""Whether a model can be trained on some data, found out before anything is started."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def check_fit(model: Any, data: Any, world_size: int = 1) -> None:
+    """Refuse batches of one example where a batch is looked at as a whole, and data that have no likelihood.
+
+    Args:
+        model: The model.
+        data: Its data module; only whole splits of one of ours are looked at.
+        world_size: Number of processes.
+
+    Raises:
+        ValueError: With what was expected and what came.
+    """
+    if not (hasattr(data, "load") and hasattr(data, "chunks")):
+        return
+    size = getattr(data, "batch_size", None)
+    if size is not None:
+        _check_batches(model, size, data.num_train, world_size, bool(getattr(data, "drop_last", False)))
+    for split in ("train", "val"):
+        x = data.load(split).x
+        if x.is_floating_point() and tuple(x.shape[1:]) == model.shape:
+            for part in data.chunks(split):
+                model.likelihood.check(part)
+
+
+def _check_batches(model: Any, size: int, num: int, world_size: int, drop_last: bool) -> None:
+    norm = next((type(part).__name__ for part in model.modules() if isinstance(part, _BatchNorm)), None)
+    coupled = norm or (type(model).__name__ if model.min_batch_size > 1 else None)
+    if coupled and size < max(2, model.min_batch_size):
+        raise ValueError(f"{coupled} compares the examples of a batch, but batch_size is {size}: take at least 2.")
+    last = -(-num // world_size) % size
+    if last == 1 and not drop_last and any(isinstance(part, nn.BatchNorm1d) for part in model.modules()):
+        raise ValueError(
+            f"BatchNorm1d cannot take the last batch of an epoch, 1 example of {num}: set drop_last to true."
+        )
