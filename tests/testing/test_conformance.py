@@ -17,6 +17,8 @@ def test_check(cls: type[Autoencoder], name: str) -> None:
     outcome = run(name, Subject(cls))
     assert outcome.verdict != "FAIL", outcome
     if outcome.verdict == "skip":
+        if name == "one_graph" and not cls.compilable:
+            pytest.skip(outcome.measured)
         assert cls not in BOUNDS, outcome
         assert name in [check.__name__ for check in bounds.CHECKS], outcome
         pytest.skip(outcome.measured)
