@@ -151,11 +151,12 @@ class Watch:
         connection.settimeout(GRACE)
         try:
             token, rank, *who = read_line(connection)
-            if not hmac.compare_digest(token, self._token):
+            if not hmac.compare_digest(token.encode(), self._token.encode()):
                 raise ValueError
+            peer = self.peers[int(rank)]
             connection.sendall(f"{os.getpid()} {socket.gethostname()}\n".encode())
-            self._meet(self.peers[int(rank)], connection, *who)
-        except (OSError, ValueError, KeyError):
+            self._meet(peer, connection, *who)
+        except (OSError, ValueError, KeyError, TypeError):
             connection.close()
 
     def _meet(self, peer: Peer, connection: socket.socket, pid: str, host: str) -> None:
