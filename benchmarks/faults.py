@@ -38,7 +38,7 @@ from vae_zoo.cli.terminal import quiet
 
 FULL = {"kills": 200, "runs": 5, "kills_a_run": 40, "signals": 100, "flips": 400, "cuts": 20, "chains": 20}
 QUICK = {"kills": 4, "runs": 1, "kills_a_run": 3, "signals": 2, "flips": 20, "cuts": 4, "chains": 0}
-EPOCHS = 60
+EPOCHS = 150  # more than a run gets through before its last kill
 
 
 def kills(root: Path, num: int, rng: random.Random) -> dict[str, Any]:
