@@ -41,7 +41,7 @@ class WorkerLoader(TensorLoader):
         collate: Callable[[list[Any]], Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(dataset, **kwargs)  # type: ignore[arg-type]  # of which it takes the length
+        super().__init__(x=dataset, **kwargs)  # type: ignore[arg-type]  # of which it takes the length
         self.num_workers = check_positive("num_workers", num_workers)
         self.collate = collate or default_collate
 
