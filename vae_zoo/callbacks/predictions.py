@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from vae_zoo.callbacks.folders import output_folder
 from vae_zoo.models.steps import unpack
 from vae_zoo.seeding import forked
 from vae_zoo.typing import Batch
+
+_BLOCK = 2**22
 
 
 class PredictionWriter(BasePredictionWriter):
@@ -91,25 +94,20 @@ class PredictionWriter(BasePredictionWriter):
             self._parts(trainer).rmdir()
 
     def _merge(self, trainer: Trainer, path: Path, names: list[str]) -> None:
-        """Put the rows of all ranks in order, a column at a time, without holding one in memory."""
+        """Put the rows of all ranks in order, some megabytes at a time."""
         parts = self._parts(trainer)
         ranks = [np.fromfile(parts / f"{r}_index.bin", np.int64) for r in range(trainer.world_size)]
-        seen = np.unique(np.concatenate(ranks))  # without the examples that fill up the last rank's share
+        # Of each example its first place: without those that fill up the last rank's share.
+        seen, places = np.unique(np.concatenate(ranks), return_index=True)
         with zipfile.ZipFile(path, "w") as archive:
             for name in names:
                 dtype, shape = self._layout[name]
-                column = np.lib.format.open_memmap(
-                    parts / f"{name}.npy", mode="w+", dtype=dtype, shape=(len(seen), *shape)
-                )
-                for rank, index in enumerate(ranks):
-                    if len(index):
-                        file = parts / f"{rank}_{name}.bin"
-                        column[np.searchsorted(seen, index)] = np.memmap(
-                            file, dtype=dtype, mode="r", shape=(len(index), *shape)
-                        )
-                column.flush()
-                del column
-                archive.write(parts / f"{name}.npy", f"{name}.npy")
+                files = [(parts / f"{rank}_{name}.bin", len(index)) for rank, index in enumerate(ranks)]
+                header = {"descr": dtype.str, "fortran_order": False, "shape": (len(seen), *shape)}
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as column:
+                    np.lib.format.write_array_header_1_0(column, header)
+                    for rows in _gather(files, places, dtype, shape):
+                        column.write(rows.data)
         self.paths.append(path)
 
     def _draw(self, model: Any, x: Tensor, c: Tensor | None, folder: Path) -> None:
@@ -140,3 +138,19 @@ class PredictionWriter(BasePredictionWriter):
     @staticmethod
     def _parts(trainer: Trainer) -> Path:
         return output_folder(trainer) / "parts"
+
+
+def _gather(
+    files: list[tuple[Path, int]], places: np.ndarray, dtype: np.dtype, shape: tuple[int, ...]
+) -> Iterator[np.ndarray]:
+    """Rows at places of files that follow each other. A map is closed after each block: what it has read stays else."""
+    block = max(1, _BLOCK // max(1, dtype.itemsize * math.prod(shape)))
+    for start in range(0, len(places), block):
+        wanted, begin = places[start : start + block], 0
+        rows = np.empty((len(wanted), *shape), dtype)
+        for file, num in files:
+            here = (begin <= wanted) & (wanted < begin + num)
+            if here.any():
+                rows[here] = np.memmap(file, dtype=dtype, mode="r", shape=(num, *shape))[wanted[here] - begin]
+            begin += num
+        yield rows

@@ -15,7 +15,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from vae_zoo import callbacks, hub, loggers, trust  # noqa: F401  # found by their short names
 from vae_zoo.callbacks import TimedProgressBar
-from vae_zoo.cli import faults
+from vae_zoo.cli import faults, precedence
 from vae_zoo.cli.devices import check_devices
 from vae_zoo.cli.launched import fit_in
 from vae_zoo.cli.launcher import watch_over
@@ -85,7 +85,7 @@ class VAECLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse with what the checkpoint holds as defaults: command line > config > checkpoint > default."""
         self._given = given = [str(arg) for arg in args]  # type: ignore[union-attr]
-        path, verb = dict(pairs(given)).get("--ckpt_path"), given[0]
+        path, verb, saved = dict(pairs(given)).get("--ckpt_path"), given[0], {}
         if path and path not in ("last", "best") and verb in self._subcommand_parsers:
             saved = hub.read(path)["vae_zoo"]
             for name in LINKED:
@@ -96,6 +96,8 @@ class VAECLI(LightningCLI):
                 self._subcommand_parsers[verb].set_defaults(defaults)
         with trust.guard():
             self.config = parser.parse_args(given)
+        if saved:
+            precedence.settle(self.config[verb], given, saved["model"])
 
     def _parse_ckpt_path(self) -> None:
         """Nothing to do: what the checkpoint holds is a default already."""
@@ -114,8 +116,10 @@ class VAECLI(LightningCLI):
         if config.weights_only is False:
             raise ValueError("weights_only: checkpoints are read as plain data, always: leave it out.")
         config.weights_only = True  # where it is not said, an environment variable may decide
+        saved: dict[str, Any] = {}
         if config.ckpt_path not in (None, "best"):
-            hub.read(config.ckpt_path)
+            saved = hub.read(config.ckpt_path)["vae_zoo"]
+        self._notice = precedence.Notice(saved, config, self._given)
         fit_in(config.trainer)
         check_devices(config.trainer.accelerator, config.trainer.devices)
         check_trainer(config, self.subcommand or "")
@@ -145,7 +149,7 @@ class VAECLI(LightningCLI):
         if self.run is not None:
             faults.show_how_to_resume(callbacks, self.run.path / "config.yaml")
         config["plugins"] = faults.with_files(config.get("plugins"))
-        trainer = super()._instantiate_trainer(config, callbacks)
+        trainer = super()._instantiate_trainer(config, [*callbacks, self._notice])
         watch_over(trainer)
         return trainer
 

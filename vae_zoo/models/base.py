@@ -19,7 +19,7 @@ from vae_zoo.hparams import Recorded, import_path
 from vae_zoo.memory import keep_freed_memory
 from vae_zoo.models.exchange import Exchanged
 from vae_zoo.models.fitness import check_fit
-from vae_zoo.models.optimizers import check_rates, rehearse
+from vae_zoo.models.optimizers import check_rates, override_states, rehearse
 from vae_zoo.models.steps import Steps, unpack
 from vae_zoo.nn import Dense
 from vae_zoo.typing import Network, Shape
@@ -241,6 +241,7 @@ class Autoencoder(Recorded, Exchanged, Steps):
         shape = tuple(saved["init_args"].get("shape", self.shape))
         if shape != self.shape:
             raise ValueError(f"the checkpoint is of examples of shape {shape}, the data have {self.shape}.")
+        override_states(checkpoint, saved["init_args"], self.recorded()["init_args"])
 
 
 def feed(network: nn.Module, x: Tensor, event_dims: int = 1) -> Tensor:

@@ -14,6 +14,8 @@ from torch.optim import Optimizer
 from vae_zoo.hparams import plain
 
 _SOON = 3
+_RATE = 1e-3
+"""Learning rate of an optimizer that is not given."""
 
 
 def check_rates(recorded: Any) -> None:
@@ -75,3 +77,50 @@ def _loss(optimizer: Optimizer) -> torch.Tensor:
 
 def _name(settings: dict[str, Any]) -> str:
     return str(settings["class_path"]).rpartition(".")[2]
+
+
+def override_states(checkpoint: dict[str, Any], saved: Any, asked: Any) -> None:
+    """Let what a resumed run asks of its optimizer win over what the checkpoint remembers of the old one.
+
+    Lightning restores the settings of the old optimizer with its state, the learning rate among them, so that a new
+    one would be taken without a word and not used. What is asked for as before keeps its place in a schedule.
+
+    Args:
+        checkpoint: What is being loaded; its states of optimizer and scheduler are changed.
+        saved: Arguments of the model of the checkpoint, as plain data.
+        asked: Arguments of the model of this run, as plain data.
+    """
+    states = checkpoint.get("optimizer_states") or []
+    old, new = ({"optimizer": None, "scheduler": None, **arguments} for arguments in (saved, asked))
+    if _class(old["optimizer"]) != _class(new["optimizer"]):
+        checkpoint["optimizer_states"], checkpoint["lr_schedulers"] = [], []
+        return
+    was, now = (_settings(arguments["optimizer"]) for arguments in (old, new))
+    changed = {name: value for name, value in now.items() if name not in was or was[name] != value}
+    if old["scheduler"] != new["scheduler"]:  # it starts anew, from the rate that is asked for
+        checkpoint["lr_schedulers"] = []
+        changed["lr"] = now.get("lr", _RATE)
+    for group in [group for state in states for group in state["param_groups"]]:
+        shared = math.isclose(group.get("initial_lr", group["lr"]), was["lr"])  # a discriminator's is its own
+        if "lr" in changed and shared:
+            _set_rate(group, checkpoint.get("lr_schedulers") or [], changed["lr"])
+        group.update({name: value for name, value in changed.items() if name in group and name != "lr"})
+
+
+def _set_rate(group: dict[str, Any], schedulers: list[dict[str, Any]], rate: float) -> None:
+    start = group.pop("initial_lr", group["lr"])
+    group["lr"] = group["lr"] * rate / start if schedulers else rate
+    for scheduler in schedulers:
+        group["initial_lr"] = rate
+        for name in ("base_lrs", "_last_lr"):
+            if name in scheduler:
+                scheduler[name] = [value * rate / start for value in scheduler[name]]
+
+
+def _class(recorded: Any) -> str:
+    return str(recorded["class_path"]) if isinstance(recorded, dict) else "torch.optim.Adam"
+
+
+def _settings(recorded: Any) -> dict[str, Any]:
+    settings = dict((recorded or {}).get("init_args") or {}) if isinstance(recorded, dict) or recorded is None else {}
+    return {"lr": _RATE, **settings}

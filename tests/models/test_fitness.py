@@ -1,0 +1,115 @@
+"""Mistakes of those who bring their own loader, networks or objective, each a ValueError that says what to do."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import SHAPE, Batches, quiet_trainer, tiny, tiny_data
+from torch import Tensor, nn
+
+from vae_zoo.models import VAE, BetaTCVAE
+from vae_zoo.models.optimizers import rehearse
+from vae_zoo.nn import Dense
+
+X = torch.rand(6, *SHAPE)
+
+
+class Normed(nn.Module):
+    """A network with batch norm."""
+
+    def __init__(self, in_shape: Any, out_shape: Any) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(Dense(in_shape, (8,), hidden=[]), nn.BatchNorm1d(8), Dense((8,), out_shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class Bare(VAE):
+    def losses(self, x: Tensor, c: Tensor | None = None) -> Any:
+        return super().losses(x, c)["loss"]
+
+
+def fit(folder: Path, model: Any, data: Any) -> None:
+    quiet_trainer(folder, max_epochs=1).fit(model, data)
+
+
+@pytest.mark.parametrize(
+    ("batch", "said"),
+    [
+        ((X * 255).byte(), r"got torch.uint8: convert them by x.float\(\) / 255"),
+        ((X * 255).long(), "must be floating point, got torch.int64"),
+        (X.movedim(1, -1), r"examples of shape \(1, 8, 8\), the data have \(8, 8, 1\)"),
+        ([torch.zeros(6), X], "come second in a batch"),
+        ([torch.zeros(6, 3), X], r"come second in a batch: give \(examples, labels\)"),
+        ({"x": X}, "a batch must be a tensor, or a sequence that begins with the examples, got dict"),
+        ([], "got list"),
+        ([X.tolist()], "got list of list"),
+        (X * 2 - 1, r"Bernoulli needs data in \[0, 1\]"),
+        (X.masked_fill(X > 0.9, torch.nan), "needs finite data"),
+    ],
+)
+def test_batches_of_ones_own_loader(tmp_path: Path, batch: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        quiet_trainer(tmp_path, max_epochs=1).fit(tiny(), Batches(batch), Batches(batch))
+
+
+def test_a_loss_that_is_no_dictionary(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Bare.losses must give a dictionary with a scalar `loss`"):
+        fit(tmp_path, tiny(Bare), tiny_data())
+
+
+def test_batches_of_one_example(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="BatchNorm1d compares the examples of a batch, but batch_size is 1"):
+        fit(tmp_path, tiny(encoder=Normed), tiny_data(batch_size=1))
+    with pytest.raises(ValueError, match=r"the last batch of an epoch, 1 example of 48: set drop_last"):
+        fit(tmp_path, tiny(encoder=Normed), tiny_data(batch_size=47))
+    with pytest.raises(ValueError, match="BetaTCVAE compares the examples of a batch"):
+        fit(tmp_path, tiny(BetaTCVAE), tiny_data(batch_size=1))
+    fit(tmp_path, tiny(encoder=Normed), tiny_data(batch_size=47, drop_last=True))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"latent_dim": 2.5}, "latent_dim must be a whole number, got 2.5"),
+        ({"latent_dim": True}, "latent_dim must be a whole number, got True"),
+        ({"latent_dim": None}, "latent_dim must be a whole number, got None"),
+        ({"num_samples": "3"}, "num_samples must be a whole number, got '3'"),
+        ({"free_bits": float("nan")}, "free_bits must be at least 0 and finite"),
+        ({"encoder": None}, "encoder must be given, got None"),
+        ({"optimizer": partial(torch.optim.Adam, lr=0.0)}, "lr of Adam must be positive, got 0.0"),
+        ({"optimizer": partial(torch.optim.Adam, lr=float("nan"))}, "lr of Adam must be finite, got nan"),
+        ({"scheduler": partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=float("inf"))}, "gamma of StepLR"),
+    ],
+)
+def test_values_at_construction(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        tiny(VAE, **given)
+
+
+@pytest.mark.parametrize(
+    ("make", "schedule", "said"),
+    [
+        (torch.optim.SparseAdam, None, "SparseAdam cannot take a step with these settings"),
+        (torch.optim.Adam, partial(torch.optim.lr_scheduler.StepLR, step_size=0), "StepLR cannot take a step"),
+        (partial(torch.optim.SGD, lr=torch.tensor(torch.inf)), None, "SGD has the learning rate inf"),
+    ],
+)
+def test_an_optimizer_that_cannot_work(make: Any, schedule: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        rehearse(make, schedule, [{"params": []}])
+
+
+def test_a_rehearsal_changes_nothing() -> None:
+    model = tiny(optimizer=partial(torch.optim.AdamW, lr=0.1))
+    before = [p.clone() for p in model.parameters()]
+    noise = torch.get_rng_state()
+    optimizer = model.configure_optimizers()
+    assert not optimizer.state
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    assert torch.equal(noise, torch.get_rng_state())
