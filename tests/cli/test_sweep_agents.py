@@ -43,7 +43,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     raw.mkdir(parents=True)
     for part, num in (("train", 60_000), ("t10k", 16)):
         image = np.random.default_rng(0).integers(0, 256, (1, 28, 28), np.uint8)
-        for kind, array in (("images", np.broadcast_to(image, (num, 28, 28))), ("labels", np.zeros(num, np.uint8))):
+        images = np.broadcast_to(image, (num, 28, 28)).copy()
+        images[::2] = 255 - image  # of one image over and over nothing can be learned
+        for kind, array in (("images", images), ("labels", np.zeros(num, np.uint8))):
             header = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
             (raw / f"{part}-{kind}-idx{array.ndim}-ubyte").write_bytes(header + array.tobytes())
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
