@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
+import gc
 import multiprocessing
 import os
+import sys
 import time
 import traceback
 import warnings
@@ -36,8 +39,11 @@ class Ranks:
                 process.start()
 
     def _work(self, rank: int, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        gc.freeze()  # what the first process has left, a store and its thread, is not for this one to clear up
+        faulthandler.enable()
         os.dup2(os.open(self.folder / f"stderr{rank}", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.stdout, sys.stderr = (open(stream, "w", buffering=1, closefd=False) for stream in (1, 2))  # noqa: SIM115
         os.chdir(self.folder)
         warnings.simplefilter("ignore")
         if self.store is not None:

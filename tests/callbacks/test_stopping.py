@@ -37,5 +37,6 @@ def test_a_signal_to_one_of_two_processes_stops_both(tmp_path: Path) -> None:
         [sys.executable, script, tmp_path], env=env, capture_output=True, text=True, check=False, timeout=180
     )
     assert done.returncode == 143, done.stderr
-    assert done.stderr.count("stopped by SIGTERM after step 8: ") == 1
-    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 8
+    step = torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"]
+    assert step >= 8
+    assert done.stderr.count(f"stopped by SIGTERM after step {step}: ") == 1

@@ -137,7 +137,7 @@ class LastCheckpoint(BestCheckpoint):
         super().on_train_epoch_end(trainer, pl_module)
         if trainer.fit_loop.restarting:  # Lightning then tells schedulers nothing
             self._untold = resuming.pending(trainer)
-        self._leaving = self._signals.asked(trainer)
+        self._leaving = self._signals.asked(trainer, now=True)
         if self._late or self._leaving:
             self._save_now(trainer)
 
@@ -148,7 +148,7 @@ class LastCheckpoint(BestCheckpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
-        self._leaving = self._leaving or self._signals.asked(trainer)
+        self._leaving = self._leaving or self._signals.asked(trainer, now=True)
         self._leave()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
@@ -177,7 +177,7 @@ class LastCheckpoint(BestCheckpoint):
 
     def _leave(self) -> None:
         if self._leaving:
-            raise Stopped(self._signals.signum or signal.SIGTERM)
+            raise Stopped(self._signals.signum)
 
     def _refuse_to_overwrite(self, trainer: Trainer) -> None:
         path = Path(self.format_checkpoint_name({}))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import time
 from types import FrameType
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -24,16 +26,21 @@ class Stopped(SystemExit):
 
 
 class Listener:
-    """Keeps the first of SIGTERM and SIGINT for later; the second ends the process at once."""
+    """Keeps the first of SIGTERM and SIGINT for later; the second ends the process at once.
+
+    ``signum`` is that of the signal by which all processes have agreed to end; 0 before.
+    """
 
     def __init__(self) -> None:
-        self.signum = 0
+        self.signum = self._heard = 0
         self._listening = False
         self._before: dict[int, Any] = {}
+        self._every = self._left = 1  # steps from one agreement to the next, and until the next
+        self._agreed = time.monotonic()
 
     def start(self) -> None:
         """Listen from now on; does nothing outside of the main thread."""
-        self.signum, self._listening = 0, True
+        self.signum, self._heard, self._listening = 0, 0, True
         for signum in SIGNALS:
             try:
                 before = signal.signal(signum, self._hear)
@@ -47,15 +54,32 @@ class Listener:
         if self._listening:
             connector = trainer._signal_connector
             if connector.received_sigterm:
-                self.signum, connector.received_sigterm = signal.SIGTERM, False
+                self._heard, connector.received_sigterm = signal.SIGTERM, False
             signal.signal(signal.SIGTERM, self._hear)
 
-    def asked(self, trainer: Trainer) -> bool:
-        """Whether this process, or another of the run, is asked to end."""
+    def asked(self, trainer: Trainer, *, now: bool = False) -> bool:
+        """Whether this process, or another of the run, is asked to end: the same answer in all of them.
+
+        Processes agree about once a second, because each agreement waits for the slowest of them.
+
+        Args:
+            trainer: The trainer.
+            now: Whether to agree at once, however long ago the last time was.
+        """
         if not self._listening:
             return False
-        heard = self.signum > 0
-        return trainer.strategy.reduce_boolean_decision(heard, all=False) if trainer.world_size > 1 else heard
+        self._left -= 1
+        if trainer.world_size == 1:
+            self.signum = self._heard
+        elif self._left <= 0 or now:
+            passed = time.monotonic() - self._agreed
+            state = torch.tensor([self._heard, passed], device=trainer.strategy.root_device)
+            signum, passed = trainer.strategy.reduce(state, reduce_op="max").tolist()
+            self.signum, self._agreed = int(signum), time.monotonic()
+            if not now:
+                self._every = max(1, min(2 * self._every, int(self._every / max(passed, 1e-3))))
+            self._left = self._every
+        return self.signum > 0
 
     def stop(self) -> None:
         """Leave signals to whoever had them before."""
@@ -66,8 +90,8 @@ class Listener:
 
     def _hear(self, signum: int, frame: FrameType | None) -> None:
         before = self._before.get(signum)
-        if self._listening and not self.signum:
-            self.signum = signum
+        if self._listening and not self._heard:
+            self._heard = signum
         elif not self._listening and callable(before):  # Lightning puts this back after an exception
             before(signum, frame)
         else:

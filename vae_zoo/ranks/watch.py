@@ -39,6 +39,7 @@ class Watch:
         self._lost: tuple[Peer, str, float] | None = None  # what is said of it, and when
         self._failed: tuple[Peer, float] | None = None
         self._spoken = False  # another process has been left to say what is wrong
+        self._until: float | None = None  # when this process is ended, unless it has ended by itself
         self._may_speak = threading.Event()
         self._server: socket.socket | None = None
         self._token = ""
@@ -136,6 +137,8 @@ class Watch:
             patience = self.timeout * (1 if peer.connection or peer.pid == 0 else 2)  # twice before it has connected
             if self._lost is None and not peer.done and now - peer.seen > patience:
                 self._lost = peer, f"has not answered for {patience:g} s", now
+        if self._until is not None and now > self._until and not self._ending:
+            self._quit()
         if self._failed is not None and now > self._failed[1] and not self._ending:
             if self._spoken:
                 self._quit()
@@ -179,8 +182,8 @@ class Watch:
             self._failed = peer, now + GRACE
         if SPEAK in heard:
             self._may_speak.set()
-        if END in heard and self.rank:
-            self._quit()
+        if END in heard and self.rank and self._until is None:
+            self._until = now + GRACE  # where all have been stopped, each ends with the exit code of that
         if not heard:
             self._selector.unregister(connection)
             connection.close()
