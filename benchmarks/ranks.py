@@ -75,7 +75,7 @@ def hit(signum: signal.Signals, rank: int, timeout: float) -> dict[str, Any]:
         seconds = time.monotonic() - start
         for pid in left:
             os.kill(pid, signal.SIGKILL)
-        lines = [line for line in said.read_text().splitlines()[before:] if line.strip()]
+        lines = [line.replace(folder, "…") for line in said.read_text().splitlines()[before:] if line.strip()]
         return {
             "signal": signum.name,
             "rank": rank,

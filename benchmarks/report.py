@@ -124,6 +124,18 @@ def faults(path: Path = HERE / "results" / "faults.json") -> str:
     return "\n".join([*lines, "", _made(result), ""])
 
 
+def ranks(path: Path = HERE / "results" / "ranks.json") -> str:
+    """How a run on two devices ends when one of its processes is hit, in Markdown."""
+    result = _read(path)
+    if result is None:
+        return "Not measured yet.\n"
+    lines = ["| signal | to process | all gone after | exit code | processes left |", "|---|---|---|---|---|"]
+    for case in result["cases"]:
+        seconds = f"{case['seconds']:.1f} s"
+        lines.append(f"| {case['signal']} | {case['rank']} | {seconds} | {case['exit_code']} | {case['left']} |")
+    return "\n".join([*lines, "", f"Two processes on the CPU, {result['timeout']:g} s of patience. {_made(result)}", ""])
+
+
 def plot(path: Path = HERE / "results" / "throughput.json", to: Path = PLOT) -> None:
     """Bars of the ratios, with their range over the rounds."""
     import matplotlib.pyplot as plt
@@ -173,5 +185,6 @@ if __name__ == "__main__":
     print(precision())
     print(evidence())
     print(faults())
+    print(ranks())
     plot()
     print(f"drawn to {PLOT}")

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 FIT = [*COMMAND.split(), "--ranks.timeout", "5", "--last.every_n_train_steps", "1"]
 
 
-def command(rank: int, args: list[str]) -> None:  # noqa: ARG001
+def command(rank: int, args: list[str]) -> None:
     main(args)
 
 
