@@ -133,7 +133,9 @@ def ranks(path: Path = HERE / "results" / "ranks.json") -> str:
     for case in result["cases"]:
         seconds = f"{case['seconds']:.1f} s"
         lines.append(f"| {case['signal']} | {case['rank']} | {seconds} | {case['exit_code']} | {case['left']} |")
-    return "\n".join([*lines, "", f"Two processes on the CPU, {result['timeout']:g} s of patience. {_made(result)}", ""])
+    return "\n".join(
+        [*lines, "", f"Two processes on the CPU, {result['timeout']:g} s of patience. {_made(result)}", ""]
+    )
 
 
 def plot(path: Path = HERE / "results" / "throughput.json", to: Path = PLOT) -> None:
