@@ -2,8 +2,8 @@
 
     python benchmarks/servers.py     # writes results/servers.json
 
-Each case is the real command, one epoch on the digits in a new folder; every round runs all cases, so that a busy machine
-slows all of them. What a case adds is its wall time less that of the same fit without ``--wandb`` in its round.
+Each case is the real command, one epoch on the digits in a new folder. Every round runs all cases, so that a busy
+machine slows all of them. What a case adds is its wall time less that of the same fit without ``--wandb`` in its round.
 """
 
 from __future__ import annotations

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import count
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
@@ -55,12 +57,27 @@ def refused() -> str:
         return f"http://127.0.0.1:{closed.getsockname()[1]}"
 
 
-@pytest.fixture(scope="module")
-def black_hole() -> Iterator[str]:
+@pytest.fixture
+def hole() -> Iterator[socket.socket]:
+    """A server that connects, and never answers."""
     with socket.socket() as hole:
         hole.bind(("127.0.0.1", 0))
         hole.listen(64)
-        yield f"http://127.0.0.1:{hole.getsockname()[1]}"
+        yield hole
+
+
+@pytest.fixture
+def black_hole(hole: socket.socket) -> str:
+    return f"http://127.0.0.1:{hole.getsockname()[1]}"
+
+
+def asked(hole: socket.socket) -> int:
+    """How often somebody has tried."""
+    hole.setblocking(False)
+    with suppress(BlockingIOError):
+        for number in count():
+            hole.accept()[0].close()
+    return number
 
 
 class TestProbe:
@@ -118,7 +135,7 @@ def fit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., subp
         def call(folder: Path, *args: str, epochs: int = 1, **given: str) -> subprocess.CompletedProcess[str]:
             paths = {"PATH": f"{server.path}:{kept['PATH']}", "PYTHONPATH": str(ROOT), "HOME": str(home)}
             command = ["vae-zoo", "fit", "--config", "vae_digits", *SHORT, f"--trainer.max_epochs={epochs}", *args]
-            environment = {**kept, **paths, "WANDB_ERROR_REPORTING": "false", **given}
+            environment = {**kept, **paths, **given}
             return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
         yield call
@@ -158,6 +175,7 @@ class TestWithoutServer:
         fit: Callable,
         refused: str,
         black_hole: str,
+        hole: socket.socket,
         offline_seconds: float,
         tmp_path: Path,
         capsys: pytest.CaptureFixture,
@@ -180,6 +198,7 @@ class TestWithoutServer:
         assert len(line) <= 200
         if case == "no key":
             assert "wandb login" in line
+        assert asked(hole) == (case == "black hole"), "wandb itself waits for the server"
         (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
         assert any("val/elbo" in step for step in read_back(file).history)
 

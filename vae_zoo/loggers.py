@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import netrc
 import os
 import ssl
@@ -9,6 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -100,6 +102,8 @@ class Wandb(WandbLogger):
         import wandb
 
         self._wandb_init["mode"] = "offline"
+        with suppress(ImportError):  # its own reports would wait ten seconds for the server at the end
+            importlib.import_module("wandb.analytics.opentelemetry.opentelemetry_proxy").disable()
         wandb.termwarn(f"{why}: the run goes on offline, and wandb sync uploads it later.")
 
 
