@@ -138,6 +138,18 @@ def ranks(path: Path = HERE / "results" / "ranks.json") -> str:
     )
 
 
+def servers(path: Path = HERE / "results" / "servers.json") -> str:
+    """What a run waits for a server of Weights & Biases that is not there, in Markdown."""
+    result = _read(path)
+    if result is None:
+        return "Not measured yet.\n"
+    lines = ["| case | seconds of the whole run | more than without `--wandb` |", "|---|---|---|"]
+    for name, row in result["cases"].items():
+        seconds, added = ("{:.1f} ({:.1f} to {:.1f})".format(*row[key]) for key in ("seconds", "added"))
+        lines.append(f"| {name} | {seconds} | {added} |")
+    return "\n".join([*lines, "", _made(result), ""])
+
+
 def plot(path: Path = HERE / "results" / "throughput.json", to: Path = PLOT) -> None:
     """Bars of the ratios, with their range over the rounds."""
     import matplotlib.pyplot as plt
@@ -188,5 +200,6 @@ if __name__ == "__main__":
     print(evidence())
     print(faults())
     print(ranks())
+    print(servers())
     plot()
     print(f"drawn to {PLOT}")

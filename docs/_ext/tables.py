@@ -25,6 +25,7 @@ def write(app: Sphinx) -> None:
         "_evidence.md": report.evidence(),
         "_faults.md": report.faults(),
         "_ranks.md": report.ranks(),
+        "_servers.md": report.servers(),
     }
     for name, text in tables.items():
         path = source / name
