@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from itertools import count
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
@@ -74,9 +73,11 @@ def black_hole(hole: socket.socket) -> str:
 def asked(hole: socket.socket) -> int:
     """How often somebody has tried."""
     hole.setblocking(False)
+    number = 0
     with suppress(BlockingIOError):
-        for number in count():
+        while True:
             hole.accept()[0].close()
+            number += 1
     return number
 
 
