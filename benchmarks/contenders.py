@@ -63,6 +63,21 @@ def hand_best(work: Work, device: torch.device) -> Run:
     return _loop(work, device, model, autocast=True, compiled=True)
 
 
+def networks_alone(work: Work, device: torch.device) -> Run:
+    """The networks over a test set, with neither a bound nor a loop's bookkeeping: what no evaluation can undercut."""
+    model, x = ByHand(work).to(device), (images(work.shape, "test").float() / 255).to(device)
+
+    def run(_: int) -> Clock:
+        clock = Clock()
+        clock.start()
+        with torch.inference_mode():
+            for batch in x.split(work.batch_size):
+                model.decoder(model.encoder(batch)[:, : work.latent_dim])
+        return clock.stop()
+
+    return run
+
+
 def _loop(work: Work, device: torch.device, model: ByHand, *, autocast: bool = False, compiled: bool = False) -> Run:
     model = model.to(device)
     x = (images(work.shape).float() / 255).to(device)

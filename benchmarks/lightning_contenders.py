@@ -76,10 +76,10 @@ def trainer(device: torch.device, *callbacks: Callback, **kwargs: Any) -> Iterat
 
 
 class Grey(DataModule):
-    """Images that are in memory already."""
+    """Images that are in memory already, by default in batches of one size for training and evaluation."""
 
-    def __init__(self, *, x: Tensor, batch_size: int) -> None:
-        super().__init__(batch_size=batch_size, eval_batch_size=batch_size)
+    def __init__(self, *, x: Tensor, batch_size: int, **kwargs: Any) -> None:
+        super().__init__(batch_size=batch_size, **{"eval_batch_size": batch_size, **kwargs})
         self.x = x
 
     @property
@@ -104,9 +104,9 @@ def zoo(
     return run
 
 
-def zoo_evaluation(work: Work, device: torch.device) -> Run:
+def zoo_evaluation(work: Work, device: torch.device, **batches: Any) -> Run:
     """The bound of a test set, by vae_zoo."""
-    module, data = model(work), Grey(x=images(work.shape, "test"), batch_size=work.batch_size)
+    module, data = model(work), Grey(x=images(work.shape, "test"), batch_size=work.batch_size, **batches)
     return lambda _: validate(module, device, datamodule=data)
 
 
