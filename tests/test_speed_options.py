@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import torch
 from helpers import Record, build, fit, tiny_data
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import Tensor, nn
 
+import vae_zoo
 from vae_zoo.callbacks import TimedProgressBar
 from vae_zoo.data import Digits
 from vae_zoo.models import MLPVAE, ConvVAE
@@ -62,6 +64,26 @@ def test_the_bound_is_the_same(options: dict[str, Any], tolerance: float, refere
 @pytest.mark.usefixtures("eager_noise")
 def test_compiled(tmp_path: Path) -> None:
     torch.testing.assert_close(bounds(tmp_path, MLPVAE, compiled=True), bounds(tmp_path, MLPVAE), rtol=EXACT, atol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("eager_noise")
+def test_a_compiled_fit_validates_and_saves_its_moving_average(tmp_path: Path) -> None:
+    """As the same fit without the compiler does, and not as one without the average."""
+    curves, states = {}, {}
+    for name, on, average in (("eager", False, True), ("compiled", True, True), ("plain", True, False)):
+        logger = Record()
+        extra: list[Any] = [EMAWeightAveraging(decay=0.9, use_buffers=False)] if average else []
+        path = tmp_path / f"{name}.ckpt"
+        _, trainer = fit(
+            tmp_path, MLPVAE, kwargs={"compiled": on}, max_epochs=3, log_every_n_steps=1, logger=logger, callbacks=extra
+        )
+        trainer.save_checkpoint(path)
+        curves[name] = torch.tensor(list(logger.curve("val/elbo").values()))
+        states[name] = vae_zoo.load(path).state_dict()
+    torch.testing.assert_close(curves["compiled"], curves["eager"], rtol=EXACT, atol=0)
+    torch.testing.assert_close(states["compiled"], states["eager"], rtol=1e-3, atol=1e-5)
+    assert ((curves["plain"] - curves["compiled"]).abs() > 10 * EXACT * curves["eager"].abs()).any()
 
 
 class TestCudaGraphs:
