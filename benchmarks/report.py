@@ -146,7 +146,8 @@ def servers(path: Path = HERE / "results" / "servers.json") -> str:
     lines = ["| case | seconds of the whole run | more than without `--wandb` |", "|---|---|---|"]
     for name, row in result["cases"].items():
         seconds, added = ("{:.1f} ({:.1f} to {:.1f})".format(*row[key]) for key in ("seconds", "added"))
-        lines.append(f"| {name} | {seconds} | {added} |")
+        quoted = f"`{name}`" if "--" in name else name
+        lines.append(f"| {quoted} | {seconds} | {added} |")
     return "\n".join([*lines, "", _made(result), ""])
 
 

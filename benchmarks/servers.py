@@ -28,7 +28,7 @@ from benchmarks.common import RESULTS, commit, hardware, versions
 
 COMMAND = [sys.executable, "-m", "vae_zoo", "fit", "--config", "vae_digits", "--trainer.max_epochs=1"]
 KEY = "a" * 40
-NONE, OFFLINE = "no --wandb", "--wandb.mode offline"
+NONE, OFFLINE = "without", "--wandb.mode offline"
 
 
 @contextmanager
