@@ -115,3 +115,13 @@ def test_the_change_that_adds_a_variant_is_three_files_as_they_are() -> None:
         added = [line[1:] for line in text.splitlines() if line.startswith("+") and not line.startswith("+++")]
         now = path.read_text().splitlines()
         assert added == now if "new file" in text else set(added) <= set(now)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_rows_of_tables_have_the_columns_of_their_heads(page: Path) -> None:
+    """A bar within a cell, as in p(x|z), would end it."""
+    columns = 0
+    for line in page.read_text(encoding="utf-8").splitlines():
+        bars = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
+        assert bars in (0, columns or bars), line
+        columns = bars
