@@ -11,11 +11,13 @@ from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
-SPACING = (
+REPAIRS = (
     (r"(<mi>(?:log|exp)</mi>)(?!<mo[^>]*>&#x00028;)", r'\1<mspace width="0.17em" />'),
     (r"<mi>&#x0007E;</mi>", "<mo>&#x223C;</mo>"),
+    (r">\\\|</mo>", ">&#x2016;</mo>"),
+    (r"<mi>\\arg</mi>", "<mi>arg</mi>"),
 )
-"""What latex2mathml leaves out: the space after a function, and that ~ is a relation."""
+"""What latex2mathml leaves out: the space after a function, that ~ is a relation, large double bars, and arg."""
 
 
 def render(latex: str, display: str) -> str:
@@ -28,8 +30,10 @@ def render(latex: str, display: str) -> str:
         mathml = convert(" ".join(latex.split()), display=display)
     except Exception as error:
         raise ExtensionError(f"latex2mathml cannot convert {latex!r}: {type(error).__name__} {error}") from error
-    for pattern, text in SPACING:
+    for pattern, text in REPAIRS:
         mathml = re.sub(pattern, text, mathml)
+    if left := re.search(r"\\[^<]*", mathml):
+        raise ExtensionError(f"latex2mathml does not know {left[0]} in {latex!r}.")
     return mathml
 
 
