@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import Batches, quiet_trainer, tiny, tiny_data
+from helpers import Batches, linear, quiet_trainer, tiny, tiny_data
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
 from vae_zoo.callbacks import PredictionWriter
+from vae_zoo.distributions import MSSSIM
 from vae_zoo.models import AE, VAE
 
 
@@ -37,7 +38,10 @@ def test_files(cls: type, batch_size: int, tmp_path: Path) -> None:
     np.testing.assert_allclose(rows["reconstruction"], model.reconstruct(x).detach(), atol=1e-6)
     pairs = min(2, batch_size // 2)
     names = {"traversals"} | ({"samples"} if cls is VAE else set()) | ({"interpolations"} if pairs else set())
-    assert files == {f"{n}.{kind}" for n in names | {"reconstructions"} for kind in ("npz", "png")} | {"latents.npz"}
+    assert files == {f"{n}.{kind}" for n in names | {"reconstructions"} for kind in ("npz", "png")} | {
+        "latents.npz",
+        "scores.npz",
+    }
     traversals = np.load(tmp_path / "traversals.npz")
     assert traversals["x"].shape == (4, 5, 1, 8, 8)  # asked for 10 dimensions of 4
     assert sorted(traversals["dims"]) == [0, 1, 2, 3]
@@ -62,7 +66,8 @@ def test_is_the_same_again_and_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_vectors(tmp_path: Path) -> None:
     model, x = tiny(VAE, shape=(5,)), torch.rand(7, 5)
     files = predict(tmp_path, model, Batches(x[:4], x[4:]))
-    assert files == {f"{n}.npz" for n in ("latents", "reconstructions", "samples", "interpolations", "traversals")}
+    names = {"latents", "scores", "reconstructions", "samples", "interpolations", "traversals"}
+    assert files == {f"{name}.npz" for name in names}
     np.testing.assert_array_equal(np.load(tmp_path / "reconstructions.npz")["x"], x)
 
 
@@ -76,7 +81,7 @@ def test_plain_loader(tmp_path: Path) -> None:
 
 def test_only_what_is_asked_for(tmp_path: Path) -> None:
     files = predict(tmp_path, tiny(VAE), tiny_data(), num_samples=0, num_paths=0, num_dims=0)
-    assert files == {"latents.npz", "reconstructions.npz", "reconstructions.png"}
+    assert files == {"latents.npz", "scores.npz", "reconstructions.npz", "reconstructions.png"}
 
 
 def test_half_precision(tmp_path: Path) -> None:
@@ -93,7 +98,42 @@ def test_memory_does_not_grow(tmp_path: Path) -> None:
     assert not [v for v in vars(writer).values() if isinstance(v, (torch.Tensor, np.ndarray))]
 
 
-@pytest.mark.parametrize("kwargs", [{"num_samples": -1}, {"num_paths": -1}, {"num_dims": -1}, {"num_steps": 1}])
+def test_scores_of_each_example(tmp_path: Path) -> None:
+    """A linear-Gaussian model, whose evidence is known; its posterior is exact, so that every sample says the same."""
+    model, x, exact = linear(scale=0.5)
+    predict(tmp_path, model, Batches(x[:3], x[3:]), num_importance=2)
+    scores = np.load(tmp_path / "scores.npz")
+    np.testing.assert_allclose(scores["log_evidence"], exact, rtol=1e-6)
+    np.testing.assert_allclose(scores["elbo"], exact, rtol=1e-6)
+    np.testing.assert_allclose(scores["log_px"], model.decode(model.embed(x)).log_prob(x).detach(), rtol=1e-6)
+
+
+def test_the_rate_of_each_example(tmp_path: Path) -> None:
+    model, x = tiny(VAE), torch.rand(5, 1, 8, 8)
+    predict(tmp_path, model, Batches(x))
+    q = model.encode(x)
+    rate = (q.mean.square() + q.variance - q.variance.log() - 1).sum(-1) / 2
+    np.testing.assert_allclose(np.load(tmp_path / "scores.npz")["kl"], rate.detach(), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("cls", "kwargs", "names"),
+    [
+        (VAE, {}, {"elbo", "kl", "log_px", "log_evidence", "y"}),
+        (VAE, {"likelihood": MSSSIM}, {"elbo", "kl", "log_px", "y"}),
+        (AE, {}, {"log_px", "y"}),
+    ],
+)
+def test_scores_that_a_model_has(cls: type, kwargs: dict[str, Any], names: set[str], tmp_path: Path) -> None:
+    predict(tmp_path, tiny(cls, shape=(1, 16, 16), **kwargs), tiny_data(image_size=16), num_importance=2)
+    scores = np.load(tmp_path / "scores.npz")
+    assert set(scores) == names
+    assert all(np.isfinite(scores[name]).all() for name in names)
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{"num_importance": -1}, {"num_samples": -1}, {"num_paths": -1}, {"num_dims": -1}, {"num_steps": 1}]
+)
 def test_errors(kwargs: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 0 and num_steps at least 2, got"):
         PredictionWriter(**kwargs)

@@ -62,7 +62,7 @@ def traversals(
     lowest = getattr(model, "latent_dims", z.shape[1:])[0]
     dims = z.var(0, correction=0)[:lowest].argsort(descending=True)[:num_dims]
     path = z[0].expand(len(dims), num_steps, -1).clone()
-    path[torch.arange(len(dims)), :, dims] = torch.linspace(-span, span, num_steps, device=z.device)
+    path[torch.arange(len(dims)), :, dims] = torch.linspace(-span, span, num_steps, dtype=z.dtype, device=z.device)
     c = None if c is None else torch.cat([c[:1]] * (len(dims) * num_steps))
     return dims, model.decode(path.flatten(0, 1), c).mean.unflatten(0, path.shape[:2])
 

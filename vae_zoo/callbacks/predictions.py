@@ -16,7 +16,8 @@ from torch import Tensor
 
 from vae_zoo.callbacks import drawing
 from vae_zoo.callbacks.folders import output_folder
-from vae_zoo.models.steps import unpack
+from vae_zoo.callbacks.scores import scores
+from vae_zoo.models.steps import seed_of, unpack
 from vae_zoo.seeding import forked
 from vae_zoo.typing import Batch
 
@@ -24,27 +25,38 @@ _BLOCK = 2**22
 
 
 class PredictionWriter(BasePredictionWriter):
-    """Writes latents, reconstructions, samples, interpolations and traversals as .npz, and pictures of them as .png.
+    """Writes latents, scores, reconstructions, samples, interpolations and traversals as .npz, and pictures as .png.
 
     ``latents.npz`` holds ``z`` (means), ``z_scale`` (σ), the ``codes`` of discrete latents and, where the data have
-    labels, ``y``; ``reconstructions.npz`` holds ``x`` and ``reconstruction``; rows are in the order of the data set,
-    also when several processes share the work. Batches go to disk as they come, so memory stays flat. Discrete latents
-    have neither interpolations nor traversals.
+    labels, ``y``; ``reconstructions.npz`` holds ``x`` and ``reconstruction``; ``scores.npz`` has ``log_px`` and, of a
+    model with a bound, ``elbo``, ``kl`` and, if asked for, ``log_evidence`` of each example in nats, which are low for
+    anomalies. Rows are in the order of the data set, also when several processes share the work. Batches go to disk as
+    they come, so memory stays flat. Discrete latents have neither interpolations nor traversals.
 
     Args:
+        num_importance: Importance samples of each example's log evidence; 0 for none.
         num_samples: Samples from the prior; 0 for none.
         num_paths: Interpolations between two examples each; 0 for none.
         num_dims: Latent dimensions that are traversed; 0 for none.
         num_steps: Images on each path.
     """
 
-    def __init__(self, *, num_samples: int = 64, num_paths: int = 8, num_dims: int = 10, num_steps: int = 11) -> None:
+    def __init__(
+        self,
+        *,
+        num_importance: int = 0,
+        num_samples: int = 64,
+        num_paths: int = 8,
+        num_dims: int = 10,
+        num_steps: int = 11,
+    ) -> None:
         super().__init__(write_interval="batch")
-        if min(num_samples, num_paths, num_dims) < 0 or num_steps < 2:
+        if min(num_importance, num_samples, num_paths, num_dims) < 0 or num_steps < 2:
             raise ValueError(
-                "num_samples, num_paths and num_dims must be at least 0 and num_steps at least 2, "
-                f"got {num_samples}, {num_paths}, {num_dims} and {num_steps}."
+                "num_importance, num_samples, num_paths and num_dims must be at least 0 and num_steps at least 2, "
+                f"got {num_importance}, {num_samples}, {num_paths}, {num_dims} and {num_steps}."
             )
+        self.num_importance = num_importance
         self.num_samples, self.num_paths, self.num_dims, self.num_steps = num_samples, num_paths, num_dims, num_steps
         self.paths: list[Path] = []
         self._seen = 0
@@ -65,7 +77,9 @@ class PredictionWriter(BasePredictionWriter):
         else:  # Lightning knows the places of a DataLoader's examples, also those of a share of the ranks
             index = torch.as_tensor(batch_indices or range(self._seen, self._seen + len(x)))
         self._seen += len(x)
-        rows = {"index": index, "x": x, **prediction} | ({} if y is None else {"y": y})
+        seed = seed_of(batch, batch_idx, rank=trainer.global_rank)
+        found = scores(pl_module, x, y, seed=seed, num_samples=self.num_importance)
+        rows = {"index": index, "x": x, **prediction, **found} | ({} if y is None else {"y": y})
         for name, value in rows.items():
             value = value.float() if value.dtype == torch.bfloat16 else value  # which numpy does not know
             array = value.detach().cpu().numpy()
@@ -86,7 +100,11 @@ class PredictionWriter(BasePredictionWriter):
         trainer.strategy.barrier()
         if trainer.is_global_zero and self._layout:
             folder = output_folder(trainer)
-            files = {"latents": ("z", "z_scale", "codes", "y"), "reconstructions": ("x", "reconstruction")}
+            files = {
+                "latents": ("z", "z_scale", "codes", "y"),
+                "scores": ("elbo", "kl", "log_px", "log_evidence", "y"),
+                "reconstructions": ("x", "reconstruction"),
+            }
             for file, names in files.items():
                 self._merge(trainer, folder / f"{file}.npz", [n for n in names if n in self._layout])
             for part in self._parts(trainer).iterdir():

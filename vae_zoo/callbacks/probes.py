@@ -10,11 +10,12 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from vae_zoo.callbacks.passes import Figures, batches, data_of
+from vae_zoo.callbacks.scores import scores
 from vae_zoo.data import DataModule
 from vae_zoo.elbo import ELBOMixin, has_density
 from vae_zoo.metrics import AnomalyAUROC, KNNProbe, LinearProbe
 from vae_zoo.models.steps import unpack
-from vae_zoo.seeding import forked, mix
+from vae_zoo.seeding import mix
 
 
 class Probes(Figures):
@@ -121,11 +122,8 @@ class Anomaly(Figures):
         return {f"anomaly_auroc[{name}]": metric.compute() for name, metric in self._metrics.items()}
 
     def _add(self, model: Any, x: Tensor, c: Tensor | None, anomalous: Tensor, seed: int) -> None:
-        scores = {"reconstruction": -model.decode(model.encode(x, c).mean, c).log_prob(x)}
-        if isinstance(model, ELBOMixin):
-            with forked(mix(seed, 2), x.device):
-                scores["elbo"] = -model.elbo(x, c).value
-                if "log_evidence" in self._metrics:
-                    scores["log_evidence"] = -model.log_evidence(x, c, self.num_samples)
+        num = self.num_samples if "log_evidence" in self._metrics else 0
+        found = scores(model, x, c, seed=mix(seed, 2), num_samples=num)
+        found["reconstruction"] = found["log_px"]
         for name, metric in self._metrics.items():
-            metric.update(scores[name], anomalous)
+            metric.update(-found[name], anomalous)
