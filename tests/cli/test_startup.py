@@ -15,6 +15,7 @@ from vae_zoo.cli.lightning_verbs import refuse
 from vae_zoo.cli.verbs import VERBS
 
 INSTANT = {
+    "test --ckpt_path best": 2,
     "--version": 0,
     "--help": 0,
     "-h": 0,
@@ -86,7 +87,6 @@ UNDECIDED = [  # left to the parser, which knows what is imported and what a fil
     "fit --model.help BetaVEA",
     "fit --bogus 3 --help",
     "fit --print_config",
-    "test --ckpt_path best",
 ]
 
 

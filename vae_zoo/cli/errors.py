@@ -25,6 +25,7 @@ RULES = (
         r"there are two \1: \2",
     ),
     (r"you tried to allocate (\d+) bytes", r"there is no memory for an array of \1 bytes: choose smaller sizes"),
+    (r"(-?\d+) is not in bounds, numpy accepts from (\d+) to (\d+)", r"seed_everything must lie in \2 .. \3, got \1"),
     (r"CUDA out of memory\. Tried to allocate ([^.]+\.\d+ \w+)", r"the GPU lacks \1: choose a smaller batch_size"),
     (r"Early stopping conditioned on metric `([^`]+)`[\s\S]*?: (`.*)", r"EarlyStopping monitors \1, but there are \2"),
     (r"Importing '([^']+)' is not allowed", r"denied \1"),
@@ -96,6 +97,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """``, did you mean …?`` where a known word is near."""
     near = get_close_matches(word, list(known), 1)
     return f", did you mean {near[0]}?" if near else ""
+
+
+def nearest_or_all(word: str, known: Iterable[str]) -> str:
+    """The same, and all known words where none is near."""
+    return nearest(word, known := list(known)) or f": there is {', '.join(known)}"
 
 
 def one_line(message: str) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from vae_zoo.cli.configs import packaged, packaged_configs, read_yaml
-from vae_zoo.cli.errors import nearest
+from vae_zoo.cli.errors import nearest, nearest_or_all
 from vae_zoo.cli.options import CHOSEN, choices, groups, pairs
 from vae_zoo.cli.sources import arguments
 from vae_zoo.cli.verbs import RUNS
@@ -81,7 +81,7 @@ def _check_keys(given: list[tuple[str, str]]) -> None:
         elif group in CHOSEN and not key:
             taken[group] = [argument.name for argument in arguments(choices(group).get(value, ""))]
         elif taken.get(group) and key not in (*taken[group], "class_path", "init_args", "dict_kwargs"):
-            raise ValueError(f"{group}: unknown key {key}{nearest(key, taken[group])}")
+            raise ValueError(f"{group}: unknown key {key}{nearest_or_all(key, taken[group])}")
 
 
 def _split(given: list[tuple[str, str]]) -> Iterator[tuple[str, str, str, str]]:
@@ -111,7 +111,9 @@ def _check_needs(verb: str, given: list[tuple[str, str]]) -> None:
     flags, path = {flag for flag, _ in given}, dict(given).get("--ckpt_path")
     if verb != "fit" and path is None:
         raise ValueError(f"{verb} needs the weights of a trained model: give --ckpt_path PATH.")
-    if path and path not in ("last", "best"):
+    if path == "best":
+        raise ValueError("--ckpt_path best means something to a Trainer that has fitted: give a path, or last.")
+    if path and path != "last":
         check_file(path)
     if not flags & {"-c", "--config", "--ckpt_path", "--print_config"}:
         groups_given = {flag.removeprefix("--").partition(".")[0] for flag in flags}

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
 
-from vae_zoo.cli.errors import nearest
+from vae_zoo.cli.errors import nearest, nearest_or_all
 
 
 class UsageError(ValueError):
@@ -24,11 +24,16 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise what is wrong, for :func:`vae_zoo.cli.errors.one_line_errors` to print."""
-        found = re.search(r"(?:unrecognized arguments: --|(?:O|o)ption ')([\w.-]+)", message)
+        found = re.search(r"^(?:[^\n]*unrecognized arguments: --|(?:O|o)ption ')([\w.-]+)", message)
         if found and "did you mean" not in message:
-            message = message.replace("unrecognized arguments:", "unknown option")
-            message = f"{message.partition(chr(10))[0]}{nearest(found[1], self._keys())}"
+            named = "unrecognized" in found[0]
+            near = nearest(found[1], self._keys()) if named else nearest_or_all(found[1], self._own_keys())
+            message = message.partition("\n")[0].replace("unrecognized arguments:", "unknown option") + near
         raise UsageError(message) from ex
+
+    def _own_keys(self) -> list[str]:
+        """Arguments of a class, where this is the parser of one."""
+        return [a.dest for a in self._actions if a.dest.isidentifier() and a.dest not in ("help", "config")]
 
     def _keys(self) -> Iterator[str]:
         for action in self._actions:

@@ -28,6 +28,9 @@ def check_trainer(config: Any, verb: str) -> None:
         value = trainer.get(name)
         if value is not None and not least <= value < math.inf:
             raise ValueError(f"trainer.{name} must be at least {least} and finite, got {value}.")
+    interval = trainer.get("val_check_interval")
+    if isinstance(interval, (int, float)) and not 0 < interval < math.inf:
+        raise ValueError(f"trainer.val_check_interval must be positive and finite, got {interval}.")
     for name in _NOTHING if verb == "fit" else ():
         if trainer.get(name) == 0:
             raise ValueError(f"trainer.{name} 0 trains nothing: leave it out, or give at least 1.")
