@@ -111,6 +111,7 @@ class TestCopies:
         torch.testing.assert_close(other._update("train", batch), losses(other, images)["loss"])
         seed_all(1, model.device)
         torch.testing.assert_close(step(), before)
+        assert model.state_dict().keys() == build(cls).state_dict().keys()  # no _orig_mod, which loads nowhere else
 
     def test_compiled_once_a_class(self, cls: type[Autoencoder], images: Tensor) -> None:
         assert compiled(cls) is compiled(cls)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import SHAPE
+from helpers import SHAPE, same_weights, saved
 from torch import nn
 
 from vae_zoo.data import Digits, Sprites
@@ -141,6 +141,14 @@ class Data(Sprites):
         super().__init__(num_examples=30, **kwargs)
 
 
+class Unknown(VAE):
+    """Does to its arguments what Lightning's own record of them does not survive."""
+
+    def __init__(self, *, width: int = 8, **kwargs: Any) -> None:
+        VAE.__init__(self, encoder=partial(Dense, hidden=[width]), **kwargs)  # not by super
+        self.save_hyperparameters(ignore=["width"])
+
+
 class TestRecorded:
     def test_keeps_what_the_outermost_constructor_was_given(self) -> None:
         model = Fixed(shape=SHAPE, latent_dim=3, width=5)
@@ -157,6 +165,15 @@ class TestRecorded:
             assert {k: v.shape for k, v in again.state_dict().items()} == {
                 k: v.shape for k, v in model.state_dict().items()
             }
+
+    @pytest.mark.parametrize("cls", [Fixed, Further, Unknown])
+    def test_a_checkpoint_is_loaded_by_its_class_and_by_its_base(self, cls: type[VAE], tmp_path: Path) -> None:
+        kwargs = {} if cls is Further else {"width": 5}
+        model = cls(shape=SHAPE, latent_dim=3, **kwargs)
+        path = saved(tmp_path, model)
+        for again in (cls.load_from_checkpoint(path), VAE.load_from_checkpoint(path)):
+            assert type(again) is cls
+            assert same_weights(again, model)
 
     def test_arguments_by_name_only(self) -> None:
         class Positional(Recorded):

@@ -15,7 +15,7 @@ from vae_zoo.distributions import Family
 from vae_zoo.distributions.bernoulli import IndependentBernoulli
 from vae_zoo.distributions.divergence import kl_laplace, kl_laplace_normal, kl_normal_laplace
 from vae_zoo.functional import kl_normal
-from vae_zoo.models import FactorVAE, IWAEDReG
+from vae_zoo.models import VAE, FactorVAE, IWAEDReG
 
 mpmath.mp.dps = 60
 ONE, HALF, PI = mpmath.mpf(1), mpmath.mpf("0.5"), mpmath.pi
@@ -76,6 +76,23 @@ def test_divergence_is_never_negative(form: Callable[..., Tensor], exact: Callab
         divergence = form(shift * p_loc + q_loc, shift * p_log_scale + q_log_scale, p_loc, p_log_scale)
         assert (divergence >= 0).all()
     assert (form(p_loc, p_log_scale, p_loc, p_log_scale) >= 0).all()
+
+
+@pytest.mark.parametrize("size", [1e-4, 1e-3, 1e-2])
+def test_the_rate_of_a_model_in_half_precision_near_the_prior(size: float, images: Tensor) -> None:
+    """In bfloat16 the terms of such a divergence cancel to what may be negative."""
+    torch.manual_seed(0)
+    model = tiny(VAE)
+    with torch.no_grad():
+        model.encoder.layers[-1].bias.normal_().mul_(size)
+        model.encoder.layers[-1].weight.zero_()
+    params = model.bfloat16().encoder(images.bfloat16()).double()
+    rate = model.elbo(images.bfloat16()).kl
+    assert rate.dtype == torch.float32
+    assert (rate > 0).all()
+    loc, log_scale = params.unbind(1)
+    exact = (torch.expm1(2 * log_scale) - 2 * log_scale + loc**2).sum(-1) / 2
+    torch.testing.assert_close(rate.double(), exact, rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("event_dims", [0, 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from datetime import timedelta
 from functools import partial
@@ -165,6 +166,12 @@ def test_a_scheduler_that_watches_is_told_what_it_missed(tmp_path: Path) -> None
 
 
 class TestFolders:
+    def test_a_figure_in_the_name_is_no_folder(self, tmp_path: Path) -> None:
+        best = BestCheckpoint(dirpath=tmp_path / "saved", monitor="val/loss", filename="{epoch:02d}_{val/loss:.0f}")
+        fit(tmp_path, callbacks=[best], enable_checkpointing=True, max_epochs=1)
+        (path,) = (tmp_path / "saved").iterdir()
+        assert re.fullmatch(r"00_\d+\.ckpt", path.name)
+
     def test_the_checkpoint_of_another_run_is_kept(self, tmp_path: Path) -> None:
         fit(tmp_path, callbacks=[last(tmp_path)], enable_checkpointing=True)
         path = tmp_path / "saved" / "last.ckpt"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import functools
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Trainer
 
 from vae_zoo import hub
 from vae_zoo.cli import find_config, packaged_configs
@@ -126,6 +129,30 @@ def test_predict_from_a_checkpoint_alone_writes_files(run: Callable, checkpoint:
         assert (folder / f"{name}.npz").is_file()
 
 
+def test_predict_keeps_nothing_in_memory(run: Callable, checkpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    @functools.wraps(Trainer.predict)  # the parser looks at its arguments
+    def predict(*args: Any, **kwargs: Any) -> None:
+        asked.append(kwargs)
+
+    monkeypatch.setattr(Trainer, "predict", predict)
+    assert run("predict", "--ckpt_path", checkpoint).code == 0
+    assert asked[0]["return_predictions"] is False
+
+
+@pytest.mark.parametrize(
+    ("model", "arrived"),
+    [("AE", {}), ("BetaTCVAE", {"num_train": 1397}), ("ConditionalVAE", {"num_classes": 10})],
+)
+def test_what_the_data_say_arrives_and_is_saved(run: Callable, model: str, arrived: dict[str, int]) -> None:
+    few = ("--trainer.limit_train_batches", "1")
+    assert run("fit", "--model", model, "--data", "Digits", *few, *SHORT).code == 0
+    saved = hub.read(f"results/{model}_Digits/fit_0/checkpoints/last.ckpt")["hyper_parameters"]
+    linked = {name: saved[name] for name in ("shape", "num_train", "num_classes") if name in saved}
+    assert linked == {"shape": [1, 8, 8], **arrived}
+
+
 @pytest.mark.parametrize("option", ["--ckpt_path={}", "--ckpt_path {}"])
 def test_the_command_line_outdoes_the_checkpoint(run: Callable, checkpoint: str, option: str) -> None:
     assert run("validate", *option.format(checkpoint).split(), "--model.beta", "7").code == 0
@@ -223,14 +250,15 @@ def test_a_users_own_model_through_the_installed_script(tmp_path: Path) -> None:
     script = shutil.which("vae-zoo", path=str(Path(sys.executable).parent)) or "vae-zoo"
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
 
-    def call(*args: str) -> str:
+    def call(*args: str) -> tuple[str, str]:
         done = subprocess.run([script, *args], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        return done.stdout
+        return done.stdout, done.stderr
 
-    call("fit", "--model", "my_vae.MyVAE", "--data", "Digits", "--model.gamma", "3", *SHORT)
+    _, err = call("fit", "--model", "my_vae.MyVAE", "--data", "Digits", "--model.gamma", "3", *SHORT)
+    assert err == "", "advertisements or deprecations"
     path = "results/MyVAE_Digits/fit_0/checkpoints/last.ckpt"
-    assert "log_evidence" in call("test", "--ckpt_path", path, "--evidence.num_samples", "5", "--trust", "my_vae")
+    assert "log_evidence" in call("test", "--ckpt_path", path, "--evidence.num_samples", "5", "--trust", "my_vae")[0]
     assert hub.read(tmp_path / path)["vae_zoo"]["model"]["init_args"]["gamma"] == 3
 
 

@@ -24,6 +24,7 @@ def complete(tmp_path: Path, run: Callable) -> Callable[[str], list[str]]:
     """What bash offers at the end of a line."""
     script = tmp_path / "vae-zoo.bash"
     script.write_text(run("completion", "bash").out)
+    assert script.stat().st_size < 2**18, "a shell reads it at every start"
 
     def call(line: str) -> list[str]:
         # Bash splits words at the equals sign, too.

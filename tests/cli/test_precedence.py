@@ -115,16 +115,18 @@ def test_an_optimizer_has_its_own_defaults(run: Callable, tmp_path: Path) -> Non
     """jsonargparse hands Adam's weight decay of 0 on to AdamW (its issue 460)."""
     optimizer = "optimizer: {class_path: torch.optim.Adam, init_args: {lr: 0.01}}"
     (tmp_path / "a.yaml").write_text(f"model: {{class_path: VAE, init_args: {{{optimizer}}}}}\ndata: Digits\n")
-    line = "fit --config a.yaml --model.optimizer torch.optim.AdamW --print_config"
-    found = yaml.safe_load(run(*shlex.split(line)).out)["model"]["init_args"]["optimizer"]["init_args"]
-    assert (found["lr"], found["weight_decay"]) == (0.01, 0.01)
+    for start, rate in (("--config a.yaml", 0.01), ("--model VAE --data Digits", 0.001)):
+        line = f"fit {start} --model.optimizer torch.optim.AdamW --print_config"
+        found = yaml.safe_load(run(*shlex.split(line)).out)["model"]["init_args"]["optimizer"]["init_args"]
+        assert (found["lr"], found["weight_decay"]) == (rate, 0.01)
 
 
-def test_arguments_of_a_class_that_is_replaced_are_named(run: Callable, tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--config", "-c"])
+def test_arguments_of_a_class_that_is_replaced_are_named(run: Callable, tmp_path: Path, option: str) -> None:
     (tmp_path / "a.yaml").write_text(
         "model: {class_path: BetaVAE, init_args: {beta: 5, latent_dim: 3}}\ndata: Digits\n"
     )
-    outcome = run(*shlex.split(f"fit --config a.yaml --model VAE --trainer.fast_dev_run 1 {QUICK}"))
+    outcome = run(*shlex.split(f"fit {option} a.yaml --model VAE --trainer.fast_dev_run 1 {QUICK}"))
     assert outcome.code == 0, outcome.err
     assert said(outcome.err) == ["vae-zoo: given to a class that was replaced, and dropped: beta of BetaVAE in a.yaml"]
     outcome = run(*shlex.split(f"fit --config a.yaml --model.beta 2 --trainer.fast_dev_run 1 {QUICK}"))

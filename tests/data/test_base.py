@@ -3,14 +3,17 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from helpers import fit
 from jsonargparse import ArgumentParser
+from lightning.pytorch.loggers import CSVLogger
 
-from vae_zoo.data import Arrays, DataModule, Digits, Images, Split
+from vae_zoo.data import Arrays, DataModule, Digits, Images, Split, Sprites
 from vae_zoo.data.splits import SplitName
 
 
@@ -50,6 +53,18 @@ def test_shortest_data_module() -> None:
     assert [len(batch.x) for batch in data.train_dataloader()] == [3, 1]
     batch = next(iter(data.val_dataloader()))
     assert torch.equal(data.on_after_batch_transfer(batch).x, batch.x)
+
+
+def test_a_name_that_the_model_has_too(tmp_path: Path) -> None:
+    """Lightning refuses two values of one hyperparameter as soon as there is a logger; data modules save none."""
+
+    class Named(Sprites):
+        def __init__(self, *, latent_dim: int, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+
+    data = Named(latent_dim=9, num_examples=30, image_size=8)
+    fit(tmp_path, data=data, logger=CSVLogger(tmp_path), max_epochs=1)
+    assert data.recorded()["init_args"]["latent_dim"] == 9
 
 
 def test_splits_are_read_once_and_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:

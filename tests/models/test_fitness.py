@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 from helpers import SHAPE, Batches, quiet_trainer, tiny, tiny_data
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import Tensor, nn
 
+from vae_zoo.distributions import OptimalNormal
 from vae_zoo.models import VAE, BetaTCVAE
 from vae_zoo.models.optimizers import rehearse
 from vae_zoo.nn import Dense
@@ -61,6 +63,21 @@ def test_batches_of_ones_own_loader(tmp_path: Path, batch: Any, said: str) -> No
 def test_a_loss_that_is_no_dictionary(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Bare.losses must give a dictionary with a scalar `loss`"):
         fit(tmp_path, tiny(Bare), tiny_data())
+
+
+def test_averages_of_whole_numbers(tmp_path: Path) -> None:
+    """Of 10 batches the average would say 1, and a fit that goes on from it weighs what it has learned by that."""
+    with pytest.raises(ValueError, match=r"would average the whole numbers of likelihood.count: set use_buffers to"):
+        average(tmp_path, EMAWeightAveraging(decay=0.9), likelihood=OptimalNormal)
+    model = average(tmp_path, EMAWeightAveraging(decay=0.9, use_buffers=False), likelihood=OptimalNormal)
+    assert int(model.likelihood.count) == 10
+    average(tmp_path, EMAWeightAveraging(decay=0.9))
+
+
+def average(folder: Path, callback: Any, **kwargs: Any) -> Any:
+    model = tiny(**kwargs)
+    quiet_trainer(folder, max_epochs=2, callbacks=[callback]).fit(model, tiny_data())
+    return model
 
 
 def test_batches_of_one_example(tmp_path: Path) -> None:

@@ -33,4 +33,6 @@ def loggers_of(given: Any, folder: str, *, fits: bool) -> Any:
 
 def _logger(name: str, folder: str) -> Namespace:
     init = Namespace(save_dir=folder, name="", version="")
+    if name == "CSVLogger":
+        init.flush_logs_every_n_steps = 1  # else a run that is killed loses up to its last hundred steps, or all
     return Namespace(class_path=f"{PATH}{name}", init_args=init)

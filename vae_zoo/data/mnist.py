@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,17 @@ def _ensure(name: str, root: Path) -> None:
         return
     from torchvision import datasets
 
+    folder = _folder(name, root)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         getattr(datasets, name)(str(root), download=True)
     except (RuntimeError, OSError) as error:
         if files := _missing(name, root):
+            for path in made:
+                with suppress(OSError):  # not empty, or not there
+                    path.rmdir()
+            what = "its four idx files" if len(files) == len(_FILES) else ", ".join(files)
             raise FileNotFoundError(
-                f"{name} lacks {', '.join(files)} in {_folder(name, root)}, and downloading failed: "
-                f"put the four idx files there, or set VAE_ZOO_DATA to a folder that has {name}/raw."
+                f"{name} cannot be downloaded: put {what} into {folder}, "
+                f"or set VAE_ZOO_DATA to a folder that has {name}/raw."
             ) from error

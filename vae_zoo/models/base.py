@@ -18,7 +18,7 @@ from vae_zoo.foreign import check_callbacks, read_plainly
 from vae_zoo.hparams import Recorded, import_path
 from vae_zoo.memory import keep_freed_memory
 from vae_zoo.models.exchange import Exchanged
-from vae_zoo.models.fitness import check_fit
+from vae_zoo.models.fitness import check_averages, check_fit
 from vae_zoo.models.optimizers import check_rates, override_states, rehearse
 from vae_zoo.models.steps import Steps, unpack
 from vae_zoo.nn import Dense
@@ -164,6 +164,7 @@ class Autoencoder(Recorded, Exchanged, Steps):
         super().setup(stage)
         read_plainly(self.trainer.strategy)
         if stage == "fit":
+            check_averages(self, self.trainer.callbacks)  # type: ignore[attr-defined]
             check_fit(self, getattr(self.trainer, "datamodule", None), self.trainer.world_size)
 
     def on_fit_start(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -29,6 +31,24 @@ def check_fit(model: Any, data: Any, world_size: int = 1) -> None:
         if x.is_floating_point() and tuple(x.shape[1:]) == model.shape:
             for part in data.chunks(split):
                 model.likelihood.check(part)
+
+
+def check_averages(model: nn.Module, callbacks: Iterable[Any]) -> None:
+    """Refuse moving averages of whole numbers, such as the count of what has been seen, which they would change.
+
+    Args:
+        model: The model.
+        callbacks: Those of the Trainer.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    whole = [name for name, buffer in model.named_buffers() if not buffer.dtype.is_floating_point]
+    for callback in callbacks:
+        if isinstance(callback, WeightAveraging) and callback._use_buffers and whole:
+            raise ValueError(
+                f"{type(callback).__name__} would average the whole numbers of {whole[0]}: set use_buffers to false."
+            )
 
 
 def _check_batches(model: Any, size: int, num: int, world_size: int, drop_last: bool) -> None:
