@@ -88,6 +88,7 @@ class Wandb(WandbLogger):
         settings = wandb.setup().settings
         mode = self._wandb_init.get("mode") or settings.mode
         if self._offline or mode not in ("online", "run", "shared"):
+            self._wandb_init.pop("resume", None)  # which a run on disk has no use for, and older releases warn of
             return
         self._wandb_init.setdefault("settings", wandb.Settings(**_limits(wandb.Settings)))
         if why := trouble(settings):
@@ -102,6 +103,7 @@ class Wandb(WandbLogger):
         import wandb
 
         self._wandb_init["mode"] = "offline"
+        self._wandb_init.pop("resume", None)
         with suppress(ImportError):  # its own reports would wait ten seconds for the server at the end
             importlib.import_module("wandb.analytics.opentelemetry.opentelemetry_proxy").disable()
         wandb.termwarn(f"{why}: the run goes on offline, and wandb sync uploads it later.")
