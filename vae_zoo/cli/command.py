@@ -28,6 +28,7 @@ from vae_zoo.cli.saving import SaveConfig
 from vae_zoo.cli.terminal import quiet, show
 from vae_zoo.data import DataModule
 from vae_zoo.models import Autoencoder
+from vae_zoo.plugins import plugins
 
 
 class VAECLI(LightningCLI):
@@ -35,7 +36,7 @@ class VAECLI(LightningCLI):
 
     def __init__(self, args: Sequence[str]) -> None:
         quiet()
-        for plugin in trust.plugins():  # classes of other packages, under their short names
+        for plugin in plugins():  # classes of other packages, under their short names
             plugin.load()
         self.run: RunFolder | None = None
         finished = False
