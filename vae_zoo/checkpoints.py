@@ -6,11 +6,10 @@ the zip archive that it is. So it stays a file that ``torch.load`` reads.
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -18,12 +17,9 @@ from zipfile import BadZipFile, ZipFile
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch import Tensor
 
 from vae_zoo.locks import take
-
-WEIGHTS = ("state_dict", "current_model_state")
-"""Where a checkpoint has weights; the second is there beside a moving average of them."""
+from vae_zoo.writing import sync
 
 _MARK = b"vae_zoo crc32 "
 _LENGTH = len(_MARK) + 8
@@ -136,15 +132,6 @@ def check_writable(folder: str | Path) -> None:
     probe.unlink(missing_ok=True)
 
 
-def not_finite(named: Iterable[tuple[str, Tensor]], *, infinite: bool = True) -> str:
-    """Name of the first tensor with a NaN, or an infinity if that counts; empty if there is none."""
-    values = [(name, x) for name, x in named if x.is_floating_point() or x.is_complex()]
-    if not values:
-        return ""
-    bad = torch.stack([~torch.isfinite(x).all() if infinite else torch.isnan(x).any() for _, x in values]).tolist()
-    return next((name for (name, _), found in zip(values, bad, strict=True) if found), "")
-
-
 class _Summed:
     """A file for torch to write to, which sums up what is written and keeps the error that writing ends in."""
 
@@ -181,7 +168,7 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def _remove_orphans(folder: Path) -> None:
@@ -190,17 +177,6 @@ def _remove_orphans(folder: Path) -> None:
         with suppress(OSError), temporary.open("rb+") as file:
             if take(file):
                 temporary.unlink()
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # a file system without it
-            raise
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, distributions
 from itertools import chain
 from threading import Lock
 from typing import Any
 
+from vae_zoo.class_paths import PATH, class_paths
 from vae_zoo.limits import MAX_DEPTH, check_yaml
-
-PLUGINS = "vae_zoo.plugins"
-"""Entry points of other packages, whose classes are found by their short names."""
+from vae_zoo.plugins import plugins
 
 _ZOO = (
     "models",
@@ -47,9 +44,6 @@ OPEN = (
 LIBRARIES = {"vae_zoo", "torch", "lightning", "sklearn"}
 """Packages of which only some parts are open: to name one of their classes opens no more of them."""
 
-PATH = r"[^\W\d]\w*(?:\.[^\W\d]\w*)+"
-"""A dotted path."""
-
 _named: tuple[str, ...] = ()
 _guards: list[tuple[str, ...]] = []
 _before: dict[str, Any] = {}
@@ -70,11 +64,6 @@ def naming(packages: Iterable[str]) -> Iterator[None]:
         yield
     finally:
         _named = before
-
-
-def plugins() -> list[EntryPoint]:
-    """Plug-ins of the packages that are installed; one that merely lies in the working folder is none."""
-    return _plugins(tuple(folder for folder in sys.path if folder))
 
 
 def is_trusted(path: str, more: Iterable[str] = ()) -> bool:
@@ -135,19 +124,6 @@ def denied(message: str, where: str) -> str:
         return f"{advice(found[1])}; {where} names it."
     where_in = ".".join(re.findall(r'Parser key "([^"]+)"', message)).removeprefix("module.")
     return f"{where} holds an argument that does not fit: {where_in or ' '.join(message.split())[:100]}."
-
-
-def class_paths(value: Any) -> Iterator[Any]:
-    """Whatever stands under ``class_path`` or ``_class_path`` in plain data."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if key in ("class_path", "_class_path"):
-                yield item
-            else:
-                yield from class_paths(item)
-    elif isinstance(value, Sequence) and not isinstance(value, str):
-        for item in value:
-            yield from class_paths(item)
 
 
 def imported(value: Any) -> list[str]:
@@ -213,16 +189,6 @@ def import_class(path: str) -> Any:
 
 def _trusted(more: Iterable[str]) -> tuple[str, ...]:
     return (*OPEN, *_named, *more, *chain(*_guards), *(entry.module.partition(".")[0] for entry in plugins()))
-
-
-@cache
-def _plugins(folders: tuple[str, ...]) -> list[EntryPoint]:
-    found: dict[tuple[str, str], EntryPoint] = {}
-    for distribution in distributions(path=list(folders)):
-        for entry in distribution.entry_points:
-            if entry.group == PLUGINS:
-                found.setdefault((entry.name, entry.value), entry)
-    return list(found.values())
 
 
 def _yaml_errors() -> tuple[type[Exception], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,3 +34,19 @@ def filling(folder: Path) -> Iterator[Path]:
         folder.mkdir(exist_ok=True)
         for file in Path(part).iterdir():
             file.replace(folder / file.name)
+
+
+def sync(folder: Path) -> None:
+    """Have the names in a folder on the disk, where its file system can say so.
+
+    Raises:
+        OSError: If that fails.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # a file system without it
+            raise
+    finally:
+        os.close(descriptor)

@@ -19,7 +19,7 @@ NUM = math.prod(SIZES)
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An archive whose image n has n of its pixels set, and what else the real one holds."""
-    monkeypatch.setattr("vae_zoo.data.dsprites._FACTOR_SIZES", SIZES)
+    monkeypatch.setattr("vae_zoo.data.DSprites.factor_sizes", SIZES)
     monkeypatch.setattr("vae_zoo.data.dsprites._BLOCK", 50)
     monkeypatch.setenv("VAE_ZOO_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "dSprites" / FILE

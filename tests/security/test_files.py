@@ -238,7 +238,7 @@ def test_lightning_deletes_them(victim: Path, monkeypatch: pytest.MonkeyPatch) -
     """What shows that the probe would be seen."""
     from helpers import tiny
 
-    monkeypatch.setattr("vae_zoo.models.base.check_callbacks", lambda *args: None)
+    monkeypatch.setattr("vae_zoo.models.saved.check_callbacks", lambda *args: None)
     resume(tiny(VAE), "evil.ckpt")
     assert not victim.exists()
 

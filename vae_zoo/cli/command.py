@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from pydoc import locate
 from typing import Any, Literal
@@ -28,6 +29,7 @@ from vae_zoo.cli.saving import SaveConfig
 from vae_zoo.cli.terminal import quiet, show
 from vae_zoo.data import DataModule
 from vae_zoo.models import Autoencoder
+from vae_zoo.plugins import plugins
 
 
 class VAECLI(LightningCLI):
@@ -35,9 +37,10 @@ class VAECLI(LightningCLI):
 
     def __init__(self, args: Sequence[str]) -> None:
         quiet()
-        for plugin in trust.plugins():  # classes of other packages, under their short names
+        for plugin in plugins():  # classes of other packages, under their short names
             plugin.load()
         self.run: RunFolder | None = None
+        self._checkpoints: dict[str, dict[str, Any]] = {}
         finished = False
         try:
             super().__init__(
@@ -87,7 +90,7 @@ class VAECLI(LightningCLI):
         self._given = given = [str(arg) for arg in args]  # type: ignore[union-attr]
         path, verb, saved = dict(pairs(given)).get("--ckpt_path"), given[0], {}
         if path and path not in ("last", "best") and verb in self._subcommand_parsers:
-            saved = hub.read(path)["vae_zoo"]
+            saved = deepcopy(self._read(path))
             for name in LINKED:
                 saved["model"]["init_args"].pop(name, None)
             defaults = {key: saved[key] for key in ("model", "data") if saved.get(key)}
@@ -98,6 +101,12 @@ class VAECLI(LightningCLI):
             self.config = parser.parse_args(given)
         if saved:
             precedence.settle(self.config[verb], given, saved["model"])
+
+    def _read(self, path: str) -> dict[str, Any]:
+        """What a checkpoint holds of model and data. The whole file is read for its checksum, and therefore once."""
+        if path not in self._checkpoints:
+            self._checkpoints[path] = hub.read(path)["vae_zoo"]
+        return self._checkpoints[path]
 
     def _parse_ckpt_path(self) -> None:
         """Nothing to do: what the checkpoint holds is a default already."""
@@ -116,9 +125,7 @@ class VAECLI(LightningCLI):
         if config.weights_only is False:
             raise ValueError("weights_only: checkpoints are read as plain data, always: leave it out.")
         config.weights_only = True  # where it is not said, an environment variable may decide
-        saved: dict[str, Any] = {}
-        if config.ckpt_path not in (None, "best"):
-            saved = hub.read(config.ckpt_path)["vae_zoo"]
+        saved = {} if config.ckpt_path in (None, "best") else self._read(config.ckpt_path)
         self._notice = precedence.Notice(saved, config, self._given)
         fit_in(config.trainer)
         check_devices(config.trainer.accelerator, config.trainer.devices)

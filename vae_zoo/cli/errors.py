@@ -87,10 +87,10 @@ def _no_class(word: str) -> str:
     """Why a word is no class for an option."""
     if re.fullmatch(r"[-+.]*(nan|inf|infinity|\d.*)", word, re.IGNORECASE):
         return f"expected a finite number, got {word}"
-    kind = _kinds().get(word)
-    return (
-        f"{word} is a {kind}, which cannot stand here" if kind else f"there is no class {word}{nearest(word, _kinds())}"
-    )
+    kinds = _kinds()
+    if word in kinds:
+        return f"{word} is a {kinds[word]}, which cannot stand here"
+    return f"there is no class {word}{nearest(word, kinds)}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -102,6 +102,16 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def nearest_or_all(word: str, known: Iterable[str]) -> str:
     """The same, and all known words where none is near."""
     return nearest(word, known := list(known)) or f": there is {', '.join(known)}"
+
+
+def check_known(what: str, word: str, known: Iterable[str]) -> None:
+    """Refuse a word that is none of those that are known.
+
+    Raises:
+        ValueError: With the word that is near, or with all of them.
+    """
+    if word not in (known := list(known)):
+        raise ValueError(f"{what} {word} is unknown{nearest_or_all(word, known)}")
 
 
 def one_line(message: str) -> str:

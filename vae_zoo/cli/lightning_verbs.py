@@ -14,7 +14,7 @@ from vae_zoo.cli.sources import arguments
 from vae_zoo.cli.verbs import RUNS
 from vae_zoo.cli.wandb_flags import spelled_out
 from vae_zoo.foreign import check_file
-from vae_zoo.trust import plugins
+from vae_zoo.plugins import plugins
 
 
 def run(verb: str, args: Sequence[str]) -> None:

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from vae_zoo.trust import PATH, is_closed, is_never_trusted, naming
+from vae_zoo.class_paths import PATH
+from vae_zoo.trust import is_closed, is_never_trusted, naming
 
 
 @contextmanager

@@ -41,10 +41,10 @@ def check_trainer(config: Any, verb: str) -> None:
             f"trainer.num_nodes {trainer.num_nodes} would wait for ever: no launcher has set MASTER_ADDR; start the "
             "command on every node by torchrun or srun."
         )
-    _check_accelerator(trainer.accelerator, trainer.devices)
+    _check_accelerator(trainer.accelerator)
 
 
-def _check_accelerator(name: Any, devices: Any) -> None:
+def _check_accelerator(name: Any) -> None:
     from lightning.pytorch.accelerators import AcceleratorRegistry
 
     if not isinstance(name, str) or name == "auto":
@@ -55,8 +55,6 @@ def _check_accelerator(name: Any, devices: Any) -> None:
         raise ValueError(f"trainer.accelerator: there is no {name}{nearest(name, known) or f', but {_list(there)}.'}")
     if name not in there and not (name == "gpu" and {"cuda", "mps"} & set(there)):
         raise ValueError(f"trainer.accelerator {name} is not available here: there is {_list(there)}.")
-    if name == "cpu" and str(devices) != "auto" and not str(devices).isdigit():
-        raise ValueError(f"trainer.devices must be auto or a number of processes on the CPU, got {devices}.")
 
 
 def _list(names: list[str]) -> str:

@@ -6,25 +6,14 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from vae_zoo.cli.errors import nearest
+from vae_zoo.cli.errors import check_known, nearest
 from vae_zoo.cli.sources import written_keys
+from vae_zoo.cli.sweep_command import check_command
 
 KEYS = ("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap", "name", "description")
 RARE_KEYS = ("project", "entity", "controller", "settings", "kind", "apiVersion")
 METHODS = ("grid", "random", "bayes")
 PARAMETER = ("value", "values", "min", "max", "distribution", "mu", "sigma", "q", "a", "b", "probabilities")
-COMMAND = 'command: ["${env}", "${program}", fit, --config, NAME, --config, wandb, "${args}"]'
-FORMS = ("${args}", "${args_no_equals}", "${args_json_file}")
-"""How parameters reach the command: ``--a=1``, ``--a 1``, or the path of a file."""
-
-BROKEN = {
-    "${interpreter}": "runs python vae-zoo, and there is no such script",
-    "${args_no_boolean_flags}": "leaves out what is false, and gives what is true no value",
-    "${args_no_hyphens}": "gives model.beta=2 without its two hyphens",
-    "${args_append_hydra}": "is for another library",
-    "${args_override_hydra}": "is for another library",
-    "${args_json}": "gives the text of a file where its path is needed",
-}
 MOST = 1000
 """Values of one parameter, at most, that are looked at."""
 
@@ -36,17 +25,17 @@ def check_rules(sweep: dict[str, Any]) -> None:
         ValueError: If there is one.
     """
     for key in sweep:
-        _known("key", str(key), (*KEYS, *RARE_KEYS))
+        check_known("key", str(key), (*KEYS, *RARE_KEYS))
     if "method" not in sweep:
         raise ValueError(f"method is missing: one of {', '.join(METHODS)}.")
-    _known("method", str(sweep["method"]), METHODS)
+    check_known("method", str(sweep["method"]), METHODS)
     parameters = sweep.get("parameters")
     if not isinstance(parameters, dict) or not parameters:
         raise ValueError("parameters are missing: for instance parameters: {model.beta: {values: [1, 4]}}.")
     for name, parameter in parameters.items():
         _check_parameter(str(name), parameter, sweep["method"])
     _check_order(list(parameters))
-    _check_command(sweep)
+    check_command(sweep)
     for name, parameter in parameters.items():
         if "${args_json_file}" not in sweep["command"] and None in points(parameter):
             raise ValueError(
@@ -120,7 +109,7 @@ def _check_parameter(name: str, parameter: Any, method: str) -> None:
         inner = next(iter(parameter["parameters"] or {"key": ""}))
         raise ValueError(f"{name}: nested parameters lock the key for the run: write {name}.{inner} with a dot.")
     for key in parameter:
-        _known(f"{name}: key", str(key), PARAMETER)
+        check_known(f"{name}: key", str(key), PARAMETER)
     if name.endswith(("class_path", "init_args")):
         raise ValueError(f"{name}: choose a class by {name.rpartition('.')[0]}, and put it before its arguments.")
     if "values" in parameter and not (isinstance(parameter["values"], list) and parameter["values"]):
@@ -159,33 +148,6 @@ def _check_order(names: list[str]) -> None:
             raise ValueError(f"{name} must stand before {before[0]}: the class before its arguments.")
 
 
-def _check_command(sweep: dict[str, Any]) -> None:
-    command = sweep.get("command")
-    if not command:
-        raise ValueError(f"command is missing, and the default one runs python vae-zoo, which fails: write {COMMAND}")
-    if not isinstance(command, list):
-        raise ValueError(f"command must be a list, a word an entry: write {COMMAND}")
-    words = [str(word) for word in command]
-    for word in words:
-        if word in BROKEN:
-            use = "leave it out" if word == "${interpreter}" else 'use "${args}"'
-            raise ValueError(f"command: {word} {BROKEN[word]}: {use}.")
-        if word.startswith("${") and not word.startswith("${envvar:"):
-            _known("command: word", word, ("${env}", "${program}", *FORMS))
-    if "${program}" in words and not sweep.get("program"):
-        raise ValueError("program is missing: write program: vae-zoo.")
-    if not set(FORMS) & set(words):
-        raise ValueError('command: the parameters reach no run: put "${args}" at its end.')
-    for place, word in enumerate(words):
-        if word == "${args_json_file}" and words[place - 1] not in ("-c", "--config"):
-            raise ValueError('command: "${args_json_file}" needs --config before it, as an entry of its own.')
-    for name in sweep["parameters"] if "${args_json_file}" in words else ():
-        if any(other.startswith(f"{name}.") for other in sweep["parameters"]):  # one file holds no key twice
-            raise ValueError(
-                f'{name} and its arguments do not fit into one file: use "${{args}}", or --{name} before it.'
-            )
-
-
 def _check_goal(sweep: dict[str, Any]) -> None:
     metric = sweep.get("metric")
     if metric is None:
@@ -195,13 +157,8 @@ def _check_goal(sweep: dict[str, Any]) -> None:
     if not isinstance(metric, dict) or not isinstance(metric.get("name"), str) or not metric["name"]:
         raise ValueError("metric has no name: write metric: {name: val/elbo, goal: maximize}.")
     for key in metric:
-        _known("metric: key", str(key), ("name", "goal", "target", "impute", "impute_while_running"))
-    _known("metric: goal", str(metric.get("goal", "minimize")), ("maximize", "minimize"))
-
-
-def _known(what: str, word: str, known: Iterable[str]) -> None:
-    if word not in known:
-        raise ValueError(f"{what} {word} is unknown{nearest(word, known) or ': there is ' + ', '.join(known) + '.'}")
+        check_known("metric: key", str(key), ("name", "goal", "target", "impute", "impute_while_running"))
+    check_known("metric: goal", str(metric.get("goal", "minimize")), ("maximize", "minimize"))
 
 
 def _decimal(text: str) -> str:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from vae_zoo.cli.configs import find_sweep, read_yaml
+from vae_zoo.cli.sweep_command import arguments_of, expand
 from vae_zoo.cli.sweep_draws import draws
 from vae_zoo.cli.sweep_table import collect, last, report, said
-from vae_zoo.cli.sweeps import arguments_of, check, expand
+from vae_zoo.cli.sweeps import check
 from vae_zoo.cli.verbs import VerbParser
 
 DESCRIPTION = """Run a sweep here, one run after the other, with nothing sent anywhere: the whole of a grid, or random

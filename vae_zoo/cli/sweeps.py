@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import re
@@ -14,10 +13,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from vae_zoo.cli.configs import find_sweep, packaged_configs, read_yaml
+from vae_zoo.cli.configs import find_sweep, read_yaml
 from vae_zoo.cli.errors import explain
 from vae_zoo.cli.lightning_verbs import refuse
-from vae_zoo.cli.naming import split
+from vae_zoo.cli.sweep_command import expand, expand_all
 from vae_zoo.cli.sweep_rules import MOST, check_metric, check_rules, points
 from vae_zoo.cli.verbs import VerbParser
 from vae_zoo.trust import guard
@@ -85,58 +84,6 @@ def check_schema(sweep: dict[str, Any]) -> bool:
     if violations := schema_violations_from_proposed_config(deepcopy(sweep)):
         raise ValueError(f"wandb's schema: {violations[0]}")
     return True
-
-
-def expand(sweep: dict[str, Any], run: dict[str, Any], json_file: str = "config.json") -> list[str]:
-    """The command of one run, as wandb's agent makes it.
-
-    Args:
-        sweep: What the file of the sweep holds.
-        run: Parameters and their values.
-        json_file: Where the agent writes them for ``${args_json_file}``.
-
-    Raises:
-        ImportError: If wandb is not installed.
-    """
-    try:
-        from wandb.sdk.launch.sweeps import utils
-    except ModuleNotFoundError as error:
-        if error.name != "wandb":
-            raise
-        raise ImportError("sweeps need wandb, which is not installed: pip install 'vae_zoo[wandb]'.") from None
-
-    made = utils.create_sweep_command_args({"args": {name: {"value": value} for name, value in run.items()}})
-    made |= {"env": ["/usr/bin/env"], "program": [sweep.get("program")], "args_json_file": [json_file]}
-    words = map(str, utils.create_sweep_command(list(sweep["command"])))
-    filled = [made.get(word[2:-1]) or [] if word.startswith("${") and word.endswith("}") else [word] for word in words]
-    return [str(word) for part in filled for word in part]
-
-
-def expand_all(sweep: dict[str, Any], runs: list[dict[str, Any]], folder: Path) -> Iterator[list[str]]:
-    """What follows ``fit`` in the command of each run, with the files that the command names."""
-    for n, run in enumerate(runs):
-        file = folder / f"{n}.json"
-        file.write_text(json.dumps(run), encoding="utf-8")
-        yield arguments_of(expand(sweep, run, str(file)), sweep)
-
-
-def arguments_of(command: Sequence[str], sweep: dict[str, Any]) -> list[str]:
-    """What follows ``fit`` in a command, with the names of packaged configurations as their paths.
-
-    Raises:
-        ValueError: If the command is not one of vae-zoo, or another verb of it.
-    """
-    words = [Path(word).name for word in command]
-    place = words.index("vae-zoo") if "vae-zoo" in words else -1
-    if place < 0 and "vae_zoo" in words and words[words.index("vae_zoo") - 1] == "-m":
-        place = words.index("vae_zoo")
-    if place < 0:
-        raise ValueError(f"command: it runs {sweep.get('program') or command[0]}: write program: vae-zoo.")
-    if words[place - 1].startswith("python") and words[place] == "vae-zoo":
-        raise ValueError("command: there is no script for python vae-zoo: leave python out.")
-    if words[place + 1 : place + 2] != ["fit"]:
-        raise ValueError('command: fit must follow "${program}".')
-    return [word for word in packaged_configs(split(command[place + 2 :])[0]) if word]
 
 
 def chosen_runs(sweep: dict[str, Any], num: int) -> list[dict[str, Any]]:

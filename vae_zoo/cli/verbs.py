@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import vae_zoo
-from vae_zoo.cli.errors import nearest
+from vae_zoo.cli.errors import nearest_or_all
 
 
 class Verb(NamedTuple):
@@ -102,7 +102,7 @@ def find_verb(name: str) -> Callable[[list[str]], None]:
         raise ValueError(f"a subcommand is missing, one of {', '.join(known)}: see vae-zoo --help.")
     if name not in known:
         what, there = ("option", ["--help", "--version"]) if name.startswith("-") else ("verb", list(known))
-        raise ValueError(f"there is no {what} {name}{nearest(name, there) or ': there is ' + ', '.join(there)}")
+        raise ValueError(f"there is no {what} {name}{nearest_or_all(name, there)}")
     module, _, function = known[name].function.partition(":")
     found: Callable[[list[str]], None] = getattr(import_module(module), function)
     return found

@@ -12,21 +12,14 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from vae_zoo.data import transfer
-from vae_zoo.data.checks import check_positive, check_split, check_varied
+from vae_zoo.data.checks import check_drop_last, check_positive, check_split, check_varied
 from vae_zoo.data.loader import TensorLoader
 from vae_zoo.data.mapped import Mapped, chunks
-from vae_zoo.data.splits import Split, SplitName
+from vae_zoo.data.splits import STAGES, Split, SplitName, as_float
 from vae_zoo.data.transfer import DeviceData
 from vae_zoo.hparams import Recorded
 from vae_zoo.seeding import global_seed
 from vae_zoo.typing import Batch, Shape
-
-STAGES: dict[str | None, tuple[SplitName, ...]] = {
-    "fit": ("train", "val"),
-    "validate": ("val",),
-    "test": ("test",),
-    "predict": ("test",),
-}
 
 _SAMPLE = 2**28
 
@@ -62,7 +55,7 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         eval_batch_size = max(batch_size, 256) if eval_batch_size is None else eval_batch_size
         self.eval_batch_size = check_positive("eval_batch_size", eval_batch_size)
         self.drop_last, self.device_data = drop_last, device_data
-        self._on_device: dict[SplitName, tuple[torch.device, Split]] = {}
+        self._resident = transfer.Resident()
         self._splits: dict[SplitName, Split] = {}
 
     @abstractmethod
@@ -117,7 +110,7 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
             split: "train", "val" or "test".
         """
         x = self.load(split).x
-        return _as_float(x.sample(_SAMPLE // (4 // x.dtype.itemsize)) if isinstance(x, Mapped) else x)
+        return as_float(x.sample(_SAMPLE // (4 // x.dtype.itemsize)) if isinstance(x, Mapped) else x)
 
     def chunks(self, split: SplitName) -> Iterator[Tensor]:
         """All examples of a split as they are in it, in parts that fit into memory.
@@ -155,12 +148,7 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
             x = self.load("train").x
             check_varied(x, f"the train split of {type(self).__name__}")
             if self.drop_last:
-                self._check_drop_last(len(x), getattr(self.trainer, "world_size", 1))
-
-    def _check_drop_last(self, num: int, world_size: int) -> None:
-        if num // world_size < self.batch_size:
-            each = f"{num // world_size} training examples" + (" on each rank" if world_size > 1 else "")
-            raise ValueError(f"drop_last leaves no batch: {each}, but batch_size is {self.batch_size}.")
+                check_drop_last(len(x), self.batch_size, getattr(self.trainer, "world_size", 1))
 
     def train_dataloader(self) -> TensorLoader:
         return self._loader("train")
@@ -178,16 +166,16 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         """Turn a batch of a loader into what a model takes: uint8 images become float32 in [0, 1]."""
         del dataloader_idx
         x = self.randomize(batch.x, batch.key)
-        return batch._replace(x=_as_float(x))
+        return batch._replace(x=as_float(x))
 
     def teardown(self, stage: str | None = None) -> None:
         del stage
-        self._on_device.clear()
+        self._resident.clear()
 
     def _loader(self, split: SplitName) -> TensorLoader:
         device, loaded, prefetch = self._device(), self.load(split), None
         if transfer.resident(loaded, device, self.device_data):
-            loaded = self._moved(split, device)
+            loaded = self._resident.get(split, loaded, device)
         elif transfer.overlaps(device):
             prefetch = partial(transfer.ahead, device=device)
         return TensorLoader(loaded.x, loaded.y, **self._loading(split), ahead=prefetch)
@@ -207,14 +195,3 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
 
     def _device(self) -> torch.device:
         return getattr(getattr(self.trainer, "strategy", None), "root_device", torch.device("cpu"))
-
-    def _moved(self, split: SplitName, device: torch.device) -> Split:
-        if self._on_device.get(split, (None,))[0] != device:
-            loaded = self.load(split)
-            y = None if loaded.y is None else loaded.y.to(device)
-            self._on_device[split] = device, Split(loaded.x.to(device), y)  # type: ignore[union-attr]  # never mapped
-        return self._on_device[split][1]
-
-
-def _as_float(x: Tensor) -> Tensor:
-    return x.float() / 255 if x.dtype == torch.uint8 else x

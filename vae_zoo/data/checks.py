@@ -81,6 +81,17 @@ def check_positive(name: str, value: int) -> int:
     return value
 
 
+def check_drop_last(num: int, batch_size: int, world_size: int) -> None:
+    """Refuse to leave out the last batch of a training epoch where it is the only one.
+
+    Raises:
+        ValueError: If it is.
+    """
+    if num // world_size < batch_size:
+        each = f"{num // world_size} training examples" + (" on each rank" if world_size > 1 else "")
+        raise ValueError(f"drop_last leaves no batch: {each}, but batch_size is {batch_size}.")
+
+
 def check_limit(in_memory_limit: float) -> float:
     """The limit, if it is one.
 

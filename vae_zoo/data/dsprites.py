@@ -13,19 +13,18 @@ import torch
 
 from vae_zoo.data.checks import check_limit
 from vae_zoo.data.image_cache import cached_images
-from vae_zoo.data.images import Images
 from vae_zoo.data.mapped import Mapped, hold
 from vae_zoo.data.paths import data_root
 from vae_zoo.data.splits import Split, SplitName, split_indices
+from vae_zoo.data.sprite_factors import SpriteImages
 from vae_zoo.limits import check_archive
 from vae_zoo.typing import Shape
 
 FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
-_FACTOR_SIZES = (3, 6, 40, 32, 32)
 _SIDE, _BLOCK = 64, 4096
 
 
-class DSprites(Images):
+class DSprites(SpriteImages):
     """White sprites on black of 64x64 pixels, every combination of five factors once: 737,280 images.
 
     The factors are shape (square, ellipse, heart), scale, rotation, and place in x and in y. Random images are held
@@ -75,15 +74,6 @@ class DSprites(Images):
     def num_train(self) -> int:
         return self._num_images - self.num_val - self.num_test
 
-    @property
-    def num_classes(self) -> int:
-        return _FACTOR_SIZES[0]
-
-    @property
-    def factor_sizes(self) -> tuple[int, ...]:
-        """Number of values of each factor: shape (square, ellipse, heart), scale, rotation, x and y."""
-        return _FACTOR_SIZES
-
     def dataset(self, split: SplitName) -> Split:
         if not self.path.is_file():
             raise FileNotFoundError(
@@ -93,12 +83,12 @@ class DSprites(Images):
         shape = (self._num_images, *self.shape)
         images = cached_images(self._blocks(), [str(self.path)], self.path.parent, how="dsprites", shape=shape)
         index = split_indices(self._num_images, num_val=self.num_val, num_test=self.num_test, seed=self.seed)[split]
-        factors = torch.stack(torch.unravel_index(index, _FACTOR_SIZES), dim=1)  # rows are in the order of the factors
+        factors = torch.stack(torch.unravel_index(index, self.factor_sizes), dim=1)  # in their order
         return Split(hold(Mapped(images, index.numpy()), self.in_memory_limit), factors[:, 0], factors)
 
     @property
     def _num_images(self) -> int:
-        return math.prod(_FACTOR_SIZES)
+        return math.prod(self.factor_sizes)
 
     def _blocks(self) -> Iterator[np.ndarray]:
         """The images of the archive as it is unpacked, 0 or 255."""

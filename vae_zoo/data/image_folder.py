@@ -12,13 +12,12 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import torch
 
-from vae_zoo.data.base import STAGES
 from vae_zoo.data.checks import check_fractions, check_limit, check_positive
 from vae_zoo.data.image_cache import cached_images
 from vae_zoo.data.image_files import IMAGE_ENDINGS, list_images, read_images
 from vae_zoo.data.images import Images
 from vae_zoo.data.mapped import Mapped, hold
-from vae_zoo.data.splits import Split, SplitName, carve
+from vae_zoo.data.splits import STAGES, Split, SplitName, carve
 from vae_zoo.typing import Shape
 
 _SPLITS: tuple[SplitName, ...] = ("train", "val", "test")

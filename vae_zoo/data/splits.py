@@ -12,6 +12,14 @@ from vae_zoo.data.mapped import Mapped
 
 SplitName: TypeAlias = Literal["train", "val", "test"]
 
+STAGES: dict[str | None, tuple[SplitName, ...]] = {
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+    "predict": ("test",),
+}
+"""The splits that a stage of Lightning's reads."""
+
 
 class Split(NamedTuple):
     """One split, whole.
@@ -25,6 +33,11 @@ class Split(NamedTuple):
     x: Tensor | Mapped
     y: Tensor | None = None
     factors: Tensor | None = None
+
+
+def as_float(x: Tensor) -> Tensor:
+    """Examples as a model takes them: those of uint8 in [0, 1]."""
+    return x.float() / 255 if x.dtype == torch.uint8 else x
 
 
 def split_indices(num: int, *, num_val: int, num_test: int, seed: int) -> dict[SplitName, Tensor]:

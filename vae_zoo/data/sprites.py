@@ -9,16 +9,15 @@ import torch
 from torch import Tensor
 
 from vae_zoo.data.checks import check_positive
-from vae_zoo.data.images import Images
 from vae_zoo.data.splits import Split, SplitName, split_indices
+from vae_zoo.data.sprite_factors import FACTOR_SIZES, SpriteImages
 from vae_zoo.typing import Shape
 
-_FACTOR_SIZES = (3, 6, 40, 32, 32)
 _CHUNK = 1024
 _RADIUS = 0.17  # of the largest sprite, as a fraction of the image: it stays inside at every place and rotation
 
 
-class Sprites(Images):
+class Sprites(SpriteImages):
     """White sprites on black, with the factors of dSprites: shape, scale, rotation, and place in x and in y.
 
     A random part of the 737,280 combinations is drawn, an eighth of it to validate and an eighth to test. The images
@@ -39,8 +38,8 @@ class Sprites(Images):
     def __init__(self, *, num_examples: int = 20_000, image_size: int = 64, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_positive("image_size", image_size)
-        if not 3 <= num_examples <= math.prod(_FACTOR_SIZES):
-            raise ValueError(f"num_examples must lie in 3 .. {math.prod(_FACTOR_SIZES)}, got {num_examples}.")
+        if not 3 <= num_examples <= math.prod(FACTOR_SIZES):
+            raise ValueError(f"num_examples must lie in 3 .. {math.prod(FACTOR_SIZES)}, got {num_examples}.")
         self.num_examples, self.image_size, self.seed = num_examples, image_size, seed
 
     @property
@@ -51,24 +50,15 @@ class Sprites(Images):
     def num_train(self) -> int:
         return self.num_examples - 2 * self._num_held_out
 
-    @property
-    def num_classes(self) -> int:
-        return _FACTOR_SIZES[0]
-
-    @property
-    def factor_sizes(self) -> tuple[int, ...]:
-        """Number of values of each factor: shape (square, ellipse, heart), scale, rotation, x and y."""
-        return _FACTOR_SIZES
-
     def dataset(self, split: SplitName) -> Split:
         held_out = self._num_held_out
         index = split_indices(
-            math.prod(_FACTOR_SIZES),
+            math.prod(FACTOR_SIZES),
             num_val=held_out,
             num_test=held_out,
             seed=self.seed,
         )[split][: self.num_train]
-        factors = torch.stack(torch.unravel_index(index, _FACTOR_SIZES), dim=1)
+        factors = torch.stack(torch.unravel_index(index, FACTOR_SIZES), dim=1)
         return Split(draw_sprites(factors, self.image_size), factors[:, 0], factors)
 
     @property
@@ -97,10 +87,10 @@ def _coordinates(factors: Tensor, image_size: int) -> tuple[Tensor, Tensor]:
     """Coordinates u (to the right) and v (up) of each pixel in the unit frame of its sprite, (N, H, W)."""
     _, scale, rotation, x, y = factors.float().unbind(1)
     pixel = (torch.arange(image_size) + 0.5) / image_size
-    dx = pixel - (0.25 + 0.5 * x / (_FACTOR_SIZES[3] - 1))[:, None]
-    dy = (0.25 + 0.5 * y / (_FACTOR_SIZES[4] - 1))[:, None] - pixel
-    size = _RADIUS * (0.5 + 0.5 * scale / (_FACTOR_SIZES[1] - 1))
-    angle = 2 * math.pi * rotation / _FACTOR_SIZES[2]
+    dx = pixel - (0.25 + 0.5 * x / (FACTOR_SIZES[3] - 1))[:, None]
+    dy = (0.25 + 0.5 * y / (FACTOR_SIZES[4] - 1))[:, None] - pixel
+    size = _RADIUS * (0.5 + 0.5 * scale / (FACTOR_SIZES[1] - 1))
+    angle = 2 * math.pi * rotation / FACTOR_SIZES[2]
     cos, sin = (angle.cos() / size)[:, None], (angle.sin() / size)[:, None]
     u = (cos * dx)[:, None, :] + (sin * dy)[:, :, None]
     v = (cos * dy)[:, :, None] - (sin * dx)[:, None, :]

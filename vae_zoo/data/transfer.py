@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vae_zoo.data.mapped import Mapped
-from vae_zoo.data.splits import Split
+from vae_zoo.data.splits import Split, SplitName
 from vae_zoo.typing import Batch
 
 DeviceData: TypeAlias = bool | Literal["auto"]
@@ -37,6 +37,24 @@ def resident(split: Split, device: torch.device, wanted: DeviceData) -> bool:
     if wanted == "auto":
         return device.type == "cuda" and split.x.nbytes <= SHARE * free_memory(device)
     return wanted
+
+
+class Resident:
+    """Splits that are kept on a device, each copied there once."""
+
+    def __init__(self) -> None:
+        self._splits: dict[SplitName, tuple[torch.device, Split]] = {}
+
+    def get(self, name: SplitName, split: Split, device: torch.device) -> Split:
+        """A split, in memory, as it is on the device."""
+        if self._splits.get(name, (None,))[0] != device:
+            y = None if split.y is None else split.y.to(device)
+            self._splits[name] = device, Split(split.x.to(device), y)  # type: ignore[union-attr]  # never mapped
+        return self._splits[name][1]
+
+    def clear(self) -> None:
+        """Give the memory of the device back."""
+        self._splits.clear()
 
 
 def free_memory(device: torch.device) -> int:

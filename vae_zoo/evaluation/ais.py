@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vae_zoo.elbo import ELBOMixin, LogEvidence
+from vae_zoo.elbo import ELBOMixin
 from vae_zoo.evaluation.chains import Run
 from vae_zoo.evaluation.schedules import Schedule, sigmoid
+from vae_zoo.importance import LogEvidence
 from vae_zoo.seeding import forked
 
 

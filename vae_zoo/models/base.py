@@ -8,24 +8,23 @@ from typing import Any
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
-import vae_zoo
-from vae_zoo.checkpoints import WEIGHTS, not_finite
 from vae_zoo.distributions import Bernoulli, Family, Point
-from vae_zoo.foreign import check_callbacks, read_plainly
-from vae_zoo.hparams import Recorded, import_path
+from vae_zoo.foreign import read_plainly
 from vae_zoo.memory import keep_freed_memory
 from vae_zoo.models.exchange import Exchanged
 from vae_zoo.models.fitness import check_averages, check_fit
-from vae_zoo.models.optimizers import check_rates, override_states, rehearse
+from vae_zoo.models.optimizers import check_rates, rehearse
+from vae_zoo.models.saved import Saved
 from vae_zoo.models.steps import Steps, unpack
 from vae_zoo.nn import Dense
+from vae_zoo.nn.feeding import feed
 from vae_zoo.typing import Network, Shape
 
 
-class Autoencoder(Recorded, Exchanged, Steps):
+class Autoencoder(Exchanged, Saved, Steps):
     """An encoder and a decoder under Lightning; what is optimised is left to :meth:`losses`.
 
     Components are factories, a class or a ``functools.partial`` of one; their sizes follow from ``shape`` and
@@ -58,8 +57,6 @@ class Autoencoder(Recorded, Exchanged, Steps):
 
     continuous: bool = True
     """Whether latents between two others mean something, so that paths can be drawn."""
-
-    _initialised = False
 
     def __init__(
         self,
@@ -199,64 +196,3 @@ class Autoencoder(Recorded, Exchanged, Steps):
         super().check_batch(batch, batch_idx)
         if batch_idx == 0:
             self.likelihood.check(unpack(batch)[0])
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write down the model and its data as plain class paths and arguments.
-
-        Raises:
-            ValueError: If a weight is NaN or infinite, or a buffer NaN.
-        """
-        weights = [(name, p) for name, p in self.named_parameters()]
-        states = [item for key in WEIGHTS for item in checkpoint.get(key, {}).items()]
-        if bad := not_finite(weights) or not_finite(states, infinite=False):
-            raise ValueError(f"{bad} is not finite after step {checkpoint.get('global_step')}: nothing is saved.")
-        model = self.recorded()
-        data = getattr(self._trainer, "datamodule", None)
-        checkpoint["hyper_parameters"] = {
-            **model["init_args"],
-            "_class_path": model["class_path"],
-            "_instantiator": "lightning.pytorch.cli.instantiate_module",
-        }
-        checkpoint["vae_zoo"] = {
-            "version": vae_zoo.__version__,
-            "model": model,
-            "data": data.recorded() if isinstance(data, Recorded) else None,
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse the weights of another model.
-
-        Raises:
-            ValueError: If the checkpoint is of another class or of examples of another shape, or would have files
-                deleted that are not of the run.
-        """
-        if self._trainer is not None:
-            folders = [getattr(callback, "dirpath", None) for callback in self._trainer.checkpoint_callbacks]
-            check_callbacks(checkpoint.get("callbacks"), [str(folder) for folder in folders if folder])
-        self._initialised = True
-        saved = checkpoint.get("vae_zoo", {}).get("model")
-        if saved is None:
-            return
-        if saved["class_path"] != import_path(type(self)):
-            raise ValueError(f"the checkpoint holds a {saved['class_path']}, the model is a {import_path(type(self))}.")
-        shape = tuple(saved["init_args"].get("shape", self.shape))
-        if shape != self.shape:
-            raise ValueError(f"the checkpoint is of examples of shape {shape}, the data have {self.shape}.")
-        override_states(checkpoint, saved["init_args"], self.recorded()["init_args"])
-
-
-def feed(network: nn.Module, x: Tensor, event_dims: int = 1) -> Tensor:
-    """Apply a network in the precision of its weights, which may be lower than that of densities and latents.
-
-    Args:
-        network: Module that maps (N, \\*in_shape) to (N, \\*out_shape).
-        x: Inputs, (..., \\*in_shape).
-        event_dims: Dimensions of in_shape.
-
-    Returns:
-        (..., \\*out_shape).
-    """
-    weight = next(network.parameters(), None)
-    batch, event = x.shape[:-event_dims], x.shape[-event_dims:]
-    out = network((x if weight is None else x.to(weight.dtype)).reshape(-1, *event))
-    return out.unflatten(0, batch)

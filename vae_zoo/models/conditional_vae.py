@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.models.base import feed
 from vae_zoo.models.steps import unpack
 from vae_zoo.models.vae import VAE
+from vae_zoo.nn.feeding import feed
 from vae_zoo.typing import Shape
 
 

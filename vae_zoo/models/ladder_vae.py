@@ -13,9 +13,9 @@ from torch.distributions import Distribution
 from torch.nn.functional import leaky_relu
 
 from vae_zoo.distributions import DiagonalNormal, Hierarchical, StandardNormal, combine, kl
-from vae_zoo.models.base import feed
 from vae_zoo.models.vae import VAE
 from vae_zoo.nn import Dense
+from vae_zoo.nn.feeding import feed
 from vae_zoo.typing import Network, Shape
 
 

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.optim import Optimizer
 
-from vae_zoo.models.base import Autoencoder, feed
+from vae_zoo.models.base import Autoencoder
 from vae_zoo.models.steps import unpack
 from vae_zoo.nn import Codebook, CodePrior, Quantizer
+from vae_zoo.nn.feeding import feed
 from vae_zoo.nn.halving import halved
 from vae_zoo.typing import Shape
 

@@ -1,25 +1,22 @@
-"""One process's end of the connections between the processes of a run."""
+"""What one process makes of the signs of life of the others, and when it ends for what happened to one."""
 
 from __future__ import annotations
 
-import hmac
 import os
-import secrets
-import selectors
-import socket
 import threading
 import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from vae_zoo.ranks.peer import ALIVE, DONE, END, FAILED, SPEAK, Peer, read_line
+from vae_zoo.ranks.peer import ALIVE, DONE, END, FAILED, SPEAK, Peer
+from vae_zoo.ranks.wires import Wires
 
 GRACE = 2.0
 """Seconds in which a process may end by itself before it is ended for what happened to another."""
 
 
 class Watch:
-    """One process's end of the connections: the first process has one to each of the others, they have one to it.
+    """One process's watch over the others: the first process has a connection to each of them, they have one to it.
 
     Args:
         rank: Number of this process.
@@ -33,7 +30,7 @@ class Watch:
         others = range(1, world_size) if rank == 0 else [0]
         self.peers = {other: Peer(other, time.monotonic()) for other in others}
         self._period = min(1.0, timeout / 5)
-        self._selector = selectors.DefaultSelector()
+        self._wires = Wires(self.peers)
         self._thread = threading.Thread(target=self._run, name="ranks", daemon=True)
         self._ending = self._closed = False
         self._lost: tuple[Peer, str, float] | None = None  # what is said of it, and when
@@ -41,16 +38,12 @@ class Watch:
         self._spoken = False  # another process has been left to say what is wrong
         self._until: float | None = None  # when this process is ended, unless it has ended by itself
         self._may_speak = threading.Event()
-        self._server: socket.socket | None = None
-        self._token = ""
 
     def listen(self, host: str = "127.0.0.1") -> str:
         """Wait for the other processes from now on, and give what they :meth:`connect` to: a port and a secret."""
-        self._server = socket.create_server((host, 0), backlog=self.world_size)
-        self._token = secrets.token_hex(16)
-        self._selector.register(self._server, selectors.EVENT_READ)
+        address = self._wires.listen(host)
         self._thread.start()
-        return f"{self._server.getsockname()[1]}:{self._token}"
+        return address
 
     def connect(self, address: str, host: str = "127.0.0.1") -> None:
         """Connect to the first process and watch over it from now on.
@@ -58,10 +51,7 @@ class Watch:
         Raises:
             OSError: If it is not there.
         """
-        port, _, token = address.partition(":")
-        connection = socket.create_connection((host, int(port)), timeout=self.timeout)
-        connection.sendall(f"{token} {self.rank} {os.getpid()} {socket.gethostname()}\n".encode())
-        self._meet(self.peers[0], connection, *read_line(connection))
+        self._wires.connect(self.rank, address, host, self.timeout)
         self._thread.start()
 
     def fail(self, error: BaseException) -> None:
@@ -77,7 +67,7 @@ class Watch:
                 self.peers[0].tell(FAILED)
                 self._may_speak.wait(4 * GRACE)
         self._ending = True
-        self._tell(END)
+        self._wires.tell(END)
 
     def finish(self) -> None:
         """End well, the first process after the others."""
@@ -85,7 +75,7 @@ class Watch:
             return
         self._leave_to_thread(0)
         if self.rank:
-            self._tell(DONE)
+            self._wires.tell(DONE)
         until = time.monotonic() + self.timeout
         while self.rank == 0 and not all(peer.done for peer in self.peers.values()):
             self._leave_to_thread(0.01)
@@ -97,15 +87,7 @@ class Watch:
         """Stop watching: the thread clears up when it next looks."""
         self._ending = self._closed = True
         if not self._thread.is_alive():
-            self._clear_up()
-
-    def _clear_up(self) -> None:
-        for peer in self.peers.values():
-            if peer.connection is not None:
-                peer.connection.close()
-        if self._server is not None:
-            self._server.close()
-        self._selector.close()
+            self._wires.close()
 
     def _leave_to_thread(self, seconds: float) -> None:
         """Wait, and for ever once another process is lost: the watching thread then ends this one."""
@@ -116,21 +98,18 @@ class Watch:
     def _run(self) -> None:
         sent = last = 0.0
         while not self._closed:
-            for key, _ in self._selector.select(self._period):
-                if key.data is None:
-                    self._accept()
-                else:
-                    self._read(key.data)
+            for peer, heard in self._wires.hear(self._period, GRACE):
+                self._take(peer, heard)
             now = time.monotonic()
             if now - last > 4 * self._period:  # this process itself was stopped, as all are by Ctrl-Z
                 for peer in self.peers.values():
                     peer.seen = now
             last = now
             if now - sent >= self._period:
-                self._tell(ALIVE)
+                self._wires.tell(ALIVE)
                 sent = now
             self._judge(now)
-        self._clear_up()
+        self._wires.close()
 
     def _judge(self, now: float) -> None:
         for peer in self.peers.values():
@@ -143,39 +122,12 @@ class Watch:
             if self._spoken:
                 self._quit()
             self._spoken, self._failed = True, (self._failed[0], now + 5 * GRACE)
-            self._tell(END, but=self._failed[0])
+            self._wires.tell(END, but=self._failed[0])
             self._failed[0].tell(SPEAK)
         if self._lost is not None and now >= self._lost[2] and not self._ending:
             self._end(*self._lost[:2])
 
-    def _accept(self) -> None:
-        assert self._server is not None
-        connection, _ = self._server.accept()
-        connection.settimeout(GRACE)
-        try:
-            token, rank, *who = read_line(connection)
-            if not hmac.compare_digest(token.encode(), self._token.encode()):
-                raise ValueError
-            peer = self.peers[int(rank)]
-            connection.sendall(f"{os.getpid()} {socket.gethostname()}\n".encode())
-            self._meet(peer, connection, *who)
-        except (OSError, ValueError, KeyError, TypeError):
-            connection.close()
-
-    def _meet(self, peer: Peer, connection: socket.socket, pid: str, host: str) -> None:
-        connection.setblocking(False)
-        peer.connection, peer.pid, peer.host, peer.seen = connection, int(pid), host, time.monotonic()
-        self._selector.register(connection, selectors.EVENT_READ, peer)
-
-    def _read(self, peer: Peer) -> None:
-        connection = peer.connection
-        assert connection is not None
-        try:
-            heard = connection.recv(4096)
-        except BlockingIOError:
-            return
-        except OSError:
-            heard = b""
+    def _take(self, peer: Peer, heard: bytes) -> None:
         peer.seen = now = time.monotonic()
         peer.done |= DONE in heard
         if FAILED in heard:
@@ -185,18 +137,10 @@ class Watch:
         if END in heard and self.rank and self._until is None:
             self._until = now + GRACE  # where all have been stopped, each ends with the exit code of that
         if not heard:
-            self._selector.unregister(connection)
-            connection.close()
-            peer.connection = None
             if self._spoken and self._failed is not None and peer is self._failed[0]:
                 self._quit()
             if not peer.done and self._lost is None:
                 self._lost = peer, "", now + GRACE
-
-    def _tell(self, message: bytes, but: Peer | None = None) -> None:
-        for peer in self.peers.values():
-            if peer is not but:
-                peer.tell(message)
 
     def _end(self, peer: Peer, what: str) -> NoReturn:
         """End this process and, if they do not by themselves, those it knows; one of those that are left says why."""
@@ -204,7 +148,7 @@ class Watch:
             name = f"process {peer.rank} of {self.world_size} (pid {peer.pid or 'unknown'})"
             what = what or (self.cause(peer.rank) if self.cause else "is gone")
             os.write(2, f"vae-zoo: error: {name} {what}: the whole run ends.\n".encode())
-        self._tell(END)
+        self._wires.tell(END)
         time.sleep(GRACE / 4)
         for peer in self.peers.values():
             peer.kill()

@@ -1,22 +1,14 @@
-"""Checks of a bound: against the evidence, its own terms, and the prior it samples from."""
+"""Checks of a bound: against its own terms, the prior it samples from and, in a file of their own, the evidence."""
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vae_zoo.testing import oracle
+from vae_zoo.testing.evidence import SIGMAS, elbo_below_evidence, evidence_exact, evidence_grows, objective
 from vae_zoo.testing.subject import Found, Subject
-
-SIGMAS = 4.5
-"""Standard errors that a Monte Carlo figure may be off."""
-
-ROWS = 400
-FITTED = 100
-"""Steps on its own bound before a model is compared with the evidence: a wrong bound then shows itself."""
 
 
 def unweighted(subject: Subject) -> Found:
@@ -57,44 +49,6 @@ def divergence(subject: Subject) -> Found:
     return Found(bool((gap <= allowed).all()) and not negative, f"off by {gap[at]:.2g} nats", f"{allowed[at]:.2g}")
 
 
-def elbo_below_evidence(subject: Subject) -> Found:
-    """the elbo is at most the exact evidence of a linear-Gaussian model"""
-    model, x, c, exact, exact_error = _linear(subject)
-    with torch.no_grad():
-        values = torch.stack([model.elbo(x, c, 100).value for _ in range(20)])
-    error = (values.var(0) / len(values) + exact_error.square()).sqrt()
-    over = (values.mean(0) - exact - SIGMAS * error).max().item()
-    gap = (values.mean(0) - exact).mean().item()
-    return Found(over <= 1e-6, f"elbo - log p(x) = {gap:.3g} nats", f"at most 0, to {SIGMAS:g} standard errors")
-
-
-def evidence_exact(subject: Subject) -> Found:
-    """the importance-weighted estimate of p(x) averages to the exact one"""
-    model, x, c, exact, exact_error = _linear(subject)
-    log_p = _evidence(model, x, c, num_samples=64)
-    ratio = torch.exp(log_p - exact)
-    error = (ratio.var(0) / ROWS + exact_error.square()).sqrt()
-    gap = (ratio.mean(0) - 1).abs()
-    worst = int((gap / error).argmax())
-    said = f"{ratio.mean(0)[worst]:.4f} of it"
-    return Found(bool((gap <= SIGMAS * error + 1e-6).all()), said, f"1 ± {SIGMAS * error[worst]:.2g}")
-
-
-def evidence_grows(subject: Subject) -> Found:
-    """the estimate of log p(x) is the elbo at K = 1, and does not fall as K grows"""
-    model, x, c, exact, _ = _linear(subject)
-    one = _evidence(model, x, c, num_samples=1)
-    with torch.no_grad():
-        elbo = model.elbo(x, c, 2000).value.mean().item()
-    values = [one, *(_evidence(model, x, c, num_samples=k) for k in (4, 16, 64))]
-    means = [v.mean().item() - exact.mean().item() for v in values]
-    errors = [(v.std() / v.numel() ** 0.5).item() for v in values]
-    falls = any(b < a - SIGMAS * (e + f) for a, b, e, f in zip(means, means[1:], errors, errors[1:], strict=False))
-    starts = abs(one.mean().item() - elbo) <= SIGMAS * errors[0] * 1.5 + 1e-6
-    said = ", ".join(f"{m:.3f}" for m in means)
-    return Found(starts and not falls, f"{said} from log p(x), K = 1, 4, 16, 64", "starts at the elbo, grows")
-
-
 def samples_used(subject: Subject) -> Found:
     """the evidence decodes K samples of each example, for any K and any chunk"""
     model, x = subject.bound(), subject.images(3)
@@ -112,31 +66,6 @@ def samples_used(subject: Subject) -> Found:
         del model.decode
         counts.append((count == 3 * num_samples and value.shape == (3,), f"{count / 3:g} of {num_samples}"))
     return Found(all(ok for ok, _ in counts), ", ".join(text for _, text in counts), "all of them")
-
-
-def objective(subject: Subject) -> Found:
-    """what is logged as a bound is at most the evidence; an objective that is a bound does not fall with K"""
-    model, x, c, exact, exact_error = _linear(subject, rows=50)
-    numbers = (1, 4, 16) if subject.takes("num_samples") else (getattr(model, "num_samples", 1),)
-    top = exact.mean().item()
-    x = x.repeat(10, 1)
-    found: dict[str, list[tuple[float, float]]] = {}
-    for k in numbers:
-        model.num_samples = k
-        with torch.no_grad():
-            rows = [_labelled(model, x, c, seed) for seed in range(12)]
-        for name in {"elbo", "bound", "loss"} & set(rows[0]):
-            values = torch.stack([row[name] for row in rows]) * (-1 if name == "loss" else 1)
-            found.setdefault(name, []).append((values.mean().item(), (values.std() / len(rows) ** 0.5).item()))
-    (elbo, spread), minus = found["elbo"][0], found["loss"][0][0]
-    if abs(minus - elbo) > SIGMAS * spread * 2 + 1e-4 * abs(elbo):
-        del found["loss"]  # it is not the bound at K = 1, and so it claims nothing
-    slack = SIGMAS * exact_error.mean().item()
-    over = [n for n, v in found.items() if any(m > top + SIGMAS * e + slack + 1e-6 for m, e in v)]
-    falls = [n for n, v in found.items() if any(b[0] < a[0] - SIGMAS * (a[1] + b[1]) for a, b in itertools.pairwise(v))]
-    said = "; ".join(f"{n} " + ", ".join(f"{m - top:.3f}" for m, _ in v) for n, v in sorted(found.items()))
-    bad = [f"{n} above log p(x)" for n in over] + [f"{n} falls with K" for n in falls]
-    return Found(not bad, "; ".join([*bad, said]), "at most 0 from log p(x)")
 
 
 def own_prior(subject: Subject) -> Found:
@@ -166,37 +95,6 @@ def own_prior(subject: Subject) -> Found:
     return Found(
         right and score <= SIGMAS + 1, f"log p(z) and moments {score:.1f} standard errors apart", f"{SIGMAS + 1:g}"
     )
-
-
-def _linear(subject: Subject, rows: int = 4) -> tuple[Any, Tensor, Tensor | None, Tensor, Tensor]:
-    """A model near the optimum of its own bound, examples of it, labels, their evidence and its standard error."""
-    model = subject.linear_gaussian()
-    torch.manual_seed(11)
-    with torch.no_grad():
-        c = subject.labels(64)
-        x = model.sample(64, c, mean=False)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-    for _ in range(FITTED):
-        optimizer.zero_grad()
-        (-model.elbo(x, c, 2).value.mean()).backward()
-        optimizer.step()
-    with torch.no_grad():
-        c = subject.labels(rows)
-        x = model.sample(rows, c, mean=False)
-    exact, error = oracle.evidence(model, x, c)
-    return model, x, c, exact, error
-
-
-def _evidence(model: Any, x: Tensor, c: Tensor | None, num_samples: int) -> Tensor:
-    """ROWS estimates of each example, (ROWS, B)."""
-    torch.manual_seed(num_samples)
-    many = model.log_evidence(x.repeat(ROWS, 1), None if c is None else c.repeat(ROWS), num_samples)
-    return many.reshape(ROWS, len(x)).double()
-
-
-def _labelled(model: Any, x: Tensor, c: Tensor | None, seed: int) -> dict[str, Tensor]:
-    torch.manual_seed(seed)
-    return model.losses(x, None if c is None else c.repeat(len(x) // len(c)))
 
 
 def _close(gap: float, error: float, floor: float) -> Found:

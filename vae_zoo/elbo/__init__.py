@@ -4,86 +4,17 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.distributions import check_temperature, kl, kl_per_dim, tempered
+from vae_zoo.distributions import check_temperature, kl, tempered
+from vae_zoo.elbo.terms import ELBO
 from vae_zoo.importance import Draw, LogEvidence, estimate
 
-
-class ELBO(NamedTuple):
-    r"""The terms of a bound, from K samples of the posterior of B examples, in nats.
-
-    .. math:: \log p(x) \ge \mathbb{E}_{q(z|x)}[\log p(x|z)] - \mathrm{KL}(q(z|x) \,\|\, p(z))
-
-    Args:
-        q: Posterior q(z|x), batch shape (B,).
-        p: Prior p(z), batch shape () or (B,).
-        z: Samples of q, (K, B, \*latent).
-        log_px: log p(x|z), (K, B).
-        kl: Divergence of q from p, in closed form where known, (B,).
-        weight: Weight of the divergence while it is annealed.
-        penalty: What free bits add to the divergence, a scalar.
-        curves: Further terms that are logged, such as the divergence of each layer, (B,).
-    """
-
-    q: Distribution
-    p: Distribution
-    z: Tensor
-    log_px: Tensor
-    kl: Tensor
-    weight: Tensor | float = 1.0
-    penalty: Tensor | float = 0.0
-    curves: Mapping[str, Tensor] = {}
-
-    @property
-    def log_pz(self) -> Tensor:
-        """log p(z), (K, B)."""
-        return self.p.log_prob(self.z)
-
-    @property
-    def log_qz(self) -> Tensor:
-        """log q(z|x), (K, B)."""
-        return self.q.log_prob(self.z)
-
-    @property
-    def log_w(self) -> Tensor:
-        """Logarithm of the importance weights p(x, z) / q(z|x), (K, B)."""
-        return self.log_px + self.weight * (self.log_pz - self.log_qz - self.penalty)
-
-    @property
-    def value(self) -> Tensor:
-        """The bound, (B,)."""
-        return self.log_px.mean(0) - self.kl
-
-    def annealed(self, weight: Tensor) -> ELBO:
-        """The same terms with the divergence weighted: what an objective sees while it is annealed."""
-        return self._replace(kl=weight * self.kl, weight=weight)
-
-    def floored(self, free_bits: float) -> ELBO:
-        r"""The same terms with a divergence that costs nothing below a floor: what an objective sees under free bits.
-
-        .. math:: \sum_j \max(\lambda, \overline{\mathrm{KL}}_j)
-            = \sum_j \overline{\mathrm{KL}}_j + \sum_j \max(0, \lambda - \overline{\mathrm{KL}}_j)
-
-        The mean is over the batch. The second sum is the penalty, which cancels the gradient of each dimension below
-        the floor. A divergence that is not a sum over dimensions has one floor, of λ times their number.
-
-        References:
-            | Improved Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016)
-            | https://arxiv.org/abs/1606.04934
-
-        Args:
-            free_bits: Floor λ in nats per dimension.
-        """
-        rates = kl_per_dim(self.q, self.p, self.z).mean(0)
-        floor = free_bits * self.z.shape[2:].numel() / len(rates)
-        penalty = (floor - rates).relu().sum()
-        return self._replace(kl=self.kl + penalty, penalty=penalty)
+__all__ = ["ELBO", "ELBOMixin", "has_density", "require_density"]
 
 
 class ELBOMixin(ABC):

@@ -1,0 +1,81 @@
+"""What a checkpoint says of a model, and what is looked at before its weights are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+import vae_zoo
+from vae_zoo.foreign import check_callbacks
+from vae_zoo.hparams import Recorded, import_path
+from vae_zoo.models.optimizers import override_states
+from vae_zoo.typing import Shape
+
+WEIGHTS = ("state_dict", "current_model_state")
+"""Where a checkpoint has weights; the second is there beside a moving average of them."""
+
+
+class Saved(Recorded, LightningModule):
+    """Writes itself into checkpoints as plain data, and reads back only what is its own."""
+
+    shape: Shape
+
+    _initialised = False
+    """Whether what starts from the data is there."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write down the model and its data as plain class paths and arguments.
+
+        Raises:
+            ValueError: If a weight is NaN or infinite, or a buffer NaN.
+        """
+        weights = [(name, p) for name, p in self.named_parameters()]
+        states = [item for key in WEIGHTS for item in checkpoint.get(key, {}).items()]
+        if bad := _not_finite(weights) or _not_finite(states, infinite=False):
+            raise ValueError(f"{bad} is not finite after step {checkpoint.get('global_step')}: nothing is saved.")
+        model = self.recorded()
+        data = getattr(self._trainer, "datamodule", None)
+        checkpoint["hyper_parameters"] = {
+            **model["init_args"],
+            "_class_path": model["class_path"],
+            "_instantiator": "lightning.pytorch.cli.instantiate_module",
+        }
+        checkpoint["vae_zoo"] = {
+            "version": vae_zoo.__version__,
+            "model": model,
+            "data": data.recorded() if isinstance(data, Recorded) else None,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the weights of another model.
+
+        Raises:
+            ValueError: If the checkpoint is of another class or of examples of another shape, or would have files
+                deleted that are not of the run.
+        """
+        if self._trainer is not None:
+            folders = [getattr(callback, "dirpath", None) for callback in self._trainer.checkpoint_callbacks]
+            check_callbacks(checkpoint.get("callbacks"), [str(folder) for folder in folders if folder])
+        self._initialised = True
+        saved = checkpoint.get("vae_zoo", {}).get("model")
+        if saved is None:
+            return
+        if saved["class_path"] != import_path(type(self)):
+            raise ValueError(f"the checkpoint holds a {saved['class_path']}, the model is a {import_path(type(self))}.")
+        shape = tuple(saved["init_args"].get("shape", self.shape))
+        if shape != self.shape:
+            raise ValueError(f"the checkpoint is of examples of shape {shape}, the data have {self.shape}.")
+        override_states(checkpoint, saved["init_args"], self.recorded()["init_args"])
+
+
+def _not_finite(named: Iterable[tuple[str, Tensor]], *, infinite: bool = True) -> str:
+    """Name of the first tensor with a NaN, or an infinity if that counts; empty if there is none."""
+    values = [(name, x) for name, x in named if x.is_floating_point() or x.is_complex()]
+    if not values:
+        return ""
+    bad = torch.stack([~torch.isfinite(x).all() if infinite else torch.isnan(x).any() for _, x in values]).tolist()
+    return next((name for (name, _), found in zip(values, bad, strict=True) if found), "")
