@@ -44,12 +44,14 @@ clean:
 	find docs/models -name '*.md' ! -name index.md -delete
 	find vae_zoo tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# sweeps, which has wandb's schema, asks for numpy < 2 without a need; what else it imports is in the extra dev.
 # Some systems ship Python without ensurepip: there, pip itself puts pip into the environment.
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=...")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv || \
 		($(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python .venv install pip)
 	$(BIN)/python -m pip install -e '.[dev]'
+	$(BIN)/python -m pip install --no-deps sweeps
 	touch $@
 
 .lowest/.installed: pyproject.toml .ci/lowest.py
