@@ -50,7 +50,7 @@ def test_config_runs(path: Path, data: Path, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # set by the run, and put back by monkeypatch
     args = ["--data.num_examples", "600"] if "_sprites" in path.stem else []
     if "_dsprites" in path.stem:  # the real ones unpack to 2.8 GiB
-        monkeypatch.setattr("vae_zoo.data.dsprites._FACTOR_SIZES", (3, 2, 3, 4, 4))
+        monkeypatch.setattr("vae_zoo.data.DSprites.factor_sizes", (3, 2, 3, 4, 4))
         args = ["--data.num_val", "16", "--data.num_test", "16"]
     main(["fit", "--config", path.stem, *args, "--trainer.fast_dev_run", "true", "--trainer.logger", "false"])
 

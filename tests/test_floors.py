@@ -86,6 +86,19 @@ def test_every_class_of_the_zoo_is_documented_and_public() -> None:
         assert len(Path(PACKAGE / "models" / f"{cls.__module__.rpartition('.')[2]}.py").read_text().splitlines()) <= 200
 
 
+def test_short_names_of_networks_and_models_are_nobody_elses() -> None:
+    """A short name in a configuration would otherwise find two classes of one type."""
+    import torch
+    from torchvision import models as pictures
+    from torchvision import ops
+
+    from vae_zoo import models, nn
+
+    theirs = {name for module in (torch.nn, ops, pictures) for name in dir(module)}
+    assert "MLP" in theirs
+    assert not theirs & {*nn.__all__, *models.__all__}
+
+
 @pytest.mark.parametrize("path", sorted(Path(__file__).parent.rglob("*.py")), ids=lambda path: path.name)
 def test_a_test_file_fits_in_the_head(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, f"{path} has more than 300 lines: split it"
