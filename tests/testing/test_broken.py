@@ -5,10 +5,13 @@ from broken import FAULTS
 
 from vae_zoo.models import VAE
 from vae_zoo.testing import Subject, check, run
+from vae_zoo.testing.losses import ONE_GRAPH
 
 
 @pytest.mark.parametrize(("cls", "names"), FAULTS.items(), ids=lambda v: getattr(v, "__name__", ""))
 def test_a_fault_is_named(cls: type[VAE], names: tuple[str, ...]) -> None:
+    if "one_graph" in names and not ONE_GRAPH:
+        pytest.skip("torch 2.10 breaks the graph of every model, so that one break more is no fault there")
     for name in names:
         outcome = run(name, Subject(cls))
         assert outcome.verdict == "FAIL", outcome
