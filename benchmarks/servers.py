@@ -41,7 +41,7 @@ def cases() -> Iterator[dict[str, tuple[list[str], dict[str, str]]]]:
         black, refused = (f"http://127.0.0.1:{server.getsockname()[1]}" for server in (hole, closed))
         yield {
             NONE: ([], {}),
-            OFFLINE: (["--wandb", OFFLINE.split()[0] + "=offline"], {}),
+            OFFLINE: (["--wandb", "--wandb.mode=offline"], {}),
             "no key": (["--wandb"], {"WANDB_BASE_URL": refused}),
             "refused": (["--wandb"], {"WANDB_BASE_URL": refused, "WANDB_API_KEY": KEY}),
             "black hole: connects, never answers": (["--wandb"], {"WANDB_BASE_URL": black, "WANDB_API_KEY": KEY}),

@@ -29,9 +29,9 @@ class PredictionWriter(BasePredictionWriter):
 
     ``latents.npz`` holds ``z`` (means), ``z_scale`` (σ), the ``codes`` of discrete latents and, where the data have
     labels, ``y``; ``reconstructions.npz`` holds ``x`` and ``reconstruction``; ``scores.npz`` has ``log_px`` and, of a
-    model with a bound, ``elbo``, ``kl`` and, if asked for, ``log_evidence`` of each example in nats, which are low for
-    anomalies. Rows are in the order of the data set, also when several processes share the work. Batches go to disk as
-    they come, so memory stays flat. Discrete latents have neither interpolations nor traversals.
+    model with a bound, ``elbo``, ``kl`` and, if asked for, ``log_evidence`` of each example in nats, all but the rate
+    low for anomalies. Rows are in the order of the data set, also when several processes share the work. Batches go to
+    disk as they come, so memory stays flat. Discrete latents have neither interpolations nor traversals.
 
     Args:
         num_importance: Importance samples of each example's log evidence; 0 for none.

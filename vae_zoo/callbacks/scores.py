@@ -1,4 +1,4 @@
-"""What a model says of each example: figures that are low for what is unlike the training data."""
+"""What a model says of each example: figures by which what is unlike the training data stands out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vae_zoo.seeding import forked
 
 @torch.no_grad()
 def scores(model: Any, x: Tensor, c: Tensor | None = None, *, seed: int = 0, num_samples: int = 0) -> dict[str, Tensor]:
-    """Figures of examples, in nats each, (B,): the lower, the more anomalous.
+    """Figures of examples, in nats each, (B,): all but the rate are lower for what is more anomalous.
 
     Args:
         model: An autoencoder.

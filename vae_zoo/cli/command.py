@@ -89,7 +89,7 @@ class VAECLI(LightningCLI):
         """Parse with what the checkpoint holds as defaults: command line > config > checkpoint > default."""
         self._given = given = [str(arg) for arg in args]  # type: ignore[union-attr]
         path, verb, saved = dict(pairs(given)).get("--ckpt_path"), given[0], {}
-        if path and path not in ("last", "best") and verb in self._subcommand_parsers:
+        if path and path != "last" and verb in self._subcommand_parsers:
             saved = deepcopy(self._read(path))
             for name in LINKED:
                 saved["model"]["init_args"].pop(name, None)
@@ -125,7 +125,7 @@ class VAECLI(LightningCLI):
         if config.weights_only is False:
             raise ValueError("weights_only: checkpoints are read as plain data, always: leave it out.")
         config.weights_only = True  # where it is not said, an environment variable may decide
-        saved = {} if config.ckpt_path in (None, "best") else self._read(config.ckpt_path)
+        saved = {} if config.ckpt_path is None else self._read(config.ckpt_path)
         self._notice = precedence.Notice(saved, config, self._given)
         fit_in(config.trainer)
         check_devices(config.trainer.accelerator, config.trainer.devices)
