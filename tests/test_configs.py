@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 import yaml
 
+from benchmarks.configs import described
 from vae_zoo.cli import find_config, main
-from vae_zoo.data.dsprites import FILE
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+MEASURED = CONFIGS.parent / "benchmarks" / "results" / "configs"
 WHOLE = sorted(CONFIGS.glob("*.yaml"))
 PARTS = sorted((CONFIGS / "parts").glob("*.yaml"))
 
@@ -31,8 +33,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_idx(raw / f"{part}-labels-idx1-ubyte", np.zeros(num, np.uint8))
     from scipy.io import savemat
 
-    (root / "dSprites").mkdir()
-    np.savez_compressed(root / "dSprites" / FILE, imgs=random.integers(0, 2, (288, 64, 64), np.uint8))
     (root / "FreyFace").mkdir()
     savemat(root / "FreyFace" / "frey_rawface.mat", {"ff": random.integers(0, 256, (560, 1965), np.uint8)})
     return root
@@ -49,9 +49,6 @@ def test_config_runs(path: Path, data: Path, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("VAE_ZOO_DATA", str(data))
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # set by the run, and put back by monkeypatch
     args = ["--data.num_examples", "600"] if "_sprites" in path.stem else []
-    if "_dsprites" in path.stem:  # the real ones unpack to 2.8 GiB
-        monkeypatch.setattr("vae_zoo.data.DSprites.factor_sizes", (3, 2, 3, 4, 4))
-        args = ["--data.num_val", "16", "--data.num_test", "16"]
     main(["fit", "--config", path.stem, *args, "--trainer.fast_dev_run", "true", "--trainer.logger", "false"])
 
 
@@ -64,6 +61,18 @@ def test_config_is_named_and_measured(path: Path) -> None:
     name = content["model"]["class_path"].removeprefix("MLP")
     assert path.stem.replace("_", "").lower() == f"{name}{data}".lower()
     assert not {"shape", "num_classes", "num_train"} & set(content["model"]["init_args"]), "sizes are linked"
+
+
+@pytest.mark.parametrize("path", WHOLE, ids=lambda path: path.stem)
+def test_first_line_says_what_was_measured(path: Path) -> None:
+    """The metrics of the first line are those of the file that ``benchmarks/configs.py`` wrote, for this schedule."""
+    result = json.loads((MEASURED / f"{path.stem}.json").read_text())
+    line, content = path.read_text().partition("\n")[0], yaml.safe_load(path.read_text())
+    assert result["epochs"] == content["trainer"]["max_epochs"]
+    assert line.endswith(described(result)), f"say: {described(result)}"
+    metrics = result["metrics"]
+    assert metrics["unexplained"] < 0.8, "reconstructions are hardly better than the mean image"
+    assert "kl" not in metrics or metrics["kl"] > 1, "the posterior has collapsed"
 
 
 @pytest.mark.parametrize("path", PARTS, ids=lambda path: path.stem)

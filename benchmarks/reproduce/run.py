@@ -74,9 +74,7 @@ def one(name: str, row: dict[str, Any], seed: int, args: argparse.Namespace) -> 
     checkpoint = args.ckpt_path or newest(root, f"fit_*/checkpoints/{'[!l]*' if best else 'last'}.ckpt")
     given = ["--trainer.default_root_dir", str(root), *map(str, row.get("test", []))]
     tested = run("test", "--ckpt_path", str(checkpoint), *given)
-    with (newest(root, "test_*/metrics.csv")).open() as file:  # type: ignore[union-attr]
-        rows = [r for r in csv.DictReader(file) if any(key.startswith("test/") and value for key, value in r.items())]
-    figures = {k.removeprefix("test/"): float(v) for r in rows for k, v in r.items() if k.startswith("test/") and v}
+    figures = metrics_of(root)
     import torch
 
     epochs = torch.load(checkpoint, weights_only=True, map_location="cpu")["epoch"] + 1
@@ -91,6 +89,13 @@ def starting_point(row: dict[str, Any], seed: int, args: argparse.Namespace) -> 
     if weights is None:
         sys.exit(f"this row starts from the weights of {row['start']}: run that one first.")
     return ["--trainer.callbacks+", "StartFrom", "--trainer.callbacks.path", str(weights)]
+
+
+def metrics_of(root: Path) -> dict[str, float]:
+    """What the newest test below a folder logged."""
+    with (newest(root, "test_*/metrics.csv")).open() as file:  # type: ignore[union-attr]
+        rows = list(csv.DictReader(file))
+    return {k.removeprefix("test/"): float(v) for r in rows for k, v in r.items() if k.startswith("test/") and v}
 
 
 def newest(root: Path, pattern: str) -> Path | None:

@@ -17,7 +17,7 @@ def test_a_model(run: Callable) -> None:
     for text in (
         "Higgins et al., 2017",
         "https://openreview.net/forum?id=Sy2fzU9gl",
-        "beta_vae_digits, beta_vae_dsprites, beta_vae_mnist, beta_vae_sprites",
+        "beta_vae_digits, beta_vae_mnist, beta_vae_sprites",
         "vae-zoo fit --model BetaVAE --data Digits\n",
         "--model.beta  float = 4.0\n      Weight β of the rate.\n",
         "arguments from VAE\n",
