@@ -10,7 +10,7 @@ from vae_zoo.distributions.flows import AutoregressiveFlow, FlowPrior, SplineFlo
 from vae_zoo.distributions.hierarchical import Hierarchical, combine
 from vae_zoo.distributions.location_scale import CholeskyNormal, Laplace
 from vae_zoo.distributions.mixture import Mixture
-from vae_zoo.distributions.normal import Normal
+from vae_zoo.distributions.normal import Normal, factorises, log_prob_per_dim
 from vae_zoo.distributions.optimal import OptimalNormal
 from vae_zoo.distributions.pairs import check_pair
 from vae_zoo.distributions.posteriors import DiagonalLaplace, FullNormal
@@ -55,8 +55,10 @@ __all__ = [
     "check_pair",
     "check_temperature",
     "combine",
+    "factorises",
     "has_closed_form",
     "kl",
     "kl_per_dim",
+    "log_prob_per_dim",
     "tempered",
 ]

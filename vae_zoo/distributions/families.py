@@ -47,6 +47,12 @@ class Family(nn.Module, ABC):
         """A batch of distributions over events, from parameters (\\*batch, \\*param_shape) of any precision."""
         return self.distribution(params if params.dtype == torch.float64 else params.float())
 
+    @torch.no_grad()
+    def at_zeros(self) -> Distribution:
+        """The distribution of a batch of one event whose parameters are 0: it shows the kind of all of them."""
+        like = next(self.parameters(), torch.zeros(()))
+        return self(torch.zeros(1, *self.param_shape, dtype=like.dtype, device=like.device))
+
     def check(self, x: Tensor) -> None:
         """Refuse data that the family gives no density to.
 
@@ -129,14 +135,13 @@ class SharedNormal(Family):
         return independent(Normal(params, self.log_scale.to(params.dtype)), len(self.shape))
 
 
-class DiagonalNormal(Family):
-    """Independent normal values, mean and log σ of each from the network. The usual posterior.
+class LocationScale(Family):
+    """What families of independent values have in common whose location and log-scale come from the network.
 
     Args:
         shape: Shape of one event.
-        min_log_scale: Lower bound of log σ. As a likelihood the family needs one: a pixel that never changes
-            would have infinite density.
-        max_log_scale: Upper bound of log σ.
+        min_log_scale: Lower bound of the log-scale.
+        max_log_scale: Upper bound of the log-scale.
 
     Raises:
         ValueError: If the bounds do not leave room.
@@ -154,8 +159,28 @@ class DiagonalNormal(Family):
 
     def distribution(self, params: Tensor) -> Distribution:
         loc, log_scale = params.unbind(-len(self.param_shape))
-        log_scale = log_scale.clamp(self.min_log_scale, self.max_log_scale)
-        return independent(Normal(loc, log_scale), len(self.shape))
+        return independent(self.of(loc, log_scale.clamp(self.min_log_scale, self.max_log_scale)), len(self.shape))
+
+    @abstractmethod
+    def of(self, loc: Tensor, log_scale: Tensor) -> Distribution:
+        """The distribution of every value on its own."""
+
+
+class DiagonalNormal(LocationScale):
+    """Independent normal values, mean and log σ of each from the network. The usual posterior.
+
+    Args:
+        shape: Shape of one event.
+        min_log_scale: Lower bound of log σ. As a likelihood the family needs one: a pixel that never changes
+            would have infinite density.
+        max_log_scale: Upper bound of log σ.
+
+    Raises:
+        ValueError: If the bounds do not leave room.
+    """
+
+    def of(self, loc: Tensor, log_scale: Tensor) -> Distribution:
+        return Normal(loc, log_scale)
 
 
 class Point(Family):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
 from torch.distributions import constraints
 
 from vae_zoo.distributions.families import Family
@@ -26,7 +25,7 @@ def check_pair(posterior: Family, prior: Prior) -> None:
     names = f"{type(posterior).__name__} cannot be the posterior"
     if not posterior.is_density:
         raise ValueError(f"{names} of a model with a bound: it has no density; take DiagonalNormal, or the model AE.")
-    q, p = posterior(_zeros(posterior)), prior()
+    q, p = posterior.at_zeros(), prior()
     if not q.has_rsample:
         raise ValueError(f"{names}: its samples are not reparameterised, so that no gradient would reach the encoder.")
     both = f"{type(posterior).__name__} and {type(prior).__name__} do not go together"
@@ -34,11 +33,6 @@ def check_pair(posterior: Family, prior: Prior) -> None:
         raise ValueError(f"{both}: latents are of shape {tuple(q.event_shape)} and {tuple(p.event_shape)}.")
     if not _contains(p.support, q.support):
         raise ValueError(f"{both}: the prior lies on {_core(p.support)}, the posterior draws from {_core(q.support)}.")
-
-
-def _zeros(family: Family) -> Tensor:
-    like = next(family.parameters(), torch.zeros(()))
-    return torch.zeros(1, *family.param_shape, dtype=like.dtype, device=like.device)
 
 
 def _contains(outer: constraints.Constraint | None, inner: constraints.Constraint | None) -> bool:
