@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.distributions import check_temperature, kl, tempered
+from vae_zoo.distributions import check_temperature, kl_per_dim, tempered
 from vae_zoo.elbo.terms import ELBO
 from vae_zoo.importance import Draw, LogEvidence, estimate
 
@@ -39,12 +39,18 @@ class ELBOMixin(ABC):
         """The terms of the bound of examples (B, \\*shape), from K = num_samples reparameterised samples."""
         q, p = self.encode(x, c), self.prior(c)
         z = q.rsample((num_samples,))
-        divergence, curves = self.divergence(q, p, z)
-        return ELBO(q=q, p=p, z=z, log_px=self.decode(z, c).log_prob(x), kl=divergence, curves=curves)
+        rates, curves = self.divergence(q, p, z)
+        if rates.ndim != 2:
+            raise ValueError(f"{type(self).__name__}.divergence must give (B, D) or (B, 1), gave {tuple(rates.shape)}.")
+        log_px = self.decode(z, c).log_prob(x)
+        return ELBO(q=q, p=p, z=z, log_px=log_px, kl=rates.sum(1), rates=rates, curves=curves)
 
     def divergence(self, q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Divergence of q from p, (B,), from samples (K, B, \\*latent) if need be; and terms of it that are logged."""
-        return kl(q, p, z), {}
+        """Divergence of q from p, from samples (K, B, \\*latent) if need be; and terms of it that are logged, (B,).
+
+        It is of each dimension where that is known, (B, D), and else in one piece, (B, 1).
+        """
+        return kl_per_dim(q, p, z), {}
 
     def objective(self, elbo: ELBO) -> dict[str, Tensor]:
         """What is minimised, under ``loss``: a scalar in nats per example; other entries are logged beside it."""

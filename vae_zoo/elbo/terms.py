@@ -8,8 +8,6 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.distributions import kl_per_dim
-
 
 class ELBO(NamedTuple):
     r"""The terms of a bound, from K samples of the posterior of B examples, in nats.
@@ -24,6 +22,8 @@ class ELBO(NamedTuple):
         kl: Divergence of q from p, in closed form where known, (B,).
         weight: Weight of the divergence while it is annealed.
         penalty: What free bits add to the divergence, a scalar.
+        rates: The divergence before it is summed, of each dimension where that is known, (B, D), else (B, 1); ``kl`` in
+            one piece if not given.
         curves: Further terms that are logged, such as the divergence of each layer, (B,).
     """
 
@@ -34,6 +34,7 @@ class ELBO(NamedTuple):
     kl: Tensor
     weight: Tensor | float = 1.0
     penalty: Tensor | float = 0.0
+    rates: Tensor | None = None
     curves: Mapping[str, Tensor] = {}
 
     @property
@@ -76,7 +77,7 @@ class ELBO(NamedTuple):
         Args:
             free_bits: Floor λ in nats per dimension.
         """
-        rates = kl_per_dim(self.q, self.p, self.z).mean(0)
+        rates = (self.kl[:, None] if self.rates is None else self.rates).mean(0)
         floor = free_bits * self.z.shape[2:].numel() / len(rates)
         penalty = (floor - rates).relu().sum()
         return self._replace(kl=self.kl + penalty, penalty=penalty)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.functional import leaky_relu
 
-from vae_zoo.distributions import DiagonalNormal, Hierarchical, StandardNormal, combine, kl
+from vae_zoo.distributions import DiagonalNormal, Hierarchical, StandardNormal, combine, kl_per_dim
 from vae_zoo.models.vae import VAE
 from vae_zoo.nn import Dense
 from vae_zoo.nn.feeding import feed
@@ -92,8 +92,9 @@ class LadderVAE(VAE):
 
     def divergence(self, q: Any, p: Any, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         pairs = zip(q.layers(z), p.layers(z), z.split(self.latent_dims, -1), strict=True)
-        rates = [kl(q_n, p_n, z_n).reshape(-1, z.shape[1]).mean(0) for q_n, p_n, z_n in pairs]
-        return torch.stack(rates).sum(0), {f"kl_{n + 1}": rate for n, rate in enumerate(rates)}
+        rates = [kl_per_dim(q_n, p_n, z_n) for q_n, p_n, z_n in pairs]  # (K, B, D) below the top, which has (B, D)
+        rates = [rate.reshape(-1, *rate.shape[-2:]).mean(0) for rate in rates]
+        return torch.cat(rates, 1), {f"kl_{n + 1}": rate.sum(1) for n, rate in enumerate(rates)}
 
     def bottom_up(self, x: Tensor) -> list[Distribution]:
         """What the pass upwards says of each layer, the lowest first."""
