@@ -48,7 +48,7 @@ def fit(folder: Path, model: Any, data: Any) -> None:
         (X.movedim(1, -1), r"examples of shape \(1, 8, 8\), the data have \(8, 8, 1\)"),
         ([torch.zeros(6), X], "come second in a batch"),
         ([torch.zeros(6, 3), X], r"come second in a batch: give \(examples, labels\)"),
-        ({"x": X}, "a batch must be a tensor, or a sequence that begins with the examples, got dict"),
+        ({"x": X[:, 0]}, "a batch must begin with a tensor, or be a dictionary with one tensor of shape"),
         ([], "got list"),
         ([X.tolist()], "got list of list"),
         (X * 2 - 1, r"Bernoulli needs data in \[0, 1\]"),

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from vae_zoo.callbacks import units
 from vae_zoo.callbacks.units import LayerUnits
-from vae_zoo.models.steps import unpack
+from vae_zoo.models.steps import ends, suffix
 
 
 class CollapseWarning(Callback):
     """Logs the active units at every validation, and warns when hardly any are left, in any layer of latents.
+
+    Of several validation loaders each has its active units, and the first is warned of.
 
     Args:
         min_active: Least number of active units that is no collapse.
@@ -33,7 +35,7 @@ class CollapseWarning(Callback):
         if min(min_active, patience, num_batches) < 1:
             raise ValueError(f"arguments must be at least 1, got {min_active}, {patience} and {num_batches}.")
         self.min_active, self.patience, self.num_batches = min_active, patience, num_batches
-        self._units = LayerUnits()
+        self._units: dict[int, LayerUnits] = {}
         self._collapsed = 0
 
     def state_dict(self) -> dict[str, int]:
@@ -49,17 +51,26 @@ class CollapseWarning(Callback):
         outputs: Any,  # noqa: ARG002
         batch: Any,
         batch_idx: int,
-        *_: Any,
+        dataloader_idx: int = 0,
     ) -> None:
-        if batch_idx < self.num_batches and not trainer.sanity_checking:
-            self._units.update(pl_module, pl_module.embed(*unpack(batch)))  # type: ignore[operator]
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
-        counts = self._units.compute()
+        if batch_idx < self.num_batches:
+            z = pl_module.embed(*pl_module.unpack(batch))  # type: ignore[operator]
+            self._units.setdefault(dataloader_idx, LayerUnits()).update(pl_module, z)
+        if ends(trainer, batch_idx, dataloader_idx):
+            self._log(pl_module, dataloader_idx)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for number in sorted(self._units):
+            self._log(pl_module, number, suffix(trainer, number))
+
+    def _log(self, pl_module: LightningModule, dataloader_idx: int, suffix: str = "") -> None:
+        counts = self._units.pop(dataloader_idx).compute()
         for name, value in units.curves(counts).items():
-            pl_module.log(f"val/{name}", value)
+            pl_module.log(f"val/{name}{suffix}", value, batch_size=1, add_dataloader_idx=not suffix)
+        if dataloader_idx:
+            return
         active, dims = min(zip(map(int, counts), _sizes(pl_module), strict=True))
         self._collapsed = self._collapsed + 1 if active < self.min_active else 0
         if self._collapsed == self.patience:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from vae_zoo.callbacks.passes import Figures, data_of, rows_of, shares
 from vae_zoo.metrics import FID, KID, PRDC, PSNR, SSIM, Curves, DataClassifier
-from vae_zoo.models.steps import unpack
 from vae_zoo.seeding import forked, mix
 from vae_zoo.typing import Shape
 
@@ -66,8 +65,8 @@ class Fidelity(Figures):
         self._metrics: dict[str, Any] = {}
         self._curves = Curves()
 
-    def add(self, model: Any, batch: Any) -> None:  # noqa: ARG002
-        x, y = unpack(batch)
+    def add(self, model: Any, batch: Any) -> None:
+        x, y = model.unpack(batch)
         self._add(x, real=True)
         if y is not None and hasattr(self._network, "accuracy"):
             self._curves.update({"accuracy": self._network.accuracy(x, y)}, len(x))
@@ -116,7 +115,7 @@ class Reconstructions(Figures):
             metric.to(model.device).reset()
 
     def add(self, model: Any, batch: Any) -> None:
-        x, c = unpack(batch)
+        x, c = model.unpack(batch)
         reconstruction = model.reconstruct(x, c)
         for metric in self._metrics.values():
             metric.update(reconstruction, x)

@@ -14,14 +14,13 @@ from torch import Tensor
 from vae_zoo.callbacks import drawing
 from vae_zoo.callbacks.folders import keep_picture
 from vae_zoo.models.base import Autoencoder
-from vae_zoo.models.steps import unpack
 from vae_zoo.seeding import forked
 
 
 class Grid(Callback, ABC):
     """A picture of the model every few epochs and at the end of training, ``images/<name>_<epoch>.png``.
 
-    Nothing is drawn of examples that are no images.
+    Nothing is drawn of examples that are no images. Of several validation loaders, the first is shown.
 
     Args:
         every_n_epochs: Epochs between pictures; 0 for none.
@@ -54,10 +53,11 @@ class Grid(Callback, ABC):
         outputs: Any,  # noqa: ARG002
         batch: Any,
         batch_idx: int,
-        *_: Any,
+        dataloader_idx: int = 0,
     ) -> None:
-        if batch_idx == 0 and trainer.state.fn == "fit" and not trainer.sanity_checking:
-            x, c = unpack(batch)
+        first = batch_idx == dataloader_idx == 0
+        if first and trainer.state.fn == "fit" and not trainer.sanity_checking and isinstance(pl_module, Autoencoder):
+            x, c = pl_module.unpack(batch)
             self._batch = x[: self.num], None if c is None else c[: self.num]
             if self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
                 self._save(trainer, pl_module)

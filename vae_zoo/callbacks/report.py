@@ -79,7 +79,20 @@ class Report(Callback):
         values = {
             k.removeprefix(f"{stage}/"): v for k, v in trainer.callback_metrics.items() if k.startswith(f"{stage}/")
         }
-        for key in sorted(values, key=lambda k: (LAST.index(k) if k in LAST else -1, k != "elbo")):
+        for key in sorted(values, key=_order):
+            name = _bare(key)
+            if f"{name}/dataloader_idx_0" in values and name == key:
+                continue  # the first loader's again, under the name that monitors look for
             digits = 0 if key.startswith("active_units") else 4
-            table.add_row(escape(key), f"{values[key].item():.{digits}f}", escape(units.get(key, "")))
+            table.add_row(escape(key), f"{values[key].item():.{digits}f}", escape(units.get(name, "")))
         Console().print(table)
+
+
+def _bare(key: str) -> str:
+    """Name of a figure without that of its loader."""
+    return key.partition("/dataloader_idx_")[0]
+
+
+def _order(key: str) -> tuple[int, bool]:
+    name = _bare(key)
+    return LAST.index(name) if name in LAST else -1, name != "elbo"

@@ -18,7 +18,7 @@ from vae_zoo.models.exchange import Exchanged
 from vae_zoo.models.fitness import check_averages, check_fit
 from vae_zoo.models.optimizers import check_rates, rehearse
 from vae_zoo.models.saved import Saved
-from vae_zoo.models.steps import Steps, unpack
+from vae_zoo.models.steps import Steps
 from vae_zoo.nn import Dense
 from vae_zoo.nn.feeding import feed
 from vae_zoo.typing import Network, Shape
@@ -132,9 +132,9 @@ class Autoencoder(Exchanged, Saved, Steps):
         """Latents of examples, as :meth:`embed` gives them."""
         return self.embed(x, c)
 
-    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:  # noqa: ARG002
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:  # noqa: ARG002
         """Latents (mean and σ) and reconstructions of a batch."""
-        x, c = unpack(batch)
+        x, c = self.unpack(batch)
         q = self.encode(x, c)
         return {"z": q.mean, "z_scale": q.stddev, "reconstruction": self.decode(q.mean, c).mean}
 
@@ -190,9 +190,9 @@ class Autoencoder(Exchanged, Saved, Steps):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         super().on_train_batch_start(batch, batch_idx)
         if not self._initialised:
-            self._initialise(self.trainer.strategy.broadcast(unpack(batch)[0]))  # every rank from the first one's
+            self._initialise(self.trainer.strategy.broadcast(self.unpack(batch)[0]))  # every rank from the first one's
 
     def check_batch(self, batch: Any, batch_idx: int = 0) -> None:
         super().check_batch(batch, batch_idx)
         if batch_idx == 0:
-            self.likelihood.check(unpack(batch)[0])
+            self.likelihood.check(self.unpack(batch)[0])

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.models.steps import unpack
 from vae_zoo.models.vae import VAE
 from vae_zoo.nn.feeding import feed
 from vae_zoo.typing import Shape
@@ -84,7 +83,7 @@ class ConditionalVAE(VAE):
 
     def check_batch(self, batch: Any, batch_idx: int = 0) -> None:
         super().check_batch(batch, batch_idx)
-        x, c = unpack(batch)
+        x, c = self.unpack(batch)
         if batch_idx == 0:
             self.check_labels(c, len(x))
 

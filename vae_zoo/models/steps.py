@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,23 +17,77 @@ from vae_zoo.metrics import Curves
 from vae_zoo.seeding import forked, global_seed, mix, seed_all
 from vae_zoo.typing import Batch, Shape
 
+LABELS = ("label", "labels", "y", "target", "targets", "class")
+"""Entries of a batch by name that are taken for conditions, the first that is there."""
 
-def unpack(batch: Any) -> tuple[Tensor, Tensor | None]:
-    """Examples and conditions of a batch: one of ours, a tensor, or a sequence that starts with the two.
+
+def find_examples(batch: Any, shape: Shape) -> tuple[Tensor, Tensor | None]:
+    """Examples and conditions of a batch of a usual form.
+
+    Args:
+        batch: A tensor of examples; a sequence that begins with one, whose second entry is the conditions, or a mapping
+            that holds them; or a mapping, of which the one entry of the right shape is taken. What else there is,
+            such as weights or file names, is left alone.
+        shape: Shape of one example.
+
+    Returns:
+        The examples, (B, ...), and the conditions or None.
 
     Raises:
-        ValueError: If it is anything else.
+        ValueError: If there are no examples in it, or several tensors that could be.
     """
     if isinstance(batch, Tensor):
         return batch, None
-    if not isinstance(batch, Sequence) or not batch or not isinstance(batch[0], Tensor):
-        raise ValueError(f"a batch must be a tensor, or a sequence that begins with the examples, got {_kind(batch)}.")
-    return batch[0], batch[1] if len(batch) > 1 else None
+    if isinstance(batch, Mapping):
+        fitting = [name for name, value in batch.items() if _is_batch_of(value, shape)]
+        if len(fitting) == 1:
+            return batch[fitting[0]], _labels(batch)
+    elif isinstance(batch, Sequence) and len(batch) and isinstance(batch[0], Tensor):
+        c = batch[1] if len(batch) > 1 else None
+        return batch[0], _labels(c) if isinstance(c, Mapping) else c if isinstance(c, Tensor) else None
+    sides = ", ".join(map(str, shape))
+    raise ValueError(
+        f"a batch must begin with a tensor, or be a dictionary with one tensor of shape (B, {sides}), "
+        f"got {_kind(batch)}: override unpack(batch) to give (examples, labels)."
+    )
+
+
+def _is_batch_of(value: Any, shape: Shape) -> bool:
+    return isinstance(value, Tensor) and tuple(value.shape[1:]) == shape
+
+
+def _labels(entries: Mapping[Any, Any]) -> Tensor | None:
+    return next((entries[name] for name in LABELS if isinstance(entries.get(name), Tensor)), None)
 
 
 def _kind(batch: Any) -> str:
+    if isinstance(batch, Mapping):
+        return f"{type(batch).__name__} of " + (", ".join(f"{k}: {_kind(v)}" for k, v in batch.items()) or "nothing")
+    if isinstance(batch, Tensor):
+        return f"tensor {tuple(batch.shape)}"
     inner = f" of {type(batch[0]).__name__}" if isinstance(batch, (list, tuple)) and batch else ""
     return f"{type(batch).__name__}{inner}"
+
+
+def num_batches(trainer: Any) -> list[float]:
+    """Batches of each loader of the validation or test that runs, infinity where a loader does not know."""
+    loop = trainer and trainer._evaluation_loop
+    return list(loop.max_batches) if loop and loop._is_sequential else [math.inf]
+
+
+def ends(trainer: Any, batch_idx: int, dataloader_idx: int) -> bool:
+    """Whether a batch is the last one of one of several loaders.
+
+    Its figures are logged with it, because only then does Lightning know whose they are: at the end of the epoch its
+    tables would have those of one loader under every other.
+    """
+    batches = num_batches(trainer)
+    return len(batches) > 1 and not trainer.sanity_checking and batch_idx + 1 == batches[dataloader_idx]
+
+
+def suffix(trainer: Any, dataloader_idx: int) -> str:
+    """What Lightning adds to the names of figures where there are several loaders."""
+    return f"/dataloader_idx_{dataloader_idx}" if len(num_batches(trainer)) > 1 else ""
 
 
 def seed_of(batch: Any, batch_idx: int, *, epoch: int = 0, rank: int = 0) -> int:
@@ -76,27 +131,44 @@ class Steps(LightningModule, ABC):
         if every and (self.trainer.global_step + 1) % every == 0:
             self._log("train", on_step=True, on_epoch=False)
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        with forked(seed_of(batch, batch_idx, rank=self.global_rank), self.device):
-            self._update("val", batch)
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate("val", batch, batch_idx, dataloader_idx)
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        with forked(seed_of(batch, batch_idx, rank=self.global_rank), self.device):
-            self._update("test", batch)
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate("test", batch, batch_idx, dataloader_idx)
 
     def on_validation_epoch_end(self) -> None:
-        self._log("val", self._sum_over_ranks)
+        self._log_evaluation("val")
 
     def on_test_epoch_end(self) -> None:
-        self._log("test", self._sum_over_ranks)
+        self._log_evaluation("test")
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        loaders = self.trainer.train_dataloader if batch_idx == 0 else None
+        if isinstance(loaders, (list, tuple, dict)) and len(loaders) > 1 and type(self).unpack is Steps.unpack:
+            raise ValueError(
+                f"Lightning takes the {type(loaders).__name__} for {len(loaders)} training loaders, whose batches come "
+                "together: give one loader, or override unpack(batch) to join them."
+            )
         self.check_batch(batch, batch_idx)
 
     def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:  # noqa: ARG002
         self.check_batch(batch, batch_idx)
 
     on_test_batch_start = on_predict_batch_start = on_validation_batch_start
+
+    def unpack(self, batch: Any) -> tuple[Tensor, Tensor | None]:
+        """Examples (B, \\*shape) and conditions of a batch, asked for by every step and callback.
+
+        Override it for batches of another form, or to turn what a loader gives into what the model takes.
+
+        Args:
+            batch: What a loader yields, on the device.
+
+        Raises:
+            ValueError: If there are no examples in it.
+        """
+        return find_examples(batch, self.shape)
 
     def check_batch(self, batch: Any, batch_idx: int = 0) -> None:
         """Refuse examples the model cannot take, at the first batch of an epoch.
@@ -105,7 +177,7 @@ class Steps(LightningModule, ABC):
             ValueError: With what was expected and what came.
         """
         if batch_idx == 0:
-            x, c = unpack(batch)
+            x, c = self.unpack(batch)
             if c is not None and tuple(c.shape[1:]) == self.shape != tuple(x.shape[1:]):
                 raise ValueError("the examples come second in a batch: give (examples, labels), not the reverse.")
             self.check_examples(x)
@@ -123,13 +195,30 @@ class Steps(LightningModule, ABC):
         if not x.is_floating_point():
             raise ValueError(f"examples must be floating point, got {x.dtype}: convert them in the data module.")
 
-    def _update(self, stage: str, batch: Any) -> Tensor:
-        x, c = unpack(batch)
+    def _evaluate(self, stage: str, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
+        with forked(seed_of(batch, batch_idx, rank=self.global_rank), self.device):
+            self._update(stage, batch, dataloader_idx)
+        if ends(self._trainer, batch_idx, dataloader_idx):
+            self._log(stage, self._sum_over_ranks, dataloader_idx)
+
+    def _log_evaluation(self, stage: str) -> None:
+        loaders = len(num_batches(self.trainer))
+        for n in range(loaders):  # what has not been logged with the last batch
+            self._log(stage, self._sum_over_ranks, n, suffix(self.trainer, n))
+        if loaders > 1:  # a monitor looks at the first
+            figures, first = self.trainer.callback_metrics, suffix(self.trainer, 0)
+            figures.update({name.removesuffix(first): x for name, x in figures.items() if name.endswith(first)})
+
+    def _update(self, stage: str, batch: Any, dataloader_idx: int = 0) -> Tensor:
+        x, c = self.unpack(batch)
         values = self._compute(stage)(self, x, c)
         if not isinstance(values, dict) or "loss" not in values or values["loss"].ndim:
             raise ValueError(f"{type(self).__name__}.losses must give a dictionary with a scalar `loss`.")
-        self._curves[stage].update(values, len(x))
+        self._curves_of(stage, dataloader_idx).update(values, len(x))
         return values["loss"]
+
+    def _curves_of(self, stage: str, dataloader_idx: int) -> Curves:
+        return self._curves.setdefault(f"{stage}/{dataloader_idx}" if dataloader_idx else stage, Curves())
 
     def _compute(self, stage: str) -> Callable[..., dict[str, Tensor]]:
         """The class's :meth:`losses`, compiled or not."""
@@ -145,11 +234,20 @@ class Steps(LightningModule, ABC):
     def _sum_over_ranks(self, x: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(x, reduce_op="sum")
 
-    def _log(self, stage: str, reduce: Callable[[Tensor], Tensor] | None = None, **kwargs: Any) -> None:
-        values = self._curves[stage].compute(reduce)
+    def _log(
+        self,
+        stage: str,
+        reduce: Callable[[Tensor], Tensor] | None = None,
+        dataloader_idx: int = 0,
+        suffix: str = "",
+        **kwargs: Any,
+    ) -> None:
+        values = self._curves_of(stage, dataloader_idx).compute(reduce)
         shown = "elbo" if "elbo" in values else "loss"
         for name, value in values.items():
-            self.log(f"{stage}/{name}", value, prog_bar=name == shown, batch_size=1, **kwargs)
+            bar = name == shown and not dataloader_idx
+            key = f"{stage}/{name}{suffix}"
+            self.log(key, value, prog_bar=bar, batch_size=1, add_dataloader_idx=not suffix, **kwargs)
 
 
 @functools.cache

@@ -12,7 +12,6 @@ from torch.distributions import Distribution
 from torch.optim import Optimizer
 
 from vae_zoo.models.base import Autoencoder
-from vae_zoo.models.steps import unpack
 from vae_zoo.nn import Codebook, CodePrior, Quantizer
 from vae_zoo.nn.feeding import feed
 from vae_zoo.nn.halving import halved
@@ -116,9 +115,9 @@ class VQVAE(Autoencoder):
         px = self.decode(self.codebook.lookup(self.code_prior.sample(num, temperature=temperature)), c)
         return px.mean if mean else px.sample()
 
-    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Latents, reconstructions and codes of a batch."""
-        return {**super().predict_step(batch, batch_idx), "codes": self.codes(unpack(batch)[0])}
+        return {**super().predict_step(batch, batch_idx, dataloader_idx), "codes": self.codes(self.unpack(batch)[0])}
 
     def initialise(self, x: Tensor) -> None:
         with torch.no_grad():
