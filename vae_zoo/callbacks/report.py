@@ -67,8 +67,8 @@ class Report(Callback):
             "bits_per_dim": f"bits per dimension, from the log evidence{continuous}",
             "active_units": f"of {math.prod(shape) if shape else '?'} latent dimensions",
             **{f"active_units_{n + 1}": f"of {dim}, in layer {n + 1}" for n, dim in enumerate(layers)},
-            "perplexity": f"of {codes} codes, in a batch",
-            "used_codes": f"of {codes} codes, in a batch",
+            "perplexity": f"of {codes} codes, over the split",
+            "used_codes": f"of {codes} codes, over the split",
         }
         data = getattr(trainer, "datamodule", None)
         where = f" on {type(data).__name__}" if data is not None else ""

@@ -72,7 +72,7 @@ def check_metric(metric: dict[str, Any], cls: Any, more: Iterable[str] = (), *, 
 
 def logged(path: str) -> list[str]:
     """Names of what the model at a path logs in each stage, as its methods write them."""
-    return list(dict.fromkeys(["loss", *written_keys(path, ("losses", "objective"))]))
+    return list(dict.fromkeys(["loss", *written_keys(path, ("losses", "curves", "objective"))]))
 
 
 def points(parameter: dict[str, Any]) -> list[Any]:

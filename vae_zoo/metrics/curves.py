@@ -9,11 +9,11 @@ from torch import Tensor
 
 
 class Curves:
-    """Means over examples of named scalars, without a host sync on the way.
+    """Means over examples of named scalars and vectors, without a host sync on the way.
 
     Handing every value of every step to Lightning costs more than a small model's whole step; this costs one addition
     a step. The sums and the count are float, so that means over ranks with shares of different size come out exact.
-    ``names`` and ``last`` are what was added last.
+    ``names`` and ``last`` are what was added last, an entry of a vector as ``name[0]`` and so on.
     """
 
     def __init__(self) -> None:
@@ -24,8 +24,8 @@ class Curves:
 
     def update(self, values: dict[str, Tensor], count: int) -> None:
         """Add means over ``count`` examples."""
-        self.names = list(values)
-        self.last = torch.stack([v.detach() for v in values.values()]).float()
+        self.names = [entry for name, v in values.items() for entry in _entries(name, v)]
+        self.last = torch.cat([v.detach().reshape(-1) for v in values.values()]).float()
         total = self.last * count
         self._sum = total if self._sum is None else self._sum + total
         self._count += count
@@ -37,12 +37,20 @@ class Curves:
             reduce: Sums a tensor over all ranks.
 
         Returns:
-            One 0-dimensional tensor a name; none if nothing was added.
+            One tensor a name, of the shape of what was added; none if nothing was.
         """
         if self._sum is None:
             return {}
         sums = torch.cat([self._sum, self._sum.new_tensor([self._count])])
         sums = sums if reduce is None else reduce(sums)
-        means = dict(zip(self.names, sums[:-1] / sums[-1], strict=True))
         self._sum, self._count = None, 0
-        return means
+        known = set(self.names)
+        means: dict[str, list[Tensor]] = {}
+        for name, mean in zip(self.names, sums[:-1] / sums[-1], strict=True):
+            whole = name.partition("[")[0]
+            means.setdefault(whole if f"{whole}[0]" in known else name, []).append(mean)
+        return {name: torch.stack(rows) if f"{name}[0]" in known else rows[0] for name, rows in means.items()}
+
+
+def _entries(name: str, value: Tensor) -> list[str]:
+    return [f"{name}[{n}]" for n in range(len(value))] if value.ndim else [name]

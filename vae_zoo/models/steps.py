@@ -120,7 +120,15 @@ class Steps(LightningModule, ABC):
 
     @abstractmethod
     def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
-        """Everything that is optimised or logged, as scalars; ``loss`` is minimised. One graph: no logging, no sync."""
+        """Everything that is optimised or logged, as scalars; ``loss`` is minimised. One graph: no logging, no sync.
+
+        What is logged is the mean over examples, of a split or since the last row. A statistic that is not linear in
+        the examples is made of such means by :meth:`curves`, and they may be vectors.
+        """
+
+    def curves(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What is logged, as scalars, from the means over examples of all that :meth:`losses` gives."""
+        return means
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         seed_all(seed_of(batch, batch_idx, epoch=self.current_epoch, rank=self.global_rank), self.device)
@@ -242,7 +250,8 @@ class Steps(LightningModule, ABC):
         suffix: str = "",
         **kwargs: Any,
     ) -> None:
-        values = self._curves_of(stage, dataloader_idx).compute(reduce)
+        means = self._curves_of(stage, dataloader_idx).compute(reduce)
+        values = self.curves(means) if means else means
         shown = "elbo" if "elbo" in values else "loss"
         for name, value in values.items():
             bar = name == shown and not dataloader_idx

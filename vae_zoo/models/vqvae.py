@@ -98,16 +98,22 @@ class VQVAE(Autoencoder):
         log_px = self.decode(found.z, c).log_prob(x).mean()
         rate = -self.code_prior.log_prob(found.codes).mean()
         pull, commitment = found.pull.mean(), found.commitment.mean()
-        perplexity, used = self.codebook.usage(found.codes)
-        return {
+        terms = {
             "loss": pull + self.beta * commitment + rate - log_px,
             "elbo": log_px - rate,
             "reconstruction": log_px,
             "kl": rate,
             "commitment": commitment,
-            "perplexity": perplexity,
-            "used_codes": used,
         }
+        terms["usage"] = self.codebook.usage(found.codes)
+        return terms
+
+    def curves(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What is logged: in place of the usage of each code, its perplexity e^H and the number of codes in use."""
+        usage = means["usage"]
+        shown = {name: mean for name, mean in means.items() if name != "usage"}
+        perplexity = torch.exp(torch.special.entr(usage).sum())
+        return shown | {"perplexity": perplexity, "used_codes": (usage > 0).sum().to(usage.dtype)}
 
     @torch.no_grad()
     def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True, temperature: float = 1.0) -> Tensor:
