@@ -1,7 +1,8 @@
-"""Weights & Biases, and a run that goes on without it."""
+"""A file of metrics that no kill tears, and Weights & Biases, without which a run goes on."""
 
 from __future__ import annotations
 
+import csv
 import importlib
 import netrc
 import os
@@ -9,14 +10,18 @@ import ssl
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from vae_zoo.writing import replacing
 
 PROBE_SECONDS = 5.0
 """How long a server may take to answer before a run goes on without it."""
@@ -25,6 +30,92 @@ LIMITS = {"init_timeout": 30.0, "finish_timeout": 300.0}
 """Settings of wandb's, in seconds: to begin a run, 90 by default, and to upload what is left at its end, for ever."""
 
 QUERY = b'{"query": "query Probe { viewer { id } }"}'
+
+
+class MetricsFile(CSVLogger):
+    """Lightning's ``CSVLogger``, whose file loses nothing when the run is killed, and goes on when it is resumed.
+
+    A row is in the file once it is logged. The file of a resumed run begins with the rows of the run before, up to the
+    step of the checkpoint, so that in the end it is that of a run which was never stopped.
+
+    Args:
+        save_dir: Folder that the file is under.
+        name: Folder in it, or none.
+        version: Folder in that; the next ``version_0``, ``version_1`` … if not given.
+        prefix: What names of metrics begin with.
+        flush_logs_every_n_steps: Not used: every row is written at once.
+    """
+
+    def __init__(
+        self,
+        save_dir: str | Path,
+        name: str | None = "lightning_logs",
+        version: int | str | None = None,
+        prefix: str = "",
+        flush_logs_every_n_steps: int = 1,  # noqa: ARG002  # configurations have it
+    ) -> None:
+        super().__init__(save_dir, name, version, prefix, 1)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        if self._experiment is None and "://" not in self.log_dir:
+            self._experiment = _Rows(self.log_dir)
+        return super().experiment
+
+    @rank_zero_only
+    def continue_from(self, folders: Iterable[Path], step: int) -> None:
+        """Begin with what a run has logged before a step.
+
+        Args:
+            folders: Where its file may be, if it is not where this one is.
+            step: Steps that had been taken when the checkpoint was saved.
+        """
+        if isinstance(self.experiment, _Rows):
+            found = (folder / _Rows.NAME_METRICS_FILE for folder in (Path(self.log_dir), *folders))
+            self.experiment.begin(next((path for path in found if path.is_file()), None), step)
+
+
+class _Rows(ExperimentWriter):
+    """Writes each row by one call, and puts a new file in place of the old one where there is a new column."""
+
+    def __init__(self, log_dir: str) -> None:
+        super().__init__(log_dir)
+        self._begun = False
+
+    def begin(self, file: Path | None, step: int) -> None:
+        if file is not None and (kept := _rows_before(file, step)):
+            self.metrics_keys = sorted({key for row in kept for key, value in row.items() if value})
+            self._write_anew(kept)
+
+    def save(self) -> None:
+        path, rows = Path(self.metrics_file_path), self.metrics
+        if not rows:
+            return
+        if self._record_new_keys() or not self._begun or not path.is_file():
+            self._write_anew([*(_rows_before(path) if self._begun and path.is_file() else []), *rows])
+        else:
+            with path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self.metrics_keys).writerows(rows)
+        self.metrics = []
+
+    def _write_anew(self, rows: list[dict[str, Any]]) -> None:
+        path = Path(self.metrics_file_path)
+        with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.metrics_keys, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+        self._begun = True
+
+    def _check_log_dir_exists(self) -> None:
+        """Nothing to do: an earlier file is written over by the first row, or gone on with."""
+
+
+def _rows_before(path: Path, step: float = float("inf")) -> list[dict[str, Any]]:
+    """Rows of a file of metrics up to a step; one that is torn is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    return [row for row in csv.DictReader(whole) if (row.get("step") or "").isdigit() and int(row["step"]) < step]
 
 
 class Wandb(WandbLogger):

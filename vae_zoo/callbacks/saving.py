@@ -100,6 +100,7 @@ class LastCheckpoint(BestCheckpoint):
         self._signals = Listener()
         self._late = self._leaving = False
         self._untold: dict[str, float] = {}
+        self._seen: dict[str, float] = {}
         self._lock: FolderLock | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -113,6 +114,8 @@ class LastCheckpoint(BestCheckpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self._signals.take_over(trainer)
+        resuming.restore(trainer, self._seen)
+        self._seen = {}
         resuming.catch_up(trainer, self._untold)
         self._untold = {}
 
@@ -152,10 +155,12 @@ class LastCheckpoint(BestCheckpoint):
         self._leave()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
-        checkpoint["pending"] = resuming.pending(trainer)
+        checkpoint["pending"], checkpoint["figures"] = resuming.pending(trainer), resuming.figures(trainer)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
-        self._untold = checkpoint.get("pending", {})
+        self._untold, self._seen = (resuming.remembered(checkpoint, key) for key in ("pending", "figures"))
+        if trainer.state.fn == "fit":
+            resuming.continue_files(trainer, checkpoint)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         super().on_exception(trainer, pl_module, exception)

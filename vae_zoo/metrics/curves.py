@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,11 +24,12 @@ class Curves:
         self._count = 0
 
     def update(self, values: dict[str, Tensor], count: int) -> None:
-        """Add means over ``count`` examples."""
-        self.names = [entry for name, v in values.items() for entry in _entries(name, v)]
+        """Add means over ``count`` examples; what was added under other names is forgotten."""
+        if self.names != (names := [entry for name, v in values.items() for entry in _entries(name, v)]):
+            self.names, self._sum, self._count = names, None, 0
         self.last = torch.cat([v.detach().reshape(-1) for v in values.values()]).float()
         total = self.last * count
-        self._sum = total if self._sum is None else self._sum + total
+        self._sum = total if self._sum is None else self._sum.to(total.device) + total
         self._count += count
 
     def compute(self, reduce: Callable[[Tensor], Tensor] | None = None) -> dict[str, Tensor]:
@@ -50,6 +52,29 @@ class Curves:
             whole = name.partition("[")[0]
             means.setdefault(whole if f"{whole}[0]" in known else name, []).append(mean)
         return {name: torch.stack(rows) if f"{name}[0]" in known else rows[0] for name, rows in means.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been added since :meth:`compute`, as plain data."""
+        return {
+            "names": self.names,
+            "sums": None if self._sum is None else self._sum.tolist(),
+            "count": self._count,
+        }
+
+    def load_state_dict(self, state: Any) -> None:
+        """Go on from what had been added elsewhere.
+
+        Raises:
+            ValueError: If that is not what :meth:`state_dict` gives.
+        """
+        try:
+            names, sums, count = [str(name) for name in state["names"]], state["sums"], int(state["count"])
+            if sums is not None and len(sums) != len(names):
+                raise ValueError
+            total = None if sums is None else torch.tensor([float(x) for x in sums])
+        except (TypeError, KeyError, ValueError):
+            raise ValueError("the checkpoint is damaged: its curves are not what a fit writes.") from None
+        self.names, self._sum, self._count = names, total, count
 
 
 def _entries(name: str, value: Tensor) -> list[str]:

@@ -33,6 +33,7 @@ class Saved(Recorded, LightningModule):
         Raises:
             ValueError: If a weight is NaN or infinite, or a buffer NaN.
         """
+        super().on_save_checkpoint(checkpoint)
         weights = [(name, p) for name, p in self.named_parameters()]
         states = [item for key in WEIGHTS for item in checkpoint.get(key, {}).items()]
         if bad := _not_finite(weights) or _not_finite(states, infinite=False):
@@ -60,6 +61,7 @@ class Saved(Recorded, LightningModule):
         if self._trainer is not None:
             folders = [getattr(callback, "dirpath", None) for callback in self._trainer.checkpoint_callbacks]
             check_callbacks(checkpoint.get("callbacks"), [str(folder) for folder in folders if folder])
+        super().on_load_checkpoint(checkpoint)
         self._initialised = True
         saved = checkpoint.get("vae_zoo", {}).get("model")
         if saved is None:

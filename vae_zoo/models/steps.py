@@ -116,7 +116,18 @@ class Steps(LightningModule, ABC):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._curves = {stage: Curves() for stage in ("train", "val", "test")}
+        self._curves = _no_curves()
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        self._curves = _no_curves()  # a fit before this one may have ended anywhere
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["curves"] = self._curves["train"].state_dict()  # else the row that spans a resume is another one
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "curves" in checkpoint:
+            self._curves["train"].load_state_dict(checkpoint["curves"])
 
     @abstractmethod
     def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
@@ -257,6 +268,10 @@ class Steps(LightningModule, ABC):
             bar = name == shown and not dataloader_idx
             key = f"{stage}/{name}{suffix}"
             self.log(key, value, prog_bar=bar, batch_size=1, add_dataloader_idx=not suffix, **kwargs)
+
+
+def _no_curves() -> dict[str, Curves]:
+    return {stage: Curves() for stage in ("train", "val", "test")}
 
 
 @functools.cache
