@@ -76,17 +76,34 @@ def check_content(checkpoint: Mapping[str, Any], where: str) -> None:
 def read_plainly(strategy: Any) -> None:
     """Have a strategy of Lightning's read checkpoints as plain data, whatever it is told, and from wherever.
 
-    By itself it executes what an address serves, and any file where an environment variable of torch says so.
+    By itself it executes what an address serves, and any file where an environment variable of torch says so; those of
+    sharded models unpickle every file.
 
     Args:
         strategy: The strategy of a Trainer.
     """
+    from lightning.pytorch.strategies import Strategy
+
     if not isinstance(strategy.load_checkpoint, partial):
-        strategy.load_checkpoint = partial(_load_plainly, strategy.load_checkpoint)
+        own = type(strategy).load_checkpoint is not Strategy.load_checkpoint
+        strategy.load_checkpoint = partial(_load_plainly, strategy.load_checkpoint, own)
 
 
-def _load_plainly(load: Callable[..., Any], checkpoint_path: Any, weights_only: bool | None = None) -> Any:  # noqa: ARG001
+def _load_plainly(
+    load: Callable[..., Any],
+    own: bool,
+    checkpoint_path: Any,
+    weights_only: bool | None = None,  # noqa: ARG001
+) -> Any:
+    import torch
+
+    if Path(checkpoint_path).is_dir():
+        raise ValueError(
+            f"{checkpoint_path} is a folder of shards, which are pickles: save whole ones, state_dict_type='full'."
+        )
     try:
+        if own and Path(checkpoint_path).is_file():  # which may have a reader of its own
+            torch.load(checkpoint_path, map_location="cpu", weights_only=True, mmap=True)
         return load(checkpoint_path, weights_only=True)
     except UnpicklingError as error:
         raise ValueError(f"{checkpoint_path} holds more than tensors and plain data, or is damaged.") from error
