@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -70,12 +71,15 @@ def naming(packages: Iterable[str]) -> Iterator[None]:
     """
     global _named
     before, _named = _named, tuple(sorted(set(packages)))
-    if _named and "" not in sys.path:
+    added = bool(_named) and "" not in sys.path
+    if added:
         sys.path.append("")
     try:
         yield
     finally:
         _named = before
+        if added and "" in sys.path:
+            sys.path.remove("")
 
 
 def is_trusted(path: str, more: Iterable[str] = ()) -> bool:
@@ -204,6 +208,8 @@ def guard(*more: str) -> Iterator[None]:
     from jsonargparse import get_loader, set_loader, set_parsing_settings
     from jsonargparse._common import parsing_settings  # there is no public way back from a policy
 
+    search_own_path()
+
     def load(text: str) -> Any:
         if "&" in text or len(text) > 2 * MAX_DEPTH:  # any other is small
             check_yaml(text, "a value")
@@ -233,6 +239,21 @@ def guard(*more: str) -> Iterator[None]:
                 _swap(_before.pop("swapped"))
                 parsing_settings.update(_before)
                 _before.clear()
+
+
+def search_own_path() -> None:
+    """Have the parser look for stubs on the path of this process: it would start a Python in the working folder."""
+    import typeshed_client
+
+    whole = typeshed_client.get_search_context
+    if not hasattr(whole, "own"):
+
+        def own(**kwargs: Any) -> Any:
+            path = None if "python_executable" in kwargs else [Path(folder) for folder in sys.path if folder]
+            return whole(**{"search_path": path, **kwargs})
+
+        own.own = True  # type: ignore[attr-defined]
+        typeshed_client.get_search_context = own
 
 
 def _stricter() -> dict[tuple[Any, str], Any]:

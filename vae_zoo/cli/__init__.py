@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import vae_zoo
+from vae_zoo.cli.children import safe_path
 from vae_zoo.cli.configs import find_config, packaged, packaged_configs
 from vae_zoo.cli.errors import one_line_errors
 from vae_zoo.cli.naming import command_line
@@ -18,7 +19,7 @@ __all__ = ["find_config", "main", "packaged", "packaged_configs"]
 def main(args: Sequence[str] | None = None) -> None:
     """Run ``vae-zoo`` with the arguments given, or those of the command line."""
     args = list(sys.argv[1:] if args is None else args)
-    with one_line_errors(), together(), command_line(args) as args:
+    with one_line_errors(), safe_path(), together(), command_line(args) as args:
         first = args[0] if args else ""
         if first == "--version":
             print(f"vae-zoo {vae_zoo.__version__}")

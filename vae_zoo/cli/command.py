@@ -37,6 +37,7 @@ class VAECLI(LightningCLI):
 
     def __init__(self, args: Sequence[str]) -> None:
         quiet()
+        trust.search_own_path()
         for plugin in plugins():  # classes of other packages, under their short names
             plugin.load()
         self.run: RunFolder | None = None

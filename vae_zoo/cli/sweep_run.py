@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vae_zoo.cli.children import COMMAND
 from vae_zoo.cli.configs import find_sweep, read_yaml
 from vae_zoo.cli.sweep_command import arguments_of, expand
 from vae_zoo.cli.sweep_draws import draws
@@ -20,7 +21,6 @@ from vae_zoo.cli.verbs import VerbParser
 DESCRIPTION = """Run a sweep here, one run after the other, with nothing sent anywhere: the whole of a grid, or random
 draws in place of a random or Bayesian search; no run is stopped early. The same command goes on where it was stopped.
 The results are a table, results.csv and parallel.png. What follows -- goes to every run: -- --trainer.max_epochs 5."""
-COMMAND = [sys.executable, "-m", "vae_zoo"]
 STOPPED = (130, 143, -2, -15)
 """Exit codes of a run that was asked to stop, as the whole sweep then is."""
 
