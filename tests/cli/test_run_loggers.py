@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from fits import FIT, FOLDER, signal_at
+from fits import FIT, FOLDER, SHORT, SMALL, said, signal_at
+from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 
 from vae_zoo.cli.loggers import loggers_of
@@ -94,3 +95,57 @@ def test_the_file_of_a_resumed_run_is_that_of_one_never_stopped(run: Callable, m
     assert torch.load(FOLDER.parents[1] / "fit_1/checkpoints/last.ckpt", weights_only=True)["global_step"] == 9
     assert run(*args, "--ckpt_path=last").code == 0
     assert (FOLDER.parents[1] / "fit_2/metrics.csv").read_text() == whole
+
+
+class TestMLflow:
+    """With the real library, whose import takes a second: one fit."""
+
+    def test_everything_arrives(self, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip("mlflow", reason="mlflow is not installed")
+        from mlflow.tracking import MlflowClient
+        from PIL import Image
+
+        monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a database would need more of the library
+        monkeypatch.setenv("PATH", "")  # where it would look for git
+        store = "file:mlruns"
+        options = ["--trainer.logger=MLFlowLogger", f"--trainer.logger.tracking_uri={store}", "--trainer.max_epochs=1"]
+        fit = ["fit", "--model=BetaVAE", "--data=Digits", *SMALL, *SHORT]
+        outcome = run(*fit, *options, "--trainer.log_every_n_steps=1")
+        assert outcome.code == 0, outcome.err
+        client = MlflowClient(store)
+        (kept,) = client.search_runs([client.get_experiment_by_name("lightning_logs").experiment_id])
+        assert kept.info.status == "FINISHED"
+        assert kept.data.params["model/class_path"] == "vae_zoo.models.BetaVAE"
+        assert kept.data.params["latent_dim"] == "2"
+        assert {"train/loss", "val/elbo", "val/active_units"} <= set(kept.data.metrics)
+        rows = list(csv.DictReader((FOLDER.parent / "metrics.csv").read_text().splitlines()))
+        (elbo,) = [float(row["val/elbo"]) for row in rows if row["val/elbo"]]
+        assert kept.data.metrics["val/elbo"] == pytest.approx(elbo)
+        files = [file.path for file in client.list_artifacts(kept.info.run_id, "images")]
+        pictures = [path for path in files if path.endswith(".png")]
+        assert {Path(path).name.partition("+")[0] for path in pictures} == {"samples", "reconstructions", "traversals"}
+        with Image.open(client.download_artifacts(kept.info.run_id, pictures[0])) as image:
+            assert image.mode == "RGB"
+
+    def test_a_logger_that_cannot_start(self, run: Callable) -> None:
+        """What its constructor says is the line, though a list of loggers fits no other type either."""
+        pytest.importorskip("mlflow", reason="mlflow is not installed")
+        line = said(run(*FIT, "--trainer.logger=MLFlowLogger", "--trainer.logger.tracking_uri=gopher://here"))
+        assert "gopher://here" in line
+
+    def test_its_own_default(self) -> None:
+        def settled(uri: str | None) -> list[Any]:
+            path, options = "lightning.pytorch.loggers.MLFlowLogger", Namespace(tracking_uri=uri)
+            return loggers_of(Namespace(class_path=path, init_args=options), "f", fits=True)
+
+        mine, files = settled(None)
+        assert mine.init_args.tracking_uri == "sqlite:///mlflow.db"
+        assert files.class_path == "vae_zoo.loggers.MetricsFile"
+        assert settled("http://here:5000")[0].init_args.tracking_uri == "http://here:5000"
+
+
+def test_loggers_that_write_files_are_left_alone() -> None:
+    for given in (Namespace(class_path="lightning.pytorch.loggers.TensorBoardLogger"), False):
+        assert loggers_of(given, "f", fits=True) is given
+    both = [Namespace(class_path="mine.Logger"), Namespace(class_path="lightning.pytorch.loggers.CSVLogger")]
+    assert loggers_of(both, "f", fits=True) is both

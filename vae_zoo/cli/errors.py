@@ -35,6 +35,7 @@ RULES = (
     (r"Expected a path but (\S+) either[\s\S]*?\n.*Expected a dot import path", r"there is no class \1"),
     (r"the following arguments are required: (.*)", r"missing: \1"),
     (r"Expected an? (.+?)\. Got value: (.*)", r"expected \1, got \2"),
+    (r"\n {2}- +(?!Expected |Does not |Parser key|Not a valid subclass)(.+)", r"\1"),
     (r"\n\s+- (?!Expected |Does not |Parser key)(.+)", r"\1"),
     (r"[\s\S]*Subtypes: \[(.*)\][\s\S]*?Given value: (.*)", r"expected one of \1, got \2"),
 )
