@@ -9,15 +9,19 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from torchmetrics import CatMetric
 
 from vae_zoo.callbacks import units
 from vae_zoo.callbacks.units import LayerUnits
 from vae_zoo.elbo import ELBOMixin, has_density
 from vae_zoo.functional import bits_per_dim
-from vae_zoo.importance import check
+from vae_zoo.importance import HEAVY, check, tail_size
 from vae_zoo.models.steps import ends, num_batches, seed_of, suffix
 from vae_zoo.seeding import forked, mix
+
+_MANY = 0.2
+"""Part of the examples with heavy tails that is warned of: fits of 70 weights find a twentieth where there are none."""
 
 
 class Evidence(Callback):
@@ -26,8 +30,10 @@ class Evidence(Callback):
     ``test/log_evidence`` and ``test/bits_per_dim`` are means over the split. ``test/log_evidence_se`` is the standard
     error of that mean from importance sampling alone, which more samples lower; ``test/log_evidence_se_data`` is the
     one from the choice of examples, which more examples lower: it is what a comparison across data sets needs.
-    ``test/ess`` is the mean effective sample size, and ``test/evidence_images_per_second`` how many examples all
-    processes together get done in a second of wall time. A model without a bound, or with an energy
+    ``test/ess`` is the mean effective sample size; ``test/pareto_k`` is the mean shape of the tail of the weights, and
+    ``test/pareto_k_high`` the part of the examples where it exceeds 0.7, so that their error means nothing: a warning
+    says so where they are more than a fifth. ``test/evidence_images_per_second`` is how many examples all processes
+    together get done in a second of wall time. A model without a bound, or with an energy
     in place of a likelihood, has no evidence; only its ``test/active_units`` are logged. One with several layers of
     latents also has ``test/active_units_1`` and so on, the lowest first.
 
@@ -79,16 +85,24 @@ class Evidence(Callback):
 
     def _log(self, trainer: Trainer, pl_module: LightningModule, seen: _Seen, suffix: str = "") -> None:
         if isinstance(pl_module, ELBOMixin) and has_density(pl_module):
-            value, error, ess = seen.estimates.compute().unbind(1)
+            value, error, ess, shape = seen.estimates.compute().unbind(1)
+            tail = tail_size(self.num_samples) > 0
             means = {
                 "log_evidence": value.mean(),
                 "log_evidence_se": error.norm() / len(error),
                 "log_evidence_se_data": (value.var(correction=0) / (len(value) - 1)).sqrt(),
                 "ess": ess.mean(),
+                **({"pareto_k": shape.mean(), "pareto_k_high": (shape > HEAVY).float().mean()} if tail else {}),
                 "bits_per_dim": bits_per_dim(-value.mean(), math.prod(pl_module.shape)),  # type: ignore[arg-type]
             }
             speed = torch.tensor(seen.images / max(seen.seconds, 1e-9), device=pl_module.device)
             means["evidence_images_per_second"] = trainer.strategy.reduce(speed, reduce_op="sum")
+            if tail and means["pareto_k_high"] > _MANY:
+                rank_zero_warn(
+                    f"the importance weights of {means['pareto_k_high']:.0%} of the examples have tails so heavy "
+                    f"(Pareto shape {means['pareto_k']:.2f} on average, above {HEAVY}) that log_evidence is too low by "
+                    "more than log_evidence_se: take more samples, or compare with AIS."
+                )
             for name, figure in means.items():
                 pl_module.log(f"test/{name}{suffix}", figure.float(), batch_size=1, add_dataloader_idx=not suffix)
         for name, count in units.curves(seen.units.compute()).items():

@@ -59,6 +59,8 @@ class Report(Callback):
             "log_evidence": f"nats, {samples} importance samples",
             "log_evidence_se": "nats, standard error of the mean from importance sampling",
             "log_evidence_se_data": "nats, standard error of the mean from the choice of examples",
+            "pareto_k": "shape of the weights' tail; above 0.7 the error means nothing",
+            "pareto_k_high": "part of the examples above 0.7",
             "ess": f"effective samples of {samples}",
             "evidence_images_per_second": f"images/s, {samples} samples each",
             "ais_log_evidence": "nats, annealed importance sampling, its examples only",
