@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-
-
-def newest(trainer: Trainer) -> str:
-    """The newest checkpoint that a run has written, or else the one it has started from; empty if there is none."""
-    written = {
-        str(getattr(callback, name, ""))
-        for callback in trainer.checkpoint_callbacks
-        for name in ("best_model_path", "last_model_path")
-    }
-    there = [path for path in written if path and Path(path).is_file()]
-    return max(there, key=os.path.getmtime, default=str(trainer.ckpt_path or ""))
 
 
 def exact(trainer: Trainer) -> bool:

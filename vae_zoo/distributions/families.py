@@ -13,6 +13,19 @@ from vae_zoo.distributions.bernoulli import IndependentBernoulli
 from vae_zoo.distributions.normal import Normal, PointMass, independent
 from vae_zoo.typing import Shape
 
+_SPANS = tuple(
+    type(span)
+    for span in (
+        constraints.real,
+        constraints.unit_interval,
+        constraints.half_open_interval(0, 1),
+        constraints.positive,
+        constraints.nonnegative,
+        constraints.less_than(0),
+    )
+)
+"""Supports that hold all data whose least and greatest values they hold."""
+
 
 class Family(nn.Module, ABC):
     """A parametric family over events of one shape.
@@ -59,11 +72,31 @@ class Family(nn.Module, ABC):
         Raises:
             ValueError: If x holds a value outside the support, or one that is not finite.
         """
-        if not bool(x.isfinite().all()):
-            raise ValueError(f"{type(self).__name__} needs finite data, got NaN or infinity: {Family.advice}.")
-        if not bool(self.support.check(x).all()):
-            span = f"from {x.min().item():.4g} to {x.max().item():.4g}"
-            raise ValueError(f"{type(self).__name__} needs data in {self._support_text()}, got {span}: {self.advice}.")
+        if not bool(self.allows(gist := self.gist(x))):
+            raise ValueError(f"{self.complaint(gist)}.")
+
+    def gist(self, x: Tensor) -> Tensor:
+        """What :meth:`allows` and :meth:`complaint` need of data, a vector on their device: nothing waits for it."""
+        low, high = torch.aminmax(x.detach().float())
+        if isinstance(self.support, _SPANS):
+            return torch.stack([low, high])
+        return torch.stack([low, high, self.support.check(x).all().float()])
+
+    def allows(self, gists: Tensor) -> Tensor:
+        """Whether all of some data have a density, from their gists (..., K): (...)."""
+        ends = gists[..., :2]
+        fine = ends.isfinite().all(-1)
+        if isinstance(self.support, _SPANS):
+            return fine & self.support.check(ends).all(-1)
+        return fine & (gists[..., 2] > 0)
+
+    def complaint(self, gist: Tensor) -> str:
+        """What is wrong with data that are not allowed, and what to do."""
+        low, high = gist[:2].tolist()
+        if not (math.isfinite(low) and math.isfinite(high)):
+            return f"{type(self).__name__} needs finite data, got NaN or infinity: {Family.advice}"
+        span = f"from {low:.4g} to {high:.4g}"
+        return f"{type(self).__name__} needs data in {self._support_text()}, got {span}: {self.advice}"
 
     def _support_text(self) -> str:
         low, high = getattr(self.support, "lower_bound", "-inf"), getattr(self.support, "upper_bound", "inf")

@@ -21,7 +21,7 @@ from vae_zoo.models.saved import Saved
 from vae_zoo.models.steps import Steps
 from vae_zoo.nn import Dense
 from vae_zoo.nn.feeding import feed
-from vae_zoo.typing import Network, Shape
+from vae_zoo.typing import Batch, Network, Shape
 
 
 class Autoencoder(Exchanged, Saved, Steps):
@@ -196,3 +196,7 @@ class Autoencoder(Exchanged, Saved, Steps):
         super().check_batch(batch, batch_idx)
         if batch_idx == 0:
             self.likelihood.check(self.unpack(batch)[0])
+        elif not isinstance(batch, Batch):  # of ours, whole splits have been looked at
+            where = f"step {self.trainer.global_step + 1}" if self.trainer.training else f"batch {batch_idx}"
+            if self.guard.see_examples(self.trainer, where, self.likelihood.gist(self.unpack(batch)[0])):
+                self._look()

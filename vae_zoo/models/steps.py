@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from vae_zoo.metrics import Curves
+from vae_zoo.models.guard import Guard, tunes
 from vae_zoo.seeding import forked, global_seed, mix, seed_all
 from vae_zoo.typing import Batch, Shape
 
@@ -117,10 +118,12 @@ class Steps(LightningModule, ABC):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._curves = _no_curves()
+        self.guard = Guard()
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
         self._curves = _no_curves()  # a fit before this one may have ended anywhere
+        self.guard.start()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["curves"] = self._curves["train"].state_dict()  # else the row that spans a resume is another one
@@ -145,6 +148,12 @@ class Steps(LightningModule, ABC):
         seed_all(seed_of(batch, batch_idx, epoch=self.current_epoch, rank=self.global_rank), self.device)
         return self._update("train", batch)
 
+    def on_before_backward(self, loss: Tensor) -> None:
+        curves = self._curves["train"]
+        row = loss.reshape(1) if curves.last is None else curves.last
+        if self.guard.see_loss(self.trainer, row) and not tunes(self.trainer):
+            self._look()
+
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.trainer.global_step + 1) % every == 0:
@@ -156,10 +165,17 @@ class Steps(LightningModule, ABC):
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._evaluate("test", batch, batch_idx, dataloader_idx)
 
+    def on_train_epoch_end(self) -> None:
+        self._look()
+
+    on_validation_start = on_predict_epoch_end = on_train_epoch_end
+
     def on_validation_epoch_end(self) -> None:
+        self._look()
         self._log_evaluation("val")
 
     def on_test_epoch_end(self) -> None:
+        self._look()
         self._log_evaluation("test")
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -228,6 +244,9 @@ class Steps(LightningModule, ABC):
             figures, first = self.trainer.callback_metrics, suffix(self.trainer, 0)
             figures.update({name.removesuffix(first): x for name, x in figures.items() if name.endswith(first)})
 
+    def _look(self) -> None:
+        self.guard.look(self.trainer, self._curves["train"].names, getattr(self, "likelihood", None))
+
     def _update(self, stage: str, batch: Any, dataloader_idx: int = 0) -> Tensor:
         x, c = self.unpack(batch)
         values = self._compute(stage)(self, x, c)
@@ -263,6 +282,8 @@ class Steps(LightningModule, ABC):
     ) -> None:
         means = self._curves_of(stage, dataloader_idx).compute(reduce)
         values = self.curves(means) if means else means
+        if stage == "val":
+            self.guard.check_validation(self.trainer, values)
         shown = "elbo" if "elbo" in values else "loss"
         for name, value in values.items():
             bar = name == shown and not dataloader_idx
