@@ -11,6 +11,7 @@ from vae_zoo.cli.configs import find_config, packaged, packaged_configs
 from vae_zoo.cli.errors import one_line_errors
 from vae_zoo.cli.naming import command_line
 from vae_zoo.cli.ranks import together
+from vae_zoo.cli.terminal import plain_output
 from vae_zoo.cli.verbs import find_verb, show_help
 
 __all__ = ["find_config", "main", "packaged", "packaged_configs"]
@@ -19,7 +20,7 @@ __all__ = ["find_config", "main", "packaged", "packaged_configs"]
 def main(args: Sequence[str] | None = None) -> None:
     """Run ``vae-zoo`` with the arguments given, or those of the command line."""
     args = list(sys.argv[1:] if args is None else args)
-    with one_line_errors(), safe_path(), together(), command_line(args) as args:
+    with plain_output(), one_line_errors(), safe_path(), together(), command_line(args) as args:
         first = args[0] if args else ""
         if first == "--version":
             print(f"vae-zoo {vae_zoo.__version__}")

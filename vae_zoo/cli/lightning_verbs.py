@@ -9,8 +9,10 @@ from pathlib import Path
 
 from vae_zoo.cli.configs import packaged, packaged_configs, read_yaml
 from vae_zoo.cli.errors import nearest, nearest_or_all
+from vae_zoo.cli.listing import chosen
 from vae_zoo.cli.options import CHOSEN, choices, groups, pairs
 from vae_zoo.cli.sources import arguments
+from vae_zoo.cli.terminal import greet
 from vae_zoo.cli.verbs import RUNS
 from vae_zoo.cli.wandb_flags import spelled_out
 from vae_zoo.foreign import check_file
@@ -21,11 +23,27 @@ def run(verb: str, args: Sequence[str]) -> None:
     """Run a verb of Lightning's with what follows it."""
     args = spelled_out(packaged_configs(args))
     refuse(verb, args)
+    if not any(arg.partition("=")[0] == "--print_config" or ".help" in arg.partition("=")[0] for arg in args):
+        greet(verb, _what(args))
     from vae_zoo.cli.command import VAECLI
     from vae_zoo.cli.faults import interruptible
 
     with interruptible():
         VAECLI([verb, *args])
+
+
+def _what(args: Sequence[str]) -> str:
+    """What a run is of, as far as the command line and its files show: ``BetaVAE on Digits``, or its checkpoint."""
+    classes: dict[str, str] = {}
+    for flag, value in pairs(args):
+        for group in CHOSEN:
+            if flag in ("-c", "--config"):
+                classes[group] = chosen(Path(value), group) or classes.get(group, "")
+            elif flag in (f"--{group}", f"--{group}.class_path") and re.fullmatch(r"[\w.]+", value):
+                classes[group] = value.rpartition(".")[2]
+    named = [name for group in ("model", "data") if (name := classes.get(group))]
+    path = dict(pairs(args)).get("--ckpt_path", "")
+    return ", from ".join(filter(None, (" on ".join(named), path)))
 
 
 fit, validate, test, predict = (partial(run, verb) for verb in RUNS)

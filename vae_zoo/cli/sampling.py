@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from vae_zoo.cli.terminal import greet, quiet
 from vae_zoo.cli.verbs import VerbParser
 
 DESCRIPTION = """Draw samples from the prior of a trained model and decode them: the means of p(x|z), as a picture or as
@@ -42,9 +43,9 @@ def sample(args: list[str]) -> None:
     options = parser().parse_args(args)
     out: Path | None = options.out
     refuse(options.num, options.label, options.temperature, options.seed, out)
+    greet("sample", f"from {options.ckpt_path}", piped=True)
 
     from vae_zoo.callbacks import drawing
-    from vae_zoo.cli.terminal import quiet
     from vae_zoo.hub import load
     from vae_zoo.sampling import generate
     from vae_zoo.writing import replacing

@@ -16,6 +16,7 @@ from vae_zoo.cli.sweep_command import arguments_of, expand
 from vae_zoo.cli.sweep_draws import draws
 from vae_zoo.cli.sweep_table import collect, last, report, said
 from vae_zoo.cli.sweeps import check
+from vae_zoo.cli.terminal import greet
 from vae_zoo.cli.verbs import VerbParser
 
 DESCRIPTION = """Run a sweep here, one run after the other, with nothing sent anywhere: the whole of a grid, or random
@@ -42,6 +43,7 @@ def sweep_run(args: list[str]) -> None:
         raise ValueError(f"--num must be at least 1, got {options.num}.")
     path = find_sweep(options.file)
     sweep = read_yaml(path)
+    greet("sweep-run", path.stem, piped=True)
     check(path, sweep, 16)
     runs = draws(sweep, options.num, options.seed)
     metric = sweep.get("metric") or {"name": "val/loss"}

@@ -58,7 +58,7 @@ def collect(folder: Path, metric: str) -> list[Row]:
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}.")
     if given := sorted(folder.glob("*/run.json"), key=lambda path: (len(path.parent.name), path)):
-        runs = [(path.parent, json.loads(path.read_text())["parameters"]) for path in given]
+        runs = [(path.parent, json.loads(path.read_text(encoding="utf-8"))["parameters"]) for path in given]
     else:
         found = [path.parent for path in sorted(folder.rglob("config.yaml")) if (path.parent / "metrics.csv").is_file()]
         runs = list(zip(found, differing([flat(read_yaml(path / "config.yaml")) for path in found]), strict=True))
@@ -73,7 +73,11 @@ def collect(folder: Path, metric: str) -> list[Row]:
 
 def last(folder: Path, metric: str) -> float:
     """The last value of a metric in the files of a run, NaN if there is none: what Weights & Biases goes by, too."""
-    values = [row.get(metric) for file in _files(folder) for row in csv.DictReader(file.read_text().splitlines())]
+    values = [
+        row.get(metric)
+        for file in _files(folder)
+        for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+    ]
     return float(next((value for value in reversed(values) if value), math.nan))
 
 
@@ -140,4 +144,4 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _columns(file: Path) -> list[str]:
-    return next(csv.reader(file.read_text().splitlines()), [])
+    return next(csv.reader(file.read_text(encoding="utf-8").splitlines()), [])

@@ -18,6 +18,7 @@ from vae_zoo.cli.errors import explain
 from vae_zoo.cli.lightning_verbs import refuse
 from vae_zoo.cli.sweep_command import expand, expand_all
 from vae_zoo.cli.sweep_rules import MOST, check_metric, check_rules, points
+from vae_zoo.cli.terminal import greet
 from vae_zoo.cli.verbs import VerbParser
 from vae_zoo.trust import guard
 
@@ -39,6 +40,7 @@ def sweep_check(args: list[str]) -> None:
     options = parser.parse_args(args)
     path = find_sweep(options.file)
     sweep = read_yaml(path)
+    greet("sweep-check", path.stem, piped=True)
     schema, runs = check(path, sweep, options.num)
     show(path, sweep, runs, schema=schema)
 
