@@ -12,12 +12,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -198,6 +199,23 @@ class Wandb(WandbLogger):
         with suppress(ImportError):  # its own reports would wait ten seconds for the server at the end
             importlib.import_module("wandb.analytics.opentelemetry.opentelemetry_proxy").disable()
         wandb.termwarn(f"{why}: the run goes on offline, and wandb sync uploads it later.")
+
+
+def count_from_one(logger: Logger, *, fits: bool) -> None:
+    """Have a logger count epochs from 1, as the progress bar and the names of files do, where Lightning begins at 0.
+
+    Args:
+        logger: Any logger.
+        fits: Whether it logs a fit; in any other run an epoch means nothing, and is left out.
+    """
+    vars(logger)["log_metrics"] = partial(_log_counted, logger, fits)
+
+
+def _log_counted(logger: Logger, fits: bool, metrics: dict[str, float], step: int | None = None) -> None:
+    counted = {name: value + 1 if name == "epoch" else value for name, value in metrics.items()}
+    if not fits:
+        counted.pop("epoch", None)
+    type(logger).log_metrics(logger, counted, step)
 
 
 def trouble(settings: Any) -> str:

@@ -141,7 +141,7 @@ def test_a_figure_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
     best = BestCheckpoint(dirpath=tmp_path / "ours", monitor="val/loss")
     stock = ModelCheckpoint(tmp_path / "stock", monitor="val/loss", filename="{epoch}")
     fit(tmp_path, breaking(6, 7, 8), callbacks=[NaNGuard(skip=True), best, stock], enable_checkpointing=True)
-    assert [path.name for path in (tmp_path / "ours").iterdir()] == ["0001.ckpt"]
+    assert [path.name for path in (tmp_path / "ours").iterdir()] == ["0002.ckpt"]
     assert torch.isfinite(best.best_model_score)
 
 

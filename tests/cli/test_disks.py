@@ -91,9 +91,9 @@ class TestDuringTheRun:
         at_save(3, self.full(small_files))
         outcome = run(*TWO)
         small_files(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
-        assert f"File too large: {FOLDER.resolve()}/0001.ckpt."[:90] in said(outcome)
+        assert f"File too large: {FOLDER.resolve()}/0002.ckpt."[:90] in said(outcome)
         assert good(FOLDER / "last.ckpt") == 3
-        assert sorted(path.name for path in FOLDER.iterdir()) == ["0000.ckpt", "last.ckpt"]
+        assert sorted(path.name for path in FOLDER.iterdir()) == ["0001.ckpt", "last.ckpt"]
 
     @pytest.mark.parametrize("name", ["fsync", "replace"])
     def test_the_disk_breaks(
@@ -107,7 +107,7 @@ class TestDuringTheRun:
         at_save(4, lambda path: shutil.rmtree(path.parent))
         outcome = run(*TWO)
         assert outcome.code == 2  # the best one is gone with it
-        assert "0001.ckpt is gone" in said(outcome)
+        assert "0002.ckpt is gone" in said(outcome)
         assert good(FOLDER / "last.ckpt") == 6
 
     def test_a_file_takes_the_place_of_the_folder(self, run: Callable, at_save: Callable) -> None:
@@ -129,8 +129,8 @@ class TestDuringTheRun:
         assert good(Path("moved.ckpt")) == 3
 
     def test_what_was_written_is_removed(self, run: Callable, at_save: Callable) -> None:
-        at_save(4, lambda path: (path.parent / "0001.ckpt").unlink())
-        assert "0001.ckpt is gone: something has removed it" in said(run(*TWO))
+        at_save(4, lambda path: (path.parent / "0002.ckpt").unlink())
+        assert "0002.ckpt is gone: something has removed it" in said(run(*TWO))
 
     def test_a_stopped_run_that_cannot_save_does_not_say_that_it_has(
         self, run: Callable, monkeypatch: pytest.MonkeyPatch

@@ -51,7 +51,7 @@ class TestLast:
     @pytest.fixture
     def folder(self, run: Callable) -> Path:
         assert run(*TWO).code == 0
-        assert (FOLDER / "0001.ckpt").exists()
+        assert (FOLDER / "0002.ckpt").exists()
         return FOLDER
 
     def test_the_newest_good_one_takes_the_place_of_a_damaged_one(self, run: Callable, folder: Path) -> None:
@@ -59,7 +59,7 @@ class TestLast:
         outcome = run(*FIT, "--trainer.max_epochs=3", "--ckpt_path=last")
         assert outcome.code == 0
         warning = outcome.err.strip().splitlines()[0]
-        assert warning == f"warning: {folder}/last.ckpt is torn: its end is missing; going on from 0001.ckpt beside it"
+        assert warning == f"warning: {folder}/last.ckpt is torn: its end is missing; going on from 0002.ckpt beside it"
         assert good(Path("results/BetaVAE_Digits/fit_1/checkpoints/last.ckpt")) == 9
 
     def test_there_is_no_good_one(self, run: Callable, folder: Path) -> None:

@@ -22,7 +22,7 @@ from vae_zoo.locks import FolderLock
 class BestCheckpoint(ModelCheckpoint):
     """Lightning's ``ModelCheckpoint``, which finds out before the first step whether it can write.
 
-    A figure that is NaN or infinite is never among the best.
+    A figure that is NaN or infinite is never among the best. Epochs count from 1 in names, as in the progress bar.
 
     Args:
         filename: Name of the files, with figures in braces.
@@ -41,6 +41,10 @@ class BestCheckpoint(ModelCheckpoint):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         if self._writes(trainer):
             check_writable(str(self.dirpath))
+
+    def format_checkpoint_name(self, metrics: dict[str, Tensor], *args: Any, **kwargs: Any) -> str:
+        counted = {name: value + 1 if name == "epoch" else value for name, value in metrics.items()}
+        return super().format_checkpoint_name(counted, *args, **kwargs)
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         finite = current is not None and bool(torch.isfinite(current))

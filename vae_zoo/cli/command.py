@@ -11,11 +11,12 @@ from typing import Any, Literal
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from vae_zoo import callbacks, hub, loggers, trust  # noqa: F401  # found by their short names
+from vae_zoo import callbacks, hub, loggers, trust  # found by their short names
 from vae_zoo.callbacks import TimedProgressBar
+from vae_zoo.callbacks.progress import ModelTable
 from vae_zoo.cli import faults, precedence
 from vae_zoo.cli.devices import check_devices
 from vae_zoo.cli.launched import fit_in
@@ -135,7 +136,8 @@ class VAECLI(LightningCLI):
         self.run = RunFolder(root, self.subcommand)  # type: ignore[arg-type]
         self.save_config_kwargs = {"run": self.run}
         config.trainer.default_root_dir = folder = str(self.run.path)
-        config.trainer.logger = loggers_of(config.trainer.logger, folder, fits=self.subcommand == "fit")
+        if not config.trainer.barebones:  # which takes none
+            config.trainer.logger = loggers_of(config.trainer.logger, folder, fits=self.subcommand == "fit")
         for checkpoint in (config.checkpoint, config.last):
             checkpoint.dirpath = checkpoint.dirpath or str(self.run.path / "checkpoints")
         if config.checkpoint.monitor is None:
@@ -151,15 +153,26 @@ class VAECLI(LightningCLI):
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         given = config.get("callbacks") or []
-        own = any(isinstance(c, ProgressBar) for c in (given if isinstance(given, list) else [given]))
-        if config.get("enable_progress_bar") is not False and not own:
+        given = given if isinstance(given, list) else [given]
+        bare = bool(config.get("barebones"))
+        if bare or config.get("enable_checkpointing") is False:
+            callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
+        if not (bare or config.get("enable_progress_bar") is False or _has(given, ProgressBar)):
             callbacks = [*callbacks, TimedProgressBar()]
+        if not (bare or config.get("enable_model_summary") is False or _has(given, ModelSummary)):
+            callbacks = [*callbacks, ModelTable()]
         if self.run is not None:
             faults.show_how_to_resume(callbacks, self.run.path / "config.yaml")
         config["plugins"] = faults.with_files(config.get("plugins"))
         trainer = super()._instantiate_trainer(config, [*callbacks, self._notice])
+        for logger in trainer.loggers:
+            loggers.count_from_one(logger, fits=self.subcommand == "fit")
         watch_over(trainer)
         return trainer
+
+
+def _has(given: list[Any], cls: type) -> bool:
+    return any(isinstance(callback, cls) for callback in given)
 
 
 class Parsing(VAECLI):
