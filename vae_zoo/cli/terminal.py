@@ -90,7 +90,8 @@ def plain_output() -> Iterator[None]:
     errors = [stream.errors for stream in streams]
     codecs.register_error("vae_zoo", _spelled_out)
     for stream in streams:
-        stream.reconfigure(errors="vae_zoo")
+        with suppress(OSError):  # another file has taken the place of the one that it was opened on
+            stream.reconfigure(errors="vae_zoo")
     if codecs.lookup(locale.getpreferredencoding(False)).name != "utf-8":  # what libraries open files with
         _choose_utf8()
     form = warnings.formatwarning
@@ -102,7 +103,7 @@ def plain_output() -> Iterator[None]:
         warnings.formatwarning = form
         locale.setlocale(locale.LC_CTYPE, before)
         for stream, was in zip(streams, errors, strict=True):
-            with suppress(ValueError):  # closed
+            with suppress(ValueError, OSError):  # closed
                 stream.reconfigure(errors=was)
 
 
