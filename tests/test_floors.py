@@ -24,7 +24,7 @@ FLOORS = (
 )
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 SCREEN = 60
-EAGER = {"torch", "lightning", "torchmetrics", "jsonargparse", "numpy", "yaml"}  # Lightning brings them all
+EAGER = {"torch", "lightning", "torchmetrics", "jsonargparse", "numpy", "yaml", "rich"}  # Lightning brings them all
 
 
 def part_of(name: str) -> str:
