@@ -51,7 +51,7 @@ CLOSED = ("lightning.pytorch.loggers.CometLogger", "lightning.pytorch.loggers.co
 FUNCTIONS = ("torch.nn.functional", "torch._C._nn")
 """Where functions are open, and not only classes."""
 
-ADDRESS = re.compile(r"[A-Za-z][\w+.-]*:(//|/*$)|[\w+.-]+::|file:", re.ASCII)
+ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://|[\w+.-]+::|file:", re.ASCII)
 """How an address begins, of whatever kind: ``https://``, ``s3://``, ``file:``, ``simplecache::``."""
 
 LIBRARIES = {"vae_zoo", "torch", "lightning", "sklearn"}

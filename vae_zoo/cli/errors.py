@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
-from vae_zoo.trust import advice
+from vae_zoo.trust import ADDRESS, advice
 
 WIDTH = 200
 USERS = {"ValueError", "TypeError", "OSError", "ImportError", "MisconfigurationException", "NotImplementedError"}
@@ -33,6 +33,7 @@ RULES = (
     (r"Problem with given class_path '([^']+)':\s+(.*)", r"\1 cannot be imported from the working folder: \2"),
     (r"Expected a path but (\S+) either[\s\S]*does not correspond to a subclass of (\w+)", r"\1 is no \2"),
     (r"Expected a path but (\S+) either[\s\S]*?\n.*Expected a dot import path", r"there is no class \1"),
+    (r"Unexpected import path format: (\S+)", r"there is no class \1"),
     (r"the following arguments are required: (.*)", r"missing: \1"),
     (r"Expected an? (.+?)\. Got value: (.*)", r"expected \1, got \2"),
     (r"\n {2}- +(?!Expected |Does not |Parser key|Not a valid subclass)(.+)", r"\1"),
@@ -86,6 +87,8 @@ def explain(message: str) -> str:
 
 def _no_class(word: str) -> str:
     """Why a word is no class for an option."""
+    if ADDRESS.match(word):
+        return f"{word} is an address, and nothing is fetched: download it first, and give the path of the file"
     if re.fullmatch(r"[-+.]*(nan|inf|infinity|\d.*)", word, re.IGNORECASE):
         return f"expected a finite number, got {word}"
     kinds = _kinds()

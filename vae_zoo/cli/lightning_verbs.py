@@ -17,6 +17,7 @@ from vae_zoo.cli.verbs import RUNS
 from vae_zoo.cli.wandb_flags import spelled_out
 from vae_zoo.foreign import check_file
 from vae_zoo.plugins import plugins
+from vae_zoo.trust import ADDRESS
 
 
 def run(verb: str, args: Sequence[str]) -> None:
@@ -66,6 +67,7 @@ def refuse(verb: str, args: Sequence[str]) -> None:
             _check_config(path, known)
         _check_options(given, known)
     _check_keys(given)
+    _check_addresses(given, known)
     for group in CHOSEN:
         _check_class(group, dict(given).get(f"--{group}", ""), given)
     _check_needs(verb, given)
@@ -100,6 +102,15 @@ def _check_keys(given: list[tuple[str, str]]) -> None:
             taken[group] = [argument.name for argument in arguments(choices(group).get(value, ""))]
         elif taken.get(group) and key not in (*taken[group], "class_path", "init_args", "dict_kwargs"):
             raise ValueError(f"{group}: unknown key {key}{nearest_or_all(key, taken[group])}")
+
+
+def _check_addresses(given: list[tuple[str, str]], known: dict[str, list[str]]) -> None:
+    """An address in place of a class, a group or a file of them is refused by its form: nothing is fetched."""
+    for group, key, flag, value in _split(given):
+        if ADDRESS.match(value) and (group in ("c", "config") or (not key and (group in CHOSEN or known.get(group)))):
+            raise ValueError(
+                f"{flag}: {value} is an address, and nothing is fetched: download it first, give the file."
+            )
 
 
 def _split(given: list[tuple[str, str]]) -> Iterator[tuple[str, str, str, str]]:
