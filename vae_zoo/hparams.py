@@ -178,6 +178,11 @@ class Recorded:
                 )
             except ArgumentError as error:
                 raise ValueError(trust.denied(str(error), where)) from error
+            except RuntimeError as error:
+                lines = str(error).splitlines()
+                if not lines[0].startswith("Error(s) in loading state_dict"):
+                    raise
+                raise ValueError(f"the weights in {where} do not fit its model: {lines[1].strip()}") from error
 
     def recorded(self) -> dict[str, Any]:
         """Class and constructor arguments as plain data: ``{"class_path": …, "init_args": {…}}``.

@@ -85,7 +85,7 @@ def from_pretrained(
         weights = safetensors.load_file(folder / WEIGHTS)
     except Exception as error:
         raise ValueError(f"{folder / WEIGHTS} is damaged, or no file of weights: {error}.") from error
-    model.on_load_checkpoint({"vae_zoo": {"model": config["model"]}})
+    model.on_load_checkpoint({"vae_zoo": {"model": config["model"]}, "state_dict": weights})
     model.load_state_dict(weights)
     return model.eval()
 

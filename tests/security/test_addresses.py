@@ -65,9 +65,7 @@ def test_an_option(place: str, content: dict[str, Any], address: str, refused: C
     Path("net.yaml").write_text("class_path: vae_zoo.nn.Dense")
     said = refused(*OPTIONS[place].format(f"{address}/net.yaml").split())
     assert not Served.requests
-    assert any(
-        words in said for words in ("address", "no config file", "no checkpoint", "download", "Expected", "expected")
-    )
+    assert any(words in said for words in ("address", "no config file", "no checkpoint", "download", "xpected"))
 
 
 @pytest.mark.parametrize("place", CONFIGS)

@@ -56,9 +56,10 @@ def one_line_errors() -> Iterator[None]:
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _unread():
             sys.exit(141)  # as a shell says of a command that such a pipe has ended
-        if os.environ.get("VAE_ZOO_TRACEBACK") or not (_is_users(error) or _misfit(error)):
+        unfit = _misfit(error) or _unrestored(error)
+        if os.environ.get("VAE_ZOO_TRACEBACK") or not (_is_users(error) or unfit):
             raise
-        print(f"vae-zoo: error: {one_line(_misfit(error) or explain(str(error)))}", file=sys.stderr)
+        print(f"vae-zoo: error: {one_line(unfit or explain(str(error)))}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -152,6 +153,17 @@ def _misfit(error: BaseException) -> str:
     return (
         f"the weights in the checkpoint do not fit the model that was asked for: {' '.join(text.split(chr(10))[1:2])}"
     )
+
+
+def _unrestored(error: BaseException) -> str:
+    """What is said where Lightning, or a library on its behalf, fails to make a run of what a checkpoint holds."""
+    frames = traceback.extract_tb(error.__traceback__)
+    restoring = any(frame.filename.endswith("checkpoint_connector.py") and "restore" in frame.name for frame in frames)
+    last, home = Path(frames[-1].filename), Path(__file__).parents[1]
+    if not restoring or not ("site-packages" in last.parts or home in last.parents) or isinstance(error, ValueError):
+        return ""
+    said = f"{type(error).__name__}: {error}"
+    return f"the checkpoint is damaged, or of another version: the state of its run cannot be restored, {said}"
 
 
 def _kinds() -> dict[str, str]:

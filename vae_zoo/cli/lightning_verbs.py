@@ -107,10 +107,9 @@ def _check_keys(given: list[tuple[str, str]]) -> None:
 def _check_addresses(given: list[tuple[str, str]], known: dict[str, list[str]]) -> None:
     """An address in place of a class, a group or a file of them is refused by its form: nothing is fetched."""
     for group, key, flag, value in _split(given):
-        if ADDRESS.match(value) and (group in ("c", "config") or (not key and (group in CHOSEN or known.get(group)))):
-            raise ValueError(
-                f"{flag}: {value} is an address, and nothing is fetched: download it first, give the file."
-            )
+        whole = not key and (group in (*CHOSEN, "c", "config") or known.get(group))
+        if whole and ADDRESS.match(value):
+            raise ValueError(f"{flag}: {value} is an address, and nothing is fetched: download it first.")
 
 
 def _split(given: list[tuple[str, str]]) -> Iterator[tuple[str, str, str, str]]:

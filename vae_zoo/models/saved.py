@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 import vae_zoo
-from vae_zoo.foreign import check_callbacks
+from vae_zoo.foreign import check_callbacks, check_resumable
 from vae_zoo.hparams import Recorded, import_path
 from vae_zoo.models.optimizers import override_states
 from vae_zoo.typing import Shape
@@ -55,10 +55,14 @@ class Saved(Recorded, LightningModule):
         """Refuse the weights of another model.
 
         Raises:
-            ValueError: If the checkpoint is of another class or of examples of another shape, or would have files
-                deleted that are not of the run.
+            ValueError: If the checkpoint is of another class or of examples of another shape, holds values that are not
+                finite, is not one to go on from, or would have files deleted that are not of the run.
         """
+        self._check_finite(checkpoint)
         if self._trainer is not None:
+            if self._trainer.state.fn == "fit" and self._trainer.ckpt_path is not None:
+                groups: list[dict[str, Any]] = self.param_groups()  # type: ignore[operator]
+                check_resumable(checkpoint, [p for group in groups for p in group["params"] if isinstance(p, Tensor)])
             folders = [getattr(callback, "dirpath", None) for callback in self._trainer.checkpoint_callbacks]
             check_callbacks(checkpoint.get("callbacks"), [str(folder) for folder in folders if folder])
         super().on_load_checkpoint(checkpoint)
@@ -72,6 +76,17 @@ class Saved(Recorded, LightningModule):
         if shape != self.shape:
             raise ValueError(f"the checkpoint is of examples of shape {shape}, the data have {self.shape}.")
         override_states(checkpoint, saved["init_args"], self.recorded()["init_args"])
+
+    def _check_finite(self, checkpoint: dict[str, Any]) -> None:
+        own = {name for name, _ in self.named_parameters()}
+        items = [item for key in WEIGHTS for item in checkpoint.get(key, {}).items() if isinstance(item[1], Tensor)]
+        bad = _not_finite([item for item in items if item[0] in own]) or _not_finite(items, infinite=False)
+        for state in checkpoint.get("optimizer_states", []):
+            moments = [item for own in state["state"].values() if isinstance(own, dict) for item in own.items()]
+            moments = [item for item in moments if isinstance(item[1], Tensor)]
+            bad = bad or _not_finite(moments, infinite=False)
+        if bad:
+            raise ValueError(f"{bad} in the checkpoint is not finite: nothing can be computed from it.")
 
 
 def _not_finite(named: Iterable[tuple[str, Tensor]], *, infinite: bool = True) -> str:
