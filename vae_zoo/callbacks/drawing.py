@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from vae_zoo.elbo import looks_at
 from vae_zoo.functional import cosine_path
 from vae_zoo.models.base import Autoencoder
 
@@ -26,12 +27,12 @@ def reconstructions(model: Autoencoder, x: Tensor, c: Tensor | None = None) -> T
 def samples(model: Any, num: int, c: Tensor | None = None) -> tuple[Tensor, int]:
     """Samples, (num, \\*shape), and the columns of their picture.
 
-    A model of classes has one a column. Any other is given the conditions of the data, over and over.
+    A model of classes has one a column. Any other that looks at conditions is given those of the data, over and over.
     """
     classes = getattr(model, "num_classes", None)
     if classes is not None:
         return model.sample(num), min(classes, max(num, 1))
-    c = None if c is None else c[torch.arange(num, device=c.device) % len(c)]
+    c = None if c is None or not looks_at(model, c) else c[torch.arange(num, device=c.device) % len(c)]
     return model.sample(num, c), max(1, int(num**0.5))
 
 

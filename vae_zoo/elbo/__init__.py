@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from vae_zoo.distributions import check_temperature, kl_per_dim, tempered
 from vae_zoo.elbo.terms import ELBO
 from vae_zoo.importance import Draw, LogEvidence, estimate
 
-__all__ = ["ELBO", "ELBOMixin", "has_density", "require_density"]
+__all__ = ["ELBO", "ELBOMixin", "has_density", "looked_at", "looks_at", "require_density"]
 
 
 class ELBOMixin(ABC):
@@ -133,14 +137,16 @@ class ELBOMixin(ABC):
             (num, \\*shape).
 
         Raises:
-            ValueError: If the temperature is not positive and finite, or means nothing for this prior.
+            ValueError: If the temperature is not positive and finite, or means nothing for this prior; or if a
+                condition is given and neither prior nor decoder looks at it.
         """
         check_temperature(temperature)
-        p = self.prior(c)
-        if temperature != 1:
-            p = tempered(p, temperature)
-        z = p.sample((num,) if not p.batch_shape else ())
-        px = self.decode(z, c)
+        with looked_at(c, self):
+            p = self.prior(c)
+            if temperature != 1:
+                p = tempered(p, temperature)
+            z = p.sample((num,) if not p.batch_shape else ())
+            px = self.decode(z, c)
         return px.mean if mean else px.sample()
 
 
@@ -151,6 +157,50 @@ def _log_px(model: ELBOMixin, z: Tensor, x: Tensor, c: Tensor | None) -> Tensor:
 @functools.cache
 def _compiled_log_px() -> Callable[..., Tensor]:
     return torch.compile(_log_px, dynamic=True)
+
+
+class _Watch(TorchFunctionMode):
+    """Notices whether a tensor takes part in any computation."""
+
+    def __init__(self, watched: Tensor) -> None:
+        super().__init__()
+        self.watched, self.seen = watched, False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        size = getattr(func, "__name__", "") == "__get__"  # its shape, type and device are no part of it
+        self.seen = self.seen or (not size and any(part is self.watched for part in tree_leaves((args, kwargs))))
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def looked_at(c: Tensor | None, model: object) -> Iterator[None]:
+    """Refuse a condition of samples that what is within does not look at: they would be of no class in particular.
+
+    Raises:
+        ValueError: If there is one and nothing has been computed from it.
+    """
+    if c is None:
+        yield
+        return
+    with _Watch(c) as watch:
+        yield
+    if not watch.seen:
+        raise ValueError(
+            f"{type(model).__name__} samples under no condition, got c of shape {tuple(c.shape)}: leave it out, or "
+            "take a ConditionalVAE."
+        )
+
+
+@torch.no_grad()
+def looks_at(model: Any, c: Tensor) -> bool:
+    """Whether samples of a model depend on conditions (B, ...): those of the data are left out where they do not."""
+    z = torch.zeros(len(c), *model.latent_shape, device=c.device)
+    with _Watch(c) as watch:
+        if isinstance(model, ELBOMixin):
+            model.prior(c)
+        if not watch.seen:
+            model.decode(z, c)
+    return watch.seen
 
 
 def has_density(model: object) -> bool:

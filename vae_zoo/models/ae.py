@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from vae_zoo.models.base import Autoencoder
@@ -25,3 +27,11 @@ class AE(Autoencoder):
     def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
         log_px = self.decode(self.encode(x, c).mean, c).log_prob(x).mean()
         return {"loss": -log_px, "reconstruction": log_px}
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "sample":  # an attribute that is missing, for those who ask whether a model can generate
+            raise AttributeError(
+                "AE has no prior to sample from: a random latent decodes to nothing in particular. Fit a VAE of the "
+                "same networks, or decode latents of your own."
+            )
+        return super().__getattr__(name)

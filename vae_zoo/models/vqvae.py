@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.optim import Optimizer
 
+from vae_zoo.elbo import looked_at
 from vae_zoo.models.base import Autoencoder
 from vae_zoo.nn import Codebook, CodePrior, Quantizer
 from vae_zoo.nn.feeding import feed
@@ -118,7 +119,8 @@ class VQVAE(Autoencoder):
     @torch.no_grad()
     def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True, temperature: float = 1.0) -> Tensor:
         """Draw codes from their prior, whose logits a temperature divides, and decode them, (num, \\*shape)."""
-        px = self.decode(self.codebook.lookup(self.code_prior.sample(num, temperature=temperature)), c)
+        with looked_at(c, self):
+            px = self.decode(self.codebook.lookup(self.code_prior.sample(num, temperature=temperature)), c)
         return px.mean if mean else px.sample()
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
