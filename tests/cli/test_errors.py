@@ -68,7 +68,7 @@ CATALOGUE = [
     ("test --ckpt_path nothing.ckpt", "no checkpoint at nothing.ckpt"),
     ("test --ckpt_path garbage.ckpt", "garbage.ckpt is no checkpoint: torch.save has not written it"),
     ("test --ckpt_path foreign.ckpt", "foreign.ckpt is not a checkpoint of vae_zoo"),
-    (FIT + "--ckpt_path last", "nothing to resume"),
+    ("test --model BetaVAE --data Digits --ckpt_path last", "no last.ckpt under results/BetaVAE_Digits; give the path"),
     (FIT + "--model.beta -1", "beta must be at least 0 and finite, got -1.0."),
     (FIT + "--model.beta nan", "model.beta: expected float, got nan"),
     (FIT + "--model.latent_dim 0", "latent_dim must be at least 1, got 0."),

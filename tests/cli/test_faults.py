@@ -13,8 +13,9 @@ import pytest
 import torch
 from fits import FIT, FOLDER, TWO, good, said, signal_at
 
-from vae_zoo import hub
+from vae_zoo import checkpoints, hub
 from vae_zoo.cli import faults
+from vae_zoo.cli.faults import last_of
 
 
 class TestSignals:
@@ -86,6 +87,51 @@ class TestLast:
         assert "own/last.ckpt is of another run" in said(run(*TWO, *own))
         assert run(*FIT, *own, "--trainer.max_epochs=3", "--ckpt_path=last").code == 0
         assert good(Path("own/last.ckpt")) == 9
+
+
+class TestRestarts:
+    """What a loop around the command meets that is killed again and again."""
+
+    def test_the_last_checkpoint_is_that_of_the_newest_run(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def at(path: Path, second: int) -> Path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix:
+                checkpoints.write({}, path)
+            else:
+                path.touch()
+            os.utime(path, (second, second))
+            return path
+
+        assert last_of(tmp_path, None, "fit") is None
+        assert capsys.readouterr().err == f"vae-zoo: nothing to resume yet under {tmp_path}: a fit from the beginning\n"
+        old = at(tmp_path / "fit_0/checkpoints/last.ckpt", 10)
+        assert last_of(tmp_path, None, "fit") == str(old)
+        at(tmp_path / "fit_1/.begun", 20)  # killed before its first save: the older run is another one
+        assert last_of(tmp_path, None, "fit") is None
+        assert last_of(tmp_path, str(old.parent), "fit") == str(old)
+        at(tmp_path / "fit_2/.begun", 30)
+        new = at(tmp_path / "fit_2/checkpoints/last.ckpt", 40)
+        assert last_of(tmp_path, None, "fit") == str(new)
+        with pytest.raises(FileNotFoundError, match="give the path of a checkpoint"):
+            last_of(tmp_path / "none", None, "test")
+
+    def test_from_nothing_to_nothing_left_to_do(self, run: Callable) -> None:
+        annealed = ["--trainer.callbacks+=LinearAnnealing", "--trainer.callbacks.num_steps=2"]
+        first = run(*FIT, "--trainer.max_epochs=1", *annealed, "--ckpt_path=last")
+        assert first.code == 0
+        assert "nothing to resume yet under results/BetaVAE_Digits: a fit from the beginning" in first.err
+        again = run(*FIT, "--trainer.max_epochs=1", *annealed, "--ckpt_path=last")
+        assert again.code == 0
+        line = f"vae-zoo: nothing to do: {FOLDER}/last.ckpt has reached trainer.max_epochs 1; give more to go on"
+        assert again.err.strip().splitlines()[-1] == line
+        assert "last.ckpt" not in again.out
+        assert not Path("results/BetaVAE_Digits/fit_1").exists()
+        more = run(*FIT, "--trainer.max_epochs=2", "--ckpt_path=last")
+        assert more.code == 0, more
+        assert "in the run of the checkpoint, but not in this one: LinearAnnealing" in more.err
+        assert good(Path("results/BetaVAE_Digits/fit_1/checkpoints/last.ckpt")) == 6
 
 
 class TestLimits:

@@ -11,6 +11,7 @@ import torch
 from helpers import SHAPE, Batches, quiet_trainer, tiny, tiny_data
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import Tensor, nn
+from torch.optim import lr_scheduler as schedulers
 
 from vae_zoo.distributions import OptimalNormal
 from vae_zoo.models import VAE, BetaTCVAE
@@ -120,6 +121,51 @@ def test_values_at_construction(given: dict[str, Any], said: str) -> None:
 def test_an_optimizer_that_cannot_work(make: Any, schedule: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         rehearse(make, schedule, [{"params": []}])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        (partial(schedulers.OneCycleLR, max_lr=0.1, total_steps=2), "OneCycleLR with total_steps 2 fails within the 3"),
+        (partial(schedulers.OneCycleLR, max_lr=0.1, total_steps=3), ""),
+        (partial(schedulers.MultiStepLR, milestones=[2, 80]), ""),
+        (partial(schedulers.CosineAnnealingWarmRestarts, T_0=2), ""),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:A `OneCycleLR` scheduler is using:RuntimeWarning")  # steps would be usual
+def test_a_scheduler_that_cannot_last_the_run(tmp_path: Path, schedule: Any, said: str) -> None:
+    model, trainer = tiny(scheduler=schedule), quiet_trainer(tmp_path, max_epochs=3)
+    if not said:
+        trainer.fit(model, tiny_data())
+        return
+    with pytest.raises(ValueError, match=f"model.scheduler: {said} epochs of the run, one step each: Tried to step 3"):
+        trainer.fit(model, tiny_data())
+    assert trainer.global_step == 0
+    quiet_trainer(tmp_path, max_epochs=-1, max_steps=10).fit(tiny(scheduler=schedule), tiny_data())  # of 5 an epoch
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        (partial(schedulers.MultiStepLR, milestones=[80, 120]), "MultiStepLR is stepped once an epoch, 1 times: miles"),
+        (partial(schedulers.CosineAnnealingLR, T_max=500), "T_max 500 lies after the run"),
+        (partial(schedulers.LinearLR, total_iters=40), "total_iters 40 lies after the run"),
+    ],
+)
+def test_a_scheduler_whose_change_comes_after_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, schedule: Any, said: str
+) -> None:
+    quiet_trainer(tmp_path).fit(tiny(scheduler=schedule), tiny_data())
+    assert said in caplog.text
+
+
+def test_a_plateau_is_looked_for_where_there_is_a_validation(tmp_path: Path) -> None:
+    schedule = partial(schedulers.ReduceLROnPlateau, patience=0, threshold=1e9, factor=0.5)
+    trainer = quiet_trainer(tmp_path, max_epochs=5, check_val_every_n_epoch=2)
+    trainer.fit(tiny(scheduler=schedule), tiny_data())
+    assert trainer.optimizers[0].param_groups[0]["lr"] == 2.5e-4  # two validations
+    with pytest.raises(ValueError, match="ReduceLROnPlateau watches val/elbo, but the run has no validation"):
+        quiet_trainer(tmp_path, limit_val_batches=0).fit(tiny(scheduler=partial(schedule, mode="max")), tiny_data())
 
 
 def test_a_rehearsal_changes_nothing() -> None:

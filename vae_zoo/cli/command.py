@@ -60,12 +60,13 @@ class VAECLI(LightningCLI):
             )
             if self.subcommand:
                 faults.check_written(self.trainer)
-                show(self.trainer)
-            finished = True
+                finished = not faults.had_nothing_to_do(self.trainer, trained=self._notice.trained(self.trainer))
+                if finished:
+                    show(self.trainer)
         finally:
             if self.run is not None:
                 trainer = getattr(self, "trainer", None)
-                trained = finished or (trainer is not None and trainer.global_step > 0)
+                trained = finished or (trainer is not None and self._notice.trained(trainer))
                 self.run.release(keep=trained and not getattr(trainer, "fast_dev_run", False))
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -123,7 +124,7 @@ class VAECLI(LightningCLI):
         name = "_".join(path.rpartition(".")[2] for path in (model, data))
         root = Path(config.trainer.default_root_dir or "results") / name
         if config.ckpt_path == "last":
-            config.ckpt_path = faults.newest(root, config.last.dirpath)
+            config.ckpt_path = faults.last_of(root, config.last.dirpath, self.subcommand or "")
         if config.weights_only is False:
             raise ValueError("weights_only: checkpoints are read as plain data, always: leave it out.")
         config.weights_only = True  # where it is not said, an environment variable may decide
@@ -134,6 +135,8 @@ class VAECLI(LightningCLI):
         check_trainer(config, self.subcommand or "")
         torch.set_float32_matmul_precision(config.matmul_precision)
         self.run = RunFolder(root, self.subcommand)  # type: ignore[arg-type]
+        if self.subcommand == "fit" and config.ckpt_path is None and self.run.owner:
+            (self.run.path / faults.BEGUN).touch()
         self.save_config_kwargs = {"run": self.run}
         config.trainer.default_root_dir = folder = str(self.run.path)
         if not config.trainer.barebones:  # which takes none

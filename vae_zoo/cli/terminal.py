@@ -28,6 +28,7 @@ NOISY_WARNINGS = (
     "dirpath has changed",
     "infer the batch indices",
     "sync_dist=True",
+    "callbacks used to create the checkpoint need to be provided",
     "is not supported by the model summary",
     r"`self.log\(\)` but `Trainer\(barebones=True\)`",
 )

@@ -10,13 +10,14 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.distributions import Distribution
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from vae_zoo.distributions import Bernoulli, Family, Point
 from vae_zoo.foreign import read_plainly
 from vae_zoo.memory import keep_freed_memory
 from vae_zoo.models.exchange import Exchanged
 from vae_zoo.models.fitness import check_averages, check_fit
-from vae_zoo.models.optimizers import check_rates, rehearse
+from vae_zoo.models.optimizers import annealings, check_length, check_plateaus, check_rates, rehearse
 from vae_zoo.models.saved import Saved
 from vae_zoo.models.steps import Steps
 from vae_zoo.nn import Dense
@@ -154,7 +155,22 @@ class Autoencoder(Exchanged, Saved, Steps):
         scheduler = self._make_scheduler(optimizer)
         same = getattr(scheduler, "mode", self.monitor_mode) == self.monitor_mode
         monitor = getattr(scheduler, "monitor", self.monitor if same else "val/loss")
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
+        every = getattr(self._trainer, "check_val_every_n_epoch", None) or 1
+        frequency = every if isinstance(scheduler, ReduceLROnPlateau) and monitor.startswith("val/") else 1
+        chosen = {"scheduler": scheduler, "monitor": monitor, "frequency": frequency}
+        return {"optimizer": optimizer, "lr_scheduler": chosen}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Step a scheduler, but tell one on a plateau nothing while the weight of the divergence rises."""
+        warming = any(callback.rising(self.trainer) for callback in annealings(self.trainer))
+        if not (warming and isinstance(scheduler, ReduceLROnPlateau)):
+            super().lr_scheduler_step(scheduler, metric)
+
+    def on_train_start(self) -> None:
+        """Refuse a scheduler that fails, or sees nothing, before the run is over."""
+        super().on_train_start()
+        check_plateaus(self.trainer)
+        check_length(self.trainer, self._make_optimizer, self._make_scheduler, self.param_groups())
 
     def setup(self, stage: str) -> None:
         """Have whatever Trainer runs the model read checkpoints as plain data, and refuse what cannot be trained."""
