@@ -10,6 +10,8 @@ import importlib
 import inspect
 import numbers
 import os
+import re
+import sys
 from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -113,6 +115,13 @@ def _check_type(name: str, value: Any, annotation: Any) -> None:
         raise ValueError(f"{name} must be {_KINDS[wanted]}, got {value!r}.")
 
 
+def _imported(path: str) -> type | None:
+    """The class of a path, if its module is there already."""
+    module, _, name = path.rpartition(".")
+    found = getattr(sys.modules.get(module), name, None) if module else None
+    return found if isinstance(found, type) else None
+
+
 class Recorded:
     """Keeps the arguments of the outermost constructor, whatever the constructors on the way do with them.
 
@@ -171,6 +180,9 @@ class Recorded:
         # Who calls a class names it, and its package.
         more = {cls.__module__.partition(".")[0], *trust.imported(saved)} - trust.LIBRARIES
         trust.check_classes(saved, where, more)
+        held = _imported(str((saved or {}).get("_class_path", "")))
+        if held is not None and not issubclass(held, cls):
+            raise ValueError(f"{where} holds a {held.__name__}, which is no {cls.__name__}: load it by its own class.")
         with trust.guard(*more):
             try:
                 return super().load_from_checkpoint(  # type: ignore[misc]
@@ -183,6 +195,11 @@ class Recorded:
                 if not lines[0].startswith("Error(s) in loading state_dict"):
                     raise
                 raise ValueError(f"the weights in {where} do not fit its model: {lines[1].strip()}") from error
+            except ValueError as error:
+                if unknown := re.search(r"got an unexpected keyword argument '(\w+)'", str(error)):
+                    name = (held or cls).__name__
+                    raise ValueError(f"{where} holds a {name}, which has no argument {unknown[1]}.") from error
+                raise
 
     def recorded(self) -> dict[str, Any]:
         """Class and constructor arguments as plain data: ``{"class_path": …, "init_args": {…}}``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -46,9 +47,8 @@ def find_examples(batch: Any, shape: Shape) -> tuple[Tensor, Tensor | None]:
     elif isinstance(batch, Sequence) and len(batch) and isinstance(batch[0], Tensor):
         c = batch[1] if len(batch) > 1 else None
         return batch[0], _labels(c) if isinstance(c, Mapping) else c if isinstance(c, Tensor) else None
-    sides = ", ".join(map(str, shape))
     raise ValueError(
-        f"a batch must begin with a tensor, or be a dictionary with one tensor of shape (B, {sides}), "
+        f"a batch must begin with a tensor, or be a dictionary with one tensor of shape (B, {_sides(shape)}), "
         f"got {_kind(batch)}: override unpack(batch) to give (examples, labels)."
     )
 
@@ -59,6 +59,10 @@ def _is_batch_of(value: Any, shape: Shape) -> bool:
 
 def _labels(entries: Mapping[Any, Any]) -> Tensor | None:
     return next((entries[name] for name in LABELS if isinstance(entries.get(name), Tensor)), None)
+
+
+def _sides(shape: Shape) -> str:
+    return ", ".join(map(str, shape))
 
 
 def _kind(batch: Any) -> str:
@@ -103,6 +107,9 @@ class Steps(LightningModule, ABC):
     costs more than a small model's whole step. Every step reseeds from its batch, which makes the noise a function of
     (seed, rank, step): the same in a resumed run, another on each rank. Evaluation leaves the generators as they were:
     a foreign loader draws the order of the next epoch from them, which would be the same one every time.
+
+    Hooks of Lightning's that a subclass overrides without ``super()`` run after those here, and not in their place:
+    where others come from, they replace empty ones.
     """
 
     shape: Shape
@@ -114,6 +121,14 @@ class Steps(LightningModule, ABC):
 
     compilable: bool = True
     """Whether this torch compiles :meth:`losses` rightly; where it does not, ``compiled`` changes nothing."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        ours = [base for base in cls.__mro__ if _is_ours(base)]
+        for name in {name for base in ours for name in vars(base) if name == "setup" or name.startswith("on_")}:
+            owner = next(base for base in cls.__mro__ if name in vars(base))
+            if owner not in ours and not _calls_parents(vars(owner)[name], name):
+                setattr(cls, name, _after_ours(vars(owner)[name], name))
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -223,6 +238,10 @@ class Steps(LightningModule, ABC):
         Raises:
             ValueError: With what was expected and what came.
         """
+        if tuple(x.shape) == self.shape != tuple(x.shape[1:]):
+            raise ValueError(
+                f"a batch must be (B, {_sides(self.shape)}), got one example: wrap the data in a DataLoader."
+            )
         if tuple(x.shape[1:]) != self.shape:
             raise ValueError(f"the model is for examples of shape {self.shape}, the data have {tuple(x.shape[1:])}.")
         if x.dtype == torch.uint8:
@@ -289,6 +308,29 @@ class Steps(LightningModule, ABC):
             bar = name == shown and not dataloader_idx
             key = f"{stage}/{name}{suffix}"
             self.log(key, value, prog_bar=bar, batch_size=1, add_dataloader_idx=not suffix, **kwargs)
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.startswith("vae_zoo.")
+
+
+def _calls_parents(hook: Any, name: str) -> bool:
+    """Whether a hook names itself, as ``super().name()`` and ``Parent.name(self)`` do, or is of :func:`_after_ours`."""
+    code = getattr(inspect.unwrap(hook), "__code__", None)
+    return code is None or name in code.co_names or hasattr(hook, "after_ours")
+
+
+def _after_ours(hook: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """A hook before which that of the zoo's own class runs."""
+
+    @functools.wraps(hook)  # keeps the signature, which Lightning looks at
+    def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        first = next(base for base in type(self).__mro__ if _is_ours(base) and name in vars(base))
+        vars(first)[name](self, *args, **kwargs)
+        return hook(self, *args, **kwargs)
+
+    run.__dict__["after_ours"] = True
+    return run
 
 
 def _no_curves() -> dict[str, Curves]:

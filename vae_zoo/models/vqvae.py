@@ -139,8 +139,20 @@ class VQVAE(Autoencoder):
     def configure_optimizers(self) -> Any:
         configured = super().configure_optimizers()
         optimizer: Optimizer = configured["optimizer"] if isinstance(configured, dict) else configured
-        optimizer.register_step_post_hook(lambda *_: self.move_codes())
+        self._follow(optimizer)
         return configured
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        for optimizer in self.trainer.optimizers[:1]:
+            self._follow(optimizer)  # which a subclass may have made on its own
+
+    def _follow(self, optimizer: Optimizer) -> None:
+        if self._after_step not in optimizer._optimizer_step_post_hooks.values():
+            optimizer.register_step_post_hook(self._after_step)
+
+    def _after_step(self, *_: Any) -> None:
+        self.move_codes()
 
     def move_codes(self) -> None:
         """Move the codes by what has been seen: after each step of the optimizer, unless only the prior is fitted."""
