@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from vae_zoo.data.array_files import Table, read_table
-from vae_zoo.data.checks import check_fractions, check_limit
+from vae_zoo.data.checks import check_fractions, check_labelled, check_limit
 from vae_zoo.data.images import Images
 from vae_zoo.data.mapped import Mapped, hold
 from vae_zoo.data.splits import Split, SplitName, carve
@@ -92,6 +92,8 @@ class Arrays(Images):
         labels = [table.y for table in self._tables.values() if table.y is not None]
         if len(labels) < len(self._tables):
             return np.array([])
+        for table, path in zip(self._tables.values(), self.paths.values(), strict=True):
+            check_labelled(table.y, str(path))
         return np.unique(np.concatenate(labels))
 
     def dataset(self, split: SplitName) -> Split:

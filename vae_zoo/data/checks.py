@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,6 +39,30 @@ def check_split(split: Split, where: str, shape: Shape, num_classes: int | None)
     if y is not None and num_classes is not None and not 0 <= int(y.min()) <= int(y.max()) < num_classes:
         lowest, highest = int(y.min()), int(y.max())
         raise ValueError(f"Labels in {where} must lie in 0 .. {num_classes - 1}, got {lowest} .. {highest}.")
+
+
+def check_labelled(y: Any, where: str) -> None:
+    """Refuse labels that stand for none: they would be one more class, which is sampled of and told apart.
+
+    Args:
+        y: Labels of any type, an array of numpy, (N,).
+        where: What to call them in an error.
+
+    Raises:
+        ValueError: If some are negative, unless they are -1 and 1, or empty.
+    """
+    if y.dtype.kind == "i":
+        missing = y < 0
+        if set(np.unique(y[missing]).tolist()) == {-1} and set(np.unique(y[~missing]).tolist()) == {1}:
+            return  # two classes, as some number them
+    else:
+        missing = np.char.strip(y) == "" if y.dtype.kind == "U" else np.zeros(len(y), bool)
+    if missing.any():
+        given = repr(y[missing][0].item())
+        raise ValueError(
+            f"{int(missing.sum())} of {len(y)} labels in {where} are no class, the first is {given}: leave these "
+            "examples out, or all labels."
+        )
 
 
 def check_finite(x: Tensor | Mapped, where: str) -> None:

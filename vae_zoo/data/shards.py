@@ -106,7 +106,7 @@ def collate(samples: Sequence[Any], where: str) -> tuple[Tensor, Tensor | None]:
         where: What to call the source in an error.
 
     Raises:
-        ValueError: If a sample is no such dictionary, or examples differ in shape.
+        ValueError: If a sample is no such dictionary, examples differ in shape, or a label is negative.
     """
     first = samples[0]
     if not isinstance(first, dict) or not hasattr(first.get("x"), "shape"):
@@ -118,6 +118,8 @@ def collate(samples: Sequence[Any], where: str) -> tuple[Tensor, Tensor | None]:
         raise ValueError(f"Examples in {where} must have one shape, got {shapes[0]} and {shapes[1]}.")
     x = torch.from_numpy(np.stack([np.asarray(sample["x"]) for sample in samples]))
     y = torch.tensor([int(sample["y"]) for sample in samples]) if "y" in first else None
+    if y is not None and int(y.min()) < 0:
+        raise ValueError(f"Labels in {where} must be at least 0, got {int(y.min())}: leave such samples out.")
     return x if x.dtype == torch.uint8 else x.float(), y
 
 
