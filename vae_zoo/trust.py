@@ -211,7 +211,7 @@ def guard(*more: str) -> Iterator[None]:
     search_own_path()
 
     def load(text: str) -> Any:
-        if "&" in text or len(text) > 2 * MAX_DEPTH:  # any other is small
+        if any(mark in text for mark in "&:") or len(text) > 2 * MAX_DEPTH:  # any other is small, and has no keys
             check_yaml(text, "a value")
         return loader(text)
 

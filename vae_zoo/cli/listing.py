@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import NamedTuple
 
 from vae_zoo.cli.configs import packaged
-from vae_zoo.cli.options import choices
+from vae_zoo.cli.options import choices, pairs
 from vae_zoo.cli.sources import find, first_line
 from vae_zoo.cli.terminal import width
 from vae_zoo.cli.verbs import VerbParser
@@ -49,6 +49,18 @@ def chosen(config: Path, group: str) -> str:
     """The class that a configuration chooses, read from its text; empty if it leaves that open."""
     found = re.search(rf"^{group}:\s*(?:class_path:\s*)?([\w.]+)", config.read_text(encoding="utf-8"), re.MULTILINE)
     return found[1].rpartition(".")[2] if found else ""
+
+
+def classes_of(args: Sequence[str]) -> dict[str, str]:
+    """The model and the data that a command line and its files name; empty where they leave that open."""
+    named = dict.fromkeys(("model", "data"), "")
+    for flag, value in pairs(args):
+        for group in named:
+            if flag in ("-c", "--config"):
+                named[group] = chosen(Path(value), group) or named[group]
+            elif flag in (f"--{group}", f"--{group}.class_path") and re.fullmatch(r"[\w.]+", value):
+                named[group] = value.rpartition(".")[2]
+    return named
 
 
 def said(doc: str) -> tuple[str, str, str]:
