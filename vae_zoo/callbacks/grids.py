@@ -27,7 +27,8 @@ class Grid(Callback, ABC):
         num: Number of examples in the picture.
 
     Raises:
-        ValueError: If every_n_epochs is negative or num is less than 1.
+        ValueError: If every_n_epochs is negative or num is less than 1; when a fit starts, if a picture of so many
+            would be beyond any memory.
     """
 
     name: str
@@ -40,6 +41,11 @@ class Grid(Callback, ABC):
         self.every_n_epochs, self.num = every_n_epochs, num
         self.path: Path | None = None
         self._batch: tuple[Tensor, Tensor | None] | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        shape = tuple(getattr(pl_module, "shape", ()))
+        if self.every_n_epochs and drawing.drawable(shape):
+            drawing.check_size(f"{self.name}.num", self.num, shape)
 
     @abstractmethod
     def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Tensor | None:

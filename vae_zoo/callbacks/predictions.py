@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from vae_zoo.callbacks.scores import scores
 from vae_zoo.models.steps import seed_of
 from vae_zoo.seeding import forked
 from vae_zoo.typing import Batch
+from vae_zoo.writing import as_column, naming, write_npz
 
 _BLOCK = 2**22
 
@@ -83,19 +83,26 @@ class PredictionWriter(BasePredictionWriter):
         found = scores(pl_module, x, y, seed=seed, num_samples=self.num_importance)
         rows = {"index": index, "x": x, **prediction, **found} | ({} if y is None else {"y": y})
         folder = self._folder(trainer, dataloader_idx)
-        (folder / "parts").mkdir(parents=True, exist_ok=True)
+        with naming(folder / "parts"):
+            (folder / "parts").mkdir(parents=True, exist_ok=True)
         for name, value in rows.items():
             value = value.float() if value.dtype == torch.bfloat16 else value  # which numpy does not know
             array = value.detach().cpu().numpy()
-            with (folder / "parts" / f"{trainer.global_rank}_{name}.bin").open("ab") as file:
+            path = folder / "parts" / f"{trainer.global_rank}_{name}.bin"
+            with naming(path), path.open("ab") as file:
                 file.write(np.ascontiguousarray(array).tobytes())
             self._layout.setdefault(dataloader_idx, {})[name] = (array.dtype, array.shape[1:])
         if batch_idx == 0 and trainer.is_global_zero:
             self._draw(pl_module, x, y, folder)
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._layout: dict[int, dict[str, tuple[np.dtype, tuple[int, ...]]]] = {}
         self._seen = {}
+        shape: Any = pl_module.shape
+        if drawing.drawable(shape):
+            drawing.check_size("num_samples", self.num_samples, shape)
+            drawing.check_size("num_paths x num_steps", self.num_paths * self.num_steps, shape)
+            drawing.check_size("num_dims x num_steps", self.num_dims * self.num_steps, shape)
         for loader in range(len(trainer.num_predict_batches)):
             for stale in (self._folder(trainer, loader) / "parts").glob(f"{trainer.global_rank}_*.bin"):
                 stale.unlink()
@@ -121,14 +128,11 @@ class PredictionWriter(BasePredictionWriter):
         ranks = [np.fromfile(parts / f"{r}_index.bin", np.int64) for r in range(trainer.world_size)]
         # Of each example its first place: without those that fill up the last rank's share.
         seen, places = np.unique(np.concatenate(ranks), return_index=True)
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, (dtype, shape) in layout.items():
-                files = [(parts / f"{rank}_{name}.bin", len(index)) for rank, index in enumerate(ranks)]
-                header = {"descr": dtype.str, "fortran_order": False, "shape": (len(seen), *shape)}
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as column:
-                    np.lib.format.write_array_header_1_0(column, header)
-                    for rows in _gather(files, places, dtype, shape):
-                        column.write(rows.data)
+        columns = {}
+        for name, (dtype, shape) in layout.items():
+            files = [(parts / f"{rank}_{name}.bin", len(index)) for rank, index in enumerate(ranks)]
+            columns[name] = dtype, (len(seen), *shape), _gather(files, places, dtype, shape)
+        write_npz(path, columns)
         self.paths.append(path)
 
     def _draw(self, model: Any, x: Tensor, c: Tensor | None, folder: Path) -> None:
@@ -152,7 +156,7 @@ class PredictionWriter(BasePredictionWriter):
         for name, (images, columns, arrays) in pictures.items():
             if arrays:
                 self.paths.append(folder / f"{name}.npz")
-                np.savez(self.paths[-1], **{k: v.cpu().numpy() for k, v in arrays.items()})  # type: ignore[arg-type]
+                write_npz(self.paths[-1], {k: as_column(v.cpu().numpy()) for k, v in arrays.items()})
             if drawing.drawable(model.shape):
                 self.paths.append(drawing.save_png(drawing.grid(images, columns), folder / f"{name}.png"))
 

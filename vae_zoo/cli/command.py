@@ -17,6 +17,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from vae_zoo import callbacks, hub, loggers, trust  # found by their short names
 from vae_zoo.callbacks import TimedProgressBar
 from vae_zoo.callbacks.progress import ModelTable
+from vae_zoo.checkpoints import check_writable
 from vae_zoo.cli import faults, precedence
 from vae_zoo.cli.devices import check_devices
 from vae_zoo.cli.launched import fit_in
@@ -135,6 +136,8 @@ class VAECLI(LightningCLI):
         check_trainer(config, self.subcommand or "")
         torch.set_float32_matmul_precision(config.matmul_precision)
         self.run = RunFolder(root, self.subcommand)  # type: ignore[arg-type]
+        if self.subcommand == "fit" and self.run.owner:
+            check_writable(self.run.path)  # before a logger's thread finds out
         if self.subcommand == "fit" and config.ckpt_path is None and self.run.owner:
             (self.run.path / faults.BEGUN).touch()
         self.save_config_kwargs = {"run": self.run}

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
+from vae_zoo.interrupts import leave_if_asked
 from vae_zoo.trust import ADDRESS, advice
 
 WIDTH = 200
@@ -24,6 +25,9 @@ RULES = (
         r"Multiple subclasses with name (\w+)\. Give the full class path to avoid ambiguity: (.*)",
         r"there are two \1: \2",
     ),
+    (r"^\[Errno \d+\] (.+?): (b?'.+')$", r"\2: \1"),
+    (r"^\[Errno (?:28|122|27)\] (.+)", r"\1: make room on the disk"),
+    (r"^\[Errno \d+\] (.+)", r"\1"),
     (r"you tried to allocate (\d+) bytes", r"there is no memory for an array of \1 bytes: choose smaller sizes"),
     (r"(-?\d+) is not in bounds, numpy accepts from (\d+) to (\d+)", r"seed_everything must lie in \2 .. \3, got \1"),
     (r"CUDA out of memory\. Tried to allocate ([^.]+\.\d+ \w+)", r"the GPU lacks \1: choose a smaller batch_size"),
@@ -54,6 +58,7 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
+        leave_if_asked()
         if isinstance(error, BrokenPipeError) and _unread():
             sys.exit(141)  # as a shell says of a command that such a pipe has ended
         unfit = _misfit(error) or _unrestored(error)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,21 +138,3 @@ def had_nothing_to_do(trainer: Trainer, *, trained: bool) -> bool:
             file=sys.stderr,
         )
     return True
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """End with exit code 130 on SIGINT while nothing is trained yet, which Lightning would make 1."""
-
-    def leave(signum: int, frame: Any) -> None:  # noqa: ARG001
-        sys.exit(128 + signum)
-
-    try:
-        before = signal.signal(signal.SIGINT, leave)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

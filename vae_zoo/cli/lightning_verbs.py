@@ -64,10 +64,8 @@ def run(verb: str, args: Sequence[str]) -> None:
     if not any(arg.partition("=")[0] == "--print_config" or ".help" in arg.partition("=")[0] for arg in args):
         greet(verb, _what(args))
     from vae_zoo.cli.command import VAECLI
-    from vae_zoo.cli.faults import interruptible
 
-    with interruptible():
-        VAECLI([verb, *args])
+    VAECLI([verb, *args])
 
 
 def _foreign(args: Sequence[str]) -> str:

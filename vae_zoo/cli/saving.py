@@ -11,6 +11,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 
 from vae_zoo.cli.monitors import check_monitors
 from vae_zoo.cli.runs import RunFolder
+from vae_zoo.writing import replacing
 
 
 class SaveConfig(SaveConfigCallback):
@@ -30,7 +31,8 @@ class SaveConfig(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         self.path = self.run.path / self.config_filename
-        self.parser.save(self.config, self.path, skip_unset=False, overwrite=True, multifile=self.multifile)
+        with replacing(self.path) as part:
+            self.parser.save(self.config, part, skip_unset=False, overwrite=True, multifile=self.multifile)
         config = yaml.safe_load(self.parser.dump(self.config, skip_unset=False, skip_link_targets=False))
         for logger in trainer.loggers:
             logger.log_hyperparams(config)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from vae_zoo.cli.configs import read_yaml
 from vae_zoo.cli.errors import nearest
 from vae_zoo.cli.verbs import VerbParser
+from vae_zoo.writing import replacing
 
 DESCRIPTION = """Show what fits had for parameters, and what came out: all fits below a folder, whether sweep-run, an
 agent of W&B or nobody chose them. Beside the table, results.csv and parallel.png are written into the folder."""
@@ -118,7 +119,7 @@ def report(folder: Path, rows: Iterable[Row], metric: str, *, maximize: bool) ->
         console = Console(markup=False, highlight=False, width=180)
     table = Table("run", *names)
     table.add_column(metric, justify="right")
-    with open(folder / "results.csv", "w", newline="", encoding="utf-8") as file:
+    with replacing(folder / "results.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["run", *names, metric])
         for row in best:

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import sys
+import threading
 import unicodedata
 import warnings
 from collections.abc import Iterator
@@ -160,6 +161,9 @@ def quiet() -> None:
         logging.getLogger(name).addFilter(_heard)
     if "lightning.fabric.utilities.warnings" in sys.modules:  # which has put its own in place
         warnings.formatwarning = _plain_warning
+    if threading.excepthook is not _of_threads:
+        _of_threads.before = threading.excepthook  # type: ignore[attr-defined]
+        threading.excepthook = _of_threads
 
 
 def _heard(record: logging.LogRecord) -> bool:
@@ -167,3 +171,9 @@ def _heard(record: logging.LogRecord) -> bool:
     if isinstance(record.msg, str):
         record.msg = re.sub(r"\bEpoch (\d+)(?=, global step)", lambda found: f"Epoch {int(found[1]) + 1}", record.msg)
     return not any(text in record.getMessage() for text in NOISE)
+
+
+def _of_threads(args: threading.ExceptHookArgs) -> None:
+    """Leave out the traceback of TensorBoard's thread on a full disk: who logs next is given the error itself."""
+    if not (type(args.thread).__name__ == "_AsyncWriterThread" and isinstance(args.exc_value, OSError)):
+        _of_threads.before(args)  # type: ignore[attr-defined]

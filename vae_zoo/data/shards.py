@@ -16,6 +16,7 @@ from vae_zoo.data.loader import TensorLoader
 from vae_zoo.data.shard_index import check_index
 from vae_zoo.data.splits import SplitName
 from vae_zoo.typing import Batch
+from vae_zoo.writing import filling
 
 _BLOCK = 1024
 
@@ -142,6 +143,7 @@ def write_shards(
 
     Raises:
         FileExistsError: If there are shards already.
+        WriteError: If they cannot be written; of a split there are then none.
         ImportError: If litdata is not installed.
     """
     _engine()
@@ -151,16 +153,17 @@ def write_shards(
         path = Path(folder).expanduser() / split
         if (path / "index.json").exists():
             raise FileExistsError(f"There are shards in {path} already: remove them, or choose another folder.")
-        path.mkdir(parents=True, exist_ok=True)
-        loaded, cache = data.load(split), Cache(str(path), chunk_bytes=chunk_bytes)
-        order = torch.randperm(len(loaded.x), generator=torch.Generator().manual_seed(0))
-        for number, index in enumerate(order.split(_BLOCK)):
-            x, y = loaded.x[index].numpy(), None if loaded.y is None else loaded.y[index].tolist()
-            for row in range(len(index)):
-                sample = {"x": x[row]} if y is None else {"x": x[row], "y": y[row]}
-                cache._add_item(number * _BLOCK + row, sample)
-        cache.done()
-        cache.merge()
+        loaded = data.load(split)
+        with filling(path) as part:
+            cache = Cache(str(part), chunk_bytes=chunk_bytes)
+            order = torch.randperm(len(loaded.x), generator=torch.Generator().manual_seed(0))
+            for number, index in enumerate(order.split(_BLOCK)):
+                x, y = loaded.x[index].numpy(), None if loaded.y is None else loaded.y[index].tolist()
+                for row in range(len(index)):
+                    sample = {"x": x[row]} if y is None else {"x": x[row], "y": y[row]}
+                    cache._add_item(number * _BLOCK + row, sample)
+            cache.done()
+            cache.merge()
 
 
 def _engine() -> Any:
