@@ -42,7 +42,7 @@ class Report(Callback):
         self._print(trainer, pl_module, "test")
 
     def _print(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        from rich.console import Console
+        from rich import get_console
         from rich.markup import escape
         from rich.table import Table
 
@@ -75,8 +75,8 @@ class Report(Callback):
         data = getattr(trainer, "datamodule", None)
         where = f" on {type(data).__name__}" if data is not None else ""
         table = Table(title=f"{type(pl_module).__name__}{where}, {stage} split")
-        table.add_column("figure")
-        table.add_column("value", justify="right")
+        table.add_column("figure", overflow="fold")
+        table.add_column("value", justify="right", overflow="fold")
         table.add_column("unit")
         values = {
             k.removeprefix(f"{stage}/"): v for k, v in trainer.callback_metrics.items() if k.startswith(f"{stage}/")
@@ -87,7 +87,7 @@ class Report(Callback):
                 continue  # the first loader's again, under the name that monitors look for
             digits = 0 if key.startswith("active_units") else 4
             table.add_row(escape(key), f"{values[key].item():.{digits}f}", escape(units.get(name, "")))
-        Console().print(table)
+        get_console().print(table)  # above the progress bar, which is on the same one
 
 
 def _bare(key: str) -> str:

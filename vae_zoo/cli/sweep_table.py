@@ -108,7 +108,7 @@ def differing(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def report(folder: Path, rows: Iterable[Row], metric: str, *, maximize: bool) -> None:
     """Print the runs, the best first, and write ``results.csv`` and ``parallel.png`` into the folder."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from vae_zoo.cli.parallel import draw
 
@@ -117,7 +117,7 @@ def report(folder: Path, rows: Iterable[Row], metric: str, *, maximize: bool) ->
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
         console = Console(markup=False, highlight=False, width=180)
-    table = Table("run", *names)
+    table = Table(*(Column(name, overflow="fold") for name in ("run", *names)))
     table.add_column(metric, justify="right")
     with replacing(folder / "results.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

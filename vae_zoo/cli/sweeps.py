@@ -138,12 +138,12 @@ def check_runs(given: Iterable[Sequence[str]], metric: dict[str, Any] | None) ->
 def show(path: Path, sweep: dict[str, Any], runs: list[dict[str, Any]], *, schema: bool) -> None:
     """Print what was found."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
         console = Console(markup=False, highlight=False, width=180)
-    table = Table("parameter", "values")
+    table = Table(*(Column(name, overflow="fold") for name in ("parameter", "values")))
     for name, parameter in sweep["parameters"].items():
         table.add_row(str(name), _said(parameter))
     console.print(table)

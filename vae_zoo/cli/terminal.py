@@ -147,10 +147,9 @@ def show(trainer: Trainer) -> None:
         paths |= {path.name: path for path in getattr(callback, "paths", ())}
     files = [Path(logger.log_dir, "metrics.csv") for logger in trainer.loggers if isinstance(logger, CSVLogger)]
     paths["metrics"] = next(filter(Path.is_file, files), "")
-    here = Path.cwd()
-    for name, path in paths.items():
-        if path:
-            print(f"{name:20} {Path(path).relative_to(here) if Path(path).is_relative_to(here) else path}")
+    here, written = Path.cwd(), {name: Path(path) for name, path in paths.items() if path}
+    for name, path in written.items():
+        print(f"{name:{max(map(len, written))}} {path.relative_to(here) if path.is_relative_to(here) else path}")
 
 
 def quiet() -> None:
