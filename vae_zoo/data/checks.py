@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from vae_zoo.data.mapped import Mapped, chunks
 from vae_zoo.data.splits import Split
+from vae_zoo.memory import physical
 from vae_zoo.typing import Shape
 
 
@@ -71,7 +73,7 @@ def check_finite(x: Tensor | Mapped, where: str) -> None:
     Raises:
         ValueError: If there are any.
     """
-    if not x.is_floating_point():
+    if not x.is_floating_point() or (isinstance(x, Mapped) and x.finite):
         return
     num, first = 0, (len(x),)
     for index, part in chunks(x):
@@ -81,6 +83,20 @@ def check_finite(x: Tensor | Mapped, where: str) -> None:
             num, first = num + len(bad), min(first, *(tuple(place) for place in bad[bad[:, 0].argmin(), None].tolist()))
     if num:
         raise ValueError(f"{num} values in {where} are not finite, the first at index {first}.")
+
+
+def check_size(shape: Shape, batch_size: int, where: str) -> None:
+    """Refuse examples of which no batch fits into memory, before they are read.
+
+    Raises:
+        ValueError: If none does.
+    """
+    needed, limit = 4 * batch_size * math.prod(shape), physical()
+    if needed > limit:
+        raise ValueError(
+            f"a batch of {batch_size} examples in {where} takes {needed / 2**30:.0f} GiB, of which there are "
+            f"{limit / 2**30:.0f}: choose a smaller batch_size, or fewer dimensions."
+        )
 
 
 def check_varied(x: Tensor | Mapped, where: str) -> None:

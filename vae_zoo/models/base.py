@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from vae_zoo.distributions import Bernoulli, Family, Point
 from vae_zoo.foreign import read_plainly
-from vae_zoo.memory import keep_freed_memory
+from vae_zoo.memory import check_trainable, fitting, keep_freed_memory
 from vae_zoo.models.exchange import Exchanged
 from vae_zoo.models.fitness import check_averages, check_fit
 from vae_zoo.models.optimizers import annealings, check_length, check_plateaus, check_rates, rehearse
@@ -86,10 +86,11 @@ class Autoencoder(Exchanged, Saved, Steps):
         self.shape = tuple(shape)
         self.latent_dim = latent_dim
         self.compiled, self.cuda_graphs = compiled, cuda_graphs
-        self.posterior = posterior(self.latent_shape)
-        self.likelihood = likelihood(self.shape)
-        self.encoder = encoder(*self.encoder_shapes)
-        self.decoder = decoder(*self.decoder_shapes)
+        with fitting():
+            self.posterior = posterior(self.latent_shape)
+            self.likelihood = likelihood(self.shape)
+            self.encoder = encoder(*self.encoder_shapes)
+            self.decoder = decoder(*self.decoder_shapes)
         if channels_last:
             self.to(memory_format=torch.channels_last)
         check_rates(optimizer)
@@ -177,6 +178,7 @@ class Autoencoder(Exchanged, Saved, Steps):
         super().setup(stage)
         read_plainly(self.trainer.strategy)
         if stage == "fit":
+            check_trainable(self, self.trainer.strategy.root_device)
             check_averages(self, self.trainer.callbacks)  # type: ignore[attr-defined]
             check_fit(self, getattr(self.trainer, "datamodule", None), self.trainer.world_size)
 
