@@ -27,7 +27,7 @@ from vae_zoo.writing import replacing
 PROBE_SECONDS = 5.0
 """How long a server may take to answer before a run goes on without it."""
 
-LIMITS = {"init_timeout": 30.0, "finish_timeout": 300.0}
+LIMITS = {"init_timeout": 8.0, "finish_timeout": 300.0}
 """Settings of wandb's, in seconds: to begin a run, 90 by default, and to upload what is left at its end, for ever."""
 
 QUERY = b'{"query": "query Probe { viewer { id } }"}'
@@ -138,6 +138,7 @@ class Wandb(WandbLogger):
 
     Raises:
         ImportError: If wandb is not installed.
+        ValueError: If ``$WANDB_BASE_URL`` is no address of a server.
     """
 
     def __init__(
@@ -159,6 +160,7 @@ class Wandb(WandbLogger):
             if error.name != "wandb":
                 raise
             raise ImportError("the logger needs wandb, which is not installed: pip install 'vae_zoo[wandb]'.") from None
+        check_address(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
         project = project or os.environ.get("WANDB_PROJECT", "vae_zoo")
         super().__init__(project=project, name=name, id=id, log_model=log_model, **kwargs)
         self._wandb_init |= {"entity": entity, "group": group, "tags": tags, "mode": mode}
@@ -189,6 +191,7 @@ class Wandb(WandbLogger):
         try:
             _ = super().experiment
         except wandb.errors.Error as error:  # a key that is no longer one, a project of others
+            _end_service()
             self._go_on_offline(" ".join(str(error).split())[:100].rstrip(". "))
 
     def _go_on_offline(self, why: str) -> None:
@@ -218,6 +221,21 @@ def _log_counted(logger: Logger, fits: bool, metrics: dict[str, float], step: in
     type(logger).log_metrics(logger, counted, step)
 
 
+def check_address(url: str) -> None:
+    """Refuse what is no address of a server, which wandb would do with a page.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # half a bracket, a port that is no number
+        fine = False
+    if not fine:
+        raise ValueError(f"WANDB_BASE_URL is {url}: give an address such as https://api.wandb.ai, or unset it.")
+
+
 def trouble(settings: Any) -> str:
     """What keeps a run from Weights & Biases; empty if its server answers and there is a key.
 
@@ -237,13 +255,24 @@ def unreachable(host: str) -> str:
         host: Address of the server, with ``http://`` or ``https://``.
     """
     found: list[str] = []
-    probe = threading.Thread(target=lambda: found.append(_ask(host)), daemon=True)
+    # Twice, because a server that is about to hang, or a proxy before it, may well answer once.
+    probe = threading.Thread(target=lambda: found.append(_ask(host) or _ask(host)), daemon=True)
     probe.start()  # in a thread of its own, because nothing else ends a look-up of a name
     probe.join(PROBE_SECONDS)
     name = urlsplit(host).netloc
     if not found:
         return f"{name} gives no answer within {PROBE_SECONDS:g} seconds"
     return f"{name} is not reached, {found[0]}" if found[0] else ""
+
+
+def _end_service() -> None:
+    """End the service of wandb that has begun no run: at the end of the process it would wait for the server again."""
+    import wandb
+
+    with suppress(Exception):  # of another release, which then only takes longer
+        singleton: Any = wandb.setup()
+        singleton._connection._proc._process.kill()
+        wandb.teardown()
 
 
 def _ask(host: str) -> str:
