@@ -83,7 +83,7 @@ def plain(value: Any) -> Any:
 
 
 def check_types(cls: type, given: Mapping[str, Any]) -> None:
-    """Refuse what is no number where a constructor on the way asks for one, and None where it asks for anything.
+    """Refuse arguments of another kind than a constructor on the way asks for, and None where it asks for anything.
 
     Args:
         cls: The class.
@@ -108,11 +108,47 @@ def _check_type(name: str, value: Any, annotation: Any) -> None:
             raise ValueError(f"{name} must be {_KINDS.get(wanted, 'given')}, got None.")
         return
     if not set(kinds) <= {"int", "float", "None"}:
+        _check_kind(name, value, wanted.removesuffix("| None").strip())
         return
     number = value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
     wanted = "float" if "float" in kinds else "int"
     if isinstance(number, bool) or not isinstance(number, numbers.Real if wanted == "float" else numbers.Integral):
         raise ValueError(f"{name} must be {_KINDS[wanted]}, got {value!r}.")
+
+
+def _check_kind(name: str, value: Any, kind: str) -> None:
+    """Refuse what is no switch, no text, no shape, or nothing that makes a component."""
+    came = repr(value) if isinstance(value, (str, int, float, list, tuple)) else f"a {type(value).__name__}"
+    if kind == "bool" and not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, got {came}.")
+    if kind == "str" and not isinstance(value, (str, os.PathLike)):
+        raise ValueError(f"{name} must be text, got {came}.")
+    if kind == "Shape" and (isinstance(value, str) or not _are_whole(value)):
+        raise ValueError(f"{name} must be a tuple of whole numbers, got {came}.")
+    if kind.startswith("Callable") or kind in ("Network", "OptimizerCallable", "LRSchedulerCallable"):
+        if not callable(value):
+            raise ValueError(f"{name} must be a class or a functools.partial of one, got {came}.")
+        _check_role(name, value, kind)
+
+
+def _are_whole(value: Any) -> bool:
+    return isinstance(value, Sequence) and all(isinstance(side, numbers.Integral) for side in value)
+
+
+def _check_role(name: str, value: Any, kind: str) -> None:
+    """Refuse a prior for a family, the other way round, and a distribution of torch's for either."""
+    from torch.distributions import Distribution
+
+    from vae_zoo.distributions import Family, Prior
+
+    roles = {"Callable[[Shape], Family]": (Family, Prior), "Callable[[Shape], Prior]": (Prior, Family)}
+    cls = value.func if isinstance(value, partial) else value
+    if kind not in roles or not isinstance(cls, type):
+        return
+    wanted, other = roles[kind]
+    if issubclass(cls, (other, Distribution)):
+        what = other.__name__ if issubclass(cls, other) else "distribution of torch"
+        raise ValueError(f"{name} must be a {wanted.__name__} of vae_zoo.distributions, got {cls.__name__}, a {what}.")
 
 
 def _imported(path: str) -> type | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers import fit
@@ -205,3 +206,25 @@ def test_seed_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PL_GLOBAL_SEED", seed)
         keys.add(next(iter(Vectors().train_dataloader())).key)
     assert len(keys) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (torch.rand(9, 4), "must give a Split, Split(x) or Split(x, y), got a Tensor"),
+        ((torch.rand(9, 4), None), "must give a Split, Split(x) or Split(x, y), got a tuple"),
+        (None, "got a NoneType"),
+        (Split(np.zeros((9, 4), "f4")), "x of Mine.dataset('train') must be a tensor, got a ndarray"),
+        (Split(torch.rand(9, 4), [0] * 9), "y of Mine.dataset('train') must be a tensor, got a list"),
+        (Split(torch.rand(9)), "must be (N, ...), one example a row, got shape (9,)"),
+        (Split(torch.rand(9, 4).to_sparse()), "must be dense, got torch.sparse_coo: take x.to_dense()"),
+    ],
+    ids=["tensor", "tuple", "none", "array", "list of labels", "rank 1", "sparse"],
+)
+def test_what_is_no_split(given: Any, said: str) -> None:
+    class Mine(DataModule):
+        def dataset(self, split: str) -> Any:
+            return given
+
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Mine().setup("fit")

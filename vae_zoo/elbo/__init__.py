@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -137,9 +138,11 @@ class ELBOMixin(ABC):
             (num, \\*shape).
 
         Raises:
-            ValueError: If the temperature is not positive and finite, or means nothing for this prior; or if a
-                condition is given and neither prior nor decoder looks at it.
+            ValueError: If num is negative or no whole number; if the temperature is not positive and finite, or means
+                nothing for this prior; or if a condition is given and neither prior nor decoder looks at it.
         """
+        if not isinstance(num, numbers.Integral) or num < 0:
+            raise ValueError(f"num must be a whole number, at least 0, got {num!r}.")
         check_temperature(temperature)
         with looked_at(c, self):
             p = self.prior(c)

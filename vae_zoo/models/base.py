@@ -24,6 +24,8 @@ from vae_zoo.nn import Dense
 from vae_zoo.nn.feeding import feed
 from vae_zoo.typing import Batch, Network, Shape
 
+RATES = ("lr", "learning_rate")
+
 
 class Autoencoder(Exchanged, Saved, Steps):
     """An encoder and a decoder under Lightning; what is optimised is left to :meth:`losses`.
@@ -75,7 +77,11 @@ class Autoencoder(Exchanged, Saved, Steps):
         channels_last: bool = False,
         **kwargs: Any,  # none; without it Lightning would drop the class that a checkpoint names
     ) -> None:
-        super().__init__(**kwargs)
+        if kwargs:
+            name = next(iter(kwargs))
+            rate = ": the learning rate is the optimizer's, optimizer=partial(Adam, lr=…)" * (name in RATES)
+            raise TypeError(f"{type(self).__name__} got an unexpected keyword argument '{name}'{rate}.")
+        super().__init__()
         if latent_dim < 1:
             raise ValueError(f"latent_dim must be at least 1, got {latent_dim}.")
         if not shape or min(shape) < 1:
