@@ -12,8 +12,9 @@ import numbers
 import os
 import re
 import sys
+from abc import ABCMeta
 from argparse import ArgumentError
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from types import BuiltinFunctionType, FunctionType
@@ -158,10 +159,26 @@ def _imported(path: str) -> type | None:
     return found if isinstance(found, type) else None
 
 
-class Recorded:
+class _Built(ABCMeta):
+    """Has an object remember its attributes as its constructors leave them."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        self = super().__call__(*args, **kwargs)
+        names = {name for base in cls.__mro__ if "__init__" in vars(base) for name in _parameters(base)}
+        mirrors = {name: vars(self)[name] for name in names & vars(self).keys()}
+        vars(self)["_built"] = {name: x for name, x in mirrors.items() if isinstance(x, (bool, int, float, str))}
+        return self
+
+
+def _parameters(cls: type) -> Iterable[str]:
+    return inspect.signature(cls.__init__).parameters if cls is not object else ()  # type: ignore[misc]
+
+
+class Recorded(metaclass=_Built):
     """Keeps the arguments of the outermost constructor, whatever the constructors on the way do with them.
 
-    Constructors must be keyword-only and pass ``**kwargs`` on untouched.
+    Constructors must be keyword-only and pass ``**kwargs`` on untouched. An attribute of the name of an argument that
+    is set later, ``model.beta = 7``, takes the place of the argument.
 
     Raises:
         TypeError: If an argument is given without its name, which the record would lose.
@@ -243,4 +260,9 @@ class Recorded:
         Raises:
             TypeError: If an argument cannot be written as plain data.
         """
-        return {"class_path": import_path(type(self)), "init_args": plain(self._init_args)}
+        return {"class_path": import_path(type(self)), "init_args": plain({**self._init_args, **self.changed()})}
+
+    def changed(self) -> dict[str, Any]:
+        """Attributes of the names of arguments that are no longer what the constructors left."""
+        built = vars(self).get("_built", {})
+        return {name: vars(self)[name] for name, x in built.items() if name in vars(self) and vars(self)[name] != x}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from fits import FIT, FOLDER, TWO, good, said, signal_at
 
 from vae_zoo import checkpoints, hub
@@ -180,3 +181,26 @@ def test_a_loss_that_is_no_number_is_one_line(run: Callable) -> None:
     (path,) = Path().rglob("*.ckpt")  # and no best one
     assert path.name == "last.ckpt"
     assert all(torch.isfinite(x).all() for x in hub.read(path)["state_dict"].values())
+
+
+@pytest.mark.filterwarnings("ignore")  # those callbacks have much to say
+def test_the_saved_configuration_repeats_a_run_with_callbacks_of_lightning(run: Callable) -> None:
+    """Those whose arguments have no form in YAML, and finders, whose finds stand there in their place."""
+    Path("callbacks.yaml").write_text(
+        "trainer: {callbacks: [{class_path: StochasticWeightAveraging, init_args: {swa_lrs: 0.01}}, "
+        "{class_path: ModelPruning, init_args: {pruning_fn: l1_unstructured, amount: 0.1}}, "
+        "{class_path: Timer, init_args: {duration: '00:00:10:00'}}, "
+        "{class_path: BatchSizeFinder, init_args: {init_val: 4, max_trials: 2, steps_per_trial: 1}}, "
+        "{class_path: LearningRateFinder, init_args: {num_training_steps: 20, max_lr: 0.1}}]}"
+    )
+    args = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=30", "--config=callbacks.yaml"]
+    assert run(*FIT, *args).code == 0
+    saved = FOLDER.parent / "config.yaml"
+    config = yaml.safe_load(saved.read_text())
+    names = [callback["class_path"].rpartition(".")[2] for callback in config["trainer"]["callbacks"]]
+    assert names == ["StochasticWeightAveraging", "ModelPruning", "Timer"]
+    assert config["data"]["init_args"]["batch_size"] == 8
+    found = torch.load(FOLDER / "last.ckpt", weights_only=True)["vae_zoo"]
+    assert config["model"]["init_args"]["optimizer"] == found["model"]["init_args"]["optimizer"]
+    assert found["data"]["init_args"]["batch_size"] == 8
+    assert run("fit", f"--config={saved}").code == 0

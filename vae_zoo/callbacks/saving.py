@@ -163,7 +163,7 @@ class LastCheckpoint(BestCheckpoint):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
         self._untold, self._seen = (resuming.remembered(checkpoint, key) for key in ("pending", "figures"))
-        if trainer.state.fn == "fit":
+        if trainer.state.fn == "fit" and trainer.ckpt_path is not None:  # a learning rate finder has none
             resuming.continue_files(trainer, checkpoint)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

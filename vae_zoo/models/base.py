@@ -16,8 +16,8 @@ from vae_zoo.distributions import Bernoulli, Family, Point
 from vae_zoo.foreign import read_plainly
 from vae_zoo.memory import check_trainable, fitting, keep_freed_memory
 from vae_zoo.models.exchange import Exchanged
-from vae_zoo.models.fitness import check_averages, check_fit
-from vae_zoo.models.optimizers import annealings, check_length, check_plateaus, check_rates, rehearse
+from vae_zoo.models.fitness import check_averages, check_fit, say_if_emulated
+from vae_zoo.models.optimizers import annealings, check_length, check_plateaus, check_rates, rate_of, rehearse
 from vae_zoo.models.saved import Saved
 from vae_zoo.models.steps import Steps
 from vae_zoo.nn import Dense
@@ -150,10 +150,25 @@ class Autoencoder(Exchanged, Saved, Steps):
         """Parameters, and the optimizer's settings that are particular to some of them."""
         return [{"params": list(self.parameters())}]
 
+    @property
+    def lr(self) -> float:
+        """Learning rate of the optimizer. What is set counts from the next fit on, and in checkpoints."""
+        rate = rate_of(self._init_args.get("optimizer"))
+        if rate is None:
+            raise AttributeError("the optimizer of this model says nothing of its learning rate.")
+        return rate
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        made = functools.partial(self._init_args.get("optimizer") or torch.optim.Adam, lr=float(value))
+        check_rates(made)
+        self._init_args = {**self._init_args, "optimizer": made}
+        self._make_optimizer = made
+
     def configure_optimizers(self) -> Any:
         # Lightning refuses to clip the gradients of a fused optimizer in mixed precision.
         fused = not getattr(self._trainer, "gradient_clip_val", None)
-        make = self._make_optimizer or functools.partial(torch.optim.Adam, lr=1e-3, fused=fused)
+        make = self._make_optimizer or functools.partial(torch.optim.Adam, lr=self.lr, fused=fused)
         optimizer = make(self.param_groups())
         if self._make_optimizer or self._make_scheduler:
             rehearse(make, self._make_scheduler, self.param_groups())
@@ -176,6 +191,7 @@ class Autoencoder(Exchanged, Saved, Steps):
     def on_train_start(self) -> None:
         """Refuse a scheduler that fails, or sees nothing, before the run is over."""
         super().on_train_start()
+        say_if_emulated(self.trainer, self.device)
         check_plateaus(self.trainer)
         check_length(self.trainer, self._make_optimizer, self._make_scheduler, self.param_groups())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable
@@ -43,6 +44,20 @@ def check_rates(recorded: Any) -> None:
             raise ValueError(f"{name} of {_name(settings)} must be finite, got {value}.")
         if name in ("lr", "max_lr", "base_lr") and isinstance(value, (int, float)) and value <= 0:
             raise ValueError(f"{name} of {_name(settings)} must be positive, got {value}.")
+
+
+def rate_of(recorded: Any) -> float | None:
+    """The learning rate of an optimizer as it was given, its class's own if it is left out; None if it has none."""
+    if recorded is None:
+        return _RATE
+    settings = plain(recorded)
+    if not isinstance(settings, dict):
+        return None
+    rate = (settings.get("init_args") or {}).get("lr")
+    if rate is None:
+        cls = recorded.args[-1] if getattr(recorded, "args", ()) else getattr(recorded, "func", recorded)
+        rate = getattr(inspect.signature(cls).parameters.get("lr"), "default", None)
+    return None if rate is None or rate is inspect.Parameter.empty else float(rate)
 
 
 def rehearse(

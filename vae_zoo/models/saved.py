@@ -23,6 +23,7 @@ class Saved(Recorded, LightningModule):
     """Writes itself into checkpoints as plain data, and reads back only what is its own."""
 
     shape: Shape
+    _built: dict[str, Any]
 
     _initialised = False
     """Whether what starts from the data is there."""
@@ -38,6 +39,7 @@ class Saved(Recorded, LightningModule):
         states = [item for key in WEIGHTS for item in checkpoint.get(key, {}).items()]
         if bad := _not_finite(weights) or _not_finite(states, infinite=False):
             raise ValueError(f"{bad} is not finite after step {checkpoint.get('global_step')}: nothing is saved.")
+        self._check_changes()
         model = self.recorded()
         data = getattr(self._trainer, "datamodule", None)
         checkpoint["hyper_parameters"] = {
@@ -50,6 +52,22 @@ class Saved(Recorded, LightningModule):
             "model": model,
             "data": data.recorded() if isinstance(data, Recorded) else None,
         }
+
+    def _check_changes(self) -> None:
+        """Refuse attributes that were changed to what the weights do not fit, and could not be loaded with."""
+        if not (changed := self.changed()):
+            return
+        try:
+            with torch.device("meta"):
+                again = type(self)(**{**self._init_args, **changed})
+            fits = {k: x.shape for k, x in again.state_dict().items()} == {
+                k: x.shape for k, x in self.state_dict().items()
+            }
+        except Exception:
+            fits = False
+        if not fits:
+            said = ", ".join(f"{name} {value!r} (was {self._built[name]!r})" for name, value in changed.items())
+            raise ValueError(f"changed since the model was built: {said}: its weights do not fit, so build another.")
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the weights of another model.
