@@ -116,10 +116,10 @@ def test_patience_and_the_best_count_from_the_end_of_the_schedule(tmp_path: Path
             trainer, best, seen = fit(9, tmp_path / "last" / "last.ckpt")
     else:
         trainer, best, seen = fit(9)
-        assert seen[:4] == [[], ["0000.ckpt"], ["0000.ckpt"], ["0002.ckpt"]]
-    assert Path(best.best_model_path).name == "0002.ckpt"  # the first after three epochs
+        assert seen[:4] == [[], ["0001.ckpt"], ["0001.ckpt"], ["0003.ckpt"]]
+    assert Path(best.best_model_path).name == "0003.ckpt"  # the first after three epochs
     assert trainer.current_epoch == 5  # two validations without a gain
-    assert seen[-1] == ["0002.ckpt"]
+    assert seen[-1] == ["0003.ckpt"]
 
 
 def test_cycles_count_at_their_top() -> None:
