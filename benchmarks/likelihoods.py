@@ -37,7 +37,7 @@ from benchmarks.report import likelihoods as table
 from vae_zoo.data import MNIST, DataModule, Digits, Split
 from vae_zoo.data.splits import SplitName
 from vae_zoo.distributions import Bernoulli, FixedNormal, OptimalNormal, SharedNormal
-from vae_zoo.models import VAE, BetaTCVAE, BetaVAE, ConvVAE, LadderVAE, MLPVAE
+from vae_zoo.models import MLPVAE, VAE, BetaTCVAE, BetaVAE, ConvVAE, LadderVAE
 
 LIKELIHOODS: dict[str, Any] = {
     "Bernoulli": Bernoulli,

@@ -24,7 +24,6 @@ def write(app: Sphinx) -> None:
         "_precision.md": report.precision(),
         "_evidence.md": report.evidence(),
         "_faults.md": report.faults(),
-        "_likelihoods.md": report.likelihoods(),
         "_ranks.md": report.ranks(),
         "_servers.md": report.servers(),
     }

@@ -101,7 +101,10 @@ CATALOGUE = [
     (FIT + "--trainer.accelerator cuda", "trainer.accelerator cuda is not available here: there is auto, cpu"),
     (FIT + "--checkpoint.monitor val/elb", "monitors val/elb, which nothing logs, did you mean val/elbo"),
     ("fit --model ConvVAE --data Arrays --data.path vectors.npy", "a convolutional network needs images"),
-    ("fit --model VAE --data Arrays --data.path normalised.npy", "Bernoulli needs data in [0, 1], got from"),
+    (
+        "fit --model VAE --data Arrays --data.path normalised.npy --model.likelihood Bernoulli",
+        "Bernoulli needs data in [0, 1], got from",
+    ),
     ("fit --model VAE --data Arrays --data.path raw.npy", "divide 8-bit images by 255"),
     ("fit --model VAE --data Arrays --data.path one_raw.npy", "Bernoulli needs data in [0, 1], got from 0 to 255"),
     ("fit --model VAE --data Arrays --data.path nan.npy", "finite"),

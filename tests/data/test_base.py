@@ -14,8 +14,9 @@ from helpers import fit
 from jsonargparse import ArgumentParser
 from lightning.pytorch.loggers import CSVLogger
 
-from vae_zoo.data import Arrays, DataModule, Digits, Images, Split, Sprites
+from vae_zoo.data import MNIST, Arrays, DataModule, Digits, FashionMNIST, ImageFolder, Images, Split, Sprites
 from vae_zoo.data.splits import SplitName
+from vae_zoo.distributions import Bernoulli, OptimalNormal
 
 
 class Vectors(DataModule):
@@ -228,3 +229,43 @@ def test_what_is_no_split(given: Any, said: str) -> None:
 
     with pytest.raises(ValueError, match=re.escape(said)):
         Mine().setup("fit")
+
+
+class TestLikelihood:
+    """The default of the command follows the data."""
+
+    @pytest.mark.parametrize(
+        ("x", "expected"),
+        [
+            (torch.tensor([0.0, 1.0, 1.0, 0.0]).reshape(4, 1), Bernoulli),
+            (torch.tensor([0, 255, 255, 0], dtype=torch.uint8).reshape(4, 1, 1, 1), Bernoulli),
+            (torch.tensor([0, 255, 254, 0], dtype=torch.uint8).reshape(4, 1, 1, 1), OptimalNormal),
+            (torch.tensor([0.0, 0.5, 1.0, 0.0]).reshape(4, 1, 1, 1), OptimalNormal),
+            (torch.tensor([-2.0, 0.5, 1.0, 0.0]).reshape(4, 1, 1, 1), OptimalNormal),
+            (torch.tensor([0.0, 200.0, 1.0, 0.0]).reshape(4, 1), OptimalNormal),
+            (torch.tensor([0.0, 200.0, 1.0, 0.0]).reshape(4, 1, 1, 1), Bernoulli),  # which refuses them with advice
+        ],
+    )
+    def test_follows_the_values(self, x: torch.Tensor, expected: type) -> None:
+        class Given(DataModule):
+            def dataset(self, split: str) -> Split:
+                del split
+                return Split(x)
+
+        assert Given().likelihood is expected
+
+    @pytest.mark.parametrize(
+        ("data", "expected"),
+        [
+            (Digits(), OptimalNormal),
+            (Digits(binarization="threshold"), Bernoulli),
+            (MNIST(root="nowhere"), Bernoulli),
+            (MNIST(root="nowhere", binarization="none"), OptimalNormal),
+            (FashionMNIST(root="nowhere", binarization="none"), OptimalNormal),
+            (Sprites(), Bernoulli),
+            (ImageFolder(folder="nowhere"), OptimalNormal),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_of_the_data_sets(self, data: DataModule, expected: type) -> None:
+        assert data.likelihood is expected

@@ -12,7 +12,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torchmetrics import CatMetric
 
-from vae_zoo.callbacks import units
 from vae_zoo.callbacks.units import LayerUnits
 from vae_zoo.elbo import ELBOMixin, has_density
 from vae_zoo.functional import bits_per_dim
@@ -34,8 +33,10 @@ class Evidence(Callback):
     ``test/pareto_k_high`` the part of the examples where it exceeds 0.7, so that their error means nothing: a warning
     says so where they are more than a fifth. ``test/evidence_images_per_second`` is how many examples all processes
     together get done in a second of wall time. A model without a bound, or with an energy
-    in place of a likelihood, has no evidence; only its ``test/active_units`` are logged. One with several layers of
-    latents also has ``test/active_units_1`` and so on, the lowest first.
+    in place of a likelihood, has no evidence; only its units are logged. ``test/active_units`` are the latent
+    dimensions whose posterior mean varies, ``test/informative_units`` those whose rate is above 0.1 nats, where the
+    rate is a sum over dimensions. A model with several layers of latents also has ``test/active_units_1`` and so on,
+    the lowest first.
 
     The networks run in the precision of the Trainer, as they do in a test step; densities are in float32 or better.
 
@@ -67,11 +68,11 @@ class Evidence(Callback):
     ) -> None:
         x, c = pl_module.unpack(batch)  # type: ignore[operator]
         seen = self._seen[dataloader_idx]
-        seen.units.update(pl_module, pl_module.embed(x, c))  # type: ignore[operator]
+        seed = seed_of(batch, batch_idx, rank=trainer.global_rank)
+        seen.units.update(pl_module, x, c, seed)
         if isinstance(pl_module, ELBOMixin) and has_density(pl_module):
-            seed = mix(seed_of(batch, batch_idx, rank=trainer.global_rank), 1)  # not the noise of the bound again
             start = _now(pl_module.device)
-            with forked(seed, pl_module.device), trainer.precision_plugin.test_step_context():
+            with forked(mix(seed, 1), pl_module.device), trainer.precision_plugin.test_step_context():
                 estimates = pl_module.evidence(x, c, self.num_samples, self.chunk, self.memory)
             seen.seconds += _now(pl_module.device) - start
             seen.images += len(x)
@@ -105,7 +106,7 @@ class Evidence(Callback):
                 )
             for name, figure in means.items():
                 pl_module.log(f"test/{name}{suffix}", figure.float(), batch_size=1, add_dataloader_idx=not suffix)
-        for name, count in units.curves(seen.units.compute()).items():
+        for name, count in seen.units.compute().curves().items():
             pl_module.log(f"test/{name}{suffix}", count, batch_size=1, add_dataloader_idx=not suffix)
 
 

@@ -21,6 +21,7 @@ LAST = (
     "ais_log_evidence_se",
     "ais_gain",
     "active_units",
+    "informative_units",
 )
 BOUND = ("loss", "elbo", "reconstruction", "bound")
 
@@ -68,7 +69,12 @@ class Report(Callback):
             "ais_gain": "nats over the importance-weighted evidence of the same examples",
             "bits_per_dim": f"bits per dimension, from the log evidence{continuous}",
             "active_units": f"of {math.prod(shape) if shape else '?'} latent dimensions",
-            **{f"active_units_{n + 1}": f"of {dim}, in layer {n + 1}" for n, dim in enumerate(layers)},
+            "informative_units": "of them, with a rate above 0.1 nats",
+            **{
+                f"{kind}_units_{n + 1}": f"of {dim}, in layer {n + 1}"
+                for n, dim in enumerate(layers)
+                for kind in ("active", "informative")
+            },
             "perplexity": f"of {codes} codes, over the split",
             "used_codes": f"of {codes} codes, over the split",
         }
@@ -85,7 +91,7 @@ class Report(Callback):
             name = _bare(key)
             if f"{name}/dataloader_idx_0" in values and name == key:
                 continue  # the first loader's again, under the name that monitors look for
-            digits = 0 if key.startswith("active_units") else 4
+            digits = 0 if key.startswith(("active_units", "informative_units")) else 4
             table.add_row(escape(key), f"{values[key].item():.{digits}f}", escape(units.get(name, "")))
         get_console().print(table)  # above the progress bar, which is on the same one
 

@@ -30,6 +30,8 @@ from vae_zoo.cli.runs import RunFolder
 from vae_zoo.cli.saving import SaveConfig
 from vae_zoo.cli.terminal import quiet, show
 from vae_zoo.data import DataModule
+from vae_zoo.distributions import Bernoulli
+from vae_zoo.hparams import import_path
 from vae_zoo.models import Autoencoder
 from vae_zoo.plugins import plugins
 
@@ -44,6 +46,7 @@ class VAECLI(LightningCLI):
             plugin.load()
         self.run: RunFolder | None = None
         self._checkpoints: dict[str, dict[str, Any]] = {}
+        self._suited: type | None = None
         finished = False
         try:
             super().__init__(
@@ -130,7 +133,7 @@ class VAECLI(LightningCLI):
             raise ValueError("weights_only: checkpoints are read as plain data, always: leave it out.")
         config.weights_only = True  # where it is not said, an environment variable may decide
         saved = {} if config.ckpt_path is None else self._read(config.ckpt_path)
-        self._notice = precedence.Notice(saved, config, self._given)
+        self._saved = saved
         fit_in(config.trainer)
         check_devices(config.trainer.accelerator, config.trainer.devices)
         check_trainer(config, self.subcommand or "")
@@ -149,9 +152,28 @@ class VAECLI(LightningCLI):
         if config.checkpoint.monitor is None:
             cls: Any = locate(model)
             config.checkpoint.monitor, config.checkpoint.mode = cls.monitor, cls.monitor_mode
+        self.parser.makers = [  # type: ignore[attr-defined]
+            (self._make_data, DataModule, True),
+            (self._make_model, Autoencoder, True),
+        ]
         with trust.guard():
             super().instantiate_classes()
         check_linked(config.model, self.model, LINKED)
+
+    def _make_data(self, cls: type, *, applied_instantiation_links: Any, **kwargs: Any) -> DataModule:
+        del applied_instantiation_links
+        self.datamodule = cls(**kwargs)
+        return self.datamodule
+
+    def _make_model(self, cls: type, *, applied_instantiation_links: Any, **kwargs: Any) -> Autoencoder:
+        """Make the model, after the data: with the likelihood that suits them, if none is chosen."""
+        del applied_instantiation_links
+        if kwargs.get("likelihood", ...) is None:
+            saved = self._saved.get("model")
+            follows = saved is None or saved["init_args"].get("likelihood")  # one without is of the default in Python
+            kwargs["likelihood"] = self._suited = self.datamodule.likelihood if follows else Bernoulli
+            self._asked[self.subcommand].model.init_args.likelihood = Namespace(class_path=import_path(self._suited))
+        return cls(**kwargs)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         self.config = self._asked
@@ -170,6 +192,7 @@ class VAECLI(LightningCLI):
         if self.run is not None:
             faults.show_how_to_resume(callbacks, self.run.path / "config.yaml")
         config["plugins"] = faults.with_files(config.get("plugins"))
+        self._notice = precedence.Notice(self._saved, self._asked[self.subcommand], self._given, self._suited)
         trainer = super()._instantiate_trainer(config, [*callbacks, self._notice])
         for logger in trainer.loggers:
             loggers.count_from_one(logger, fits=self.subcommand == "fit")

@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from vae_zoo.cli.configs import read_yaml
 from vae_zoo.cli.errors import one_line
 from vae_zoo.cli.options import CHOSEN, LINKED, pairs
+from vae_zoo.distributions import Bernoulli
 
 
 def settle(config: Any, args: Sequence[str], saved: Mapping[str, Any]) -> None:
@@ -113,12 +114,17 @@ class Notice(Callback):
         saved: What the checkpoint holds of model and data; nothing if there is none.
         config: Configuration of the verb.
         args: What follows the verb.
+        suited: Likelihood that follows from the data, as none was chosen.
     """
 
-    def __init__(self, saved: Mapping[str, Any], config: Any, args: Sequence[str]) -> None:
+    def __init__(self, saved: Mapping[str, Any], config: Any, args: Sequence[str], suited: type | None = None) -> None:
         said = {"not as in the checkpoint": overridden(saved, config)}
         said["given to a class that was replaced, and dropped"] = dropped(args, config)
         self.lines = [one_line(f"{what}: {', '.join(items)}") for what, items in said.items() if items]
+        if suited is not None and suited is not Bernoulli:
+            self.lines.append(
+                f"likelihood {suited.__name__}, since the data are not binary; --model.likelihood chooses another one."
+            )
         self._first: int | None = None
 
     def trained(self, trainer: Trainer) -> bool:

@@ -131,7 +131,9 @@ def check_runs(given: Iterable[Sequence[str]], metric: dict[str, Any] | None) ->
         if metric and model not in seen:
             callbacks = {callback.class_path: callback for callback in config.trainer.callbacks or []}
             ours = all(path.startswith(OURS) for path in (model, *callbacks))
-            check_metric(metric, locate(model), ["val/active_units", *_curves(callbacks)], ours=ours)
+            check_metric(
+                metric, locate(model), ["val/active_units", "val/informative_units", *_curves(callbacks)], ours=ours
+            )
         seen.add(model)
 
 

@@ -58,6 +58,8 @@ class ImageFolder(Images):
         ValueError: When images are read, if some cannot be, or the cache cannot be written.
     """
 
+    grey = True  # without decoding them on every rank; black and white ones are hardly so once they are resized
+
     def __init__(
         self,
         *,

@@ -39,7 +39,8 @@ class Autoencoder(Exchanged, Saved, Steps):
         encoder: Network from an example to the parameters of the posterior.
         decoder: Network from a latent to the parameters of the likelihood.
         posterior: Family of q(z|x).
-        likelihood: Family of p(x|z).
+        likelihood: Family of p(x|z). If not given, the command takes the one that suits the data, as their
+            :attr:`~vae_zoo.data.DataModule.likelihood` has it; in Python, without data, it is Bernoulli.
         optimizer: Optimizer of the parameter groups; Adam with a learning rate of 1e-3 if not given.
         scheduler: Scheduler of the learning rate, stepped every epoch.
         compiled: Whether to compile :meth:`losses`, and what decodes for the evidence.
@@ -69,7 +70,7 @@ class Autoencoder(Exchanged, Saved, Steps):
         encoder: Network = Dense,
         decoder: Network = Dense,
         posterior: Callable[[Shape], Family] = Point,
-        likelihood: Callable[[Shape], Family] = Bernoulli,
+        likelihood: Callable[[Shape], Family] | None = None,
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         compiled: bool = False,
@@ -94,7 +95,7 @@ class Autoencoder(Exchanged, Saved, Steps):
         self.compiled, self.cuda_graphs = compiled, cuda_graphs
         with fitting():
             self.posterior = posterior(self.latent_shape)
-            self.likelihood = likelihood(self.shape)
+            self.likelihood = (likelihood or Bernoulli)(self.shape)
             self.encoder = encoder(*self.encoder_shapes)
             self.decoder = decoder(*self.decoder_shapes)
         if channels_last:
