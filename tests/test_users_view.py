@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from helpers import Batches, Record, quiet_trainer, same_weights
@@ -16,8 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from vae_zoo import hub
-from vae_zoo.callbacks import CyclicalAnnealing, LinearAnnealing, PredictionWriter
-from vae_zoo.distributions import FixedNormal, StandardNormal
+from vae_zoo.distributions import FixedNormal
 from vae_zoo.elbo import ELBO
 from vae_zoo.models import VAE, VQVAE, BetaVAE
 from vae_zoo.nn import Dense
@@ -287,81 +284,3 @@ class TestHub:
         torch.save(content, tmp_path / "a.ckpt")
         with pytest.raises(ValueError, match=r"no_such_module\.Model"):
             hub.load(tmp_path / "a.ckpt")
-
-
-class TestArguments:
-    """Mistakes in a constructor call, each one line that names the argument."""
-
-    @pytest.mark.parametrize(
-        ("given", "said"),
-        [
-            ({"shape": 5}, "shape must be a tuple of whole numbers, got 5."),
-            ({"shape": "abc"}, "shape must be a tuple of whole numbers, got 'abc'."),
-            ({"shape": (1.5, 8)}, "shape must be a tuple of whole numbers, got (1.5, 8)."),
-            ({"encoder": "Dense"}, "encoder must be a class or a functools.partial of one, got 'Dense'."),
-            ({"prior": 3}, "prior must be a class or a functools.partial of one, got 3."),
-            ({"optimizer": "adam"}, "optimizer must be a class or a functools.partial of one, got 'adam'."),
-            ({"compiled": "yes"}, "compiled must be true or false, got 'yes'."),
-            (
-                {"likelihood": StandardNormal},
-                "likelihood must be a Family of vae_zoo.distributions, got StandardNormal, a Prior.",
-            ),
-            (
-                {"prior": partial(FixedNormal, scale=1.0)},
-                "prior must be a Prior of vae_zoo.distributions, got FixedNormal, a Family.",
-            ),
-            (
-                {"likelihood": torch.distributions.Normal},
-                "likelihood must be a Family of vae_zoo.distributions, got Normal, a distribution of torch.",
-            ),
-        ],
-        ids=str,
-    )
-    def test_of_the_wrong_kind(self, given: dict[str, Any], said: str) -> None:
-        with pytest.raises(ValueError, match=re.escape(said)):
-            model(**given)
-
-    def test_that_there_is_not(self) -> None:
-        with pytest.raises(TypeError, match=r"^Capacity got an unexpected keyword argument 'lr': the learning rate is"):
-            model(lr=0.1)
-        with pytest.raises(TypeError, match=r"^Capacity got an unexpected keyword argument 'hidden'\.$"):
-            model(hidden=3)
-
-    @pytest.mark.parametrize("num", [-1, 2.5, "4"])
-    def test_number_of_samples(self, num: Any) -> None:
-        with pytest.raises(ValueError, match="num must be a whole number, at least 0, got"):
-            model().sample(num)
-        assert len(model().sample(np.int64(2))) == 2
-
-    def test_examples_that_are_no_tensor(self) -> None:
-        with pytest.raises(ValueError, match="examples must be a tensor, got ndarray"):
-            model().encode(X.numpy())
-
-
-class TestCallbacksTwice:
-    @pytest.mark.parametrize(
-        ("callbacks", "said"),
-        [
-            (
-                [LinearAnnealing(num_steps=3), CyclicalAnnealing(num_steps=3)],
-                "and CyclicalAnnealing would",
-            ),
-            ([PredictionWriter(), PredictionWriter(num_samples=0)], "PredictionWriter is given twice"),
-        ],
-        ids=["annealing", "predictions"],
-    )
-    def test_refused(self, callbacks: list[Any], said: str, tmp_path: Path) -> None:
-        trainer = quiet_trainer(tmp_path, max_epochs=1, callbacks=callbacks)
-        with pytest.raises(ValueError, match=said):
-            (trainer.predict if "Writer" in said else partial(trainer.fit, val_dataloaders=loader("tuples")))(
-                model(), loader("tuples")
-            )
-
-    def test_predictions_of_another_form(self, tmp_path: Path) -> None:
-        class Bare(Capacity):
-            def predict_step(self, batch: Any, batch_idx: int) -> Tensor:  # type: ignore[override]
-                return self.embed(batch[0])
-
-        trainer = quiet_trainer(tmp_path, callbacks=[PredictionWriter()])
-        with pytest.raises(ValueError, match="a predict_step that gives a dictionary of tensors, got a Tensor"):
-            trainer.predict(Bare(**model()._init_args), loader("tuples"))

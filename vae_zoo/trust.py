@@ -20,7 +20,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from vae_zoo.class_paths import PATH, class_paths
+from vae_zoo.class_paths import LOCAL, PATH, class_paths
 from vae_zoo.limits import MAX_DEPTH, check_yaml
 from vae_zoo.plugins import plugins
 
@@ -58,6 +58,7 @@ LIBRARIES = {"vae_zoo", "torch", "lightning", "sklearn"}
 """Packages of which only some parts are open: to name one of their classes opens no more of them."""
 
 _named: tuple[str, ...] = ()
+_by_command = False
 _guards: list[tuple[str, ...]] = []
 _before: dict[str, Any] = {}
 _lock = Lock()
@@ -69,15 +70,16 @@ def naming(packages: Iterable[str]) -> Iterator[None]:
 
     The working folder can be imported from only if one is.
     """
-    global _named
-    before, _named = _named, tuple(sorted(set(packages)))
+    global _named, _by_command
+    before, _named = (_named, _by_command), tuple(sorted(set(packages)))
+    _by_command = True
     added = bool(_named) and "" not in sys.path
     if added:
         sys.path.append("")
     try:
         yield
     finally:
-        _named = before
+        _named, _by_command = before
         if added and "" in sys.path:
             sys.path.remove("")
 
@@ -138,7 +140,12 @@ def advice(path: str) -> str:
         return f"there is no class {path}"
     if is_closed(path):
         return f"{path} is not allowed here"
-    return f"{path} is not trusted: add --trust {path.partition('.')[0]} if you trust its code"
+    if path.startswith("__main__."):
+        return f"{path} was defined in a script or notebook, which this is not: move it to a module, and import that"
+    package = path.partition(".")[0]
+    if _by_command:
+        return f"{path} is not trusted: add --trust {package} if you trust its code"
+    return f'{path} is not trusted: if you trust its code, give vae_zoo.load(path, trust=["{package}"])'
 
 
 def check_classes(value: Any, where: str, more: Iterable[str] = ()) -> None:
@@ -154,6 +161,9 @@ def check_classes(value: Any, where: str, more: Iterable[str] = ()) -> None:
     """
     more, paths = tuple(more), list(class_paths(value))
     for path in paths:
+        if isinstance(path, str) and LOCAL in path:
+            name = path.rpartition(".")[2][:100]
+            raise ValueError(f"{where}: {name} was defined inside a function: call {name}.load_from_checkpoint(path).")
         if not isinstance(path, str) or not re.fullmatch(PATH, path):
             raise ValueError(f"{where}: {str(path)[:100]} is no path of a class.")
         if not is_trusted(path, more):

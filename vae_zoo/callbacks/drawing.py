@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from vae_zoo.distributions import mean_of
 from vae_zoo.elbo import looks_at
 from vae_zoo.functional import cosine_path
 from vae_zoo.models.base import Autoencoder
@@ -71,7 +72,7 @@ def interpolations(model: Autoencoder, x: Tensor, c: Tensor | None = None, num_s
     z = model.embed(x, c)
     path = cosine_path(z[:half], z[half : 2 * half], num_steps)
     c = None if c is None else torch.cat([c[:half]] * num_steps)
-    return model.decode(path.flatten(0, 1), c).mean.unflatten(0, path.shape[:2]).transpose(0, 1)
+    return mean_of(model.decode(path.flatten(0, 1), c), path.device).unflatten(0, path.shape[:2]).transpose(0, 1)
 
 
 def traversals(
@@ -91,7 +92,7 @@ def traversals(
     path = z[0].expand(len(dims), num_steps, -1).clone()
     path[torch.arange(len(dims)), :, dims] = torch.linspace(-span, span, num_steps, dtype=z.dtype, device=z.device)
     c = None if c is None else torch.cat([c[:1]] * (len(dims) * num_steps))
-    return dims, model.decode(path.flatten(0, 1), c).mean.unflatten(0, path.shape[:2])
+    return dims, mean_of(model.decode(path.flatten(0, 1), c), path.device).unflatten(0, path.shape[:2])
 
 
 def grid(images: Tensor, columns: int, min_side: int = 32) -> Tensor:

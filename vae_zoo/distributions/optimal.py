@@ -41,6 +41,8 @@ class OptimalNormal(Family):
         ValueError: If scale is not positive and finite, or decay does not lie in [0, 1).
     """
 
+    is_for_latents = False
+
     square: Tensor
     count: Tensor
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from torch.distributions import Distribution
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from vae_zoo.distributions import check_temperature, kl_per_dim, tempered
+from vae_zoo.distributions import check_latents, check_temperature, kl_per_dim, mean_of, score, tempered
 from vae_zoo.elbo.terms import ELBO
 from vae_zoo.importance import Draw, LogEvidence, estimate
 
@@ -43,11 +42,12 @@ class ELBOMixin(ABC):
     def elbo(self, x: Tensor, c: Tensor | None = None, num_samples: int = 1) -> ELBO:
         """The terms of the bound of examples (B, \\*shape), from K = num_samples reparameterised samples."""
         q, p = self.encode(x, c), self.prior(c)
+        check_latents(q, p, len(x))
         z = q.rsample((num_samples,))
         rates, curves = self.divergence(q, p, z)
         if rates.ndim != 2:
             raise ValueError(f"{type(self).__name__}.divergence must give (B, D) or (B, 1), gave {tuple(rates.shape)}.")
-        log_px = self.decode(z, c).log_prob(x)
+        log_px = _log_px(self, z, x, c)
         return ELBO(q=q, p=p, z=z, log_px=log_px, kl=rates.sum(1), rates=rates, curves=curves)
 
     def divergence(self, q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -115,6 +115,7 @@ class ELBOMixin(ABC):
         if getattr(self.elbo, "__func__", None) is not ELBOMixin.elbo:
             return lambda num: self.elbo(x, c, num).log_w  # terms of one's own, which may weigh samples otherwise
         q, p = self.encode(x, c), self.prior(c)
+        check_latents(q, p, len(x))
 
         def draw(num: int) -> Tensor:
             z = q.rsample((num,))
@@ -138,11 +139,9 @@ class ELBOMixin(ABC):
             (num, \\*shape).
 
         Raises:
-            ValueError: If num is negative or no whole number; if the temperature is not positive and finite, or means
-                nothing for this prior; or if a condition is given and neither prior nor decoder looks at it.
+            ValueError: If the temperature is not positive and finite, or means nothing for this prior; or if a
+                condition is given and neither prior nor decoder looks at it.
         """
-        if not isinstance(num, numbers.Integral) or num < 0:
-            raise ValueError(f"num must be a whole number, at least 0, got {num!r}.")
         check_temperature(temperature)
         with looked_at(c, self):
             p = self.prior(c)
@@ -150,11 +149,11 @@ class ELBOMixin(ABC):
                 p = tempered(p, temperature)
             z = p.sample((num,) if not p.batch_shape else ())
             px = self.decode(z, c)
-        return px.mean if mean else px.sample()
+        return mean_of(px, z.device) if mean else px.sample()
 
 
 def _log_px(model: ELBOMixin, z: Tensor, x: Tensor, c: Tensor | None) -> Tensor:
-    return model.decode(z, c).log_prob(x)
+    return score(model.decode(z, c), x, z.shape[:2])
 
 
 @functools.cache

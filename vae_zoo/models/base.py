@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from vae_zoo.distributions import Bernoulli, Family, Point
+from vae_zoo.distributions import Bernoulli, Family, Point, check_family, check_likelihood, mean_of, stddev_of
 from vae_zoo.foreign import read_plainly
 from vae_zoo.memory import check_trainable, fitting, keep_freed_memory
+from vae_zoo.models.combining import check_arguments, check_combination
+from vae_zoo.models.components import building, check_settings, make
 from vae_zoo.models.exchange import Exchanged
 from vae_zoo.models.fitness import check_averages, check_fit, say_if_emulated
 from vae_zoo.models.optimizers import annealings, check_length, check_plateaus, check_rates, rate_of, rehearse
@@ -23,8 +25,6 @@ from vae_zoo.models.steps import Steps
 from vae_zoo.nn import Dense
 from vae_zoo.nn.feeding import feed
 from vae_zoo.typing import Batch, Network, Shape
-
-RATES = ("lr", "learning_rate")
 
 
 class Autoencoder(Exchanged, Saved, Steps):
@@ -62,6 +62,25 @@ class Autoencoder(Exchanged, Saved, Steps):
     continuous: bool = True
     """Whether latents between two others mean something, so that paths can be drawn."""
 
+    fixed: Mapping[str, str] = {}
+    """Arguments of the classes above that mean nothing to this one, and why. Those below may have them again."""
+
+    apart: Mapping[str, str] = {}
+    """Names of classes that this one cannot be combined with, and why."""
+
+    units: Mapping[str, str] = {}
+    """Units of the figures of a class, by name; a subclass has those of all that it derives from."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.units = {k: v for base in reversed(cls.__mro__) for k, v in vars(base).get("units", {}).items()}
+
+    @classmethod
+    def check_given(cls, given: Mapping[str, Any]) -> None:
+        super().check_given(given)
+        check_combination(cls, Autoencoder)
+        check_arguments(cls, given)
+
     def __init__(
         self,
         *,
@@ -78,11 +97,7 @@ class Autoencoder(Exchanged, Saved, Steps):
         channels_last: bool = False,
         **kwargs: Any,  # none; without it Lightning would drop the class that a checkpoint names
     ) -> None:
-        if kwargs:
-            name = next(iter(kwargs))
-            rate = ": the learning rate is the optimizer's, optimizer=partial(Adam, lr=…)" * (name in RATES)
-            raise TypeError(f"{type(self).__name__} got an unexpected keyword argument '{name}'{rate}.")
-        super().__init__()
+        super().__init__(**kwargs)
         if latent_dim < 1:
             raise ValueError(f"latent_dim must be at least 1, got {latent_dim}.")
         if not shape or min(shape) < 1:
@@ -93,13 +108,17 @@ class Autoencoder(Exchanged, Saved, Steps):
         self.shape = tuple(shape)
         self.latent_dim = latent_dim
         self.compiled, self.cuda_graphs = compiled, cuda_graphs
-        with fitting():
-            self.posterior = posterior(self.latent_shape)
-            self.likelihood = (likelihood or Bernoulli)(self.shape)
-            self.encoder = encoder(*self.encoder_shapes)
-            self.decoder = decoder(*self.decoder_shapes)
+        with fitting(), building(self):
+            self.posterior = make("posterior", posterior, Family, self.latent_shape)  # type: ignore[type-abstract]
+            self.likelihood = make("likelihood", likelihood or Bernoulli, Family, self.shape)  # type: ignore[type-abstract]
+            self.encoder = make("encoder", encoder, nn.Module, *self.encoder_shapes)
+            self.decoder = make("decoder", decoder, nn.Module, *self.decoder_shapes)
+            check_family(self.posterior, "posterior")
+            check_likelihood(self.likelihood)
         if channels_last:
             self.to(memory_format=torch.channels_last)
+        check_settings("optimizer", optimizer, torch.optim.Optimizer, "an optimizer")
+        check_settings("scheduler", scheduler, torch.optim.lr_scheduler.LRScheduler, "a scheduler")
         check_rates(optimizer)
         check_rates(scheduler)
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
@@ -122,20 +141,25 @@ class Autoencoder(Exchanged, Saved, Steps):
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
         """Posterior q(z|x) of examples (B, \\*shape)."""
         self.check_examples(x)
-        return self.posterior(feed(self.encoder, x, len(self.shape)))
+        return self.posterior(self.run_encoder(x))
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
         """Likelihood p(x|z) of latents (..., \\*latent)."""
-        return self.likelihood(feed(self.decoder, z, len(self.latent_shape)))
+        gives = self.likelihood.param_shape
+        return self.likelihood(feed(self.decoder, z, len(self.latent_shape), gives=gives, name="decoder"))
+
+    def run_encoder(self, x: Tensor) -> Tensor:
+        """Parameters of the posterior of inputs of the encoder, (B, \\*param_shape)."""
+        return feed(self.encoder, x, len(self.shape), gives=self.posterior.param_shape, name="encoder")
 
     def embed(self, x: Tensor, c: Tensor | None = None, *, sample: bool = False) -> Tensor:
         """Latents of examples, (B, \\*latent): the mean of the posterior, the same at each call, or a draw."""
         q = self.encode(x, c)
-        return q.sample() if sample else q.mean
+        return q.sample() if sample else mean_of(q, x.device)
 
     def reconstruct(self, x: Tensor, c: Tensor | None = None, *, sample: bool = False) -> Tensor:
         """Mean of p(x|z) at the latents of examples, (B, \\*shape)."""
-        return self.decode(self.embed(x, c, sample=sample), c).mean
+        return mean_of(self.decode(self.embed(x, c, sample=sample), c), x.device)
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """Latents of examples, as :meth:`embed` gives them."""
@@ -145,7 +169,8 @@ class Autoencoder(Exchanged, Saved, Steps):
         """Latents (mean and σ) and reconstructions of a batch."""
         x, c = self.unpack(batch)
         q = self.encode(x, c)
-        return {"z": q.mean, "z_scale": q.stddev, "reconstruction": self.decode(q.mean, c).mean}
+        z, scale = mean_of(q, x.device), stddev_of(q, x.device)
+        return {"z": z, "z_scale": scale, "reconstruction": mean_of(self.decode(z, c), x.device)}
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Parameters, and the optimizer's settings that are particular to some of them."""

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_zoo.models.vae import VAE
-from vae_zoo.nn.feeding import feed
 from vae_zoo.typing import Shape
 
 
@@ -55,7 +54,7 @@ class ConditionalVAE(VAE):
         self.check_examples(x)
         planes = self.one_hot(c, len(x)).to(x.dtype)
         planes = planes.reshape(*planes.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
-        return self.posterior(feed(self.encoder, torch.cat([x, planes], 1), len(self.shape)))
+        return self.posterior(self.run_encoder(torch.cat([x, planes], 1)))
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
         entries = self.one_hot(c, z.shape[-2]).to(z.dtype).expand(*z.shape[:-1], -1)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import vae_zoo
 from vae_zoo.foreign import check_callbacks, check_resumable
-from vae_zoo.hparams import Recorded, import_path
+from vae_zoo.hparams import Recorded, import_path, is_in_hand
 from vae_zoo.models.optimizers import override_states
 from vae_zoo.typing import Shape
 
@@ -88,7 +88,7 @@ class Saved(Recorded, LightningModule):
         saved = checkpoint.get("vae_zoo", {}).get("model")
         if saved is None:
             return
-        if saved["class_path"] != import_path(type(self)):
+        if saved["class_path"] != import_path(type(self)) and not is_in_hand(saved["class_path"], type(self)):
             raise ValueError(f"the checkpoint holds a {saved['class_path']}, the model is a {import_path(type(self))}.")
         shape = tuple(saved["init_args"].get("shape", self.shape))
         if shape != self.shape:

@@ -238,8 +238,6 @@ class Steps(LightningModule, ABC):
         Raises:
             ValueError: With what was expected and what came.
         """
-        if not isinstance(x, Tensor):
-            raise ValueError(f"examples must be a tensor, got {_kind(x)}.")
         if tuple(x.shape) == self.shape != tuple(x.shape[1:]):
             raise ValueError(
                 f"a batch must be (B, {_sides(self.shape)}), got one example: wrap the data in a DataLoader."
@@ -271,8 +269,10 @@ class Steps(LightningModule, ABC):
     def _update(self, stage: str, batch: Any, dataloader_idx: int = 0) -> Tensor:
         x, c = self.unpack(batch)
         values = self._compute(stage)(self, x, c)
-        if not isinstance(values, dict) or "loss" not in values or values["loss"].ndim:
-            raise ValueError(f"{type(self).__name__}.losses must give a dictionary with a scalar `loss`.")
+        hook = f"{type(self).__name__}.losses"
+        check_values(values, hook, vectors=type(self).curves is not Steps.curves)
+        if stage == "train" and not values["loss"].requires_grad:
+            raise ValueError(f"the loss of {hook} has no gradient: it was detached, or computed without one.")
         self._curves_of(stage, dataloader_idx).update(values, len(x))
         return values["loss"]
 
@@ -333,6 +333,29 @@ def _after_ours(hook: Callable[..., Any], name: str) -> Callable[..., Any]:
 
     run.__dict__["after_ours"] = True
     return run
+
+
+def check_values(values: Any, hook: str, *, vectors: bool = False) -> None:
+    """Refuse what a hook gives in place of named scalars.
+
+    Args:
+        values: What it gives.
+        hook: What to call it.
+        vectors: Whether all but the loss may have entries, which :meth:`Steps.curves` makes scalars of.
+
+    Raises:
+        ValueError: With what was expected and what came.
+    """
+    wanted = f"{hook} must give a dictionary with a scalar tensor `loss`"
+    if not isinstance(values, dict):
+        raise ValueError(f"{wanted}, gave a {type(values).__name__}.")
+    if "loss" not in values:
+        raise ValueError(f"{wanted}, gave one with {', '.join(map(str, values)) or 'nothing'}.")
+    for name, value in values.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{wanted} and scalar tensors beside it: {name} is a {type(value).__name__}.")
+        if value.ndim and not (vectors and name != "loss"):
+            raise ValueError(f"{wanted} and scalar tensors beside it: {name} has shape {tuple(value.shape)}.")
 
 
 def _no_curves() -> dict[str, Curves]:

@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.optim import Optimizer
 
+from vae_zoo.distributions import score
 from vae_zoo.elbo import looked_at
 from vae_zoo.models.base import Autoencoder
+from vae_zoo.models.components import check_point, make
 from vae_zoo.nn import Codebook, CodePrior, Quantizer
-from vae_zoo.nn.feeding import feed
 from vae_zoo.nn.halving import halved
 from vae_zoo.typing import Shape
 
@@ -45,7 +46,8 @@ class VQVAE(Autoencoder):
         kwargs: Arguments of :class:`Autoencoder`.
 
     Raises:
-        ValueError: If num_codes or a side of the grid is less than 1, or beta is negative or not finite.
+        ValueError: If num_codes or a side of the grid is less than 1, beta is negative or not finite, or the posterior
+            has a density, which would do nothing.
     """
 
     monitor = "val/elbo"
@@ -67,11 +69,12 @@ class VQVAE(Autoencoder):
             raise ValueError(f"the sides of the grid must be at least 1, got {tuple(grid)}.")
         self._grid = None if grid is None else tuple(grid)  # the networks' shapes follow from it
         super().__init__(latent_dim=latent_dim, **kwargs)
+        check_point(self)
         if not (beta >= 0 and math.isfinite(beta)):
             raise ValueError(f"beta must be at least 0 and finite, got {beta}.")
         self.beta, self.frozen = beta, False
-        self.codebook = codebook(num_codes, latent_dim)
-        self.code_prior = code_prior(self.grid, num_codes)
+        self.codebook = make("codebook", codebook, Quantizer, num_codes, latent_dim)  # type: ignore[type-abstract]
+        self.code_prior = make("code_prior", code_prior, CodePrior, self.grid, num_codes)
 
     @property
     def grid(self) -> Shape:
@@ -96,7 +99,7 @@ class VQVAE(Autoencoder):
         found = self.codebook(z)
         if self.training:
             self.codebook.record(z, found.codes)
-        log_px = self.decode(found.z, c).log_prob(x).mean()
+        log_px = score(self.decode(found.z, c), x, x.shape[:1]).mean()
         rate = -self.code_prior.log_prob(found.codes).mean()
         pull, commitment = found.pull.mean(), found.commitment.mean()
         terms = {
@@ -163,4 +166,4 @@ class VQVAE(Autoencoder):
 
     def _latents(self, x: Tensor) -> Tensor:
         self.check_examples(x)
-        return feed(self.encoder, x, len(self.shape))
+        return self.run_encoder(x)
