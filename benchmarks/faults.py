@@ -156,7 +156,7 @@ def damage(root: Path, flips: int, cuts: int, rng: random.Random) -> dict[str, A
             changed += not all(same(read[name], expected[name]) for name in ("state_dict", "optimizer_states"))
             continue
         with contextlib.redirect_stderr(io.StringIO()) as err:
-            fallbacks += Path(faults.newest(root, str(path.parent))).name == "0001.ckpt"
+            fallbacks += Path(faults.newest(root, str(path.parent))).name == "0002.ckpt"
         lines += err.getvalue().count("\n") == 1
     result = {"flips": flips, "cuts": cuts, "refused": refused, "loaded_with_other_weights": changed}
     return {**result, "fallbacks_to_the_best": fallbacks, "with_one_line": lines}

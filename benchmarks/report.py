@@ -50,6 +50,38 @@ def scaling(path: Path = HERE / "results" / "scaling.json") -> str:
     return "\n".join([*lines, "", _made(result), ""])
 
 
+def likelihoods(source: Path | dict[str, Any] = HERE / "results" / "likelihoods.json") -> str:
+    """What becomes of grey images under each likelihood, in Markdown: means over seeds, and their range for the rate.
+
+    Args:
+        source: Path of the result file, or what it holds.
+    """
+    result = source if isinstance(source, dict) else _read(source)
+    if result is None:
+        return "Not measured yet.\n"
+    lines = [
+        "| data, epochs | model | likelihood | KL, nats (seeds) | error of reconstructions | spread of samples | σ "
+        "| log p(x), nats |",
+        "|---" * 8 + "|",
+    ]
+    for row in result["rows"]:
+        mean = {key: sum(run[key] for run in row["runs"]) / len(row["runs"]) for key in row["runs"][0]}
+        kl = [run["kl"] for run in row["runs"]]
+        density = row["likelihood"] != "Bernoulli"
+        cells = [
+            f"{row['data']}, {row['epochs']}",
+            row["model"],
+            row["likelihood"],
+            f"{mean['kl']:.2f} ({min(kl):.2f} to {max(kl):.2f})",
+            f"{mean['error']:.2f}",
+            f"{mean['spread']:.2f}",
+            f"{mean['sigma']:.3f}" if density else "",
+            f"{mean['log_evidence']:.1f}" if density else "",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", _made(result), ""])
+
+
 def precision(path: Path = HERE / "results" / "precision.json") -> str:
     """What the fast options do to the bound, in Markdown."""
     result = _read(path)
@@ -200,6 +232,7 @@ if __name__ == "__main__":
     print(precision())
     print(evidence())
     print(faults())
+    print(likelihoods())
     print(ranks())
     print(servers())
     plot()

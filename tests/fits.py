@@ -14,7 +14,7 @@ from vae_zoo.models import BetaVAE
 QUIET = ["--samples.every_n_epochs=0", "--reconstructions.every_n_epochs=0", "--traversals.every_n_epochs=0"]
 SHORT = ["--trainer.limit_train_batches=3", "--trainer.limit_val_batches=1", "--trainer.enable_progress_bar=false"]
 SMALL = ["--model.latent_dim=2", "--model.encoder.hidden=[16]", "--model.decoder.hidden=[16]"]
-FIT = ["fit", "--model=BetaVAE", "--data=Digits", *SMALL, *SHORT, *QUIET]
+FIT = ["fit", "--model=BetaVAE", "--data=Digits", "--model.likelihood=Bernoulli", *SMALL, *SHORT, *QUIET]
 TWO = [*FIT, "--trainer.max_epochs=2"]
 FOLDER = Path("results/BetaVAE_Digits/fit_0/checkpoints")
 

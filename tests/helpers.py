@@ -148,7 +148,7 @@ def labels(model: type | Autoencoder, x: Tensor) -> Tensor | None:
 
 def losses(model: Autoencoder, x: Tensor, seed: int = 1, **kwargs: Any) -> dict[str, Tensor]:
     torch.manual_seed(seed)
-    return model.losses(x, **{"c": labels(model, x), **kwargs})
+    return model.curves(model.losses(x, **{"c": labels(model, x), **kwargs}))
 
 
 def fit(

@@ -52,8 +52,9 @@ class Workers(LightningDataModule):
 
 SETTINGS: dict[str, Callable[[], dict[str, Any]]] = {
     "plain": dict,
-    "mid-epoch": lambda: {"val_check_interval": 2},
-    "accumulation and scheduler": lambda: {"accumulate_grad_batches": 2},
+    "rows that span a stop": lambda: {"log_every_n_steps": 3},
+    "mid-epoch and plateau": lambda: {"val_check_interval": 3},
+    "accumulation and plateau": lambda: {"accumulate_grad_batches": 2},
     "two workers": lambda: {"data": Workers()},
     "annealing and EMA": lambda: {
         "extra": [CyclicalAnnealing(num_epochs=1.5), EMAWeightAveraging(decay=0.9, use_buffers=False)]
@@ -81,7 +82,7 @@ def fit(folder: Path, setting: str, *, stop: int = -1, resume: bool = False, see
     options = SETTINGS[setting]()
     data, extra = options.pop("data", None) or tiny_data(), options.pop("extra", [])
     plateau = partial(ReduceLROnPlateau, patience=0, factor=0.5, threshold=0.05)
-    model = tiny(scheduler=plateau if setting.startswith("acc") else None)
+    model = tiny(scheduler=plateau if "plateau" in setting else None)
     best = BestCheckpoint(dirpath=folder, monitor="val/elbo", mode="max")
     last, logger = LastCheckpoint(dirpath=folder), Record()
     trainer: Trainer = quiet_trainer(

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from vae_zoo.functional import decompose_kl, log_normal
+from vae_zoo import functional
+from vae_zoo.functional import log_normal
 
 Terms = tuple[Tensor, Tensor, Tensor]
 
@@ -22,6 +23,12 @@ def posteriors(num: int, dim: int = 2, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 def log_prior(z: Tensor) -> Tensor:
     return Normal(0.0, 1.0).log_prob(z)
+
+
+def decompose_kl(z: Tensor, loc: Tensor, log_scale: Tensor, log_pz: Tensor, num_train: int, **kwargs: bool) -> Terms:
+    """Of normal posteriors, and of a prior given dimension by dimension."""
+    log_qz = log_normal(z.unsqueeze(-2), loc, log_scale)
+    return functional.decompose_kl(log_qz, log_pz.sum(-1), num_train, **kwargs)
 
 
 def by_loops(z: Tensor, loc: Tensor, log_scale: Tensor, weight: Tensor) -> Terms:

@@ -15,6 +15,7 @@ PACKAGE = Path(vae_zoo.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 PLUMBING = ("extras", "writing", "locks", "ranks", "class_paths", "plugins")
 FLOORS = (
+    ("interrupts",),
     ("typing", "functional", "seeding", "memory", "limits", *PLUMBING),
     ("distributions", "nn", "metrics", "importance", "trust", "foreign", "checkpoints"),
     ("elbo", "hparams"),
@@ -24,7 +25,7 @@ FLOORS = (
 )
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 SCREEN = 60
-EAGER = {"torch", "lightning", "torchmetrics", "jsonargparse", "numpy", "yaml"}  # Lightning brings them all
+EAGER = {"torch", "lightning", "torchmetrics", "jsonargparse", "numpy", "yaml", "rich"}  # Lightning brings them all
 
 
 def part_of(name: str) -> str:
@@ -63,7 +64,7 @@ def test_file(path: Path) -> None:
         there = part_of(name) if name.split(".")[0] == "vae_zoo" else ""
         # A part may import from itself, from lower floors, and what has no part: the version.
         if there in FLOOR and there != here:
-            same_floor = floor == FLOOR[there] and floor == 5
+            same_floor = floor == FLOOR[there] and floor == len(FLOORS) - 1
             assert FLOOR[there] < floor or same_floor, f"{path}: {here} imports {there}, which is not on a lower floor"
     eager = {name.split(".")[0] for name in imports(top_level(tree))} - EAGER - sys.stdlib_module_names - {"vae_zoo"}
     assert not eager, f"{path} imports {eager} at start-up: do it where it is used"

@@ -10,7 +10,8 @@ import torch
 from helpers import BOUNDS, build, losses, tiny
 from torch import Tensor, nn
 
-from vae_zoo.models import IWAE, VAE, BetaVAE, VampVAE
+from vae_zoo.distributions import Mixture
+from vae_zoo.models import IWAE, VAE, BetaVAE, ConditionalVAE, FlowVAE, LadderVAE, VampVAE
 from vae_zoo.testing.losses import ONE_GRAPH
 
 FLOOR = 0.5
@@ -78,6 +79,47 @@ def test_penalty_by_hand(images: Tensor) -> None:
     assert ((rates > FLOOR) == torch.tensor([True, True, False, False])).all()
     torch.testing.assert_close(values["kl"], rates.sum())
     torch.testing.assert_close(values["loss"] + values["reconstruction"], rates.clamp(min=FLOOR).sum())
+
+
+@pytest.mark.parametrize("cls", [VAE, BetaVAE, ConditionalVAE, FlowVAE, LadderVAE, VampVAE])
+def test_nothing_below_the_floor_has_a_gradient(cls: type[VAE], images: Tensor) -> None:
+    """Whether the divergence is known of each dimension, of samples of the layer above, or of samples alone."""
+    torch.manual_seed(0)
+    model = tiny(cls, free_bits=50.0, num_samples=2)
+    values = losses(model, images)
+    slopes = torch.autograd.grad(values["loss"] + values["reconstruction"], list(model.parameters()), allow_unused=True)
+    norm = sum(slope.square().sum() for slope in slopes if slope is not None).sqrt()
+    assert norm < 1e-4
+    (slope,) = torch.autograd.grad(losses(model, images)["kl"], [next(model.encoder.parameters())])
+    assert slope.norm() > 1e-3
+
+
+def test_each_dimension_of_each_layer_has_a_floor(images: Tensor) -> None:
+    torch.manual_seed(0)
+    model = tiny(LadderVAE, latent_dims=[3, 2])
+    for p in model.parameters():
+        p.data.mul_(2)
+    torch.manual_seed(1)
+    terms = model.elbo(images, num_samples=3)
+    torch.testing.assert_close(terms.rates.sum(1), terms.kl)
+    layers = zip(terms.q.layers(terms.z), terms.p.layers(terms.z), strict=True)
+    by_hand = [
+        torch.distributions.kl_divergence(
+            *(torch.distributions.Normal(d.base_dist.loc, d.base_dist.scale) for d in pair)
+        )
+        for pair in layers
+    ]
+    rates = torch.cat([rate.reshape(-1, len(images), rate.shape[-1]).mean((0, 1)) for rate in by_hand])
+    floor = rates.median().item()
+    assert len(rates) == 5
+    torch.testing.assert_close(terms.floored(floor).kl.mean(), rates.clamp(min=floor).sum())
+
+
+def test_the_divergence_is_computed_once(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, plain = [], Mixture.log_prob
+    monkeypatch.setattr(Mixture, "log_prob", lambda self, value: calls.append(1) or plain(self, value))
+    losses(tiny(VampVAE, free_bits=FLOOR), images)
+    assert len(calls) == 1
 
 
 @every_bound

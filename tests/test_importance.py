@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from vae_zoo.distributions import FullNormal
 from vae_zoo.elbo import ELBO, _log_px
+from vae_zoo.importance import HEAVY, LogEvidence, _Tail, pareto_shape, tail_size
 from vae_zoo.memory import Peak
 from vae_zoo.models import VAE, ConvVAE, LadderVAE, VampVAE
 
@@ -158,3 +160,67 @@ def test_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_errors(memory: float) -> None:
     with pytest.raises(ValueError, match="memory must be a positive number of MiB, got"):
         tiny(VAE).log_evidence(torch.rand(2, 1, 8, 8), memory=memory)
+
+
+def by_loops(x: Tensor) -> float:
+    """The fit of Zhang and Stephens in the signs of their paper, point by point, and the prior."""
+    ordered = sorted(x.tolist())
+    num = len(ordered)
+    points, quartile = 30 + int(num**0.5), ordered[int(num / 4 + 0.5) - 1]
+
+    def k(theta: float) -> float:
+        return -sum(math.log(1 - theta * value) for value in ordered) / num
+
+    grid = [1 / ordered[-1] + (1 - (points / (j - 0.5)) ** 0.5) / (3 * quartile) for j in range(1, points + 1)]
+    profile = [num * (math.log(theta / k(theta)) + k(theta) - 1) for theta in grid]
+    share = [1 / sum(math.exp(min(other - own, 700)) for other in profile) for own in profile]
+    theta = sum(weight * value for weight, value in zip(share, grid, strict=True))
+    return (-num * k(theta) + 5) / (num + 10)
+
+
+class TestTail:
+    @pytest.mark.parametrize("shape", [-0.4, 0.2, 0.7, 1.3])
+    def test_shape_of_known_tails(self, shape: float) -> None:
+        """Excesses over a threshold of a known generalised Pareto distribution, on weights of any size."""
+        torch.manual_seed(0)
+        excess = (torch.rand(900, 40, dtype=torch.float64) ** -shape - 1) / shape
+        log_w = torch.cat([torch.full((1, 40), -300.0, dtype=torch.float64), (excess + 1).log() - 300])
+        found = pareto_shape(log_w[torch.randperm(901)])
+        assert found.mean().item() == pytest.approx((900 * shape + 5) / 910, abs=0.02)
+        assert found.std().item() == pytest.approx((1 + shape) / 30, rel=0.35)
+        assert found[0].item() == pytest.approx(by_loops(excess[:, 0]), rel=1e-6)
+
+    def test_extremes_are_finite(self) -> None:
+        assert (pareto_shape(torch.zeros(68, 2)) == 0).all()
+        assert (pareto_shape(torch.randn(68, 50) * 1000) > 2).all()
+        assert (pareto_shape(torch.randn(68, 50) * 1e-6 - 1e4).abs() < 2).all()
+
+    @pytest.mark.parametrize(("num", "size"), [(1, 0), (20, 0), (21, 5), (225, 45), (500, 68), (100_000, 949)])
+    def test_size(self, num: int, size: int) -> None:
+        assert tail_size(num) == size
+
+    @pytest.mark.parametrize("chunk", [1, 7, 60, 300, None])
+    def test_chunks_keep_the_largest(self, chunk: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+        torch.manual_seed(0)
+        model, drawn = tiny(VAE).eval(), []
+        plain = _Tail.add
+        monkeypatch.setattr(_Tail, "add", lambda self, log_w: drawn.append(log_w) or plain(self, log_w))
+        found = model.evidence(torch.rand(3, 1, 8, 8).round(), num_samples=300, chunk=chunk)
+        whole = LogEvidence.from_weights(torch.cat(drawn))
+        assert len(torch.cat(drawn)) == 300
+        torch.testing.assert_close(found.pareto_k, whole.pareto_k, rtol=1e-4, atol=1e-4)
+        assert model.evidence(torch.rand(3, 1, 8, 8), num_samples=20).pareto_k.isnan().all()
+
+    def test_tells_a_heavy_tail_that_the_error_does_not(self) -> None:
+        """The reason for it: some of these estimates are off by more than six of their stated errors."""
+        torch.manual_seed(0)
+        z = 0.5 * torch.randn(20_000, 60)
+        q, p = torch.distributions.Normal(0.0, 0.5), torch.distributions.Laplace(0.0, 1.0)
+        heavy = LogEvidence.from_weights(p.log_prob(z) - q.log_prob(z))  # of log 1
+        off = heavy.value.abs() / heavy.error
+        assert heavy.ess.mean() > 500
+        assert off.max() > 6
+        assert heavy.pareto_k.mean() > HEAVY
+        other = torch.distributions.Laplace(0.0, 0.5).sample((20_000, 60))
+        fine = LogEvidence.from_weights(p.log_prob(other) - torch.distributions.Laplace(0.0, 0.5).log_prob(other))
+        assert fine.pareto_k.mean() == pytest.approx(0.5, abs=0.06)  # w = e^|z| / 2, whose law is Pareto's

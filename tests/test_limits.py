@@ -42,6 +42,26 @@ def test_text(text: str, fits: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "the key a is given twice, in lines 1 and 3"),
+        ("a:\n  b: 1\n  b: 1\n", "the key b is given twice, in lines 2 and 3"),
+        ("- {c: 1}\n- {c: 1, 'c': 2}\n", "the key c is given twice, in line 2"),
+        ("a: &x {b: 1}\nc: {<<: *x, b: 2}\nd: {a: *x}\n1: 0\n'1': 0\n", ""),
+    ],
+)
+def test_keys_that_are_given_twice(text: str, said: str, tmp_path: Path) -> None:
+    from vae_zoo.cli.configs import read_yaml
+
+    (tmp_path / "sweep.yaml").write_text(text)
+    if said:
+        with pytest.raises(ValueError, match=f"sweep.yaml: {said}: keep one of them"):
+            read_yaml(tmp_path / "sweep.yaml")
+    else:
+        assert read_yaml(tmp_path / "sweep.yaml")["c"] == {"b": 2}
+
+
+@pytest.mark.parametrize(
     ("value", "fits"),
     [
         ({"a": [1, 2.0, None, True, "x", (3,)]}, True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -86,7 +87,7 @@ class TestProbe:
 
     def test_its_limit(self) -> None:
         assert loggers.PROBE_SECONDS <= 5
-        assert loggers.LIMITS["init_timeout"] <= 30
+        assert loggers.LIMITS["init_timeout"] <= 8
 
     def test_refused(self, refused: str) -> None:
         assert "refused" in loggers.unreachable(refused)
@@ -109,6 +110,18 @@ class TestProbe:
             assert loggers.unreachable(server.url).endswith(said)
             assert bool(loggers.unreachable(server.url)) == bool(said)
             server.shutdown()
+
+    def test_one_answer_and_then_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(loggers, "PROBE_SECONDS", 0.3)
+        answers = iter([lambda: "", lambda: time.sleep(1)])
+        monkeypatch.setattr(loggers, "_ask", lambda host: next(answers)())
+        assert "gives no answer within 0.3 seconds" in loggers.unreachable("https://example.invalid")
+
+    @pytest.mark.parametrize("url", ["foo", "http://[", "ftp://x", "http://", "https://x:port", "//x"])
+    def test_a_malformed_address_is_one_line(self, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+        with pytest.raises(ValueError, match=rf"^WANDB_BASE_URL is {re.escape(url)}: give an address such as "):
+            loggers.Wandb(mode="offline")
 
     def test_no_address(self) -> None:
         assert loggers.unreachable("nonsense")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -127,14 +128,33 @@ def test_the_card(fitted: Path, tmp_path: Path) -> None:
     assert scope["z"].shape == (2, 4)
 
 
-def test_figures_are_those_of_the_epoch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [0, 1])  # number of the first epoch: Lightning's loggers begin at 0
+def test_figures_are_those_of_the_checkpoints_step(tmp_path: Path, first: int) -> None:
     from vae_zoo.card import figures
 
-    (tmp_path / "metrics.csv").write_text("epoch,step,train/loss,val/elbo\n0,1,5,\n0,1,,-7\n1,2,4,\n1,2,,-6\n")
-    path = tmp_path / "checkpoints" / "0000.ckpt"
-    assert figures(path, 0) == {"val/elbo": -7}
-    assert figures(path, 1) == {"val/elbo": -6}
-    assert figures(tmp_path / "elsewhere" / "checkpoints" / "last.ckpt", 1) == {}
+    rows = (f"{first},1,5,", f"{first},1,,-7", f"{first + 1},3,4,", f"{first + 1},3,,-6")
+    (tmp_path / "metrics.csv").write_text("\n".join(["epoch,step,train/loss,val/elbo", *rows]) + "\n")
+    path = tmp_path / "checkpoints" / "0001.ckpt"
+    assert figures(path, 0) == {}
+    assert figures(path, 2) == {"val/elbo": -7}
+    assert figures(path, 3) == {"val/elbo": -6}
+    assert figures(tmp_path / "elsewhere" / "checkpoints" / "last.ckpt", 3) == {}
+
+
+def test_figures_of_the_best_epoch_are_on_its_card(tmp_path: Path) -> None:
+    from lightning.pytorch.loggers import CSVLogger
+
+    from vae_zoo.callbacks import BestCheckpoint
+    from vae_zoo.pretrained import _origin
+
+    best = BestCheckpoint(dirpath=str(tmp_path / "checkpoints"), save_top_k=-1)
+    logger = CSVLogger(tmp_path, name="", version="")
+    fit(tmp_path, max_epochs=2, callbacks=[best], logger=logger, enable_checkpointing=True)
+    lines = (tmp_path / "metrics.csv").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in csv.DictReader(lines) if row["val/elbo"]]
+    for n, row in enumerate(rows, 1):
+        found = _origin(tiny(VAE), tmp_path / "checkpoints" / f"{n:04d}.ckpt")["figures"]
+        assert found["val/elbo"] == float(row["val/elbo"])
 
 
 def test_places_on_this_machine_stay_here(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from helpers import SHAPE, linear, tiny
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.distributions import Normal
+from vae_zoo.distributions import ConditionalNormal, Normal
 from vae_zoo.distributions.normal import independent
-from vae_zoo.models import VAE
+from vae_zoo.elbo import looks_at
+from vae_zoo.models import AE, VAE, VQVAE, ConditionalVAE, LadderVAE, VampVAE
 
 
 class Shifted(VAE):
@@ -101,3 +102,32 @@ def test_nats_of_a_uniform_model() -> None:
     torch.nn.init.zeros_(model.decoder.layers[-1].bias)
     losses = model.losses(torch.rand(6, *SHAPE))
     assert losses["reconstruction"].item() == pytest.approx(-64 * math.log(2), rel=1e-6)
+
+
+class TestConditionsThatNothingLooksAt:
+    @pytest.mark.parametrize("cls", [VAE, LadderVAE, VampVAE, VQVAE])
+    def test_are_refused(self, cls: type) -> None:
+        model = tiny(cls)
+        with pytest.raises(ValueError, match=rf"^{cls.__name__} samples under no condition, got c of shape \(4,\)"):
+            model.sample(4, torch.arange(4))
+        assert model.sample(4).shape == (4, *SHAPE)
+        assert not looks_at(model, torch.arange(4))
+
+    def test_are_taken_where_prior_or_decoder_looks(self) -> None:
+        class Bright(VAE):
+            """A user's own, without any sign of it but its code."""
+
+            def decode(self, z: torch.Tensor, c: torch.Tensor | None = None) -> torch.distributions.Distribution:
+                return super().decode(z if c is None else z + c[:, None], c)
+
+        for model in (tiny(Bright), tiny(VAE, prior=ConditionalNormal), tiny(ConditionalVAE)):
+            assert model.sample(3, torch.arange(3)).shape == (3, *SHAPE)
+            assert looks_at(model, torch.arange(3))
+
+    def test_an_autoencoder_says_why_it_has_no_samples(self) -> None:
+        model = tiny(AE)
+        assert not hasattr(model, "sample")
+        with pytest.raises(AttributeError, match=r"^AE has no prior to sample from"):
+            model.sample(4)
+        with pytest.raises(AttributeError, match="has no attribute 'other'"):
+            _ = model.other

@@ -129,7 +129,7 @@ def plain_loop(model: Autoencoder, data: Sprites, num_epochs: int, accumulate: i
         for n, batch in enumerate(loader):
             seed_all(batch.key, model.device)
             values = model.losses(data.on_after_batch_transfer(batch).x, batch.y)
-            train.append((len(batch.x), {k: v.item() for k, v in values.items()}))
+            train.append((len(batch.x), {k: v.detach() for k, v in values.items()}))
             (values["loss"] / accumulate).backward()
             if (n + 1) % accumulate == 0 or n + 1 == len(loader):
                 optimizer.step()
@@ -140,14 +140,15 @@ def plain_loop(model: Autoencoder, data: Sprites, num_epochs: int, accumulate: i
             for batch in data.val_dataloader():
                 seed_all(batch.key, model.device)
                 values = model.losses(data.on_after_batch_transfer(batch).x, batch.y)
-                rows.append((len(batch.x), {k: v.item() for k, v in values.items()}))
-            val.append(mean(rows))
+                rows.append((len(batch.x), values))
+            val.append(mean(model, rows))
     return train, val
 
 
-def mean(rows: list[tuple[int, dict[str, float]]]) -> dict[str, float]:
+def mean(model: Autoencoder, rows: list[tuple[int, dict[str, Tensor]]]) -> dict[str, float]:
     total = sum(num for num, _ in rows)
-    return {name: sum(num * values[name] for num, values in rows) / total for name in rows[0][1]}
+    means = {name: sum(num * values[name] for num, values in rows) / total for name in rows[0][1]}
+    return {name: value.item() for name, value in model.curves(means).items()}
 
 
 @every_model
@@ -162,7 +163,7 @@ def test_logged_curves_are_those_of_a_plain_loop(cls: type[Autoencoder], tmp_pat
     assert train[4][0] == 8  # the last batch is smaller
     for name in val[0]:
         assert logger.curve(f"val/{name}") == pytest.approx({4: val[0][name], 9: val[1][name]}, rel=1e-5)
-        expected = {step: mean(train[step - 1 : step + 1])[name] for step in (1, 3, 5, 7, 9)}
+        expected = {step: mean(model, train[step - 1 : step + 1])[name] for step in (1, 3, 5, 7, 9)}
         assert logger.curve(f"train/{name}") == pytest.approx(expected, rel=1e-5)
 
 
@@ -184,7 +185,7 @@ class TestTrainerOptions:
         for p, q in zip(fitted.parameters(), model.parameters(), strict=True):
             torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
         groups = [train[0:2], train[2:4], train[4:5], train[5:7], train[7:9], train[9:10]]
-        expected = {step: mean(group)["loss"] for step, group in enumerate(groups)}
+        expected = {step: mean(model, group)["loss"] for step, group in enumerate(groups)}
         assert logger.curve("train/loss") == pytest.approx(expected, rel=1e-4)
 
     def test_limits(self, tmp_path: Path) -> None:

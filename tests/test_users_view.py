@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from vae_zoo import hub
 from vae_zoo.distributions import FixedNormal
 from vae_zoo.elbo import ELBO
-from vae_zoo.models import VAE
+from vae_zoo.models import VAE, VQVAE, BetaVAE
 from vae_zoo.nn import Dense
 
 # Tests of a few batches with the loaders of torch, whose worker processes are not what is tested.
@@ -139,6 +139,105 @@ def test_data_that_the_model_cannot_take(x: Tensor, message: str, tmp_path: Path
 def test_numpy_doubles(tmp_path: Path) -> None:
     doubles = DataLoader(X.double(), batch_size=6)
     quiet_trainer(tmp_path, max_epochs=1).fit(model(), doubles, doubles)
+
+
+class Hooked(Capacity):
+    """Hooks as they are written for modules whose own are empty."""
+
+    def setup(self, stage: str) -> None:
+        self.called = [stage]
+
+    def on_fit_start(self) -> None:
+        self.called.append("fit")
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self.called.append("batch")
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        self.called.append("step")
+
+    def on_validation_epoch_end(self) -> None:
+        self.called.append("val/elbo" if "val/elbo" in self.trainer.callback_metrics else "nothing")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["mine"] = 3
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.mine = checkpoint["mine"]
+
+
+class Mixin:
+    def on_fit_start(self) -> None:
+        self.mixed = True
+
+
+class Mixed(Mixin, Hooked):
+    pass
+
+
+class TestHooks:
+    """What a subclass overrides without ``super()`` is added to what the models do themselves."""
+
+    @pytest.mark.parametrize("cls", [Hooked, Mixed])
+    def test_all_of_them(self, cls: type[Hooked], tmp_path: Path) -> None:
+        logger, mine = Record(), cls(**model()._init_args)
+        trainer = quiet_trainer(tmp_path, max_epochs=1, logger=logger, log_every_n_steps=1, num_sanity_val_steps=0)
+        trainer.fit(mine, loader("tuples"), loader("tuples"))
+        fit = ["fit"] if cls is Hooked else []  # which the mixin stands before
+        assert mine.called == ["fit", *fit, *["batch", "step"] * 4, "val/elbo"]
+        assert mine._initialised
+        assert {"train/loss", "val/elbo"} <= {name for _, row in logger.rows for name in row}
+        trainer.save_checkpoint(tmp_path / "a.ckpt")
+        assert cls.load_from_checkpoint(tmp_path / "a.ckpt").mine == 3
+        assert hasattr(mine, "mixed") == (cls is Mixed)
+        with pytest.raises(ValueError, match="the model is for examples of shape"):
+            quiet_trainer(tmp_path, max_epochs=1).fit(mine, DataLoader(X[:, :3], batch_size=3), loader("tuples"))
+
+    def test_one_that_calls_them_runs_them_once(self, tmp_path: Path) -> None:
+        class Counts(Capacity):
+            num = 0
+
+            def check_batch(self, batch: Any, batch_idx: int = 0) -> None:
+                self.num += 1
+
+            def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+                super().on_train_batch_start(batch, batch_idx)
+
+        mine = Counts(**model()._init_args)
+        quiet_trainer(tmp_path, max_epochs=1, limit_val_batches=0).fit(mine, loader("tuples"), loader("tuples"))
+        assert mine.num == 4
+
+    def test_codes_move_under_an_optimizer_of_ones_own(self, tmp_path: Path) -> None:
+        class Own(VQVAE):
+            moves = 0
+
+            def configure_optimizers(self) -> Any:
+                return torch.optim.SGD(self.parameters(), lr=1e-4)
+
+            def move_codes(self) -> None:
+                self.moves += 1
+
+        for cls in (Own, type("Ours", (Own,), {"configure_optimizers": VQVAE.configure_optimizers})):
+            mine = cls(shape=(5,), latent_dim=4, encoder=Small, decoder=Small, likelihood=FixedNormal)
+            quiet_trainer(tmp_path, max_epochs=1).fit(mine, loader("tuples"), loader("tuples"))
+            assert mine.moves == 4
+
+
+@pytest.mark.parametrize("given", [X, TensorDataset(X, Y)], ids=["tensor", "data set"])
+def test_examples_without_a_loader(given: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a batch must be \(B, 5\), got one example: wrap the data in a DataLoader"):
+        quiet_trainer(tmp_path, max_epochs=1).fit(model(), given, loader("tuples"))
+
+
+def test_a_checkpoint_loaded_as_what_it_is_not(tmp_path: Path) -> None:
+    trainer = quiet_trainer(tmp_path)
+    trainer.strategy.connect(model())
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    assert type(VAE.load_from_checkpoint(tmp_path / "a.ckpt", target=2.0)) is Capacity
+    with pytest.raises(ValueError, match=r"a\.ckpt holds a Capacity, which is no BetaVAE: load it by its own class\.$"):
+        BetaVAE.load_from_checkpoint(tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=r"a\.ckpt holds a Capacity, which has no argument nonsense\.$"):
+        Capacity.load_from_checkpoint(tmp_path / "a.ckpt", nonsense=3)
 
 
 class TestHub:

@@ -139,6 +139,21 @@ class TestFit:
         assert values["test/elbo"] == pytest.approx(values["test/reconstruction"] - values["test/kl"], rel=1e-5)
         assert "test/log_evidence" not in values
 
+    def test_usage_is_that_of_the_whole_split(self, tmp_path: Path) -> None:
+        """Neither is linear: their means over batches rose from 13.8 to 50.1 with the size of a batch."""
+        model, found = tiny(VQVAE, **KWARGS), []
+        model.initialise(tiny_data().examples("train"))
+        for size in (2, 5, 50):
+            data, logger = tiny_data(eval_batch_size=size), Record()
+            found += quiet_trainer(tmp_path, logger=logger).test(model, data, verbose=False)
+        codes = model.codes(data.examples("test")).flatten()
+        part = codes.bincount(minlength=6) / len(codes)
+        perplexity = torch.distributions.Categorical(part).entropy().exp().item()
+        assert perplexity > 1.2
+        assert [row["test/perplexity"] for row in found] == pytest.approx([perplexity] * 3, rel=1e-5)
+        assert [row["test/used_codes"] for row in found] == [int((part > 0).sum())] * 3
+        assert {name for row in found for name in row if "usage" in name} == set()
+
     def test_pictures_and_files(self, tmp_path: Path) -> None:
         grids = [cls(every_n_epochs=1) for cls in (SampleGrid, ReconstructionGrid, TraversalGrid)]
         model, trainer = fit(tmp_path, VQVAE, kwargs=KWARGS, callbacks=[*grids, PredictionWriter()], max_epochs=1)

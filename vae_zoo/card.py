@@ -65,12 +65,12 @@ def card(
     return "\n\n".join(parts) + "\n"
 
 
-def figures(ckpt_path: Path, epoch: int) -> dict[str, float]:
-    """Figures of the last validation up to the epoch of a checkpoint, from ``metrics.csv`` of its run.
+def figures(ckpt_path: Path, steps: int) -> dict[str, float]:
+    """Figures of the last validation before a checkpoint was written, from ``metrics.csv`` of its run.
 
     Args:
         ckpt_path: Checkpoint, in the folder ``checkpoints`` of its run.
-        epoch: Its epoch.
+        steps: Steps up to it, as loggers count them.
 
     Returns:
         Figures by name; none where there is no such file.
@@ -79,7 +79,7 @@ def figures(ckpt_path: Path, epoch: int) -> dict[str, float]:
     if not path.is_file():
         return {}
     with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if int(float(row.get("epoch") or 0)) <= epoch]
+        rows = [row for row in csv.DictReader(file) if int(float(row.get("step") or 0)) <= steps]
     found: dict[str, float] = {}
     for row in rows:
         found |= {key: float(value) for key, value in row.items() if key.startswith("val/") and value}

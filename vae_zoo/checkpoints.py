@@ -25,6 +25,7 @@ _MARK = b"vae_zoo crc32 "
 _LENGTH = len(_MARK) + 8
 _END = 22  # bytes that end a zip archive before its comment
 _PART = 2**22
+_PROBE = 2**16  # bytes without which no run gets far
 
 
 class DamagedCheckpointError(ValueError):
@@ -128,7 +129,7 @@ def check_writable(folder: str | Path) -> None:
     """
     probe = Path(folder) / ".probe"
     with _named(Path(folder)), _replacing(probe) as file:
-        file.write(bytes(4096))
+        file.write(bytes(_PROBE))
     probe.unlink(missing_ok=True)
 
 

@@ -8,6 +8,9 @@ from typing import Any
 PATH = r"[^\W\d]\w*(?:\.[^\W\d]\w*)+"
 """A dotted path."""
 
+LOCAL = "<locals>"
+"""Part of the path of what is defined inside a function."""
+
 
 def class_paths(value: Any) -> Iterator[Any]:
     """Whatever stands under ``class_path`` or ``_class_path`` in plain data."""

@@ -93,7 +93,7 @@ def log_normal(z: Tensor, loc: Tensor, log_scale: Tensor) -> Tensor:
 
 
 def decompose_kl(
-    z: Tensor, q_loc: Tensor, q_log_scale: Tensor, log_pz: Tensor, num_train: int, *, stratified: bool = True
+    log_qz: Tensor, log_pz: Tensor, num_train: int, *, stratified: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
     r"""Mutual information, total correlation and dimension-wise divergence, estimated from one batch.
 
@@ -112,10 +112,9 @@ def decompose_kl(
         | https://arxiv.org/abs/1802.04942
 
     Args:
-        z: Samples of the posterior of each example, (..., B, D).
-        q_loc: Means of the posteriors, (B, D).
-        q_log_scale: Logarithms of their standard deviations, (B, D).
-        log_pz: Log-density of each dimension of z under a prior with independent dimensions, (..., B, D).
+        log_qz: Log-density of each dimension of a sample of each example's posterior under that of every example,
+            (..., B of the samples, B of the posteriors, D). The posteriors are of any kind with independent dimensions.
+        log_pz: Log-density of the samples under the prior, (..., B).
         num_train: Number N of examples that the batch was drawn from without replacement.
         stratified: Whether to weight by strata.
 
@@ -127,21 +126,18 @@ def decompose_kl(
     """
     if num_train < 1:
         raise ValueError(f"num_train must be at least 1, got {num_train}.")
-    num = z.shape[-2]
-    pairs = log_normal(z.unsqueeze(-2), q_loc, q_log_scale)  # (..., B of z, B of x, D)
-    same = torch.eye(num, dtype=torch.bool, device=z.device)
+    num = log_qz.shape[-2]
+    same = torch.eye(num, dtype=torch.bool, device=log_qz.device)
     if stratified:
-        others = torch.full_like(pairs[..., 0], (num_train - 1) / (num_train * max(num - 1, 1))).log()
+        others = torch.full_like(log_qz[..., 0], (num_train - 1) / (num_train * max(num - 1, 1))).log()
         log_weight = torch.where(same, -math.log(num_train), others)
     else:
-        log_weight = torch.full_like(pairs[..., 0], -math.log(num_train * num))
-    joint = pairs.sum(-1)
-    log_qz = torch.logsumexp(joint + log_weight, -1)
-    log_marginals = torch.logsumexp(pairs + log_weight.unsqueeze(-1), -2)
-    log_qzx = log_normal(z, q_loc, q_log_scale).sum(-1)
-    mutual_information = (log_qzx - log_qz).mean()
-    total_correlation = (log_qz - log_marginals.sum(-1)).mean()
-    return mutual_information, total_correlation, (log_marginals - log_pz).sum(-1).mean()
+        log_weight = torch.full_like(log_qz[..., 0], -math.log(num_train * num))
+    joint = log_qz.sum(-1)
+    own = joint.diagonal(dim1=-2, dim2=-1)
+    aggregate = torch.logsumexp(joint + log_weight, -1)
+    marginals = torch.logsumexp(log_qz + log_weight.unsqueeze(-1), -2).sum(-1)
+    return (own - aggregate).mean(), (aggregate - marginals).mean(), (marginals - log_pz).mean()
 
 
 def permute_dims(z: Tensor) -> Tensor:

@@ -10,18 +10,24 @@ import importlib
 import inspect
 import numbers
 import os
+import re
+import sys
+from abc import ABCMeta
 from argparse import ArgumentError
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
+import torch
+from lightning.pytorch.core.saving import _load_state
 from lightning.pytorch.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor
 
 from vae_zoo import trust
 from vae_zoo.checkpoints import verify
+from vae_zoo.class_paths import LOCAL
 from vae_zoo.foreign import check_file, read_arguments
 
 _KINDS = {"int": "a whole number", "float": "a number"}
@@ -36,6 +42,17 @@ def import_path(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
+def class_of(value: Any) -> type | None:
+    """The class that a component is made from: itself, or that of a partial."""
+    if isinstance(value, type):
+        return value
+    if isinstance(value, partial):
+        *makers, cls = value.func, *value.args  # the command line puts its own instantiators before the class
+        if isinstance(cls, type) and all(m.__module__.startswith("jsonargparse.") for m in makers):
+            return cls
+    return None
+
+
 def plain(value: Any) -> Any:
     """Turn a constructor's argument into plain data.
 
@@ -48,12 +65,9 @@ def plain(value: Any) -> Any:
     Raises:
         TypeError: If the value cannot be written down: an instance of a module, a lambda.
     """
-    if isinstance(value, type):
-        return {"class_path": import_path(value)}
-    if isinstance(value, partial):
-        *makers, cls = value.func, *value.args  # the command line puts its own instantiators before the class
-        if isinstance(cls, type) and all(m.__module__.startswith("jsonargparse.") for m in makers):
-            return {"class_path": import_path(cls), "init_args": plain(value.keywords)}
+    if (cls := class_of(value)) is not None:
+        _check_named(cls)
+        return {"class_path": import_path(cls)} | ({"init_args": plain(value.keywords)} if cls is not value else {})
     if isinstance(value, Enum):
         return value.name
     if getattr(value, "ndim", None) == 0 and hasattr(
@@ -72,12 +86,33 @@ def plain(value: Any) -> Any:
     if isinstance(value, Sequence) or type(value).__name__ == "Size":
         return [plain(v) for v in value]
     if isinstance(value, (FunctionType, BuiltinFunctionType)) and value.__name__ != "<lambda>":
+        _check_named(value)
         return f"{value.__module__}.{value.__qualname__}"
     came = "a tensor" if isinstance(value, Tensor) else type(value).__name__
     text = " ".join(repr(value).split())
     raise TypeError(
         f"a constructor's argument must be plain data, a class or a partial of one, got {came}: {text[:100]}."
     )
+
+
+def _check_named(value: Any) -> None:
+    if LOCAL in value.__qualname__:
+        raise TypeError(
+            f"{value.__name__} is defined inside a function, where no checkpoint can find it again: "
+            "define it at the top level of a module."
+        )
+
+
+def is_in_hand(path: Any, cls: type) -> bool:
+    """Whether a path in a checkpoint is of a class that may not be found by it, and has the name of this one.
+
+    So are those that were defined inside a function, in a script or in a notebook.
+    """
+    if not isinstance(path, str):
+        return False
+    module, _, name = path.rpartition(".")
+    lost = LOCAL in module or module == "__main__"
+    return lost and name == cls.__name__
 
 
 def check_types(cls: type, given: Mapping[str, Any]) -> None:
@@ -113,10 +148,43 @@ def _check_type(name: str, value: Any, annotation: Any) -> None:
         raise ValueError(f"{name} must be {_KINDS[wanted]}, got {value!r}.")
 
 
-class Recorded:
+def _imported(path: str) -> type | None:
+    """The class of a path, if its module is there already."""
+    module, _, name = path.rpartition(".")
+    found = getattr(sys.modules.get(module), name, None) if module else None
+    return found if isinstance(found, type) else None
+
+
+def _load(cls: Any, file: Any, map_location: Any, **kwargs: Any) -> Any:
+    """What a checkpoint of a class holds, without looking the class up by its path, which may lead nowhere."""
+    checkpoint = torch.load(file, map_location=map_location or "cpu", weights_only=True)
+    arguments = checkpoint[cls.CHECKPOINT_HYPER_PARAMS_KEY]
+    del arguments["_class_path"]
+    made = _load_state(cls, checkpoint, **kwargs)
+    weights = next(iter(checkpoint["state_dict"].values()), None)
+    return made.to(weights.device) if isinstance(made, torch.nn.Module) and weights is not None else made
+
+
+class _Built(ABCMeta):
+    """Has an object remember its attributes as its constructors leave them."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        self = super().__call__(*args, **kwargs)
+        names = {name for base in cls.__mro__ if "__init__" in vars(base) for name in _parameters(base)}
+        mirrors = {name: vars(self)[name] for name in names & vars(self).keys()}
+        vars(self)["_built"] = {name: x for name, x in mirrors.items() if isinstance(x, (bool, int, float, str))}
+        return self
+
+
+def _parameters(cls: type) -> Iterable[str]:
+    return inspect.signature(cls.__init__).parameters if cls is not object else ()  # type: ignore[misc]
+
+
+class Recorded(metaclass=_Built):
     """Keeps the arguments of the outermost constructor, whatever the constructors on the way do with them.
 
-    Constructors must be keyword-only and pass ``**kwargs`` on untouched.
+    Constructors must be keyword-only and pass ``**kwargs`` on untouched. An attribute of the name of an argument that
+    is set later, ``model.beta = 7``, takes the place of the argument.
 
     Raises:
         TypeError: If an argument is given without its name, which the record would lose.
@@ -128,10 +196,20 @@ class Recorded:
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         if args:
             raise TypeError(f"{cls.__name__} takes its arguments by name, got {len(args)} without one.")
-        check_types(cls, kwargs)
+        cls.check_given(kwargs)
         self = super().__new__(cls)
         self._init_args = kwargs
         return self
+
+    @classmethod
+    def check_given(cls, given: Mapping[str, Any]) -> None:
+        """Refuse arguments before anything is made from them.
+
+        Raises:
+            TypeError: If an argument means nothing to the class.
+            ValueError: If an argument is no number where a number is asked for.
+        """
+        check_types(cls, given)
 
     @_restricted_classmethod
     def load_from_checkpoint(
@@ -168,16 +246,34 @@ class Recorded:
             where, file = os.fspath(file), check_file(file).absolute()  # which Lightning takes for no address
             verify(file)
         saved = read_arguments(file, where, cls.CHECKPOINT_HYPER_PARAMS_KEY, mmap=on_disk)  # type: ignore[attr-defined]
+        path = (saved or {}).get("_class_path")
+        in_hand = is_in_hand(path, cls)
         # Who calls a class names it, and its package.
         more = {cls.__module__.partition(".")[0], *trust.imported(saved)} - trust.LIBRARIES
-        trust.check_classes(saved, where, more)
+        named = {name: value for name, value in (saved or {}).items() if not (in_hand and name == "_class_path")}
+        trust.check_classes(named, where, more)
+        held = None if in_hand else _imported(str(path or ""))
+        if held is not None and not issubclass(held, cls):
+            raise ValueError(f"{where} holds a {held.__name__}, which is no {cls.__name__}: load it by its own class.")
         with trust.guard(*more):
             try:
+                if in_hand:
+                    return _load(cls, file, map_location, **kwargs)
                 return super().load_from_checkpoint(  # type: ignore[misc]
                     file, map_location, weights_only=True, **kwargs
                 )
             except ArgumentError as error:
                 raise ValueError(trust.denied(str(error), where)) from error
+            except RuntimeError as error:
+                lines = str(error).splitlines()
+                if not lines[0].startswith("Error(s) in loading state_dict"):
+                    raise
+                raise ValueError(f"the weights in {where} do not fit its model: {lines[1].strip()}") from error
+            except ValueError as error:
+                if unknown := re.search(r"got an unexpected keyword argument '(\w+)'", str(error)):
+                    name = (held or cls).__name__
+                    raise ValueError(f"{where} holds a {name}, which has no argument {unknown[1]}.") from error
+                raise
 
     def recorded(self) -> dict[str, Any]:
         """Class and constructor arguments as plain data: ``{"class_path": …, "init_args": {…}}``.
@@ -185,4 +281,15 @@ class Recorded:
         Raises:
             TypeError: If an argument cannot be written as plain data.
         """
-        return {"class_path": import_path(type(self)), "init_args": plain(self._init_args)}
+        init_args = {}
+        for name, value in {**self._init_args, **self.changed()}.items():
+            try:
+                init_args[name] = plain(value)
+            except TypeError as error:
+                raise TypeError(f"{name}: {error}") from None
+        return {"class_path": import_path(type(self)), "init_args": init_args}
+
+    def changed(self) -> dict[str, Any]:
+        """Attributes of the names of arguments that are no longer what the constructors left."""
+        built = vars(self).get("_built", {})
+        return {name: vars(self)[name] for name, x in built.items() if name in vars(self) and vars(self)[name] != x}

@@ -55,7 +55,9 @@ def yaml_loader() -> Any:
 
 
 def check_yaml(text: str, where: str) -> None:
-    """Refuse text that is short but stands for much, such as aliases of aliases; nothing is built from it.
+    """Refuse text that is short but stands for much, such as aliases of aliases, or gives a key twice.
+
+    Nothing is built from it before that is known.
 
     What is no YAML passes: to say why is left to whoever parses it.
 
@@ -64,7 +66,7 @@ def check_yaml(text: str, where: str) -> None:
         where: What to call it.
 
     Raises:
-        ValueError: If it is too long, too deep, or stands for too much.
+        ValueError: If it is too long, too deep, stands for too much, or has a key twice in one place.
     """
     import yaml
 
@@ -97,8 +99,37 @@ def check_yaml(text: str, where: str) -> None:
                     sizes[anchor] = nodes - before
             if nodes > MAX_NODES:
                 _refuse(where, f"stands for more than {MAX_NODES} values")
+        check_keys(yaml.compose(text, Loader=yaml_loader()), where)
     except yaml.YAMLError:
         return
+
+
+def check_keys(root: Any, where: str) -> None:
+    """Refuse a key that is given twice in one place, of which a parser would take the later one without a word.
+
+    Args:
+        root: Node of YAML; None for an empty text.
+        where: What to call the text.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    seen, nodes = set[int](), [root]
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen or not isinstance(getattr(node, "value", None), list):
+            continue
+        seen.add(id(node))
+        lines: dict[tuple[str, str], int] = {}
+        for item in node.value:
+            pair = item if isinstance(item, tuple) else (item,)
+            nodes += pair
+            if len(pair) == 2 and isinstance(pair[0].value, str) and pair[0].value != "<<":
+                key, line = (pair[0].tag, pair[0].value), pair[0].start_mark.line + 1
+                if key in lines:
+                    both = f"line {line}" if line == lines[key] else f"lines {lines[key]} and {line}"
+                    raise ValueError(f"{where}: the key {key[1]} is given twice, in {both}: keep one of them.")
+                lines[key] = line
 
 
 def check_plain(value: Any, where: str) -> None:

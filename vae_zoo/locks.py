@@ -39,7 +39,7 @@ class FolderLock:
     def __init__(self, folder: str | Path) -> None:
         self.path = Path(folder) / ".lock"
         while True:
-            self._file = self.path.open("a+")
+            self._file = self.path.open("a+", encoding="utf-8")
             if not take(self._file):
                 self._file.seek(0)
                 owner = self._file.read().strip() or "another run"

@@ -1,7 +1,8 @@
-"""Weights & Biases, and a run that goes on without it."""
+"""A file of metrics that no kill tears, and Weights & Biases, without which a run goes on."""
 
 from __future__ import annotations
 
+import csv
 import importlib
 import netrc
 import os
@@ -9,22 +10,113 @@ import ssl
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from vae_zoo.writing import replacing
 
 PROBE_SECONDS = 5.0
 """How long a server may take to answer before a run goes on without it."""
 
-LIMITS = {"init_timeout": 30.0, "finish_timeout": 300.0}
+LIMITS = {"init_timeout": 8.0, "finish_timeout": 300.0}
 """Settings of wandb's, in seconds: to begin a run, 90 by default, and to upload what is left at its end, for ever."""
 
 QUERY = b'{"query": "query Probe { viewer { id } }"}'
+
+
+class MetricsFile(CSVLogger):
+    """Lightning's ``CSVLogger``, whose file loses nothing when the run is killed, and goes on when it is resumed.
+
+    A row is in the file once it is logged. The file of a resumed run begins with the rows of the run before, up to the
+    step of the checkpoint, so that in the end it is that of a run which was never stopped.
+
+    Args:
+        save_dir: Folder that the file is under.
+        name: Folder in it, or none.
+        version: Folder in that; the next ``version_0``, ``version_1`` … if not given.
+        prefix: What names of metrics begin with.
+        flush_logs_every_n_steps: Not used: every row is written at once.
+    """
+
+    def __init__(
+        self,
+        save_dir: str | Path,
+        name: str | None = "lightning_logs",
+        version: int | str | None = None,
+        prefix: str = "",
+        flush_logs_every_n_steps: int = 1,  # noqa: ARG002  # configurations have it
+    ) -> None:
+        super().__init__(save_dir, name, version, prefix, 1)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        if self._experiment is None and "://" not in self.log_dir:
+            self._experiment = _Rows(self.log_dir)
+        return super().experiment
+
+    @rank_zero_only
+    def continue_from(self, folders: Iterable[Path], step: int) -> None:
+        """Begin with what a run has logged before a step.
+
+        Args:
+            folders: Where its file may be, if it is not where this one is.
+            step: Steps that had been taken when the checkpoint was saved.
+        """
+        if isinstance(self.experiment, _Rows):
+            found = (folder / _Rows.NAME_METRICS_FILE for folder in (Path(self.log_dir), *folders))
+            self.experiment.begin(next((path for path in found if path.is_file()), None), step)
+
+
+class _Rows(ExperimentWriter):
+    """Writes each row by one call, and puts a new file in place of the old one where there is a new column."""
+
+    def __init__(self, log_dir: str) -> None:
+        super().__init__(log_dir)
+        self._begun = False
+
+    def begin(self, file: Path | None, step: int) -> None:
+        if file is not None and (kept := _rows_before(file, step)):
+            self.metrics_keys = sorted({key for row in kept for key, value in row.items() if value})
+            self._write_anew(kept)
+
+    def save(self) -> None:
+        path, rows = Path(self.metrics_file_path), self.metrics
+        if not rows:
+            return
+        if self._record_new_keys() or not self._begun or not path.is_file():
+            self._write_anew([*(_rows_before(path) if self._begun and path.is_file() else []), *rows])
+        else:
+            with path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self.metrics_keys).writerows(rows)
+        self.metrics = []
+
+    def _write_anew(self, rows: list[dict[str, Any]]) -> None:
+        path = Path(self.metrics_file_path)
+        with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.metrics_keys, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+        self._begun = True
+
+    def _check_log_dir_exists(self) -> None:
+        """Nothing to do: an earlier file is written over by the first row, or gone on with."""
+
+
+def _rows_before(path: Path, step: float = float("inf")) -> list[dict[str, Any]]:
+    """Rows of a file of metrics up to a step; one that is torn is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    return [row for row in csv.DictReader(whole) if (row.get("step") or "").isdigit() and int(row["step"]) < step]
 
 
 class Wandb(WandbLogger):
@@ -46,6 +138,7 @@ class Wandb(WandbLogger):
 
     Raises:
         ImportError: If wandb is not installed.
+        ValueError: If ``$WANDB_BASE_URL`` is no address of a server.
     """
 
     def __init__(
@@ -67,6 +160,7 @@ class Wandb(WandbLogger):
             if error.name != "wandb":
                 raise
             raise ImportError("the logger needs wandb, which is not installed: pip install 'vae_zoo[wandb]'.") from None
+        check_address(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
         project = project or os.environ.get("WANDB_PROJECT", "vae_zoo")
         super().__init__(project=project, name=name, id=id, log_model=log_model, **kwargs)
         self._wandb_init |= {"entity": entity, "group": group, "tags": tags, "mode": mode}
@@ -97,6 +191,7 @@ class Wandb(WandbLogger):
         try:
             _ = super().experiment
         except wandb.errors.Error as error:  # a key that is no longer one, a project of others
+            _end_service()
             self._go_on_offline(" ".join(str(error).split())[:100].rstrip(". "))
 
     def _go_on_offline(self, why: str) -> None:
@@ -107,6 +202,38 @@ class Wandb(WandbLogger):
         with suppress(ImportError):  # its own reports would wait ten seconds for the server at the end
             importlib.import_module("wandb.analytics.opentelemetry.opentelemetry_proxy").disable()
         wandb.termwarn(f"{why}: the run goes on offline, and wandb sync uploads it later.")
+
+
+def count_from_one(logger: Logger, *, fits: bool) -> None:
+    """Have a logger count epochs from 1, as the progress bar and the names of files do, where Lightning begins at 0.
+
+    Args:
+        logger: Any logger.
+        fits: Whether it logs a fit; in any other run an epoch means nothing, and is left out.
+    """
+    vars(logger)["log_metrics"] = partial(_log_counted, logger, fits)
+
+
+def _log_counted(logger: Logger, fits: bool, metrics: dict[str, float], step: int | None = None) -> None:
+    counted = {name: value + 1 if name == "epoch" else value for name, value in metrics.items()}
+    if not fits:
+        counted.pop("epoch", None)
+    type(logger).log_metrics(logger, counted, step)
+
+
+def check_address(url: str) -> None:
+    """Refuse what is no address of a server, which wandb would do with a page.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # half a bracket, a port that is no number
+        fine = False
+    if not fine:
+        raise ValueError(f"WANDB_BASE_URL is {url}: give an address such as https://api.wandb.ai, or unset it.")
 
 
 def trouble(settings: Any) -> str:
@@ -128,13 +255,24 @@ def unreachable(host: str) -> str:
         host: Address of the server, with ``http://`` or ``https://``.
     """
     found: list[str] = []
-    probe = threading.Thread(target=lambda: found.append(_ask(host)), daemon=True)
+    # Twice, because a server that is about to hang, or a proxy before it, may well answer once.
+    probe = threading.Thread(target=lambda: found.append(_ask(host) or _ask(host)), daemon=True)
     probe.start()  # in a thread of its own, because nothing else ends a look-up of a name
     probe.join(PROBE_SECONDS)
     name = urlsplit(host).netloc
     if not found:
         return f"{name} gives no answer within {PROBE_SECONDS:g} seconds"
     return f"{name} is not reached, {found[0]}" if found[0] else ""
+
+
+def _end_service() -> None:
+    """End the service of wandb that has begun no run: at the end of the process it would wait for the server again."""
+    import wandb
+
+    with suppress(Exception):  # of another release, which then only takes longer
+        singleton: Any = wandb.setup()
+        singleton._connection._proc._process.kill()
+        wandb.teardown()
 
 
 def _ask(host: str) -> str:

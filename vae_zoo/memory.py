@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules import module as hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -54,6 +58,58 @@ class Peak(TorchDispatchMode):
 
 def _storages(tree: Any) -> list[torch.UntypedStorage]:
     return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def physical() -> int:
+    """Bytes of memory that this process can have: those of the machine, or of the container that it is in."""
+    found = [2**62]
+    with suppress(ValueError, OSError, AttributeError):  # not everywhere
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with suppress(ValueError, OSError):
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    return min(found)
+
+
+@contextmanager
+def fitting() -> Iterator[None]:
+    """Refuse modules whose weights do not fit into memory, before they are filled, which ends in a kill.
+
+    Raises:
+        ValueError: If all that are made within it take more memory than there is.
+    """
+    limit, held = physical(), 0
+
+    def add(module: nn.Module, name: str, value: Any) -> None:  # noqa: ARG001
+        nonlocal held
+        if isinstance(value, Tensor) and value.device.type == "cpu" and not hasattr(value, "materialize"):
+            held += value.nbytes
+        if held > limit:
+            raise ValueError(
+                f"the weights of a model of these sizes take more than the {limit / 2**30:.1f} GiB of memory here: "
+                "choose smaller ones."
+            )
+
+    kinds = (hooks.register_module_parameter_registration_hook, hooks.register_module_buffer_registration_hook)
+    handles = [register(add) for register in kinds]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def check_trainable(model: nn.Module, device: torch.device) -> None:
+    """Refuse to train on the CPU what does not fit with its gradients.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    needed, limit = sum(2 * p.nbytes for p in model.parameters() if p.requires_grad), physical()
+    if device.type == "cpu" and needed > limit:
+        raise ValueError(
+            f"the model takes {needed / 2**30:.1f} GiB with its gradients, there are {limit / 2**30:.1f}: choose a "
+            "smaller one."
+        )
 
 
 def keep_freed_memory() -> None:

@@ -85,7 +85,7 @@ def from_pretrained(
         weights = safetensors.load_file(folder / WEIGHTS)
     except Exception as error:
         raise ValueError(f"{folder / WEIGHTS} is damaged, or no file of weights: {error}.") from error
-    model.on_load_checkpoint({"vae_zoo": {"model": config["model"]}})
+    model.on_load_checkpoint({"vae_zoo": {"model": config["model"]}, "state_dict": weights})
     model.load_state_dict(weights)
     return model.eval()
 
@@ -177,7 +177,9 @@ def _origin(model: Autoencoder, ckpt_path: str | Path | None) -> dict[str, Any]:
         known = _read_config(Path(ckpt_path) / CONFIG).get("data") if ckpt_path else None
         return {"data": data.recorded() if isinstance(data, Recorded) else known}
     checkpoint = read(ckpt_path)
-    return {"data": checkpoint["vae_zoo"].get("data"), "figures": figures(Path(ckpt_path), int(checkpoint["epoch"]))}
+    loop = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.state_dict", {})
+    steps = int(loop.get("_batches_that_stepped", checkpoint["global_step"]))  # the latter counts every optimizer's
+    return {"data": checkpoint["vae_zoo"].get("data"), "figures": figures(Path(ckpt_path), steps)}
 
 
 def _portable(data: Any) -> Any:

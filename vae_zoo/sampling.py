@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +20,19 @@ CHUNK = 256
 def generate(
     model: Any, num: int, *, label: int | None = None, temperature: float = 1.0, seed: int = 0
 ) -> tuple[Tensor, Tensor | None]:
-    r"""Draw samples from the model's own prior: the means of p(x|z) at its draws.
+    r"""Draw samples from the model's own prior, all of which are held in memory: see :func:`draw`.
+
+    Returns:
+        Samples, (num, \*shape), and their classes, (num,), or None where none was given.
+    """
+    x, c = zip(*draw(model, num, label=label, temperature=temperature, seed=seed), strict=True)
+    return torch.cat(x), None if c[0] is None else torch.cat(c)
+
+
+def draw(
+    model: Any, num: int, *, label: int | None = None, temperature: float = 1.0, seed: int = 0
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    r"""Draw samples from the model's own prior, some at a time: the means of p(x|z) at its draws.
 
     A model of classes is asked for all of them in turn if no class is chosen.
 
@@ -32,7 +45,8 @@ def generate(
         seed: Seed of the draws.
 
     Returns:
-        Samples, (num, \*shape), and their classes, (num,), or None where none was given.
+        Samples, (B, \*shape), and their classes, (B,), or None where none was given, for the next :data:`CHUNK`
+        samples at a time.
 
     Raises:
         ValueError: If the model cannot generate, has no such class, or none at all, or its prior has no temperature.
@@ -48,18 +62,33 @@ def generate(
     given = {} if temperature == 1 else {"temperature": temperature}
     if given and not _takes(sample, "temperature"):
         raise ValueError(f"{type(model).__name__} has a sample of its own that takes no temperature: leave it at 1.")
-    c = None
+    classes_of: Callable[[Tensor], Tensor] | None = None
     if label is not None:
-        c = torch.full((num,), label)
+        classes_of = partial(torch.full_like, fill_value=label)
     elif getattr(model, "num_classes", None):
-        c = torch.arange(num) % classes
-    parts = range(0, num, CHUNK)
-    with torch.no_grad(), forked(seed, model.device):
-        x = [
-            sample(min(CHUNK, num - n), None if c is None else c[n : n + CHUNK].to(model.device), **given)
-            for n in parts
-        ]
-    return torch.cat(x), c
+        classes_of = partial(torch.remainder, other=classes)
+    return _draws(sample, num, model.device, classes_of, seed, given)
+
+
+def chunks(num: int) -> Iterator[Tensor]:
+    """The numbers 0 to num - 1, :data:`CHUNK` at a time; no number where num is 0."""
+    yield from (torch.arange(n, min(n + CHUNK, num)) for n in range(0, max(num, 1), CHUNK))
+
+
+def _draws(
+    sample: Callable[..., Tensor],
+    num: int,
+    device: torch.device,
+    classes_of: Callable[[Tensor], Tensor] | None,
+    seed: int,
+    given: dict[str, Any],
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    with forked(seed, device):
+        for at in chunks(num):
+            c = None if classes_of is None else classes_of(at)
+            with torch.no_grad():
+                x = sample(len(at), None if c is None else c.to(device), **given)
+            yield x, c
 
 
 def sampler(model: Any) -> Callable[..., Tensor]:

@@ -1,4 +1,4 @@
-"""The table of posteriors and priors on the page of distributions, made from what their pairs do."""
+"""The tables of posteriors and priors, and of two models in one, made from what their pairs do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from sphinx.application import Sphinx
 
-from vae_zoo import distributions
+from vae_zoo import distributions, models
+from vae_zoo.testing.subject import Subject
 
 
 def table() -> str:
@@ -38,10 +39,39 @@ def kind(family: type[distributions.Family], prior: type[distributions.Prior]) -
     return "closed form" if closed else "Monte Carlo"
 
 
+def combinations() -> str:
+    """Rows of first classes by columns of second ones: that it works, or the number of the reason below."""
+    classes = [cls for name in models.__all__ if not inspect.isabstract(cls := getattr(models, name))]
+    reasons: list[str] = []
+    rows = [f"| first class | {' | '.join(f'`{c.__name__}`' for c in classes)} |", "|---" * (len(classes) + 1) + "|"]
+    for first in classes:
+        cells = []
+        for second in classes:
+            reason = combination(first, second)
+            if reason and reason not in reasons:
+                reasons.append(reason)
+            cells.append(str(reasons.index(reason) + 1) if reason else "" if issubclass(second, first) else "yes")
+        rows.append(f"| `{first.__name__}` | {' | '.join(cells)} |")
+    return "\n".join([*rows, "", *(f"{n}. {reason}" for n, reason in enumerate(reasons, 1)), ""])
+
+
+def combination(first: type, second: type) -> str:
+    """Why two models do not go together in this order; empty if they do, or if Python has no such order."""
+    if issubclass(second, first):
+        return ""
+    name = f"{first.__name__}{second.__name__}"
+    try:
+        Subject(type(name, (first, second), {})).build()
+    except (TypeError, ValueError) as error:
+        return str(error).removeprefix(f"{name}: ")
+    return ""
+
+
 def write(app: Sphinx) -> None:
-    path, text = Path(app.srcdir) / "_pairs.md", table()
-    if not path.is_file() or path.read_text() != text:
-        path.write_text(text)
+    for name, text in (("_pairs.md", table()), ("_combinations.md", combinations())):
+        path = Path(app.srcdir) / name
+        if not path.is_file() or path.read_text() != text:
+            path.write_text(text)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

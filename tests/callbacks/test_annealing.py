@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import re
+import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import Record, Spy, quiet_trainer, tiny, tiny_data
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EarlyStopping
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from vae_zoo.callbacks import CyclicalAnnealing, LinearAnnealing
+from vae_zoo.callbacks import BestCheckpoint, CyclicalAnnealing, LastCheckpoint, LinearAnnealing
 from vae_zoo.models import AE, VAE
 
 
@@ -70,6 +76,85 @@ def test_a_model_without_a_bound(tmp_path: Path) -> None:
     trainer = quiet_trainer(tmp_path, callbacks=[LinearAnnealing(num_steps=5)])
     with pytest.raises(ValueError, match="LinearAnnealing needs a model with a bound, AE has none"):
         trainer.fit(tiny(AE), tiny_data())
+
+
+class Kept(Callback):
+    """Names of the checkpoints that are there after each validation."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.seen = folder, []
+
+    def on_validation_start(self, *_: Any) -> None:
+        self.seen.append(sorted(path.name for path in self.folder.glob("*.ckpt")))
+
+
+class Worse(VAE):
+    """A model whose bound falls from one validation to the next."""
+
+    def curves(self, means: dict[str, Any]) -> dict[str, Any]:
+        return {**means, "elbo": means["elbo"].new_tensor(-float(self.current_epoch))}
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_patience_and_the_best_count_from_the_end_of_the_schedule(tmp_path: Path, resumed: bool) -> None:
+    folder, schedule = tmp_path / "saved", LinearAnnealing(num_epochs=3)
+
+    def fit(max_epochs: int, path: Any = None) -> Any:
+        stop = EarlyStopping("val/elbo", mode="max", patience=2)
+        best = BestCheckpoint(dirpath=folder, monitor="val/elbo", mode="max")
+        kept = Kept(folder)
+        callbacks = [stop, LinearAnnealing(num_epochs=3) if resumed else schedule, best, kept]
+        callbacks += [LastCheckpoint(dirpath=tmp_path / "last")] if resumed else []
+        trainer = quiet_trainer(tmp_path, max_epochs=max_epochs, callbacks=callbacks, enable_checkpointing=True)
+        trainer.fit(tiny(Worse), tiny_data(), ckpt_path=path)
+        return trainer, best, kept.seen
+
+    if resumed:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of folders that are there
+            fit(2)
+            trainer, best, seen = fit(9, tmp_path / "last" / "last.ckpt")
+    else:
+        trainer, best, seen = fit(9)
+        assert seen[:4] == [[], ["0001.ckpt"], ["0001.ckpt"], ["0003.ckpt"]]
+    assert Path(best.best_model_path).name == "0003.ckpt"  # the first after three epochs
+    assert trainer.current_epoch == 5  # two validations without a gain
+    assert seen[-1] == ["0003.ckpt"]
+
+
+def test_cycles_count_at_their_top() -> None:
+    half, whole = CyclicalAnnealing(num_epochs=4), CyclicalAnnealing(num_epochs=4, ratio=1)
+    assert [half.full(n / 4) for n in range(1, 9)] == [False, True, True, True] * 2
+    assert [whole.full(n / 4) for n in (1, 3, 4, 5)] == [False, False, True, True]
+    assert not LinearAnnealing(num_steps=9).full(0.99)
+
+
+def test_a_plateau_is_told_nothing_while_the_weight_rises(tmp_path: Path) -> None:
+    plateau = partial(ReduceLROnPlateau, patience=0, threshold=1e9, factor=0.5)
+    for epochs, rate in ((2, 1.25e-4), (20, 1e-3)):
+        trainer = quiet_trainer(tmp_path, max_epochs=4, callbacks=[LinearAnnealing(num_epochs=epochs)])
+        trainer.fit(tiny(VAE, scheduler=plateau), tiny_data())
+        assert trainer.optimizers[0].param_groups[0]["lr"] == rate
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        (
+            LinearAnnealing(num_epochs=80),
+            "LinearAnnealing takes 80 epochs, which .* ends at 0.013",
+        ),
+        (LinearAnnealing(num_steps=6), "takes 6 steps"),
+        (CyclicalAnnealing(num_steps=11), "CyclicalAnnealing takes 11 steps"),
+        (LinearAnnealing(num_steps=5), ""),
+        (CyclicalAnnealing(num_epochs=2), ""),
+    ],
+)
+def test_a_schedule_longer_than_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, schedule: Any, said: str
+) -> None:
+    weights(schedule, tmp_path, max_epochs=1)
+    assert re.search(said, caplog.text) if said else "does not last" not in caplog.text
 
 
 @pytest.mark.parametrize(

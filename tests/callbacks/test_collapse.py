@@ -55,3 +55,26 @@ def test_goes_on_counting_in_a_resumed_fit(tmp_path: Path) -> None:
     fit(2)
     with pytest.warns(UserWarning, match="posterior collapse"):
         fit(3, tmp_path / "a.ckpt")
+
+
+def test_warns_of_a_small_rate_though_means_vary(tmp_path: Path) -> None:
+    model, logger = tiny(VAE, latent_dim=3), Record()
+    for p in model.encoder.parameters():
+        p.requires_grad_(False).zero_()
+    with torch.no_grad():
+        last = [layer for layer in model.encoder.modules() if isinstance(layer, torch.nn.Linear)][-1]
+        first = next(layer for layer in model.encoder.modules() if isinstance(layer, torch.nn.Linear))
+        for layer in model.encoder.modules():
+            if isinstance(layer, torch.nn.Linear):
+                layer.weight.copy_(torch.eye(*layer.weight.shape))
+        first.weight.fill_(1 / 64)
+        last.weight[3:] = 0  # σ is that of the prior
+        z = model.embed(tiny_data().load("val").x.float() / 255)
+        last.weight[:3] *= 0.2 / z.std(0, correction=0)[:, None]  # of a variance of .04
+        last.bias[:3] = -z.mean(0) * 0.2 / z.std(0, correction=0)
+    trainer = quiet_trainer(tmp_path, max_epochs=3, callbacks=[CollapseWarning(patience=2)], logger=logger)
+    with pytest.warns(UserWarning, match=r"posterior collapse: the latents say 0\.06 nats of an example") as caught:
+        trainer.fit(model, tiny_data())
+    assert sum("collapse" in str(w.message) for w in caught) == 1
+    assert list(logger.curve("val/active_units").values()) == [3, 3, 3]
+    assert list(logger.curve("val/informative_units").values()) == [0, 0, 0]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,23 @@ def test_standard_errors_and_effective_samples(tmp_path: Path) -> None:
     assert values["test/log_evidence_se"] == pytest.approx(runs.mean(1).std().item(), rel=0.3)
     assert values["test/log_evidence_se_data"] == pytest.approx(runs[0].std().item() / math.sqrt(11), rel=0.1)
     assert values["test/ess"] == pytest.approx(model.evidence(x, num_samples=10_000).ess.mean().item() / 50, rel=0.2)
+
+
+def test_heavy_tails_are_warned_of(tmp_path: Path) -> None:
+    """A posterior of 0.4 times the right width gives weights a tail of shape 1 - 0.4² = 0.84."""
+    x, values = torch.randn(12, 5, dtype=torch.float64), []
+    for widen, warns in ((0.4, True), (1.2, False)):
+        torch.manual_seed(0)
+        model = LinearGaussian(shape=(5,), latent_dim=2, widen=widen)
+        trainer = quiet_trainer(tmp_path, callbacks=[Evidence(num_samples=1000), Report()])
+        expected = pytest.warns(UserWarning, match=r"tails so heavy \(Pareto shape 0\.[789]\d on average, above 0\.7\)")
+        with expected if warns else nullcontext():
+            values += trainer.test(model, Batches(x[:5], x[5:]), verbose=False)
+    assert values[0]["test/pareto_k"] == pytest.approx(0.84, abs=0.1)
+    assert values[0]["test/pareto_k_high"] > 0.6
+    assert values[1]["test/pareto_k_high"] == 0
+    (few,) = quiet_trainer(tmp_path, callbacks=[Evidence(num_samples=20)]).test(model, Batches(x), verbose=False)
+    assert not any("pareto" in name for name in few)
 
 
 def test_one_sample_says_nothing_of_its_error(tmp_path: Path) -> None:

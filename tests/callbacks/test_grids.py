@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers import Batches, quiet_trainer, tiny, tiny_data
+from helpers import Batches, Record, quiet_trainer, tiny, tiny_data
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
 from vae_zoo.callbacks import ReconstructionGrid, SampleGrid, TraversalGrid, drawing
+from vae_zoo.callbacks.folders import keep_picture
 from vae_zoo.models import AE, VAE
 
 GRIDS = [SampleGrid, ReconstructionGrid, TraversalGrid]
@@ -55,6 +57,71 @@ def test_tensorboard(tmp_path: Path) -> None:
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     assert set(events.Tags()["images"]) == {"samples", "reconstructions", "traversals"}
+
+
+class Notes:
+    """An experiment that takes pictures in one of the ways that there are, and notes them."""
+
+    def __init__(self, **methods: Any) -> None:
+        self.taken: list[Any] = []
+        for name in methods:
+            setattr(self, name, lambda *args, **kwargs: self.taken.append((args, kwargs)))
+
+
+class Uploads(dict):
+    """A run that files are uploaded to by their place in it."""
+
+    def __missing__(self, key: str) -> Any:
+        return SimpleNamespace(upload=lambda path: self.update({key: path}))
+
+
+class TestLoggersOfOthers:
+    def keep(self, folder: Path, **logger: Any) -> Path:
+        mine = type("Mine", (Record,), logger)()
+        trainer = quiet_trainer(folder, logger=mine)
+        return keep_picture(trainer, "samples", torch.full((3, 4, 5), 0.5))
+
+    def test_as_tensorboard(self, tmp_path: Path) -> None:
+        experiment = Notes(add_image=True)
+        self.keep(tmp_path, experiment=experiment)
+        (((name, picture, step), _),) = experiment.taken
+        assert (name, picture.shape, step) == ("samples", (3, 4, 5), 0)
+
+    def test_as_comet(self, tmp_path: Path) -> None:
+        experiment = Notes(log_image=True)
+        self.keep(tmp_path, experiment=experiment)
+        (((pixels,), options),) = experiment.taken
+        assert (pixels.shape, pixels.dtype, options) == ((4, 5, 3), np.uint8, {"name": "samples", "step": 0})
+
+    def test_as_mlflow(self, tmp_path: Path) -> None:
+        experiment = Notes(log_image=True)
+        self.keep(tmp_path, experiment=experiment, run_id="7")
+        (((run, pixels), options),) = experiment.taken
+        assert (run, pixels.shape, options) == ("7", (4, 5, 3), {"key": "samples", "step": 0})
+
+    def test_as_neptune(self, tmp_path: Path) -> None:
+        experiment = Uploads()
+        path = self.keep(tmp_path, experiment=experiment, run=experiment)
+        assert experiment == {"images/samples_0001": str(path)}
+
+    def test_with_no_way(self, tmp_path: Path) -> None:
+        assert self.keep(tmp_path, experiment=object()).is_file()
+        assert self.keep(tmp_path).is_file()
+
+    def test_one_that_fails_is_asked_once(self, tmp_path: Path) -> None:
+        def fails(*args: Any, **kwargs: Any) -> None:
+            calls.append(args)
+            raise ConnectionError("the server is\naway")
+
+        calls: list[Any] = []
+        trainer = quiet_trainer(tmp_path, logger=type("Mine", (Record,), {"log_image": fails})())
+        with pytest.warns(
+            UserWarning, match=r"Mine does not take pictures, which are in .*images: ConnectionError"
+        ) as said:
+            paths = [keep_picture(trainer, name, torch.rand(3, 4, 5)) for name in ("a", "b")]
+        assert len(said) == len(calls) == 1
+        assert "server is away" in str(said[0].message)
+        assert all(path.is_file() for path in paths)
 
 
 @pytest.mark.parametrize("cls", GRIDS)

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import Record, fit, quiet_trainer, same_weights, tiny_data
+from helpers import SHAPE, Batches, Record, fit, quiet_trainer, same_weights, tiny, tiny_data
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from vae_zoo.callbacks import BestCheckpoint, LastCheckpoint, NaNGuard
 from vae_zoo.callbacks.nan_guard import NonFiniteLossError
-from vae_zoo.models import VAE
+from vae_zoo.distributions import DiscretizedLogistic
+from vae_zoo.models import VAE, guard
 
 
 class Breaks(VAE):
@@ -80,16 +81,45 @@ def test_the_weights_are_those_before_the_step(tmp_path: Path) -> None:
 def test_an_accelerator_is_asked_every_few_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several steps at once say which of them it was."""
     looks = []
-    real = NaNGuard._look
-    monkeypatch.setattr(NaNGuard, "_look", lambda self, *args: (looks.append(len(self._rows)), real(self, *args)))
-
-    class Elsewhere(NaNGuard):
-        def on_before_backward(self, trainer: Any, pl_module: Any, loss: Tensor) -> None:
-            super().on_before_backward(trainer, pl_module, loss.to("meta"))
-
+    real = guard._first_broken
+    monkeypatch.setattr(guard, "_first_broken", lambda rows, names: (looks.append(len(rows)), real(rows, names))[1])
+    monkeypatch.setattr(guard, "_at_once", lambda trainer, row: False)
     with pytest.raises(NonFiniteLossError, match="at step 8: kl is nan"):
-        fit(tmp_path, breaking(11), callbacks=[Elsewhere()], log_every_n_steps=4, max_epochs=3)
-    assert looks == [4, 1, 0, 4]  # before a validation, and at the end of an epoch, those that are left
+        fit(tmp_path, breaking(11), log_every_n_steps=4, max_epochs=3)
+    assert looks == [4, 1, 4]  # before a validation those that are left
+
+
+def test_a_plain_trainer_and_a_foreign_loader(tmp_path: Path) -> None:
+    """The guard is the model's own: nobody needs to ask for it, and switching it off is on the model."""
+    batches = [torch.rand(6, *SHAPE), torch.rand(6, *SHAPE).masked_fill(torch.rand(6, *SHAPE) > 0.9, torch.nan)]
+    with pytest.raises(ValueError, match=r"Bernoulli needs finite data, got NaN or infinity: .* in step 2;"):
+        quiet_trainer(tmp_path).fit(model := tiny(), Batches(*batches), Batches(batches[0]))
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    with pytest.raises(NonFiniteLossError, match="at step 1: loss is nan; last good checkpoint: none"):
+        fit(tmp_path, breaking(1, term="loss"))
+    off = tiny()
+    off.guard.active = False
+    quiet_trainer(tmp_path).fit(off, Batches(*batches), Batches(batches[0]))
+    assert not all(torch.isfinite(p).all() for p in off.parameters())
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_values_outside_of_the_support_in_any_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    if not at_once:
+        monkeypatch.setattr(guard, "_at_once", lambda trainer, row: False)
+    fine = torch.rand(6, *SHAPE)
+    wrong = fine.clone().index_fill_(0, torch.tensor(1), 1.5)
+    with pytest.raises(ValueError, match=r"Bernoulli needs data in \[0, 1\], got from .* to 1.5: .* in step 3"):
+        quiet_trainer(tmp_path).fit(tiny(), Batches(fine, fine, wrong), Batches(fine))
+    with pytest.raises(ValueError, match=r"in \[0, 1\], got from -0.5 .* in batch 1\.$"):
+        quiet_trainer(tmp_path).test(tiny(), Batches(fine, -0.5 * fine.round()), verbose=False)
+    levels = (fine * 255).round() / 255
+    wrong = levels.clone().index_fill_(0, torch.tensor(2), 0.3)
+    model = tiny(likelihood=DiscretizedLogistic)
+    with pytest.raises(ValueError, match=r"multiples of 1/255, got 0.3: .* in step 2"):
+        quiet_trainer(tmp_path).fit(model, Batches(levels, wrong), Batches(levels))
 
 
 @pytest.mark.parametrize("sanity", [False, True])
@@ -110,8 +140,8 @@ def test_a_validation_ends_the_run_before_it_is_the_best(tmp_path: Path, sanity:
 def test_a_figure_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
     best = BestCheckpoint(dirpath=tmp_path / "ours", monitor="val/loss")
     stock = ModelCheckpoint(tmp_path / "stock", monitor="val/loss", filename="{epoch}")
-    fit(tmp_path, breaking(6, 7, 8), callbacks=[best, stock], enable_checkpointing=True)
-    assert [path.name for path in (tmp_path / "ours").iterdir()] == ["0001.ckpt"]
+    fit(tmp_path, breaking(6, 7, 8), callbacks=[NaNGuard(skip=True), best, stock], enable_checkpointing=True)
+    assert [path.name for path in (tmp_path / "ours").iterdir()] == ["0002.ckpt"]
     assert torch.isfinite(best.best_model_score)
 
 

@@ -6,11 +6,20 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import build, fit, quiet_trainer, small, tiny_data
+from torch import Tensor
+from torch.distributions import Distribution, Independent
 
 from vae_zoo.callbacks import OutputBias
-from vae_zoo.distributions import FixedNormal
+from vae_zoo.distributions import Bernoulli, FixedNormal
 from vae_zoo.models import VAE, ConvVAE
 from vae_zoo.nn import Dense
+
+
+class Dimmed(Bernoulli):
+    """A Bernoulli likelihood by its code alone."""
+
+    def distribution(self, params: Tensor) -> Distribution:
+        return Independent(torch.distributions.Bernoulli(logits=params - 1, validate_args=False), 3)
 
 
 def test_the_decoder_starts_from_the_mean_image(tmp_path: Path) -> None:
@@ -37,7 +46,9 @@ def test_bad_values(epsilon: float) -> None:
         OutputBias(epsilon=epsilon)
 
 
-@pytest.mark.parametrize(("cls", "kwargs"), [(VAE, {"likelihood": FixedNormal}), (ConvVAE, {})])
+@pytest.mark.parametrize(
+    ("cls", "kwargs"), [(VAE, {"likelihood": FixedNormal}), (VAE, {"likelihood": Dimmed}), (ConvVAE, {})]
+)
 def test_what_has_no_such_bias(tmp_path: Path, cls: type[VAE], kwargs: dict) -> None:
     with pytest.raises(ValueError, match="needs a Bernoulli likelihood and a dense last layer"):
         quiet_trainer(tmp_path, callbacks=[OutputBias()]).fit(build(cls, **kwargs), tiny_data())

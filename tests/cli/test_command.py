@@ -49,7 +49,7 @@ def checkpoint(fitted: Path) -> str:
 def test_fit_leaves_everything_in_the_folder_of_its_run(fitted: Path) -> None:
     files = {str(path.relative_to(fitted)) for path in fitted.rglob("*") if path.is_file()}
     pictures = {f"images/{name}_0001.png" for name in ("samples", "reconstructions", "traversals")}
-    assert files >= {"checkpoints/last.ckpt", "checkpoints/0000.ckpt", "config.yaml", "metrics.csv", *pictures}
+    assert files >= {"checkpoints/last.ckpt", "checkpoints/0001.ckpt", "config.yaml", "metrics.csv", *pictures}
     assert any("tfevents" in name for name in files)
 
 
@@ -81,7 +81,7 @@ def test_two_runs_do_not_share_a_folder(run: Callable) -> None:
 
 def test_fit_says_where_everything_is(run: Callable) -> None:
     out = run(*FIT, *SHORT).out
-    for name in ("checkpoint", "config", "samples", "reconstructions"):
+    for name in ("checkpoint", "config", "samples", "reconstructions", "metrics"):
         line = next(line for line in out.splitlines() if line.startswith(f"{name} "))
         assert Path(line.split()[1]).is_file()
 
@@ -99,8 +99,10 @@ def test_test_from_a_checkpoint_alone_prints_a_table(run: Callable, checkpoint: 
         "active_units",
     ):
         assert word in outcome.out
+    assert outcome.out.splitlines()[-1].split() == ["metrics", "results/BetaVAE_Digits/test_0/metrics.csv"]
     with Path("results/BetaVAE_Digits/test_0/metrics.csv").open() as file:
         row = next(csv.DictReader(file))
+    assert "epoch" not in row, "which would be that of a trainer that has trained nothing"
     assert float(row["test/elbo"]) <= float(row["test/log_evidence"])
     assert float(row["test/elbo"]) == pytest.approx(float(row["test/reconstruction"]) - float(row["test/kl"]), abs=1e-3)
     config = yaml.safe_load(Path("results/BetaVAE_Digits/test_0/config.yaml").read_text())
@@ -110,7 +112,9 @@ def test_test_from_a_checkpoint_alone_prints_a_table(run: Callable, checkpoint: 
 def test_validate_from_a_checkpoint_equals_the_last_validation_of_the_fit(
     run: Callable, fitted: Path, checkpoint: str
 ) -> None:
-    assert run("validate", "--ckpt_path", checkpoint).code == 0
+    outcome = run("validate", "--ckpt_path", checkpoint)
+    assert outcome.code == 0
+    assert outcome.out.splitlines()[-1].split() == ["metrics", "results/BetaVAE_Digits/validate_0/metrics.csv"]
     with Path("results/BetaVAE_Digits/validate_0/metrics.csv").open() as file:
         value = float(next(csv.DictReader(file))["val/elbo"])
     with (fitted / "metrics.csv").open() as file:
@@ -191,7 +195,7 @@ def test_the_last_checkpoint_is_the_last_also_when_an_earlier_one_is_the_best(ru
     first = ("--checkpoint.monitor", "epoch", "--checkpoint.mode", "min")
     assert run(*FIT, *first, "--trainer.max_epochs", "3").code == 0
     folder = Path("results/BetaVAE_Digits/fit_0/checkpoints")
-    assert [path.name for path in sorted(folder.iterdir())] == ["0000.ckpt", "last.ckpt"]
+    assert [path.name for path in sorted(folder.iterdir())] == ["0001.ckpt", "last.ckpt"]
     assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == 2
 
 
@@ -199,6 +203,36 @@ def test_a_fit_goes_on_from_a_checkpoint_without_naming_the_model(run: Callable,
     assert run("fit", "--ckpt_path", checkpoint, "--trainer.max_epochs", "2").code == 0
     saved = torch.load("results/BetaVAE_Digits/fit_0/checkpoints/last.ckpt", weights_only=True)
     assert (saved["epoch"], saved["vae_zoo"]["model"]["init_args"]["beta"]) == (1, 2)
+
+
+def test_epochs_are_numbered_alike_everywhere(run: Callable) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    every = ("--checkpoint.save_top_k=-1", "--samples.every_n_epochs=1", "--checkpoint.verbose=true")
+    assert run(*FIT, *every, *SHORT, "--trainer.max_epochs", "2", "--trainer.log_every_n_steps=5").code == 0
+    folder = Path("results/BetaVAE_Digits/fit_0")
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"0001.ckpt", "0002.ckpt", "last.ckpt"}
+    assert {path.name for path in (folder / "images").glob("samples*")} == {"samples_0001.png", "samples_0002.png"}
+    with (folder / "metrics.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "1", "1", "2", "2", "2"]
+    events = EventAccumulator(str(next(folder.glob("events*")))).Reload()
+    assert {event.value for event in events.Scalars("epoch")} == {1, 2}
+
+
+def test_lines_about_checkpoints_count_from_one(run: Callable, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "lightning.pytorch.utilities.rank_zero"):
+        assert run(*FIT, *SHORT, "--checkpoint.verbose=true").code == 0
+    assert "Epoch 1, global step 11: 'val/elbo' reached" in caplog.text
+    assert "Epoch 0" not in caplog.text
+
+
+@pytest.mark.parametrize("option", ["--trainer.enable_checkpointing=false", "--trainer.barebones=true"])
+def test_a_fit_without_checkpoints(run: Callable, option: str) -> None:
+    given = ("--trainer.max_epochs=1", *(() if "barebones" in option else ("--trainer.enable_progress_bar=false",)))
+    outcome = run(*FIT, *given, option)
+    assert outcome.code == 0, outcome.err
+    assert not list(Path("results").rglob("*.ckpt"))
+    assert Path("results/BetaVAE_Digits/fit_0/config.yaml").is_file()
 
 
 def test_fast_dev_run_writes_nothing(run: Callable) -> None:

@@ -6,14 +6,18 @@ import errno
 import os
 import resource
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fits import FOLDER, TWO, good, said, signal_at
 
 from vae_zoo import checkpoints
+from vae_zoo.cli.terminal import quiet
 
 
 @pytest.fixture
@@ -74,11 +78,43 @@ class TestBeforeTheFirstStep:
         make(Path("results"))
         assert "results" in said(run(*TWO))
 
+    def test_the_disk_is_full(self, run: Callable, small_files: Callable[[int], None]) -> None:
+        """No logger begins, whose thread would end in a traceback."""
+        small_files(2000)
+        outcome = run(*TWO)
+        small_files(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+        assert "cannot write checkpoints, File too large: results/BetaVAE_Digits/fit_0." in said(outcome)
+        assert not Path("results").exists()
+
     @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES, errno.EDQUOT])
     def test_the_disk(self, run: Callable, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
         fails_with(monkeypatch, "fsync", number)
         assert f"cannot write checkpoints, {os.strerror(number)}: " in said(run(*TWO))
         assert not list(Path().rglob("*.ckpt"))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_of_tensorboard_says_nothing_of_a_full_disk(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one who logs is given the error, and says it in a line."""
+    from tensorboard.summary.writer.event_file_writer import _AsyncWriter
+
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
+    quiet()
+    writer = _AsyncWriter(SimpleNamespace(write=fail, flush=fail, close=fail))
+    with suppress(OSError):
+        writer.write(b"x")
+    writer._worker.join()
+    other = threading.Thread(target=fail)
+    other.start()
+    other.join()
+    assert capfd.readouterr().err.count("Traceback") == 1, "of the other thread alone"
+    with pytest.raises(OSError, match="No space left"):
+        writer.write(b"x")
 
 
 class TestDuringTheRun:
@@ -91,9 +127,9 @@ class TestDuringTheRun:
         at_save(3, self.full(small_files))
         outcome = run(*TWO)
         small_files(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
-        assert f"File too large: {FOLDER.resolve()}/0001.ckpt."[:90] in said(outcome)
+        assert f"File too large: {FOLDER.resolve()}/0002.ckpt."[:90] in said(outcome)
         assert good(FOLDER / "last.ckpt") == 3
-        assert sorted(path.name for path in FOLDER.iterdir()) == ["0000.ckpt", "last.ckpt"]
+        assert sorted(path.name for path in FOLDER.iterdir()) == ["0001.ckpt", "last.ckpt"]
 
     @pytest.mark.parametrize("name", ["fsync", "replace"])
     def test_the_disk_breaks(
@@ -107,7 +143,7 @@ class TestDuringTheRun:
         at_save(4, lambda path: shutil.rmtree(path.parent))
         outcome = run(*TWO)
         assert outcome.code == 2  # the best one is gone with it
-        assert "0001.ckpt is gone" in said(outcome)
+        assert "0002.ckpt is gone" in said(outcome)
         assert good(FOLDER / "last.ckpt") == 6
 
     def test_a_file_takes_the_place_of_the_folder(self, run: Callable, at_save: Callable) -> None:
@@ -129,8 +165,8 @@ class TestDuringTheRun:
         assert good(Path("moved.ckpt")) == 3
 
     def test_what_was_written_is_removed(self, run: Callable, at_save: Callable) -> None:
-        at_save(4, lambda path: (path.parent / "0001.ckpt").unlink())
-        assert "0001.ckpt is gone: something has removed it" in said(run(*TWO))
+        at_save(4, lambda path: (path.parent / "0002.ckpt").unlink())
+        assert "0002.ckpt is gone: something has removed it" in said(run(*TWO))
 
     def test_a_stopped_run_that_cannot_save_does_not_say_that_it_has(
         self, run: Callable, monkeypatch: pytest.MonkeyPatch

@@ -16,6 +16,18 @@ from vae_zoo.cli.errors import WIDTH, explain, one_line
 FIT = "fit --model BetaVAE --data Digits "
 ARRAYS = "fit --model VAE --data Arrays --data.path "
 
+GROUPS = [("trainer", "5"), ("trainer", "[1]"), ("checkpoint", "[1]"), ("last", "[1]"), ("nan", "-5")]
+GUESSES = [
+    ("optimizer", "model.optimizer"),
+    ("optimizer.lr", "model.optimizer.lr"),
+    ("lr_scheduler", "model.scheduler"),
+    ("epochs", "trainer.max_epochs"),
+    ("max_epochs", "trainer.max_epochs"),
+    ("lr", "model.optimizer.lr"),
+    ("batch_size", "data.batch_size"),
+    ("gpus", "trainer.devices"),
+    ("latent_dim", "model.latent_dim"),
+]
 CATALOGUE = [
     ("", "subcommand"),
     ("fti", "there is no verb fti, did you mean fit?"),
@@ -61,6 +73,14 @@ CATALOGUE = [
     (FIT + "--seed_everything -4", "seed_everything must lie in 0 .. 4294967295, got -4"),
     (FIT + "--trainer.val_check_interval 0", "trainer.val_check_interval must be positive and finite, got 0"),
     (FIT + "--verbsoe 4", "unknown option --verbsoe"),
+    ("fit --config twice.yaml", "twice.yaml: the key model is given twice, in lines 1 and 3: keep one of them."),
+    (FIT + "--trainer '{max_epochs: 1, max_epochs: 2}'", "the key max_epochs is given twice, in line 1"),
+    ("fit --config list.yaml", "list.yaml: trainer takes keys and their values, got [1]."),
+    ("fit --config class.yaml", "class.yaml: data takes the name of a class, or class_path and init_args, got ['x']."),
+    ("fit --model 3 --data Digits", "--model takes the name of a class, or class_path and init_args, got 3."),
+    *((f"{FIT}--{group} {value}", f"--{group} takes keys and their values, got {value}.") for group, value in GROUPS),
+    *((f"{FIT}--{name} 4", f"unknown option --{name}: it is --{meant}") for name, meant in GUESSES),
+    ("fit --config guess.yaml", "guess.yaml: unknown key 'lr': it is model.optimizer.lr"),
     ("show BetaVEA", "there is no BetaVEA, did you mean BetaVAE?"),
     ("show", "missing: NAME: see vae-zoo show --help."),
     ("test", "give --ckpt_path PATH"),
@@ -68,7 +88,7 @@ CATALOGUE = [
     ("test --ckpt_path nothing.ckpt", "no checkpoint at nothing.ckpt"),
     ("test --ckpt_path garbage.ckpt", "garbage.ckpt is no checkpoint: torch.save has not written it"),
     ("test --ckpt_path foreign.ckpt", "foreign.ckpt is not a checkpoint of vae_zoo"),
-    (FIT + "--ckpt_path last", "nothing to resume"),
+    ("test --model BetaVAE --data Digits --ckpt_path last", "no last.ckpt under results/BetaVAE_Digits; give the path"),
     (FIT + "--model.beta -1", "beta must be at least 0 and finite, got -1.0."),
     (FIT + "--model.beta nan", "model.beta: expected float, got nan"),
     (FIT + "--model.latent_dim 0", "latent_dim must be at least 1, got 0."),
@@ -81,7 +101,10 @@ CATALOGUE = [
     (FIT + "--trainer.accelerator cuda", "trainer.accelerator cuda is not available here: there is auto, cpu"),
     (FIT + "--checkpoint.monitor val/elb", "monitors val/elb, which nothing logs, did you mean val/elbo"),
     ("fit --model ConvVAE --data Arrays --data.path vectors.npy", "a convolutional network needs images"),
-    ("fit --model VAE --data Arrays --data.path normalised.npy", "Bernoulli needs data in [0, 1], got from"),
+    (
+        "fit --model VAE --data Arrays --data.path normalised.npy --model.likelihood Bernoulli",
+        "Bernoulli needs data in [0, 1], got from",
+    ),
     ("fit --model VAE --data Arrays --data.path raw.npy", "divide 8-bit images by 255"),
     ("fit --model VAE --data Arrays --data.path one_raw.npy", "Bernoulli needs data in [0, 1], got from 0 to 255"),
     ("fit --model VAE --data Arrays --data.path nan.npy", "finite"),
@@ -150,6 +173,10 @@ def folder(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     (tmp_path / "key.yaml").write_text("model: {class_path: BetaVAE, init_args: {betaa: 3}}\ndata: Digits\n")
     (tmp_path / "group.yaml").write_text("modle: BetaVAE\ndata: Digits\n")
+    (tmp_path / "twice.yaml").write_text("model: AE\ndata: Digits\nmodel: VAE\n")
+    (tmp_path / "list.yaml").write_text("model: AE\ndata: Digits\ntrainer: [1]\n")
+    (tmp_path / "class.yaml").write_text("model: AE\ndata: [x]\n")
+    (tmp_path / "guess.yaml").write_text("model: AE\ndata: Digits\nlr: 0.1\n")
     (tmp_path / "torn.yaml").write_text("model: [BetaVAE\n")
     (tmp_path / "numbers").write_text("- 1\n- 2\n")
     (tmp_path / "garbage.ckpt").write_text("hello")

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from fits import FIT, FOLDER, TWO, good, said, signal_at
 
-from vae_zoo import hub
+from vae_zoo import checkpoints, hub
 from vae_zoo.cli import faults
+from vae_zoo.cli.faults import last_of
 
 
 class TestSignals:
@@ -51,7 +53,7 @@ class TestLast:
     @pytest.fixture
     def folder(self, run: Callable) -> Path:
         assert run(*TWO).code == 0
-        assert (FOLDER / "0001.ckpt").exists()
+        assert (FOLDER / "0002.ckpt").exists()
         return FOLDER
 
     def test_the_newest_good_one_takes_the_place_of_a_damaged_one(self, run: Callable, folder: Path) -> None:
@@ -59,7 +61,7 @@ class TestLast:
         outcome = run(*FIT, "--trainer.max_epochs=3", "--ckpt_path=last")
         assert outcome.code == 0
         warning = outcome.err.strip().splitlines()[0]
-        assert warning == f"warning: {folder}/last.ckpt is torn: its end is missing; going on from 0001.ckpt beside it"
+        assert warning == f"warning: {folder}/last.ckpt is torn: its end is missing; going on from 0002.ckpt beside it"
         assert good(Path("results/BetaVAE_Digits/fit_1/checkpoints/last.ckpt")) == 9
 
     def test_there_is_no_good_one(self, run: Callable, folder: Path) -> None:
@@ -86,6 +88,51 @@ class TestLast:
         assert "own/last.ckpt is of another run" in said(run(*TWO, *own))
         assert run(*FIT, *own, "--trainer.max_epochs=3", "--ckpt_path=last").code == 0
         assert good(Path("own/last.ckpt")) == 9
+
+
+class TestRestarts:
+    """What a loop around the command meets that is killed again and again."""
+
+    def test_the_last_checkpoint_is_that_of_the_newest_run(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def at(path: Path, second: int) -> Path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix:
+                checkpoints.write({}, path)
+            else:
+                path.touch()
+            os.utime(path, (second, second))
+            return path
+
+        assert last_of(tmp_path, None, "fit") is None
+        assert capsys.readouterr().err == f"vae-zoo: nothing to resume yet under {tmp_path}: a fit from the beginning\n"
+        old = at(tmp_path / "fit_0/checkpoints/last.ckpt", 10)
+        assert last_of(tmp_path, None, "fit") == str(old)
+        at(tmp_path / "fit_1/.begun", 20)  # killed before its first save: the older run is another one
+        assert last_of(tmp_path, None, "fit") is None
+        assert last_of(tmp_path, str(old.parent), "fit") == str(old)
+        at(tmp_path / "fit_2/.begun", 30)
+        new = at(tmp_path / "fit_2/checkpoints/last.ckpt", 40)
+        assert last_of(tmp_path, None, "fit") == str(new)
+        with pytest.raises(FileNotFoundError, match="give the path of a checkpoint"):
+            last_of(tmp_path / "none", None, "test")
+
+    def test_from_nothing_to_nothing_left_to_do(self, run: Callable) -> None:
+        annealed = ["--trainer.callbacks+=LinearAnnealing", "--trainer.callbacks.num_steps=2"]
+        first = run(*FIT, "--trainer.max_epochs=1", *annealed, "--ckpt_path=last")
+        assert first.code == 0
+        assert "nothing to resume yet under results/BetaVAE_Digits: a fit from the beginning" in first.err
+        again = run(*FIT, "--trainer.max_epochs=1", *annealed, "--ckpt_path=last")
+        assert again.code == 0
+        line = f"vae-zoo: nothing to do: {FOLDER}/last.ckpt has reached trainer.max_epochs 1; give more to go on"
+        assert again.err.strip().splitlines()[-1] == line
+        assert "last.ckpt" not in again.out
+        assert not Path("results/BetaVAE_Digits/fit_1").exists()
+        more = run(*FIT, "--trainer.max_epochs=2", "--ckpt_path=last")
+        assert more.code == 0, more
+        assert "in the run of the checkpoint, but not in this one: LinearAnnealing" in more.err
+        assert good(Path("results/BetaVAE_Digits/fit_1/checkpoints/last.ckpt")) == 6
 
 
 class TestLimits:
@@ -134,3 +181,26 @@ def test_a_loss_that_is_no_number_is_one_line(run: Callable) -> None:
     (path,) = Path().rglob("*.ckpt")  # and no best one
     assert path.name == "last.ckpt"
     assert all(torch.isfinite(x).all() for x in hub.read(path)["state_dict"].values())
+
+
+@pytest.mark.filterwarnings("ignore")  # those callbacks have much to say
+def test_the_saved_configuration_repeats_a_run_with_callbacks_of_lightning(run: Callable) -> None:
+    """Those whose arguments have no form in YAML, and finders, whose finds stand there in their place."""
+    Path("callbacks.yaml").write_text(
+        "trainer: {callbacks: [{class_path: StochasticWeightAveraging, init_args: {swa_lrs: 0.01}}, "
+        "{class_path: ModelPruning, init_args: {pruning_fn: l1_unstructured, amount: 0.1}}, "
+        "{class_path: Timer, init_args: {duration: '00:00:10:00'}}, "
+        "{class_path: BatchSizeFinder, init_args: {init_val: 4, max_trials: 2, steps_per_trial: 1}}, "
+        "{class_path: LearningRateFinder, init_args: {num_training_steps: 20, max_lr: 0.1}}]}"
+    )
+    args = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=30", "--config=callbacks.yaml"]
+    assert run(*FIT, *args).code == 0
+    saved = FOLDER.parent / "config.yaml"
+    config = yaml.safe_load(saved.read_text())
+    names = [callback["class_path"].rpartition(".")[2] for callback in config["trainer"]["callbacks"]]
+    assert names == ["StochasticWeightAveraging", "ModelPruning", "Timer"]
+    assert config["data"]["init_args"]["batch_size"] == 8
+    found = torch.load(FOLDER / "last.ckpt", weights_only=True)["vae_zoo"]
+    assert config["model"]["init_args"]["optimizer"] == found["model"]["init_args"]["optimizer"]
+    assert found["data"]["init_args"]["batch_size"] == 8
+    assert run("fit", f"--config={saved}").code == 0

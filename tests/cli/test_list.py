@@ -44,6 +44,32 @@ def test_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
     assert "vae_zoo[wandb]" in out, "brackets are text"
 
 
+@pytest.mark.parametrize("part", ["models", "data", "configs"])
+@pytest.mark.parametrize("columns", [60, 80, 120, None])
+def test_nothing_that_one_copies_is_cut(
+    part: str, columns: int | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vae_zoo.cli.listing.width", lambda: columns)
+    main(["list", part])
+    out = capsys.readouterr().out
+    words = set(out.replace(",", " ").split())
+    if part == "configs":
+        assert words >= set(packaged())
+    else:
+        for entry in entries("model" if part == "models" else "data"):
+            assert words >= {entry.name, *entry.link.split(), *(entry.configs if part == "models" else ())}
+    body = out.partition("Run one:")[0].splitlines()
+    assert columns is None or all(len(line) <= columns or len(line.split()) == 1 for line in body)
+
+
+def test_in_a_pipe_a_configuration_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["list", "configs"])
+    lines = capsys.readouterr().out.splitlines()
+    for name in packaged():
+        assert sum(line.startswith(f"{name} ") for line in lines) == 1
+    assert len(lines) == len(packaged()) + len(["Configs", "", "", "Run one", "More"])
+
+
 def test_another_table_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:
         main(["list", "everything"])

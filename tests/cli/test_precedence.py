@@ -10,7 +10,9 @@ import pytest
 import torch
 import yaml
 
+import vae_zoo
 from vae_zoo.cli import main
+from vae_zoo.distributions import OptimalNormal
 
 SMALL = "--model.latent_dim 4 --model.encoder.hidden [8] --model.decoder.hidden [8] "
 NONE = "samples", "reconstructions", "traversals"
@@ -35,7 +37,8 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def said(err: str) -> list[str]:
-    return [line for line in err.splitlines() if line.startswith("vae-zoo: ")]
+    lines = [line for line in err.splitlines() if line.startswith("vae-zoo: ")]
+    return [line for line in lines if not line.startswith("vae-zoo: likelihood ")]
 
 
 def resumed(folder: Path) -> dict:
@@ -131,3 +134,38 @@ def test_arguments_of_a_class_that_is_replaced_are_named(run: Callable, tmp_path
     assert said(outcome.err) == ["vae-zoo: given to a class that was replaced, and dropped: beta of BetaVAE in a.yaml"]
     outcome = run(*shlex.split(f"fit --config a.yaml --model.beta 2 --trainer.fast_dev_run 1 {QUICK}"))
     assert said(outcome.err) == []
+
+
+def test_a_likelihood_that_nobody_chose_is_said_once_and_kept(run: Callable, tmp_path: Path) -> None:
+    line = f"fit --model BetaVAE --data Digits {SMALL} {QUICK} --trainer.limit_train_batches 2 --trainer.max_epochs"
+    first = run(*shlex.split(f"{line} 1"))
+    lines = [row for row in first.err.splitlines() if "likelihood" in row]
+    assert lines == [
+        "vae-zoo: likelihood OptimalNormal, since the data are not binary; --model.likelihood chooses another one."
+    ]
+    folder = tmp_path / "results/BetaVAE_Digits/fit_0"
+    config = yaml.safe_load((folder / "config.yaml").read_text())["model"]["init_args"]
+    assert config["likelihood"]["class_path"] == "vae_zoo.distributions.OptimalNormal"
+    path = folder / "checkpoints/last.ckpt"
+    assert isinstance(vae_zoo.load(path).likelihood, OptimalNormal)
+    for verb in ("test", "fit"):
+        more = (
+            "--evidence.num_samples 2" if verb == "test" else "--trainer.max_epochs 2 --trainer.limit_train_batches 2"
+        )
+        again = run(*shlex.split(f"{verb} --ckpt_path {path} {more} {QUICK}"))
+        assert (again.code, "likelihood" in again.err) == (0, False), again.err
+    chosen = run(*shlex.split(f"{line} 1 --model.likelihood Bernoulli"))
+    assert (chosen.code, "likelihood" in chosen.err) == (0, False), chosen.err
+
+
+def test_a_checkpoint_without_a_likelihood_is_bernoulli(run: Callable, tmp_path: Path, fitted: Path) -> None:
+    checkpoint = torch.load(fitted, weights_only=True)
+    for args in (checkpoint["hyper_parameters"], checkpoint["vae_zoo"]["model"]["init_args"]):
+        del args["likelihood"]
+    checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if not k.startswith("likelihood.")}
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    outcome = run(*shlex.split(f"validate --ckpt_path old.ckpt {QUIET}"))
+    assert (outcome.code, said(outcome.err)) == (0, []), outcome.err
+    (path,) = tmp_path.glob("results/*/validate_0/config.yaml")
+    found = yaml.safe_load(path.read_text())["model"]["init_args"]["likelihood"]
+    assert found["class_path"] == "vae_zoo.distributions.Bernoulli"

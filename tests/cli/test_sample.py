@@ -131,16 +131,20 @@ def test_a_mistake_is_one_line(options: str, said: str, sampled: Callable, tmp_p
     assert {path.name for path in tmp_path.iterdir()} == {"VAE.ckpt", "folder.png", "garbage.ckpt"}
 
 
+@pytest.mark.parametrize("kind", [".npz", ".png"])
 def test_nothing_is_left_where_writing_fails(
-    sampled: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sampled: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    def full(path: Path, **arrays: Any) -> None:
-        path.write_bytes(b"half")
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(OSError, match="No space left on device"):
-        sampled(VAE, "--out", "s.npz")
+    monkeypatch.setattr("vae_zoo.writing.os.fsync", full)
+    outcome = sampled(VAE, "--out", f"s{kind}")
+    assert outcome.code == 2
+    assert outcome.err.splitlines()[-1] == (
+        f"vae-zoo: error: cannot write s{kind}, No space left on device: make room on its disk, or choose another "
+        "folder."
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["VAE.ckpt"]
 
 
@@ -170,6 +174,47 @@ def test_generate_says_what_cannot_be() -> None:
     assert generate(no_scale, 2)[0].shape == (2, 3)
     with pytest.raises(ValueError, match="means nothing here: MultivariateNormal has no scale"):
         generate(no_scale, 2, temperature=0.5)
+
+
+@pytest.mark.parametrize("cls", [VAE, ConditionalVAE])
+def test_samples_go_to_the_file_as_they_are_drawn(
+    sampled: Callable, monkeypatch: pytest.MonkeyPatch, cls: type[Autoencoder]
+) -> None:
+    """No more than a part of them is in memory, and the file is that of one array."""
+    seen, real = [], cls.sample
+
+    def sample(self: Any, num: int, *args: Any, **kwargs: Any) -> Tensor:
+        seen.append(num)
+        return real(self, num, *args, **kwargs)
+
+    monkeypatch.setattr(cls, "sample", sample)
+    held: list[Any] = []
+    monkeypatch.setattr(torch, "cat", lambda parts, *_, cat=torch.cat: held.append(len(parts)) or cat(parts, *_))
+    assert sampled(cls, "--num", str(2 * CHUNK + 3), "--out", "s.npz").code == 0
+    assert seen == [CHUNK, CHUNK, 3]
+    assert max(held, default=0) <= 2, "the condition beside the latent"
+    with np.load("s.npz") as found:
+        assert found["x"].shape == (2 * CHUNK + 3, 1, 8, 8)
+        assert found["x"].dtype == np.float32
+        if cls is ConditionalVAE:
+            assert found["y"].tolist() == [n % 3 for n in range(2 * CHUNK + 3)]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--num", "10000000000000", "--out", "s.npz"], "--num 10000000000000: these take 2560000.0 GB, and the disk "),
+        (["--num", "3000", "--out", "s.png"], "--num 3000: a picture holds at most 2048 images of 8 by 8."),
+    ],
+)
+def test_more_than_there_is_room_for(
+    sampled: Callable, monkeypatch: pytest.MonkeyPatch, options: list[str], said: str
+) -> None:
+    monkeypatch.setattr("vae_zoo.callbacks.drawing.MOST_PIXELS", 2**17)
+    monkeypatch.setattr(VAE, "sample", lambda *_, **__: pytest.fail("samples are drawn"))
+    outcome = sampled(VAE, *options)
+    assert outcome.code == 2
+    assert said in outcome.err.splitlines()[-1]
 
 
 def test_more_samples_begin_with_the_same_ones() -> None:

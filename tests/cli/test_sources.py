@@ -67,7 +67,7 @@ def test_what_is_not_there() -> None:
 @pytest.mark.parametrize("verb", ["fit", "validate", "test", "predict"])
 def test_options_are_those_of_the_help(verb: str, run: Callable) -> None:
     assert method("lightning.pytorch.Trainer", verb) == list(inspect.signature(getattr(Trainer, verb)).parameters)[1:]
-    shown = set(re.findall(r"^ +(?:-c .*?, )?--([\w.]+)", run(verb, "--help").out, re.MULTILINE))
+    shown = set(re.findall(r"^ +(?:-c .*?, )?--([\w.]+)", run(verb, "--help-all").out, re.MULTILINE))
     shown = {name for name in shown if not name.endswith("help")}
     known = {f"{group}.{name}" if name else group for group, names in groups(verb).items() for name in ["", *names]}
     assert known - {"c"} == shown

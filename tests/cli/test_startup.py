@@ -12,13 +12,22 @@ import pytest
 
 import vae_zoo
 from vae_zoo.cli.lightning_verbs import refuse
-from vae_zoo.cli.verbs import VERBS
+from vae_zoo.cli.verbs import RUNS, VERBS
 
+MY_VAE = """
+from vae_zoo.models import VAE
+class MyVAE(VAE):
+    def __init__(self, *, gamma: float = 2.0, **kwargs):
+        super().__init__(**kwargs)
+"""
 INSTANT = {
     "test --ckpt_path best": 2,
     "--version": 0,
     "--help": 0,
     "-h": 0,
+    "fit --help": 0,
+    "predict -h": 0,
+    "fit --config vae_digits --model BetaVAE --help": 0,
     "list": 0,
     "list configs": 0,
     "show BetaVAE": 0,
@@ -36,6 +45,9 @@ INSTANT = {
     "fit --model BetaVAE": 2,
     "fit --config vae_digit": 2,
     "fit --config torn.yaml": 2,
+    "fit --config twice.yaml": 2,
+    "fit --config vae_digits --trainer [1]": 2,
+    "fit --optimizer Adam": 2,
     "fit --config group.yaml": 2,
     "fit --config vae_digits --trainer.max_epoch 2": 2,
     "fit --config vae_digits --evidence.num_sample=2": 2,
@@ -94,6 +106,7 @@ UNDECIDED = [  # left to the parser, which knows what is imported and what a fil
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "torn.yaml").write_text("model: [BetaVAE\n")
+    (tmp_path / "twice.yaml").write_text("model: AE\ndata: Digits\nmodel: VAE\n")
     (tmp_path / "group.yaml").write_text("modle: BetaVAE\n")
     (tmp_path / "mine").write_text("model: my_vae.MyVAE\ntrainer.max_epochs: 2\ntrainer:\n  callbacks+: []\n")
     (tmp_path / "my_vae").write_text("class_path: my_vae.MyVAE\n")
@@ -144,6 +157,32 @@ def test_help_lists_every_verb(run: Callable) -> None:
         assert f"  {verb.name} " in out
         assert verb.line in out
     assert "vae-zoo fit --config vae_digits" in out
+
+
+@pytest.mark.parametrize("verb", RUNS)
+def test_the_help_of_a_run_fits_on_a_screen_or_two(verb: str, run: Callable) -> None:
+    out = run(verb, "--help").out
+    assert out.startswith(f"usage: vae-zoo {verb} --")
+    assert len(out.splitlines()) <= 48
+    assert max(map(len, out.splitlines())) <= 80
+    for word in ("--model", "--data", "--config", "vae-zoo show NAME", "--help-all", "samples.every_n_epochs"):
+        assert word in out
+
+
+@pytest.mark.parametrize("given", ["--model BetaVAE --data Digits", "--config beta_vae_digits"])
+def test_the_help_of_two_classes_has_their_options(given: str, run: Callable) -> None:
+    out = run("fit", *given.split(), "--help").out
+    for name in ("--model.beta  float = 4.0", "--model.latent_dim", "--data.batch_size", "Weight β of the rate."):
+        assert name in out
+    assert "--model.shape" not in out, "which follows from the data"
+    assert "--data.folder  str, required" in run("fit", "--data", "ImageFolder", "--help").out
+
+
+def test_what_only_lightning_knows_is_left_to_it(run: Callable, tmp_path: Path) -> None:
+    (tmp_path / "helped_vae.py").write_text(MY_VAE)
+    assert "--trainer.max_epochs" in run("fit", "--help-all").out
+    assert "--model.beta" in run("fit", "--model.help", "BetaVAE").out
+    assert "--model.gamma" in run("fit", "--model", "helped_vae.MyVAE", "--data", "Digits", "--help").out
 
 
 @pytest.mark.parametrize("verb", ["sample", "export", "list", "show", "check", "schema", "completion"])

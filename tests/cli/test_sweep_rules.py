@@ -119,7 +119,7 @@ def test_no_such_file(run: Callable) -> None:
 def test_names_of_curves_are_those_that_are_logged(cls: type, images: torch.Tensor) -> None:
     model = tiny(cls)
     c = torch.zeros(len(images), dtype=torch.long)
-    names = {name for name in model.losses(images, c) if not name[-1:].isdigit()}  # kl_1 of a layer
+    names = {name for name in model.curves(model.losses(images, c)) if not name[-1:].isdigit()}  # kl_1 of a layer
     assert names <= set(logged(f"{cls.__module__}.{cls.__name__}"))
 
 

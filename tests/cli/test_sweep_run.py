@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -16,12 +18,14 @@ import yaml
 from forking import Forking
 from PIL import Image
 
+from vae_zoo import interrupts
 from vae_zoo.cli import sweep_run
 from vae_zoo.cli.configs import packaged_sweeps
 from vae_zoo.cli.parallel import axis_of, draw
 from vae_zoo.cli.sweep_draws import draw as draw_one
 from vae_zoo.cli.sweep_draws import draws
 from vae_zoo.cli.sweep_table import differing, flat
+from vae_zoo.locks import FolderLock
 
 GRID = {"method": "grid", "parameters": {"a": {"values": [1, 2]}, "b": {"value": "x"}, "c": {"values": [[3], [4]]}}}
 RANDOM = {"method": "random", "parameters": {"a": {"min": 0.0, "max": 1.0}}}
@@ -41,6 +45,16 @@ class TestDraws:
         assert runs[:2] == [{"a": 1, "b": "x", "c": [3]}, {"a": 1, "b": "x", "c": [4]}]
         assert len(runs) == 4
         assert draws(GRID, 3, 0) == runs[:3]
+
+    def test_a_grid_beyond_all_bounds(self) -> None:
+        """It is refused, or its first runs are drawn, without a list of its values."""
+        count = {"min": 0, "max": 10**9}
+        huge = {"method": "grid", "parameters": {"a": count, "b": {"values": [1, 2]}, "c": {**count, "min": 5}}}
+        with pytest.raises(ValueError, match=r"the grid has [\d,]{25,} runs, .* give --num, at most 10,000"):
+            draws({**huge, "parameters": {**huge["parameters"], "d": {"values": [1] * 500}}}, None, 0)
+        assert draws(huge, 2, 0) == [{"a": 0, "b": 1, "c": 5}, {"a": 0, "b": 1, "c": 6}]
+        with pytest.raises(ValueError, match="20,000 runs were asked for"):
+            draws({**RANDOM, "run_cap": 20_000}, None, 0)
 
     def test_random_runs(self) -> None:
         runs = draws(RANDOM, 5, 0)
@@ -124,6 +138,58 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forking]:
         yield server
 
 
+class TestLock:
+    def test_a_second_one_is_refused_while_the_first_runs(
+        self, run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sweep_run, "check", lambda *_: None)
+        monkeypatch.setattr(sweep_run, "_run_all", lambda *_: pytest.fail("the runs begin"))
+        Path("s.yaml").write_text(yaml.safe_dump(GRID))
+        out = tmp_path / "out"
+        out.mkdir()
+        ready, end = os.pipe(), os.pipe()
+        if not (child := os.fork()):
+            lock = FolderLock(out)
+            os.write(ready[1], b"r")
+            os.read(end[0], 1)
+            lock.release()
+            os._exit(0)
+        os.read(ready[0], 1)
+        try:
+            outcome = run("sweep-run", "s.yaml", "--out", str(out))
+        finally:
+            os.write(end[1], b"e")
+            os.waitpid(child, 0)
+        assert outcome.code == 2
+        assert outcome.err.count("\n") == 1
+        assert f"{out} is in use by process {child} on " in outcome.err
+
+    def test_the_folder_is_given_back(self, run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sweep_run, "check", lambda *_: None)
+        seen = []
+        monkeypatch.setattr(sweep_run, "_run_all", lambda runs, folder, *_: seen.append((folder / ".lock").exists()))
+        Path("s.yaml").write_text(yaml.safe_dump(GRID))
+        assert run("sweep-run", "s.yaml", "--out", "out").code == 0
+        assert seen == [True]
+        assert not list(Path("out").iterdir())
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_sweep_waits_for_the_run(tmp_path: Path, signum: signal.Signals) -> None:
+    """SIGTERM is handed on; a terminal has sent the run SIGINT itself."""
+    done = tmp_path / "done"
+    command = [
+        "sh",
+        "-c",
+        f"trap 'touch {done}; exit' TERM; sleep .1; kill -{signum.value} $PPID; sleep .2; touch {done}.late",
+    ]
+    codes = []
+    with pytest.raises(SystemExit) as stop, interrupts.obeyed():
+        codes.append(sweep_run._launch(command, tmp_path / "log.txt"))
+    assert codes == [stop.value.code] == [128 + signum]
+    assert done.exists() == (signum == signal.SIGTERM)
+
+
 @pytest.mark.slow
 class TestRuns:
     @pytest.fixture(autouse=True)
@@ -172,7 +238,7 @@ class TestRuns:
         Path("o/0/run.json").write_text(json.dumps({**record, "done": False}))
         assert run("sweep-run", "s.yaml", "--num", "1", "--out", "o", *SHORT, "--trainer.max_epochs=2").code == 0
         rows = list(csv.DictReader(Path("o/0/BetaVAE_Digits/fit_1/metrics.csv").read_text().splitlines()))
-        assert {row["epoch"] for row in rows} == {"1"}
+        assert {row["epoch"] for row in rows} == {"1", "2"}
 
     def test_a_run_that_fails(self, run: Callable) -> None:
         outcome = run("sweep-run", "s.yaml", "--num", "2", *SHORT, "--data.batch_size=-1")

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from vae_zoo.data import Arrays
+
 from .array_cases import VECTORS, check_one_line
 
 
@@ -72,9 +74,37 @@ def test_bad_arrays(tmp_path: Path, x: np.ndarray, message: str) -> None:
     check_one_line(ValueError, rf".*a\.npy {re.escape(message)}", path=tmp_path / "a.npy")
 
 
+@pytest.mark.parametrize("suffix", ["npy", "npz", "pt", "csv"])
+def test_values_that_are_not_finite_are_found_in_every_row(tmp_path: Path, suffix: str) -> None:
+    """Whichever split a row goes to, and before anything is trained."""
+    path = tmp_path / f"a.{suffix}"
+    for row in range(10):
+        x = np.random.default_rng(0).random((10, 2), np.float32)
+        x[row, 1] = np.nan if row % 2 else np.inf
+        if suffix == "pt":
+            torch.save(torch.from_numpy(x), path)
+        else:
+            {"npy": np.save, "npz": lambda path, x: np.savez(path, x=x), "csv": _csv}[suffix](path, x)
+        with pytest.raises(ValueError, match=rf"1 values in {path} are not finite, the first at index \({row}, 1\)"):
+            Arrays(path=str(path)).shape  # noqa: B018
+
+
+def _csv(path: Path, x: np.ndarray) -> None:
+    np.savetxt(path, x, delimiter=",")
+
+
+def test_examples_of_which_no_batch_fits_are_not_read(tmp_path: Path) -> None:
+    path, shape = tmp_path / "a.npy", (100, 10**9)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        file.truncate(file.tell() + 4 * shape[0] * shape[1])  # none of which takes any place on the disk
+    with pytest.raises(ValueError, match=r"a batch of 100 examples in [^\n]*npy takes 373 GiB, of which there are \d+"):
+        Arrays(path=str(path), batch_size=128).shape  # noqa: B018
+
+
 def test_values_beyond_single_precision(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.full((20, 2), 1e300))
-    check_one_line(ValueError, r"32 values in the train split of Arrays are not finite, .*", path=tmp_path / "a.npy")
+    check_one_line(ValueError, r"\d+ values in [^\n]*a\.npy are not finite, .*", path=tmp_path / "a.npy")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,3 +137,22 @@ def test_splits_are_seeded_and_disjoint(tmp_path: Path) -> None:
     first, same, other = (Arrays(path=str(tmp_path / "a.npy"), split_seed=seed).load("test").x for seed in (0, 0, 1))
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([-1, 0, 1, 2], r"10 of 40 labels in .*a\.npz are no class, the first is -1: leave these examples out"),
+        (["a", ""], r"20 of 40 labels in .*a\.npz are no class, the first is ''"),
+        ([-1, 1], None),
+        ([0, 3], None),
+    ],
+)
+def test_labels_that_stand_for_none(tmp_path: Path, labels: list[Any], said: str | None) -> None:
+    np.savez(tmp_path / "a.npz", x=np.random.rand(40, 3), y=np.array(labels * (40 // len(labels))))
+    data = Arrays(path=str(tmp_path / "a.npz"))
+    if said is None:
+        assert data.num_classes == 2
+        return
+    with pytest.raises(ValueError, match=said):
+        data.load("train")

@@ -7,14 +7,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers import fit
 from jsonargparse import ArgumentParser
 from lightning.pytorch.loggers import CSVLogger
 
-from vae_zoo.data import Arrays, DataModule, Digits, Images, Split, Sprites
+from vae_zoo.data import MNIST, Arrays, DataModule, Digits, FashionMNIST, ImageFolder, Images, Split, Sprites
 from vae_zoo.data.splits import SplitName
+from vae_zoo.distributions import Bernoulli, OptimalNormal
 
 
 class Vectors(DataModule):
@@ -205,3 +207,65 @@ def test_seed_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PL_GLOBAL_SEED", seed)
         keys.add(next(iter(Vectors().train_dataloader())).key)
     assert len(keys) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (torch.rand(9, 4), "must give a Split, Split(x) or Split(x, y), got a Tensor"),
+        ((torch.rand(9, 4), None), "must give a Split, Split(x) or Split(x, y), got a tuple"),
+        (None, "got a NoneType"),
+        (Split(np.zeros((9, 4), "f4")), "x of Mine.dataset('train') must be a tensor, got a ndarray"),
+        (Split(torch.rand(9, 4), [0] * 9), "y of Mine.dataset('train') must be a tensor, got a list"),
+        (Split(torch.rand(9)), "must be (N, ...), one example a row, got shape (9,)"),
+        (Split(torch.rand(9, 4).to_sparse()), "must be dense, got torch.sparse_coo: take x.to_dense()"),
+    ],
+    ids=["tensor", "tuple", "none", "array", "list of labels", "rank 1", "sparse"],
+)
+def test_what_is_no_split(given: Any, said: str) -> None:
+    class Mine(DataModule):
+        def dataset(self, split: str) -> Any:
+            return given
+
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Mine().setup("fit")
+
+
+class TestLikelihood:
+    """The default of the command follows the data."""
+
+    @pytest.mark.parametrize(
+        ("x", "expected"),
+        [
+            (torch.tensor([0.0, 1.0, 1.0, 0.0]).reshape(4, 1), Bernoulli),
+            (torch.tensor([0, 255, 255, 0], dtype=torch.uint8).reshape(4, 1, 1, 1), Bernoulli),
+            (torch.tensor([0, 255, 254, 0], dtype=torch.uint8).reshape(4, 1, 1, 1), OptimalNormal),
+            (torch.tensor([0.0, 0.5, 1.0, 0.0]).reshape(4, 1, 1, 1), OptimalNormal),
+            (torch.tensor([-2.0, 0.5, 1.0, 0.0]).reshape(4, 1, 1, 1), OptimalNormal),
+            (torch.tensor([0.0, 200.0, 1.0, 0.0]).reshape(4, 1), OptimalNormal),
+            (torch.tensor([0.0, 200.0, 1.0, 0.0]).reshape(4, 1, 1, 1), Bernoulli),  # which refuses them with advice
+        ],
+    )
+    def test_follows_the_values(self, x: torch.Tensor, expected: type) -> None:
+        class Given(DataModule):
+            def dataset(self, split: str) -> Split:
+                del split
+                return Split(x)
+
+        assert Given().likelihood is expected
+
+    @pytest.mark.parametrize(
+        ("data", "expected"),
+        [
+            (Digits(), OptimalNormal),
+            (Digits(binarization="threshold"), Bernoulli),
+            (MNIST(root="nowhere"), Bernoulli),
+            (MNIST(root="nowhere", binarization="none"), OptimalNormal),
+            (FashionMNIST(root="nowhere", binarization="none"), OptimalNormal),
+            (Sprites(), Bernoulli),
+            (ImageFolder(folder="nowhere"), OptimalNormal),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_of_the_data_sets(self, data: DataModule, expected: type) -> None:
+        assert data.likelihood is expected

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
-from vae_zoo.data import image_files
+from vae_zoo.data import ImageFolder, image_files
 
 from .test_image_folder import check_one_line, save
 
 
-def read(path: Path, size: tuple[int, int], *, channels: int = 1, crop: bool = True) -> torch.Tensor:
-    (block,) = image_files.read_images([path], size=size, channels=channels, crop=crop)
+def read(
+    path: Path, size: tuple[int, int], *, channels: int = 1, crop: bool = True, white_level: int | None = None
+) -> torch.Tensor:
+    how = {"channels": channels, "crop": crop, "white_level": white_level}
+    (block,) = image_files.read_images([path], size=size, **how)
     return torch.from_numpy(block[0])
 
 
@@ -107,3 +111,35 @@ def test_floating_point_pixels(tmp_path: Path) -> None:
     for number in range(3):
         save(tmp_path / f"{number}.tiff", 0.5, "F")
     check_one_line(tmp_path, ValueError, r"1 of 1 images .*floating-point pixels have no known range.*")
+
+
+class TestSixteenBits:
+    def test_every_level_of_eight_is_exact(self, tmp_path: Path) -> None:
+        """Level k of 8 bits is 257 k of 16, so that white stays white: a division by 256 has 200 become 201."""
+        levels = np.arange(256, dtype=np.uint16).reshape(16, 16)
+        Image.fromarray(levels * 257).save(tmp_path / "a.png")
+        assert np.array_equal(read(tmp_path / "a.png", (16, 16)).numpy()[0], levels)
+
+    def test_white_level(self, tmp_path: Path) -> None:
+        levels = (np.arange(256, dtype=np.uint16) * 16 + np.arange(256, dtype=np.uint16) // 17).reshape(16, 16)
+        assert levels.max() == 4095
+        Image.fromarray(levels).save(tmp_path / "a.png")
+        said = "levels up to 4095 of 65535 only, which leaves 17 of 256 grey levels: set white_level to 4095 for images"
+        with pytest.warns(UserWarning, match=said):
+            dark = read(tmp_path / "a.png", (16, 16))
+        assert len(dark.unique()) == 17
+        bright = read(tmp_path / "a.png", (16, 16), white_level=4095)
+        expected = (levels.astype(float) * 255 / 4095).round()
+        assert np.array_equal(bright.numpy()[0], expected)
+        assert read(tmp_path / "a.png", (16, 16), white_level=1000).max() == 255  # what is above is white
+
+    def test_of_a_folder(self, tmp_path: Path) -> None:
+        """The level is a part of what a kept copy of the images is named by."""
+        for n in range(20):
+            Image.fromarray(np.full((4, 4), 200 * n + 200, np.uint16)).save(tmp_path / f"{n}.png")
+        make = partial(ImageFolder, folder=str(tmp_path), image_size=4, channels=1)
+        first, second = (make(white_level=level).load("train").x for level in (3900, 8000))
+        assert first.max() == 255
+        assert second.max() <= 128
+        with pytest.raises(ValueError, match="white_level must be at least 1, got 0"):
+            ImageFolder(folder=str(tmp_path), white_level=0)

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, Trainer
 from vae_zoo.callbacks import OutputBias
 from vae_zoo.cli import main
 from vae_zoo.data import DataModule, Digits, Split, Stream, write_shards
-from vae_zoo.data.shards import StreamLoader
+from vae_zoo.data.shards import StreamLoader, collate
 
 from .memory import peak
 from .test_resume import Recorder, trainer
@@ -177,3 +177,9 @@ def test_memory_does_not_grow_with_the_number_of_shards(tmp_path: Path) -> None:
     write_shards(Large(), str(tmp_path), chunk_bytes="4MB", splits=["train"])
     run = f"for _ in D.Stream(path={str(tmp_path)!r}, num_held=1).train_dataloader(): pass"
     assert peak(run, first="import litdata") < 100
+
+
+def test_negative_labels_are_refused() -> None:
+    samples = [{"x": np.zeros(3, np.float32), "y": y} for y in (0, -1)]
+    with pytest.raises(ValueError, match="Labels in here must be at least 0, got -1: leave such samples out"):
+        collate(samples, "here")

@@ -5,9 +5,27 @@ import inspect
 import pytest
 import torch
 from helpers import FAMILIES, PRIORS
-from torch.distributions import MultivariateNormal, constraints
+from torch import Tensor
+from torch.distributions import Independent, MultivariateNormal, constraints
 
-from vae_zoo.distributions import DiagonalNormal, Family, Normal, Prior, StandardNormal, has_closed_form, kl
+from vae_zoo.distributions import (
+    AutoregressiveFlow,
+    DiagonalLaplace,
+    DiagonalNormal,
+    Family,
+    FlowPrior,
+    Normal,
+    OptimalNormal,
+    Prior,
+    SplineFlow,
+    SplinePrior,
+    StandardNormal,
+    combine,
+    has_closed_form,
+    kl,
+    log_prob_per_dim,
+    tempered,
+)
 from vae_zoo.distributions.normal import independent, is_normal
 
 POSTERIORS = [f for f in FAMILIES if f.is_density and f.support is constraints.real]
@@ -66,3 +84,45 @@ def test_float32_near_the_prior() -> None:
     exact_kl = kl(exact, StandardNormal((8,)).double()(), exact.rsample((1,)))
     assert (divergence > 0).all()
     torch.testing.assert_close(divergence.double(), exact_kl, rtol=1e-4, atol=0)
+
+
+class TestInheritedCode:
+    """A class that inherits another's code need not have its density: formulas go by the very class."""
+
+    def folded(self) -> Independent:
+        class Shifted(Normal):
+            def log_prob(self, value: Tensor) -> Tensor:
+                return super().log_prob(value - 1)
+
+        return independent(Shifted(torch.zeros(3, 2), torch.zeros(3, 2)), 1)
+
+    def test_no_closed_form(self) -> None:
+        q, p = self.folded(), StandardNormal((2,))()
+        assert not has_closed_form(q, p)
+        assert not is_normal(q)
+        z = torch.ones(2, 3, 2)
+        torch.testing.assert_close(kl(q, p, z), (q.log_prob(z) - p.log_prob(z)).mean(0))
+
+    def test_no_temperature(self) -> None:
+        with pytest.raises(ValueError, match="a temperature means nothing here: Shifted"):
+            tempered(self.folded(), 0.5)
+
+    def test_no_combination(self) -> None:
+        normal = DiagonalNormal((2,)).at_zeros()
+        for other in (self.folded(), DiagonalLaplace((2,)).at_zeros()):
+            with pytest.raises(ValueError, match="combine needs two normal distributions"):
+                combine(normal, other)
+
+    def test_whole_events(self) -> None:
+        """OptimalNormal is Independent with a density of its own."""
+        q = OptimalNormal((2,))(torch.zeros(1, 2))
+        assert type(q).__name__ == "_OptimalNormal"
+        assert not is_normal(q)
+        assert not has_closed_form(q, StandardNormal((2,))())
+        with pytest.raises(ValueError, match="the dimensions must be independent"):
+            log_prob_per_dim(q, q.mean)
+
+    def test_siblings_are_not_of_a_kind(self) -> None:
+        assert not issubclass(DiagonalLaplace, DiagonalNormal)
+        assert not issubclass(SplineFlow, AutoregressiveFlow)
+        assert not issubclass(SplinePrior, FlowPrior)

@@ -205,7 +205,7 @@ class TestCheck:
     @pytest.mark.parametrize("family", [f for f in FAMILIES if f.is_density or f is Point])  # energies are of images
     def test_every_family_with_every_prior(self, family: type[Family], prior: type[Prior]) -> None:
         q, p = family((4,)), prior((4,))
-        reparameterised = q.is_density and q(torch.zeros(1, *q.param_shape)).has_rsample
+        reparameterised = q.is_density and q.is_for_latents and q(torch.zeros(1, *q.param_shape)).has_rsample
         if reparameterised:
             check_pair(q, p)
         else:

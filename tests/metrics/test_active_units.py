@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vae_zoo.metrics import ActiveUnits
+from vae_zoo.metrics import ActiveUnits, InformativeUnits
 
 
 def test_counts_the_dimensions_that_vary() -> None:
@@ -53,3 +53,12 @@ def test_memory_does_not_grow() -> None:
     for _ in range(5):
         metric.update(torch.randn(10, 3))
     assert sum(m.numel() for m in metric.moments) == 9
+
+
+def test_informative_units_count_mean_rates_above_the_floor() -> None:
+    metric = InformativeUnits()
+    for rates in torch.tensor([[0.3, 0.05, 0.11], [0.0, 0.0, 0.11], [0.3, 0.2, 0.11]]).split([1, 2]):
+        metric.update(rates)
+    torch.testing.assert_close(metric.rates(), torch.tensor([0.2, 0.25 / 3, 0.11]))
+    assert metric.compute() == 2
+    assert InformativeUnits(threshold=0.01)(torch.full((4, 3), 0.05)) == 3

@@ -14,6 +14,15 @@ def test_means_over_uneven_batches() -> None:
     torch.testing.assert_close(means, {"a": values.mean(), "b": 2 * values.mean()})
 
 
+def test_vectors() -> None:
+    values, weights = torch.rand(10, 3), torch.rand(10)
+    curves = Curves()
+    for rows in (slice(4), slice(4, 10)):
+        curves.update({"a": values[rows].mean(0), "b[c]": weights[rows].mean()}, len(values[rows]))
+    assert curves.names == ["a[0]", "a[1]", "a[2]", "b[c]"]
+    torch.testing.assert_close(curves.compute(), {"a": values.mean(0), "b[c]": weights.mean()})
+
+
 def test_compute_forgets() -> None:
     curves = Curves()
     curves.update({"a": torch.tensor(1.0)}, 3)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -153,16 +154,28 @@ class TestExtractors:
         with pytest.raises(ImportError, match=r"^Inception needs torch-fidelity: [^\n]*$"):
             InceptionFeatures((1, 28, 28))
 
-    def test_inception_without_its_weights(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def fail(*args: object) -> None:
-            raise OSError("no network")
-
-        monkeypatch.setattr("torchmetrics.utilities.imports._TORCH_FIDELITY_AVAILABLE", True)
-        monkeypatch.setattr("torchmetrics.image.fid.NoTrainInceptionV3", fail)
-        with pytest.raises(OSError, match=r"^Inception's weights could not be had: [^\n]*$"):
+    def test_inception_without_its_weights(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip("torch_fidelity")
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        monkeypatch.setattr("urllib.request.urlopen", None)  # nothing is requested
+        with pytest.raises(FileNotFoundError, match=r"^Inception.s weights are not at [^\n]*Features\.download"):
             InceptionFeatures((1, 28, 28))
 
-    def test_inception_is_given_three_channels_of_bytes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_inception_is_downloaded_on_demand_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip("torch_fidelity")
+        asked = []
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        monkeypatch.setattr("torch.hub.download_url_to_file", lambda *args, **kwargs: asked.append((args, kwargs)))
+        path = InceptionFeatures.download()
+        (((url, to), kwargs),) = asked
+        assert path.parent == tmp_path / "hub" / "checkpoints"
+        assert path.parent.is_dir()
+        assert (to, url.rpartition("/")[2], kwargs) == (str(path), path.name, {"hash_prefix": "6726825d"})
+        path.touch()
+        InceptionFeatures.download()
+        assert len(asked) == 1
+
+    def test_inception_is_given_three_channels_of_bytes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         class Network(nn.Module):
             def __init__(self, *args: object) -> None:
                 super().__init__()
@@ -171,7 +184,9 @@ class TestExtractors:
                 assert x.dtype == torch.uint8
                 return x
 
-        monkeypatch.setattr("torchmetrics.utilities.imports._TORCH_FIDELITY_AVAILABLE", True)
+        pytest.importorskip("torch_fidelity")
         monkeypatch.setattr("torchmetrics.image.fid.NoTrainInceptionV3", Network)
+        torch.save({"a": torch.zeros(1)}, tmp_path / "weights.pth")
         x = torch.tensor([0.0, 0.5, 1.0, 2.0]).reshape(1, 1, 2, 2)
-        assert InceptionFeatures((1, 2, 2))(x).tolist() == [[0, 128, 255, 255] * 3]
+        features = InceptionFeatures((1, 2, 2), weights_path=str(tmp_path / "weights.pth"))
+        assert features(x).tolist() == [[0, 128, 255, 255] * 3]

@@ -7,21 +7,44 @@ import pytest
 import torch
 from helpers import losses, tiny
 from torch import Tensor
+from torch.distributions import (
+    AffineTransform,
+    Distribution,
+    Independent,
+    SigmoidTransform,
+    TransformedDistribution,
+    Uniform,
+)
 
-from vae_zoo.distributions import Mixture, Point
+from vae_zoo.distributions import DiagonalLaplace, DiagonalNormal, Family, FullNormal, Mixture, Point
 from vae_zoo.models import VAE, BetaTCVAE
 
 
 def pair(**kwargs: Any) -> tuple[VAE, VAE]:
     """A VAE and a β-TCVAE of the same weights."""
     torch.manual_seed(0)
-    vae, model = tiny(VAE), tiny(BetaTCVAE, **kwargs)
+    posterior = {"posterior": kwargs.get("posterior", DiagonalNormal)}
+    vae, model = tiny(VAE, num_samples=kwargs.get("num_samples", 1), **posterior), tiny(BetaTCVAE, **kwargs)
     model.load_state_dict(vae.state_dict())
     return vae, model
 
 
-def test_all_weights_one_is_the_vae(images: Tensor) -> None:
-    vae, model = pair(alpha=1.0, beta=1.0, gamma=1.0, num_samples=2000)
+class Logistic(Family):
+    """A user's own posterior: logistic values, for whose divergence there is no closed form."""
+
+    param_shape = (2, 4)
+
+    def distribution(self, params: Tensor) -> Distribution:
+        loc, log_scale = params.unbind(1)
+        noise = Uniform(torch.zeros_like(loc), torch.ones_like(loc), validate_args=False)
+        steps = [SigmoidTransform().inv, AffineTransform(loc, log_scale.exp())]
+        return Independent(TransformedDistribution(noise, steps, validate_args=False), 1)
+
+
+@pytest.mark.parametrize("posterior", [DiagonalNormal, DiagonalLaplace, Logistic])
+def test_all_weights_one_is_the_vae(posterior: type[Family], images: Tensor) -> None:
+    """With the density of the posterior that draws, whatever it is."""
+    vae, model = pair(alpha=1.0, beta=1.0, gamma=1.0, num_samples=2000, posterior=posterior)
     values, expected = losses(model, images), losses(vae, images)
     torch.testing.assert_close(values["mi"] + values["tc"] + values["dw_kl"], values["kl"], rtol=0, atol=0.02)
     torch.testing.assert_close(values["loss"], -values["elbo"], rtol=0, atol=0.02)
@@ -72,3 +95,5 @@ def test_other_bad_values() -> None:
         tiny(BetaTCVAE, num_train=0)
     with pytest.raises(ValueError, match=r"^Point cannot be the posterior of a model with a bound"):
         tiny(BetaTCVAE, posterior=Point)
+    with pytest.raises(ValueError, match=r"^BetaTCVAE needs a posterior with independent dimensions, .* FullNormal\.$"):
+        tiny(BetaTCVAE, posterior=FullNormal)

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import SHAPE, Batches, quiet_trainer, tiny, tiny_data
+from helpers import SHAPE, Batches, quiet_trainer, saved, tiny, tiny_data
 from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.tuner import Tuner
 from torch import Tensor, nn
+from torch.optim import lr_scheduler as schedulers
 
 from vae_zoo.distributions import OptimalNormal
-from vae_zoo.models import VAE, BetaTCVAE
+from vae_zoo.models import VAE, BetaTCVAE, BetaVAE, fitness
 from vae_zoo.models.optimizers import rehearse
 from vae_zoo.nn import Dense
 
@@ -48,7 +50,7 @@ def fit(folder: Path, model: Any, data: Any) -> None:
         (X.movedim(1, -1), r"examples of shape \(1, 8, 8\), the data have \(8, 8, 1\)"),
         ([torch.zeros(6), X], "come second in a batch"),
         ([torch.zeros(6, 3), X], r"come second in a batch: give \(examples, labels\)"),
-        ({"x": X}, "a batch must be a tensor, or a sequence that begins with the examples, got dict"),
+        ({"x": X[:, 0]}, "a batch must begin with a tensor, or be a dictionary with one tensor of shape"),
         ([], "got list"),
         ([X.tolist()], "got list of list"),
         (X * 2 - 1, r"Bernoulli needs data in \[0, 1\]"),
@@ -122,6 +124,51 @@ def test_an_optimizer_that_cannot_work(make: Any, schedule: Any, said: str) -> N
         rehearse(make, schedule, [{"params": []}])
 
 
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        (partial(schedulers.OneCycleLR, max_lr=0.1, total_steps=2), "OneCycleLR with total_steps 2 fails within the 3"),
+        (partial(schedulers.OneCycleLR, max_lr=0.1, total_steps=3), ""),
+        (partial(schedulers.MultiStepLR, milestones=[2, 80]), ""),
+        (partial(schedulers.CosineAnnealingWarmRestarts, T_0=2), ""),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:A `OneCycleLR` scheduler is using:RuntimeWarning")  # steps would be usual
+def test_a_scheduler_that_cannot_last_the_run(tmp_path: Path, schedule: Any, said: str) -> None:
+    model, trainer = tiny(scheduler=schedule), quiet_trainer(tmp_path, max_epochs=3)
+    if not said:
+        trainer.fit(model, tiny_data())
+        return
+    with pytest.raises(ValueError, match=f"model.scheduler: {said} epochs of the run, one step each: Tried to step 3"):
+        trainer.fit(model, tiny_data())
+    assert trainer.global_step == 0
+    quiet_trainer(tmp_path, max_epochs=-1, max_steps=10).fit(tiny(scheduler=schedule), tiny_data())  # of 5 an epoch
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        (partial(schedulers.MultiStepLR, milestones=[80, 120]), "MultiStepLR is stepped once an epoch, 1 times: miles"),
+        (partial(schedulers.CosineAnnealingLR, T_max=500), "T_max 500 lies after the run"),
+        (partial(schedulers.LinearLR, total_iters=40), "total_iters 40 lies after the run"),
+    ],
+)
+def test_a_scheduler_whose_change_comes_after_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, schedule: Any, said: str
+) -> None:
+    quiet_trainer(tmp_path).fit(tiny(scheduler=schedule), tiny_data())
+    assert said in caplog.text
+
+
+def test_a_plateau_is_looked_for_where_there_is_a_validation(tmp_path: Path) -> None:
+    schedule = partial(schedulers.ReduceLROnPlateau, patience=0, threshold=1e9, factor=0.5)
+    trainer = quiet_trainer(tmp_path, max_epochs=5, check_val_every_n_epoch=2)
+    trainer.fit(tiny(scheduler=schedule), tiny_data())
+    assert trainer.optimizers[0].param_groups[0]["lr"] == 2.5e-4  # two validations
+    with pytest.raises(ValueError, match="ReduceLROnPlateau watches val/elbo, but the run has no validation"):
+        quiet_trainer(tmp_path, limit_val_batches=0).fit(tiny(scheduler=partial(schedule, mode="max")), tiny_data())
+
+
 def test_a_rehearsal_changes_nothing() -> None:
     model = tiny(optimizer=partial(torch.optim.AdamW, lr=0.1))
     before = [p.clone() for p in model.parameters()]
@@ -130,3 +177,66 @@ def test_a_rehearsal_changes_nothing() -> None:
     assert not optimizer.state
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert torch.equal(noise, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("optimizer", [None, torch.optim.SGD, partial(torch.optim.AdamW, lr=0.5, weight_decay=0.1)])
+def test_the_learning_rate_is_exposed_and_what_is_set_counts(tmp_path: Path, optimizer: Any) -> None:
+    model = tiny(optimizer=optimizer)
+    assert model.lr == {None: 1e-3, torch.optim.SGD: 1e-3}.get(optimizer, 0.5)
+    model.lr = 0.25
+    made = model.configure_optimizers()
+    assert [group["lr"] for group in made.param_groups] == [0.25]
+    assert type(made) is getattr(optimizer, "func", optimizer or torch.optim.Adam)
+    again = type(model).load_from_checkpoint(saved(tmp_path, model))
+    assert again.lr == 0.25
+    if isinstance(optimizer, partial):
+        assert again.configure_optimizers().param_groups[0]["weight_decay"] == 0.1
+    with pytest.raises(ValueError, match=r"lr of \w+ must be positive, got -1.0"):
+        model.lr = -1
+
+
+def test_finders_find_what_they_set(tmp_path: Path) -> None:
+    model, trainer = tiny(), quiet_trainer(tmp_path, max_epochs=9)
+    found = Tuner(trainer).lr_find(model, tiny_data(), num_training=20, max_lr=0.1)
+    assert model.lr == found.suggestion()
+    assert model.lr != 1e-3
+    data = tiny_data(num_examples=200)
+    Tuner(quiet_trainer(tmp_path)).scale_batch_size(model, data, init_val=4, max_trials=2, steps_per_trial=1)
+    assert data.batch_size == 8
+    assert len(data.train_dataloader()) == 19
+    assert data.recorded()["init_args"]["batch_size"] == 8
+
+
+class TestAttributesSetLater:
+    def test_they_are_recorded(self, tmp_path: Path) -> None:
+        model = tiny(BetaVAE, beta=2.0)
+        model.beta, model.free_bits = 7.0, 0.5
+        again = BetaVAE.load_from_checkpoint(saved(tmp_path, model))
+        assert (again.beta, again.free_bits) == (7.0, 0.5)
+
+    def test_what_the_weights_do_not_fit_is_refused(self, tmp_path: Path) -> None:
+        model = tiny(BetaVAE)
+        model.latent_dim = 7
+        with pytest.raises(ValueError, match=r"changed since the model was built: latent_dim 7 \(was 4\): its weights"):
+            saved(tmp_path, model)
+        model.latent_dim, model.beta = 4, -1.0
+        with pytest.raises(ValueError, match=r"beta -1.0 \(was 4.0\)"):
+            saved(tmp_path, model)
+
+
+def test_a_processor_without_bfloat16(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for there, precision, told in ((True, "bf16-mixed", 0), (None, "bf16-mixed", 0), (False, "bf16-mixed", 1)):
+        monkeypatch.setattr(fitness, "has_bfloat16", lambda there=there: there)
+        caplog.clear()
+        quiet_trainer(tmp_path, precision=precision, limit_train_batches=1).fit(tiny(), tiny_data())
+        assert caplog.text.count("This processor has no bfloat16 instructions: bf16-mixed is slower") == told
+
+
+@pytest.mark.parametrize(
+    ("flags", "there"), [("fpu avx2 avx512f", False), ("fpu avx512_bf16", True), ("Features : asimd bf16", True)]
+)
+def test_the_flags_of_a_processor(monkeypatch: pytest.MonkeyPatch, flags: str, there: bool) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: flags)
+    assert fitness.has_bfloat16.__wrapped__() is there

@@ -12,6 +12,7 @@ from forked import ranks
 from helpers import MODELS, Batches, Spy, quiet_trainer, tiny, tiny_data
 from torch import Tensor, distributed
 
+from vae_zoo.callbacks import NaNGuard
 from vae_zoo.distributions import OptimalNormal
 from vae_zoo.distributions.divergence import kl_per_dim
 from vae_zoo.models import AE, VAE, VQVAE, Autoencoder, FactorVAE, VampVAE
@@ -118,3 +119,26 @@ def test_a_floor_of_each_ranks_own_batch_lies_no_lower() -> None:
     whole, *halves = [float(p) for p in penalties]
     assert whole > 0
     assert sum(halves) / 2 > whole
+
+
+class BreaksOnTheSecond(VAE):
+    """A loss that is no number on the second process at its third step."""
+
+    def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
+        values = super().losses(x, c)
+        if self.training and self.global_rank == 1 and self.trainer.global_step == 2:
+            values["kl"], values["loss"] = values["kl"] * torch.nan, values["loss"] * torch.nan
+        return values
+
+
+def break_one(rank: int, folder: Path) -> None:
+    trainer = quiet_trainer(folder, devices=2, max_epochs=2, callbacks=[NaNGuard()])
+    trainer.fit(tiny(BreaksOnTheSecond), tiny_data(num_examples=56, batch_size=4))
+
+
+def test_a_loss_that_breaks_on_one_rank_is_reported_by_all_as_it_is_there(tmp_path: Path) -> None:
+    with ranks(tmp_path, break_one, tmp_path) as running:
+        assert running.codes(120) == [1, 1], running.said()[-30:]
+    said = [line for line in running.said() if line.startswith("vae_zoo.models.guard.NonFiniteLossError")]
+    what = "the loss is not finite at step 3: kl is nan (process 1 of 2); last good checkpoint: none"
+    assert said == [f"vae_zoo.models.guard.NonFiniteLossError: {what}"] * 2

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vae_zoo.nn import CodePrior
+from vae_zoo.memory import Peak
+from vae_zoo.nn import CodePrior, code_prior
 
 
 def prior(grid: tuple[int, ...] = (2, 1), num_codes: int = 3) -> CodePrior:
@@ -33,6 +34,48 @@ def test_samples_have_its_probabilities() -> None:
     part = (codes.flatten(1)[:, None] == grids).all(-1).float().mean(0)
     torch.testing.assert_close(part, made.log_prob(grids[..., None]).exp().detach(), rtol=0, atol=0.012)
     assert made.sample(0).shape == (0, 2, 1)
+
+
+def recomputed(made: CodePrior, num: int, temperature: float) -> torch.Tensor:
+    """Draws by the definition: of each place from all places before it."""
+    codes = torch.zeros(num, 0, dtype=torch.long)
+    for _ in range(len(made.places)):
+        probs = torch.softmax(made._log_probs(codes)[:, -1] / temperature, -1)
+        codes = torch.cat([codes, torch.multinomial(probs, 1)], 1)
+    return codes.unflatten(1, made.grid)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_draws_are_those_of_the_definition(temperature: float) -> None:
+    made = prior((4, 4), 7)
+    torch.manual_seed(1)
+    drawn = made.sample(64, temperature=temperature)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        assert torch.equal(drawn, recomputed(made, 64, temperature))
+    assert len(drawn.unique()) > 3
+
+
+def test_memory_of_drawing_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys and values of at most so many bytes, however many grids are drawn; the first ones are the same."""
+    made = prior((4, 4), 7)  # 2 layers, 8 features and 16 places in float32 are 2 KiB a grid
+    monkeypatch.setattr(code_prior, "CACHE_BYTES", 2**16)
+    peaks, drawn = [], []
+    for num in (32, 320):
+        torch.manual_seed(1)
+        with Peak() as peak:
+            drawn.append(made.sample(num))
+        peaks.append(peak.bytes - 8 * drawn[-1].numel())
+    assert peaks[1] < 1.1 * peaks[0]
+    assert torch.equal(drawn[0], drawn[1][:32])
+
+
+def test_work_of_drawing_grows_with_the_places() -> None:
+    """Each place goes through the blocks once."""
+    made, seen = prior((4, 4), 7), []
+    made.blocks[0].register_forward_hook(lambda _, args, __: seen.append(args[0].shape[1]))
+    made.sample(2)
+    assert seen == [1] * 16
 
 
 def test_a_place_sees_only_those_before() -> None:

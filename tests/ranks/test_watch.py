@@ -13,6 +13,7 @@ import pytest
 from forked import Ranks, ranks
 
 from vae_zoo.ranks import Watch
+from vae_zoo.ranks.peer import Peer
 
 TIMEOUT = 1.0
 
@@ -114,6 +115,46 @@ def test_a_stop_that_both_agree_on_is_no_loss(tmp_path: Path) -> None:
     with ranks(tmp_path, fails, tmp_path, ("stopped", "stopped"), store=False) as running:
         assert running.codes(10)[0] == 143
         assert running.said() == []
+
+
+def trains(rank: int, folder: Path, stuck: int, inside: bool) -> None:
+    """Both take steps; then one stays in a place of its own, while the other waits for it further on."""
+    watch = meet(rank, folder)
+    for _ in range(2):
+        for within in (True, True, False):
+            watch.mark(inside=within)
+    watch.mark(inside=inside or rank != stuck)
+    if rank != stuck:
+        watch.mark(inside=True)
+    (folder / f"stuck{rank}").touch()
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("stuck", [0, 1])
+def test_a_process_that_stays_in_a_step_ends_the_run(stuck: int, tmp_path: Path) -> None:
+    """Its thread goes on saying that it lives."""
+    with ranks(tmp_path, trains, tmp_path, stuck, True, store=False) as running:
+        codes = running.codes(10)
+        (line,) = running.said()
+    assert codes[1 - stuck] == 1
+    assert codes[stuck] is not None
+    said = f"process {stuck} of 2 (pid {running.pids[stuck]}) has not moved on in a training step for 1 s"
+    assert line == f"vae-zoo: error: {said}: the whole run ends."
+
+
+@pytest.mark.slow
+def test_one_that_evaluates_or_saves_does_not(tmp_path: Path) -> None:
+    with ranks(tmp_path, trains, tmp_path, 1, False, store=False) as running:
+        running.wait_for(lambda: all((tmp_path / f"stuck{rank}").exists() for rank in (0, 1)))
+        time.sleep(2.5 * TIMEOUT)
+        assert running.codes(0.01) == [None, None], running.said()
+
+
+def test_what_is_said_of_progress_may_come_in_pieces() -> None:
+    peer = Peer(1, 0.0)
+    for heard, marks, inside in ((b"a1", 0, False), (b"2i;a13", 12, True), (b"o;f", 13, False), (b"a14i;", 14, True)):
+        peer.hear_marks(heard)
+        assert (peer.marks, peer.inside) == (marks, inside)
 
 
 def halted(running: Ranks, seconds: float) -> None:

@@ -75,6 +75,10 @@ class Served(SimpleHTTPRequestHandler):
         self.requests.append(self.path)
         super().do_GET()
 
+    def do_HEAD(self) -> None:
+        self.requests.append(self.path)
+        super().do_HEAD()
+
     def log_message(self, *args: Any) -> None: ...
 
 

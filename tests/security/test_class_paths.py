@@ -37,6 +37,14 @@ HOSTILE: dict[str, tuple[tuple[str, ...], Any]] = {  # place in the arguments of
     "torch.load": (("encoder",), "torch.load"),
     "through an open module": (("encoder",), "torch.nn.functional.importlib.import_module"),
     "through the zoo": (("encoder",), "vae_zoo.data.image_files.os.system"),
+    "through modules": (("encoder",), "sklearn.linear_model._base.joblib.numpy_pickle.load"),
+    "through public modules": (("encoder",), {"class_path": "torch.nn.functional.torch.hub.load", "init_args": {}}),
+    "through a dictionary": (("encoder",), "torch.nn.functional.__dict__.exec"),
+    "through a class": (("encoder",), {"class_path": "torch.nn.Linear.__init__.__globals__.exec"}),
+    "a private class": (("encoder",), {"class_path": "vae_zoo.checkpoints._Summed"}),
+    "a function of the zoo": (("encoder",), "vae_zoo.data.write_shards"),
+    "a class that imports another": (("encoder",), {"class_path": "vae_zoo.metrics.extractors.TemporaryDirectory"}),
+    "a class that is not there": (("encoder",), {"class_path": "vae_zoo.nn.Dens", "init_args": {}}),
     "through jsonargparse": (("encoder",), {"class_path": "jsonargparse.set_parsing_settings"}),
     "an argument of an open class": (
         ("encoder",),
@@ -45,6 +53,10 @@ HOSTILE: dict[str, tuple[tuple[str, ...], Any]] = {  # place in the arguments of
     "lr_lambda": (
         ("scheduler",),
         {"class_path": "torch.optim.lr_scheduler.LambdaLR", "init_args": {"lr_lambda": "evil_mod.evil"}},
+    ),
+    "lr_lambda of the system": (
+        ("scheduler",),
+        {"class_path": "torch.optim.lr_scheduler.LambdaLR", "init_args": {"lr_lambda": "os.system"}},
     ),
 }
 MODELS = {
@@ -79,7 +91,7 @@ def test_an_argument_of_a_checkpoint_in_python(name: str, content: dict[str, Any
     planted(content, "hyper_parameters", *keys, value=value)
     path = write(planted(content, "vae_zoo", "model", "init_args", *keys, value=value))
     for call in (hub.load, VAE.load_from_checkpoint):
-        with pytest.raises(ValueError, match=r"not (trusted|allowed)|does not fit: encoder") as refusal:
+        with pytest.raises(ValueError, match=r"not (trusted|allowed)|no class|does not fit: encoder") as refusal:
             call(path)
         assert "\n" not in str(refusal.value)
         assert "evil_mod" not in sys.modules
@@ -90,7 +102,7 @@ def test_an_argument_of_a_checkpoint_by_the_command(name: str, content: dict[str
     keys, value = HOSTILE[name]
     file = write(planted(content, "vae_zoo", "model", "init_args", *keys, value=value))
     said = refused("test", "--ckpt_path", file)
-    assert any(words in said for words in ("not trusted", "not allowed", "encoder='net.yaml'")), said
+    assert any(words in said for words in ("not trusted", "not allowed", "no class", "encoder='net.yaml'")), said
 
 
 @pytest.mark.parametrize("path", MODELS)
@@ -137,6 +149,11 @@ CONFIGS = {
     "init_args: {setup: os._exit}}]}",
     "callable of a module": "trainer: {callbacks: [{class_path: lightning.pytorch.callbacks.LambdaCallback, "
     "init_args: {setup: evil_mod.evil}}]}",
+    "the command itself": "trainer: {callbacks: [vae_zoo.cli.main]}",
+    "the command itself as a class": "trainer: {callbacks: [{class_path: vae_zoo.cli.main}]}",
+    "the command itself when a fit begins": "trainer: {callbacks: [{class_path: "
+    "lightning.pytorch.callbacks.LambdaCallback, init_args: {setup: vae_zoo.cli.main}}]}",
+    "a logger that asks a server": "trainer: {logger: {class_path: lightning.pytorch.loggers.CometLogger}}",
     "os.system": "model: {class_path: os.system, init_args: {command: touch ../executed}}",
     "in a file": "model: net.yaml",
     "in text": "model: '{class_path: evil_mod.EvilVAE}'",

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import struct
 import time
 import zipfile
 from collections.abc import Callable
@@ -166,33 +167,106 @@ DEFAULT = json.dumps(
 )
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"data_format": ["pickle", "int"]},
-        {"data_format": ["graph:pickle", "int"]},
-        {"type": "collections.defaultdict", "context": DEFAULT},
-        {"context": CONTEXT},
-        {"filename": "../../../evil.bin"},
-        {"filename": "/etc/hostname"},
-        {"data_spec": "[1, {}]"},
-    ],
-    ids=str,
-)
-def test_shards(change: dict[str, Any], shards: Path) -> None:
-    index = json.loads(shards.read_text())
-    spec = json.loads(index["config"]["data_spec"])
+def change_shards(index: Path, change: dict[str, Any]) -> None:
+    """Have an index, or the first shard, say something else: keys of the sample's description, of a shard or of all."""
+    content = json.loads(index.read_text())
+    spec = json.loads(content["config"]["data_spec"])
+    shard = index.with_name(content["chunks"][0]["filename"])
+    data = bytearray(shard.read_bytes())
     for key, value in change.items():
-        if key == "filename":
-            index["chunks"][0][key] = value
-        elif key in ("type", "context"):
+        if key in ("type", "context", "children_spec"):
             spec[1][key] = value
-            index["config"]["data_spec"] = json.dumps(spec)
+            content["config"]["data_spec"] = json.dumps(spec)
+        elif key in ("filename", "chunk_size", "chunk_bytes"):
+            content["chunks"][0][key] = value
+        elif key in ("chunks", "config"):
+            content[key] = value
+        elif key == "words":  # numbers in the shard, by their place
+            for place, word in value.items():
+                data[4 * place : 4 * place + 4] = struct.pack("<I", word)
+        elif key == "size":
+            data = data[:value] + bytes(max(0, value - len(data)))
+        elif key == "twice":
+            content["chunks"] *= 2
+        elif key == "gone":
+            data = bytearray()
         else:
-            index["config"][key] = value
-    shards.write_text(json.dumps(index))
-    with pytest.raises(ValueError, match=r"index\.json"):
-        Stream(path="shards").load("train")
+            content["config"][key] = value
+    shard.write_bytes(data)
+    index.write_text(json.dumps(content))
+    if "gone" in change:
+        shard.unlink()
+
+
+HEAD = 50  # words before the first sample: its two sizes follow, then the type, rank and shape of its array
+LYING: list[dict[str, Any]] = [
+    {"data_format": ["pickle", "int"]},
+    {"data_format": ["graph:pickle", "int"]},
+    {"type": "collections.defaultdict", "context": DEFAULT},
+    {"context": CONTEXT},
+    {"filename": "../../../evil.bin"},
+    {"filename": "/etc/hostname"},
+    {"filename": "chunk-9-9.bin"},
+    {"filename": 3},
+    {"data_spec": "[1, {}]"},
+    {"data_spec": None},
+    {"data_spec": "[" * 5000},
+    {"data_format": ["numpy"]},
+    {"data_format": ["numpy", "int", "int"]},
+    {"data_format": 3},
+    {"data_format": ["int", "numpy"]},
+    {"data_format": ["numpy", "float"]},
+    {"data_format": ["jpeg", "int"]},
+    {"data_format": ["no_header_numpy:9", "int"]},
+    {"data_format": ["tensor", "int"]},
+    {"children_spec": []},
+    {"chunk_size": 10**12},
+    {"chunk_size": 47},
+    {"chunk_size": -1},
+    {"chunk_size": "48"},
+    {"chunk_bytes": 10**12},
+    {"chunk_bytes": None},
+    {"item_loader": "TokensLoader"},
+    {"encryption": {"algorithm": "none", "level": "sample"}},
+    {"compression": "evil"},
+    {"compression": "zstd"},
+    {"chunks": []},
+    {"chunks": 3},
+    {"chunks": [3]},
+    {"config": None},
+    {"twice": True},
+    {"gone": True},
+    {"size": 3},
+    {"size": 4000},
+    {"size": 9000},
+    {"words": {0: 2**32 - 1}},
+    {"words": {1: 2**32 - 1}},
+    {"words": {5: 9}},
+    {"words": {HEAD: 2**31}},
+    {"words": {HEAD: 0}},
+    {"words": {HEAD + 2: 2**32 - 1}},
+    {"words": {HEAD + 3: 2**32 - 1}},
+    {"words": {HEAD + 3: 0}},
+    {"words": {HEAD + 4: 2**32 - 1}},
+    {"words": {HEAD + 5: 0}},
+]
+
+
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable", "ignore:The image decoding")  # torchvision's
+@pytest.mark.parametrize("change", LYING, ids=lambda change: str(change)[:60])
+def test_shards(change: dict[str, Any], shards: Path) -> None:
+    change_shards(shards, change)
+    start = time.process_time()
+    with pytest.raises(ValueError, match=r"^[^\n]*$"):
+        Stream(path="shards", num_classes=3).load("train")
+    assert time.process_time() - start < SECONDS
+
+
+def test_shards_by_the_command(shards: Path, refused: Callable) -> None:
+    write_shards(tiny_data(), "shards", splits=("val", "test"))
+    change_shards(shards, {"words": {HEAD + 2: 2**32 - 1}})
+    said = refused("fit", "--model", "VAE", "--data", "Stream", "--data.path", "shards")
+    assert "Sample 0 in shards/train is damaged" in said
 
 
 # States of callbacks, by which Lightning deletes what it takes for checkpoints that are outdated.

@@ -10,7 +10,7 @@ from torchmetrics import CatMetric
 
 from vae_zoo.elbo import ELBOMixin
 from vae_zoo.evaluation import ais
-from vae_zoo.models.steps import seed_of, unpack
+from vae_zoo.models.steps import seed_of
 from vae_zoo.seeding import forked, mix
 
 
@@ -21,7 +21,7 @@ class AIS(Callback):
     sampling, and ``test/ais_gain`` by how much it exceeds the importance-weighted evidence of the same images. A gain
     far above the error shows mass that the posterior misses; one below 0, chains that are too short.
 
-    A model without a bound is left alone.
+    A model without a bound is left alone. Of several test loaders, the first is looked at.
 
     References:
         | On the Quantitative Analysis of Decoder-Based Generative Models (Wu et al., 2017)
@@ -65,11 +65,11 @@ class AIS(Callback):
         outputs: Any,  # noqa: ARG002
         batch: Any,
         batch_idx: int,
-        *_: Any,
+        dataloader_idx: int = 0,
     ) -> None:
-        if not isinstance(pl_module, ELBOMixin) or self._left < 1:
+        if not isinstance(pl_module, ELBOMixin) or self._left < 1 or dataloader_idx:
             return
-        x, c = (t if t is None else t[: self._left] for t in unpack(batch))
+        x, c = (t if t is None else t[: self._left] for t in pl_module.unpack(batch))  # type: ignore[operator]
         self._left -= len(x)  # type: ignore[arg-type]
         seed = mix(seed_of(batch, batch_idx, rank=trainer.global_rank), 2)  # not the noise of the evidence again
         found = ais(pl_module, x, c, **self.chains, seed=seed)  # type: ignore[arg-type]

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
+
+_TINY = 1e-9
+"""By how much a number of epochs may miss the end of a schedule that it is."""
 
 
 class Annealing(Callback, ABC):
     """Sets the weight of the divergence at every step; validation keeps reporting the unweighted bound.
+
+    That bound is at its best before the rate has any weight, by a model that the end of the schedule leaves behind. So
+    patience and the best checkpoint count from there: until then early stopping waits, schedulers on a plateau are told
+    nothing, and at the first validation after it the checkpoints kept as the best so far make room.
 
     Args:
         num_steps: Length of the schedule in optimizer steps.
@@ -29,20 +42,53 @@ class Annealing(Callback, ABC):
         if not 0 <= start <= 1:
             raise ValueError(f"start must be between 0 and 1, got {start}.")
         self.num_steps, self.num_epochs, self.start = num_steps, num_epochs, start
+        self._settled = False  # there has been a validation that counts
+        self._patched: list[tuple[Callback, str]] = []
+
+    first = 1.0
+    """Part of the schedule after which the weight has been 1."""
 
     @abstractmethod
     def ramp(self, progress: float) -> float:
         """Fraction of the way from start to 1, at ``progress`` schedule lengths since the start of training."""
 
+    def full(self, progress: float) -> bool:
+        """Whether the weight is 1 after so many schedule lengths, or will not be for longer than now."""
+        return progress >= 1 - _TINY
+
+    def rising(self, trainer: Trainer) -> bool:
+        """Whether what a validation would report now is of a model that the schedule goes on to change."""
+        loop = trainer.fit_loop.epoch_loop
+        done = loop.batch_progress.current.ready / max(1, trainer.num_training_batches)
+        return self.start < 1 and not self.full(self._progress(trainer.global_step, trainer.current_epoch + done))
+
     def weight(self, step: int, epochs: float) -> float:
         """Weight at a step, which is also so many epochs into training."""
-        progress = step / self.num_steps if self.num_steps else epochs / self.num_epochs  # type: ignore[operator]
-        return self.start + (1 - self.start) * self.ramp(progress)
+        return self.start + (1 - self.start) * self.ramp(self._progress(step, epochs))
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not hasattr(pl_module, "kl_weight"):
             raise ValueError(f"{type(self).__name__} needs a model with a bound, {type(pl_module).__name__} has none.")
         pl_module.kl_weight = torch.ones((), device=pl_module.device)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, EarlyStopping):
+                self._patch(callback, "_should_skip_check", self._skip)
+            elif isinstance(callback, ModelCheckpoint) and callback.monitor is not None:
+                self._patch(callback, "check_monitor_top_k", self._judge)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Say so if the run ends before the schedule does."""
+        batches = trainer.num_training_batches
+        per_epoch = max(1, math.ceil(batches / trainer.accumulate_grad_batches))
+        epochs = math.inf if trainer.max_epochs in (None, -1) else float(trainer.max_epochs or 0)
+        steps = math.inf if trainer.max_steps == -1 else trainer.max_steps
+        last = self._progress(min(steps, epochs * per_epoch), min(epochs, steps / per_epoch))
+        if last < self.first - _TINY and not getattr(trainer, "fast_dev_run", False):
+            length = f"{self.num_steps} steps" if self.num_steps else f"{self.num_epochs:g} epochs"
+            rank_zero_info(
+                f"{type(self).__name__} takes {length}, which the run does not last: the weight of the divergence ends "
+                f"at {self.start + (1 - self.start) * self.ramp(last):.2g}, and nothing stops the run early."
+            )
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         epochs = trainer.current_epoch + batch_idx / trainer.num_training_batches
@@ -50,9 +96,51 @@ class Annealing(Callback, ABC):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         pl_module.kl_weight = None  # type: ignore[assignment]
+        for callback, name in self._patched:
+            vars(callback).pop(name, None)
+        self._patched = []
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
         self.on_fit_end(trainer, pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"settled": self._settled}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._settled = bool(state_dict["settled"])
+
+    def _progress(self, step: float, epochs: float) -> float:
+        return step / self.num_steps if self.num_steps else epochs / self.num_epochs  # type: ignore[operator]
+
+    def _patch(self, callback: Callback, name: str, function: Callable[..., Any]) -> None:
+        setattr(callback, name, partial(function, callback, getattr(callback, name)))
+        self._patched.append((callback, name))
+
+    def _skip(self, callback: EarlyStopping, real: Callable[..., bool], trainer: Trainer) -> bool:  # noqa: ARG002
+        return self.rising(trainer) or real(trainer)
+
+    def _judge(
+        self, callback: ModelCheckpoint, real: Callable[..., bool], trainer: Trainer, current: Tensor | None = None
+    ) -> bool:
+        """Whether a checkpoint is among the best: while the weight rises for the first time, of those so far."""
+        rising = self.rising(trainer)
+        if callback.save_top_k == -1 or (rising and not self._settled):
+            return real(trainer, current)
+        if not self._settled:
+            self._settled = True
+            for other, name in self._patched:
+                if name == "check_monitor_top_k":
+                    _forget(trainer, other)
+        return not rising and real(trainer, current)
+
+
+def _forget(trainer: Trainer, callback: Any) -> None:
+    """Remove what a callback has kept as the best."""
+    for path in callback.best_k_models if callback.save_top_k != -1 else ():
+        if path != str(trainer.ckpt_path):
+            callback._remove_checkpoint(trainer, path)
+    callback.best_k_models, callback.kth_best_model_path, callback.best_model_path = {}, "", ""
+    callback.best_model_score = callback.current_score = None
 
 
 class LinearAnnealing(Annealing):
@@ -100,6 +188,16 @@ class CyclicalAnnealing(Annealing):
         if not 0 < ratio <= 1:
             raise ValueError(f"ratio must be above 0 and at most 1, got {ratio}.")
         self.ratio = ratio
+
+    @property
+    def first(self) -> float:  # type: ignore[override]
+        return self.ratio
+
+    def full(self, progress: float) -> bool:
+        if self.ratio == 1:  # it always rises, and is 1 for no more than a moment
+            return super().full(progress)
+        within = (progress + _TINY) % 1.0
+        return within >= self.ratio or (progress >= 1 - _TINY and within < 2 * _TINY)
 
     def ramp(self, progress: float) -> float:
         return min(1.0, progress % 1.0 / self.ratio)

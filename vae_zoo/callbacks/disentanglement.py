@@ -11,7 +11,6 @@ from vae_zoo.callbacks.passes import Figures, data_of
 from vae_zoo.data.splits import SplitName
 from vae_zoo.distributions.normal import is_normal
 from vae_zoo.metrics import DCI, MIG, SAP, BetaVAEScore, FactorVAEScore, Modularity, SampledMIG
-from vae_zoo.models.steps import unpack
 
 
 class Disentanglement(Figures):
@@ -75,7 +74,7 @@ class Disentanglement(Figures):
             metric.to(model.device).reset()
 
     def add(self, model: Any, batch: Any) -> None:
-        x, c = unpack(batch)
+        x, c = model.unpack(batch)
         q = model.encode(x, c)
         mean = model.embed(x, c)
         factors = self._factors[batch.index.cpu()].to(mean.device)
@@ -104,10 +103,11 @@ class Disentanglement(Figures):
         pl_module: LightningModule,
         outputs: Any,  # noqa: ARG002
         batch: Any,
-        *_: Any,
+        batch_idx: int,  # noqa: ARG002
+        dataloader_idx: int = 0,
     ) -> None:
-        if self._is_due(trainer):
-            mean = pl_module.embed(*unpack(batch))  # type: ignore[operator]
+        if self._is_due(trainer) and not dataloader_idx:
+            mean = pl_module.embed(*pl_module.unpack(batch))  # type: ignore[operator]
             self._of_validation.update(mean, self._val_factors[batch.index.cpu()].to(mean.device))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

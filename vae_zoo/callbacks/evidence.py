@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from torchmetrics import CatMetric
 
-from vae_zoo.callbacks import units
 from vae_zoo.callbacks.units import LayerUnits
 from vae_zoo.elbo import ELBOMixin, has_density
 from vae_zoo.functional import bits_per_dim
-from vae_zoo.importance import check
-from vae_zoo.models.steps import seed_of, unpack
+from vae_zoo.importance import HEAVY, check, tail_size
+from vae_zoo.models.steps import ends, num_batches, seed_of, suffix
 from vae_zoo.seeding import forked, mix
+
+_MANY = 0.2
+"""Part of the examples with heavy tails that is warned of: fits of 70 weights find a twentieth where there are none."""
 
 
 class Evidence(Callback):
@@ -25,10 +29,14 @@ class Evidence(Callback):
     ``test/log_evidence`` and ``test/bits_per_dim`` are means over the split. ``test/log_evidence_se`` is the standard
     error of that mean from importance sampling alone, which more samples lower; ``test/log_evidence_se_data`` is the
     one from the choice of examples, which more examples lower: it is what a comparison across data sets needs.
-    ``test/ess`` is the mean effective sample size, and ``test/evidence_images_per_second`` how many examples all
-    processes together get done in a second of wall time. A model without a bound, or with an energy
-    in place of a likelihood, has no evidence; only its ``test/active_units`` are logged. One with several layers of
-    latents also has ``test/active_units_1`` and so on, the lowest first.
+    ``test/ess`` is the mean effective sample size; ``test/pareto_k`` is the mean shape of the tail of the weights, and
+    ``test/pareto_k_high`` the part of the examples where it exceeds 0.7, so that their error means nothing: a warning
+    says so where they are more than a fifth. ``test/evidence_images_per_second`` is how many examples all processes
+    together get done in a second of wall time. A model without a bound, or with an energy
+    in place of a likelihood, has no evidence; only its units are logged. ``test/active_units`` are the latent
+    dimensions whose posterior mean varies, ``test/informative_units`` those whose rate is above 0.1 nats, where the
+    rate is a sum over dimensions. A model with several layers of latents also has ``test/active_units_1`` and so on,
+    the lowest first.
 
     The networks run in the precision of the Trainer, as they do in a test step; densities are in float32 or better.
 
@@ -44,8 +52,10 @@ class Evidence(Callback):
     def __init__(self, *, num_samples: int = 500, chunk: int | None = None, memory: float | None = None) -> None:
         check(num_samples, chunk, memory)
         self.num_samples, self.chunk, self.memory = num_samples, chunk, memory
-        self._units, self._estimates = LayerUnits(), CatMetric(nan_strategy="disable")
-        self._seconds, self._images = 0.0, 0
+        self._seen: dict[int, _Seen] = {}
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        self._seen = {n: _Seen() for n in range(len(num_batches(trainer)))}
 
     def on_test_batch_end(
         self,
@@ -54,37 +64,60 @@ class Evidence(Callback):
         outputs: Any,  # noqa: ARG002
         batch: Any,
         batch_idx: int,
-        *_: Any,
+        dataloader_idx: int = 0,
     ) -> None:
-        x, c = unpack(batch)
-        self._units.update(pl_module, pl_module.embed(x, c))  # type: ignore[operator]
+        x, c = pl_module.unpack(batch)  # type: ignore[operator]
+        seen = self._seen[dataloader_idx]
+        seed = seed_of(batch, batch_idx, rank=trainer.global_rank)
+        seen.units.update(pl_module, x, c, seed)
         if isinstance(pl_module, ELBOMixin) and has_density(pl_module):
-            seed = mix(seed_of(batch, batch_idx, rank=trainer.global_rank), 1)  # not the noise of the bound again
             start = _now(pl_module.device)
-            with forked(seed, pl_module.device), trainer.precision_plugin.test_step_context():
+            with forked(mix(seed, 1), pl_module.device), trainer.precision_plugin.test_step_context():
                 estimates = pl_module.evidence(x, c, self.num_samples, self.chunk, self.memory)
-            self._seconds += _now(pl_module.device) - start
-            self._images += len(x)
-            self._estimates.to(pl_module.device).update(torch.stack(estimates, 1))
+            seen.seconds += _now(pl_module.device) - start
+            seen.images += len(x)
+            seen.estimates.to(pl_module.device).update(torch.stack(estimates, 1))
+        if ends(trainer, batch_idx, dataloader_idx):
+            self._log(trainer, pl_module, self._seen.pop(dataloader_idx))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for number, seen in self._seen.items():  # whose last batch nobody knew to be the last
+            self._log(trainer, pl_module, seen, suffix(trainer, number))
+
+    def _log(self, trainer: Trainer, pl_module: LightningModule, seen: _Seen, suffix: str = "") -> None:
         if isinstance(pl_module, ELBOMixin) and has_density(pl_module):
-            value, error, ess = self._estimates.compute().unbind(1)
+            value, error, ess, shape = seen.estimates.compute().unbind(1)
+            tail = tail_size(self.num_samples) > 0
             means = {
                 "log_evidence": value.mean(),
                 "log_evidence_se": error.norm() / len(error),
                 "log_evidence_se_data": (value.var(correction=0) / (len(value) - 1)).sqrt(),
                 "ess": ess.mean(),
+                **({"pareto_k": shape.mean(), "pareto_k_high": (shape > HEAVY).float().mean()} if tail else {}),
                 "bits_per_dim": bits_per_dim(-value.mean(), math.prod(pl_module.shape)),  # type: ignore[arg-type]
             }
-            speed = torch.tensor(self._images / max(self._seconds, 1e-9), device=pl_module.device)
+            speed = torch.tensor(seen.images / max(seen.seconds, 1e-9), device=pl_module.device)
             means["evidence_images_per_second"] = trainer.strategy.reduce(speed, reduce_op="sum")
+            if tail and means["pareto_k_high"] > _MANY:
+                rank_zero_warn(
+                    f"the importance weights of {means['pareto_k_high']:.0%} of the examples have tails so heavy "
+                    f"(Pareto shape {means['pareto_k']:.2f} on average, above {HEAVY}) that log_evidence is too low by "
+                    "more than log_evidence_se: take more samples, or compare with AIS."
+                )
             for name, figure in means.items():
-                pl_module.log(f"test/{name}", figure.float())
-        for name, count in units.curves(self._units.compute()).items():
-            pl_module.log(f"test/{name}", count)
-        self._estimates.reset()
-        self._seconds, self._images = 0.0, 0
+                pl_module.log(f"test/{name}{suffix}", figure.float(), batch_size=1, add_dataloader_idx=not suffix)
+        for name, count in seen.units.compute().curves().items():
+            pl_module.log(f"test/{name}{suffix}", count, batch_size=1, add_dataloader_idx=not suffix)
+
+
+@dataclass
+class _Seen:
+    """What has been seen of one loader."""
+
+    units: LayerUnits = field(default_factory=LayerUnits)
+    estimates: CatMetric = field(default_factory=lambda: CatMetric(nan_strategy="disable"))
+    seconds: float = 0.0
+    images: int = 0
 
 
 def _now(device: torch.device) -> float:

@@ -10,8 +10,8 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from vae_zoo.callbacks.passes import Figures, data_of, rows_of, shares
+from vae_zoo.elbo import looks_at
 from vae_zoo.metrics import FID, KID, PRDC, PSNR, SSIM, Curves, DataClassifier
-from vae_zoo.models.steps import unpack
 from vae_zoo.seeding import forked, mix
 from vae_zoo.typing import Shape
 
@@ -66,8 +66,8 @@ class Fidelity(Figures):
         self._metrics: dict[str, Any] = {}
         self._curves = Curves()
 
-    def add(self, model: Any, batch: Any) -> None:  # noqa: ARG002
-        x, y = unpack(batch)
+    def add(self, model: Any, batch: Any) -> None:
+        x, y = model.unpack(batch)
         self._add(x, real=True)
         if y is not None and hasattr(self._network, "accuracy"):
             self._curves.update({"accuracy": self._network.accuracy(x, y)}, len(x))
@@ -78,6 +78,7 @@ class Fidelity(Figures):
         total, mean = self.num_samples or len(test.x), not all(map(is_binary, data.chunks("test")))
         for n, start, end in shares(total, trainer):
             c = None if test.y is None else test.y[torch.arange(start, end) % len(test.x)].to(model.device)
+            c = c if c is not None and looks_at(model, c) else None
             with forked(mix(self.seed, n, 1), model.device):
                 self._add(model.sample(end - start, c, mean=mean), real=False)
         kid, spread = self._metrics["kid"].compute()
@@ -116,7 +117,7 @@ class Reconstructions(Figures):
             metric.to(model.device).reset()
 
     def add(self, model: Any, batch: Any) -> None:
-        x, c = unpack(batch)
+        x, c = model.unpack(batch)
         reconstruction = model.reconstruct(x, c)
         for metric in self._metrics.values():
             metric.update(reconstruction, x)

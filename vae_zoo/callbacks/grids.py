@@ -14,21 +14,21 @@ from torch import Tensor
 from vae_zoo.callbacks import drawing
 from vae_zoo.callbacks.folders import keep_picture
 from vae_zoo.models.base import Autoencoder
-from vae_zoo.models.steps import unpack
 from vae_zoo.seeding import forked
 
 
 class Grid(Callback, ABC):
     """A picture of the model every few epochs and at the end of training, ``images/<name>_<epoch>.png``.
 
-    Nothing is drawn of examples that are no images.
+    Nothing is drawn of examples that are no images. Of several validation loaders, the first is shown.
 
     Args:
         every_n_epochs: Epochs between pictures; 0 for none.
         num: Number of examples in the picture.
 
     Raises:
-        ValueError: If every_n_epochs is negative or num is less than 1.
+        ValueError: If every_n_epochs is negative or num is less than 1; when a fit starts, if a picture of so many
+            would be beyond any memory.
     """
 
     name: str
@@ -42,6 +42,11 @@ class Grid(Callback, ABC):
         self.path: Path | None = None
         self._batch: tuple[Tensor, Tensor | None] | None = None
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        shape = tuple(getattr(pl_module, "shape", ()))
+        if self.every_n_epochs and drawing.drawable(shape):
+            drawing.check_size(f"{self.name}.num", self.num, shape)
+
     @abstractmethod
     def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Tensor | None:
         """The picture, (3, H, W) in [0, 1], or None where the model has none to give."""
@@ -54,10 +59,11 @@ class Grid(Callback, ABC):
         outputs: Any,  # noqa: ARG002
         batch: Any,
         batch_idx: int,
-        *_: Any,
+        dataloader_idx: int = 0,
     ) -> None:
-        if batch_idx == 0 and trainer.state.fn == "fit" and not trainer.sanity_checking:
-            x, c = unpack(batch)
+        first = batch_idx == dataloader_idx == 0
+        if first and trainer.state.fn == "fit" and not trainer.sanity_checking and isinstance(pl_module, Autoencoder):
+            x, c = pl_module.unpack(batch)
             self._batch = x[: self.num], None if c is None else c[: self.num]
             if self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
                 self._save(trainer, pl_module)

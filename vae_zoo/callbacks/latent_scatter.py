@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from vae_zoo.callbacks.grids import Grid
-from vae_zoo.models.steps import unpack
+from vae_zoo.models.base import Autoencoder
 
 _CHUNK = 256
 _MOST_CLASSES = 20
@@ -40,15 +40,17 @@ class LatentScatter(Grid):
     def on_validation_batch_end(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
+        pl_module: LightningModule,
         outputs: Any,  # noqa: ARG002
         batch: Any,
         batch_idx: int,
-        *_: Any,
+        dataloader_idx: int = 0,
     ) -> None:
-        if not self.every_n_epochs or trainer.state.fn != "fit" or trainer.sanity_checking:
+        if not self.every_n_epochs or trainer.state.fn != "fit" or trainer.sanity_checking or dataloader_idx:
             return
-        x, c = unpack(batch)
+        if not isinstance(pl_module, Autoencoder):
+            return
+        x, c = pl_module.unpack(batch)
         if batch_idx == 0 or self._batch is None:
             self._batch = x[: self.num], None if c is None else c[: self.num]
         elif len(self._batch[0]) < self.num:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from vae_zoo.data import DataModule
-from vae_zoo.distributions import Bernoulli
+from vae_zoo.distributions.bernoulli import IndependentBernoulli
 from vae_zoo.models import Autoencoder
 
 
@@ -42,6 +44,7 @@ class OutputBias(Callback):
             raise ValueError("OutputBias needs a model and a data module of vae_zoo.")
         layers = [m for m in pl_module.decoder.modules() if isinstance(m, nn.Linear)]
         mean = data.examples("train").mean(0).flatten().clamp(self.epsilon, 1 - self.epsilon)
-        if not isinstance(pl_module.likelihood, Bernoulli) or not layers or layers[-1].out_features != len(mean):
+        dense = bool(layers) and layers[-1].out_features == len(mean) == math.prod(pl_module.likelihood.param_shape)
+        if not dense or type(pl_module.likelihood.at_zeros()) is not IndependentBernoulli:
             raise ValueError("OutputBias needs a Bernoulli likelihood and a dense last layer in the decoder.")
         layers[-1].bias.copy_(torch.logit(mean))

@@ -19,7 +19,7 @@ _CHUNK = 256
 
 
 class Figures(Callback, ABC):
-    """Figures of a test beyond the model's own."""
+    """Figures of a test beyond the model's own; of several test loaders, the first is looked at."""
 
     units: dict[str, str] = {}
     """Unit of each figure, by its name without the stage, for the report."""
@@ -45,9 +45,11 @@ class Figures(Callback, ABC):
         pl_module: LightningModule,
         outputs: Any,  # noqa: ARG002
         batch: Any,
-        *_: Any,
+        batch_idx: int,  # noqa: ARG002
+        dataloader_idx: int = 0,
     ) -> None:
-        self.add(pl_module, batch)
+        if not dataloader_idx:
+            self.add(pl_module, batch)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for name, value in self.figures(trainer, pl_module).items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ from torch import Tensor
 from vae_zoo.callbacks import drawing
 from vae_zoo.callbacks.folders import output_folder
 from vae_zoo.callbacks.scores import scores
-from vae_zoo.models.steps import seed_of, unpack
+from vae_zoo.models.steps import seed_of
 from vae_zoo.seeding import forked
 from vae_zoo.typing import Batch
+from vae_zoo.writing import as_column, naming, write_npz
 
 _BLOCK = 2**22
 
@@ -31,7 +31,8 @@ class PredictionWriter(BasePredictionWriter):
     labels, ``y``; ``reconstructions.npz`` holds ``x`` and ``reconstruction``; ``scores.npz`` has ``log_px`` and, of a
     model with a bound, ``elbo``, ``kl`` and, if asked for, ``log_evidence`` of each example in nats, all but the rate
     low for anomalies. Rows are in the order of the data set, also when several processes share the work. Batches go to
-    disk as they come, so memory stays flat. Discrete latents have neither interpolations nor traversals.
+    disk as they come, so memory stays flat. Discrete latents have neither interpolations nor traversals. Files of a
+    second loader are in the folder ``dataloader_idx_1``, and so on.
 
     Args:
         num_importance: Importance samples of each example's log evidence; 0 for none.
@@ -59,7 +60,7 @@ class PredictionWriter(BasePredictionWriter):
         self.num_importance = num_importance
         self.num_samples, self.num_paths, self.num_dims, self.num_steps = num_samples, num_paths, num_dims, num_steps
         self.paths: list[Path] = []
-        self._seen = 0
+        self._seen: dict[int, int] = {}
 
     def write_on_batch_end(
         self,
@@ -69,63 +70,69 @@ class PredictionWriter(BasePredictionWriter):
         batch_indices: Sequence[int] | None,
         batch: Any,
         batch_idx: int,
-        dataloader_idx: int,  # noqa: ARG002
+        dataloader_idx: int,
     ) -> None:
-        x, y = unpack(batch)
+        x, y = pl_module.unpack(batch)  # type: ignore[operator]
+        begun = self._seen.get(dataloader_idx, 0)
         if isinstance(batch, Batch):
             index = batch.index
         else:  # Lightning knows the places of a DataLoader's examples, also those of a share of the ranks
-            index = torch.as_tensor(batch_indices or range(self._seen, self._seen + len(x)))
-        self._seen += len(x)
+            index = torch.as_tensor(batch_indices or range(begun, begun + len(x)))
+        self._seen[dataloader_idx] = begun + len(x)
         seed = seed_of(batch, batch_idx, rank=trainer.global_rank)
         found = scores(pl_module, x, y, seed=seed, num_samples=self.num_importance)
         rows = {"index": index, "x": x, **prediction, **found} | ({} if y is None else {"y": y})
+        folder = self._folder(trainer, dataloader_idx)
+        with naming(folder / "parts"):
+            (folder / "parts").mkdir(parents=True, exist_ok=True)
         for name, value in rows.items():
             value = value.float() if value.dtype == torch.bfloat16 else value  # which numpy does not know
             array = value.detach().cpu().numpy()
-            with (self._parts(trainer) / f"{trainer.global_rank}_{name}.bin").open("ab") as file:
+            path = folder / "parts" / f"{trainer.global_rank}_{name}.bin"
+            with naming(path), path.open("ab") as file:
                 file.write(np.ascontiguousarray(array).tobytes())
-            self._layout[name] = (array.dtype, array.shape[1:])
+            self._layout.setdefault(dataloader_idx, {})[name] = (array.dtype, array.shape[1:])
         if batch_idx == 0 and trainer.is_global_zero:
-            self._draw(pl_module, x, y, output_folder(trainer))
+            self._draw(pl_module, x, y, folder)
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        self._layout: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
-        self._seen = 0
-        self._parts(trainer).mkdir(parents=True, exist_ok=True)
-        for stale in self._parts(trainer).glob(f"{trainer.global_rank}_*.bin"):
-            stale.unlink()
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._layout: dict[int, dict[str, tuple[np.dtype, tuple[int, ...]]]] = {}
+        self._seen = {}
+        shape: Any = pl_module.shape
+        if drawing.drawable(shape):
+            drawing.check_size("num_samples", self.num_samples, shape)
+            drawing.check_size("num_paths x num_steps", self.num_paths * self.num_steps, shape)
+            drawing.check_size("num_dims x num_steps", self.num_dims * self.num_steps, shape)
+        for loader in range(len(trainer.num_predict_batches)):
+            for stale in (self._folder(trainer, loader) / "parts").glob(f"{trainer.global_rank}_*.bin"):
+                stale.unlink()
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         trainer.strategy.barrier()
-        if trainer.is_global_zero and self._layout:
-            folder = output_folder(trainer)
+        for loader, layout in self._layout.items() if trainer.is_global_zero else ():
+            folder = self._folder(trainer, loader)
             files = {
                 "latents": ("z", "z_scale", "codes", "y"),
                 "scores": ("elbo", "kl", "log_px", "log_evidence", "y"),
                 "reconstructions": ("x", "reconstruction"),
             }
             for file, names in files.items():
-                self._merge(trainer, folder / f"{file}.npz", [n for n in names if n in self._layout])
-            for part in self._parts(trainer).iterdir():
+                self._merge(trainer, folder / f"{file}.npz", {n: layout[n] for n in names if n in layout})
+            for part in (folder / "parts").iterdir():
                 part.unlink()
-            self._parts(trainer).rmdir()
+            (folder / "parts").rmdir()
 
-    def _merge(self, trainer: Trainer, path: Path, names: list[str]) -> None:
+    def _merge(self, trainer: Trainer, path: Path, layout: dict[str, tuple[np.dtype, tuple[int, ...]]]) -> None:
         """Put the rows of all ranks in order, some megabytes at a time."""
-        parts = self._parts(trainer)
+        parts = path.parent / "parts"
         ranks = [np.fromfile(parts / f"{r}_index.bin", np.int64) for r in range(trainer.world_size)]
         # Of each example its first place: without those that fill up the last rank's share.
         seen, places = np.unique(np.concatenate(ranks), return_index=True)
-        with zipfile.ZipFile(path, "w") as archive:
-            for name in names:
-                dtype, shape = self._layout[name]
-                files = [(parts / f"{rank}_{name}.bin", len(index)) for rank, index in enumerate(ranks)]
-                header = {"descr": dtype.str, "fortran_order": False, "shape": (len(seen), *shape)}
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as column:
-                    np.lib.format.write_array_header_1_0(column, header)
-                    for rows in _gather(files, places, dtype, shape):
-                        column.write(rows.data)
+        columns = {}
+        for name, (dtype, shape) in layout.items():
+            files = [(parts / f"{rank}_{name}.bin", len(index)) for rank, index in enumerate(ranks)]
+            columns[name] = dtype, (len(seen), *shape), _gather(files, places, dtype, shape)
+        write_npz(path, columns)
         self.paths.append(path)
 
     def _draw(self, model: Any, x: Tensor, c: Tensor | None, folder: Path) -> None:
@@ -149,13 +156,13 @@ class PredictionWriter(BasePredictionWriter):
         for name, (images, columns, arrays) in pictures.items():
             if arrays:
                 self.paths.append(folder / f"{name}.npz")
-                np.savez(self.paths[-1], **{k: v.cpu().numpy() for k, v in arrays.items()})  # type: ignore[arg-type]
+                write_npz(self.paths[-1], {k: as_column(v.cpu().numpy()) for k, v in arrays.items()})
             if drawing.drawable(model.shape):
                 self.paths.append(drawing.save_png(drawing.grid(images, columns), folder / f"{name}.png"))
 
     @staticmethod
-    def _parts(trainer: Trainer) -> Path:
-        return output_folder(trainer) / "parts"
+    def _folder(trainer: Trainer, dataloader_idx: int) -> Path:
+        return output_folder(trainer) / (f"dataloader_idx_{dataloader_idx}" if dataloader_idx else "")
 
 
 def _gather(

@@ -14,7 +14,6 @@ from vae_zoo.callbacks.scores import scores
 from vae_zoo.data import DataModule
 from vae_zoo.elbo import ELBOMixin, has_density
 from vae_zoo.metrics import AnomalyAUROC, KNNProbe, LinearProbe
-from vae_zoo.models.steps import unpack
 from vae_zoo.seeding import mix
 
 
@@ -110,7 +109,7 @@ class Anomaly(Figures):
         self._metrics = {name: AnomalyAUROC().to(model.device) for name in (*names, "reconstruction")}
 
     def add(self, model: Any, batch: Any) -> None:
-        x, y = unpack(batch)
+        x, y = model.unpack(batch)
         normal = torch.tensor(self.normal_classes, device=x.device)
         anomalous = x.new_zeros(len(x), dtype=torch.bool) if y is None or self.data else ~torch.isin(y, normal)
         self._add(model, x, y, anomalous, batch.key)

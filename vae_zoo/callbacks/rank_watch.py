@@ -19,9 +19,11 @@ from vae_zoo.ranks import Watch
 class RankWatch(Callback):
     """Ends a run on several devices everywhere, with one line, if one of its processes dies, is stopped or hangs.
 
-    Each process shows the first one a sign of life every second, from a thread of its own: neither a long step, a long
-    evaluation, nor one that only one process does is taken for a loss. A process that dies is missed within seconds,
-    one that is stopped after ``timeout``. With one process there is nothing to watch, and nothing is done.
+    Each process shows the first one a sign of life every second, from a thread of its own, and how far its training
+    has come: neither a step that is long for all, a long evaluation, nor one that only one process does is taken for a
+    loss. A process that dies is missed within seconds, one that is stopped after ``timeout``, and so is one that stays
+    in a training step which another one has left; in the first step, where it may compile, after ten times as long.
+    With one process there is nothing to watch, and nothing is done.
 
     Args:
         timeout: Seconds without a sign of life after which a process is lost.
@@ -42,6 +44,20 @@ class RankWatch(Callback):
         if ranks.current is None:
             self._start(trainer)
         _obey_sigterm(trainer)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        self._mark(inside=True)
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Any) -> None:  # noqa: ARG002
+        self._mark(inside=True)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self._mark(inside=False)
+
+    @staticmethod
+    def _mark(*, inside: bool) -> None:
+        if ranks.current is not None:
+            ranks.current.mark(inside=inside)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
         if ranks.current is not None:

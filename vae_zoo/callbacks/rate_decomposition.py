@@ -10,7 +10,6 @@ from lightning.pytorch.utilities import rank_zero_warn
 from vae_zoo.distributions.normal import is_normal
 from vae_zoo.elbo import ELBOMixin
 from vae_zoo.metrics import AggregatePosterior
-from vae_zoo.models.steps import unpack
 
 
 class RateDecomposition(Callback):
@@ -18,6 +17,7 @@ class RateDecomposition(Callback):
 
     The three add up to the rate ``test/kl``, but for sampling. The last one is left out where the prior is not a
     normal distribution with independent dimensions; a model whose posterior is not one is skipped with a warning.
+    Of several test loaders, the first is looked at.
 
     Args:
         num_samples: Samples of each posterior. Time grows with their number times the square of the split's.
@@ -39,9 +39,11 @@ class RateDecomposition(Callback):
         outputs: Any,  # noqa: ARG002
         batch: Any,
         batch_idx: int,
-        *_: Any,
+        dataloader_idx: int = 0,
     ) -> None:
-        x, c = unpack(batch)
+        if dataloader_idx:
+            return
+        x, c = pl_module.unpack(batch)  # type: ignore[operator]
         q = pl_module.encode(x, c) if isinstance(pl_module, ELBOMixin) else None
         if q is None or not is_normal(q):
             if batch_idx == 0:

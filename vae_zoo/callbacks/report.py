@@ -21,6 +21,7 @@ LAST = (
     "ais_log_evidence_se",
     "ais_gain",
     "active_units",
+    "informative_units",
 )
 BOUND = ("loss", "elbo", "reconstruction", "bound")
 
@@ -42,7 +43,7 @@ class Report(Callback):
         self._print(trainer, pl_module, "test")
 
     def _print(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        from rich.console import Console
+        from rich import get_console
         from rich.markup import escape
         from rich.table import Table
 
@@ -59,6 +60,8 @@ class Report(Callback):
             "log_evidence": f"nats, {samples} importance samples",
             "log_evidence_se": "nats, standard error of the mean from importance sampling",
             "log_evidence_se_data": "nats, standard error of the mean from the choice of examples",
+            "pareto_k": "shape of the weights' tail; above 0.7 the error means nothing",
+            "pareto_k_high": "part of the examples above 0.7",
             "ess": f"effective samples of {samples}",
             "evidence_images_per_second": f"images/s, {samples} samples each",
             "ais_log_evidence": "nats, annealed importance sampling, its examples only",
@@ -66,20 +69,38 @@ class Report(Callback):
             "ais_gain": "nats over the importance-weighted evidence of the same examples",
             "bits_per_dim": f"bits per dimension, from the log evidence{continuous}",
             "active_units": f"of {math.prod(shape) if shape else '?'} latent dimensions",
-            **{f"active_units_{n + 1}": f"of {dim}, in layer {n + 1}" for n, dim in enumerate(layers)},
-            "perplexity": f"of {codes} codes, in a batch",
-            "used_codes": f"of {codes} codes, in a batch",
+            "informative_units": "of them, with a rate above 0.1 nats",
+            **{
+                f"{kind}_units_{n + 1}": f"of {dim}, in layer {n + 1}"
+                for n, dim in enumerate(layers)
+                for kind in ("active", "informative")
+            },
+            "perplexity": f"of {codes} codes, over the split",
+            "used_codes": f"of {codes} codes, over the split",
         }
         data = getattr(trainer, "datamodule", None)
         where = f" on {type(data).__name__}" if data is not None else ""
         table = Table(title=f"{type(pl_module).__name__}{where}, {stage} split")
-        table.add_column("figure")
-        table.add_column("value", justify="right")
+        table.add_column("figure", overflow="fold")
+        table.add_column("value", justify="right", overflow="fold")
         table.add_column("unit")
         values = {
             k.removeprefix(f"{stage}/"): v for k, v in trainer.callback_metrics.items() if k.startswith(f"{stage}/")
         }
-        for key in sorted(values, key=lambda k: (LAST.index(k) if k in LAST else -1, k != "elbo")):
-            digits = 0 if key.startswith("active_units") else 4
-            table.add_row(escape(key), f"{values[key].item():.{digits}f}", escape(units.get(key, "")))
-        Console().print(table)
+        for key in sorted(values, key=_order):
+            name = _bare(key)
+            if f"{name}/dataloader_idx_0" in values and name == key:
+                continue  # the first loader's again, under the name that monitors look for
+            digits = 0 if key.startswith(("active_units", "informative_units")) else 4
+            table.add_row(escape(key), f"{values[key].item():.{digits}f}", escape(units.get(name, "")))
+        get_console().print(table)  # above the progress bar, which is on the same one
+
+
+def _bare(key: str) -> str:
+    """Name of a figure without that of its loader."""
+    return key.partition("/dataloader_idx_")[0]
+
+
+def _order(key: str) -> tuple[int, bool]:
+    name = _bare(key)
+    return LAST.index(name) if name in LAST else -1, name != "elbo"

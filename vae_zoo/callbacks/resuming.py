@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-
-
-def newest(trainer: Trainer) -> str:
-    """The newest checkpoint that a run has written, or else the one it has started from; empty if there is none."""
-    written = {
-        str(getattr(callback, name, ""))
-        for callback in trainer.checkpoint_callbacks
-        for name in ("best_model_path", "last_model_path")
-    }
-    there = [path for path in written if path and Path(path).is_file()]
-    return max(there, key=os.path.getmtime, default=str(trainer.ckpt_path or ""))
 
 
 def exact(trainer: Trainer) -> bool:
@@ -42,6 +30,36 @@ def pending(trainer: Trainer) -> dict[str, float]:
     due = [config for config in _plateaus(trainer) if (trainer.current_epoch + 1) % config.frequency == 0]
     awaited = [config.monitor for config in due if config.monitor in figures]
     return {str(monitor): float(figures[str(monitor)]) for monitor in awaited}
+
+
+def figures(trainer: Trainer) -> dict[str, float]:
+    """What callbacks and schedulers can watch: the last of each figure, which Lightning keeps in memory only."""
+    return {str(name): float(value) for name, value in trainer.callback_metrics.items() if value.numel() == 1}
+
+
+def remembered(checkpoint: dict[str, Any], key: str) -> dict[str, float]:
+    """Figures in a checkpoint, by their names.
+
+    Raises:
+        ValueError: If they are none.
+    """
+    try:
+        return {str(name): float(value) for name, value in checkpoint.get(key, {}).items()}
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(f"the checkpoint is damaged: its {key} are not what a fit writes.") from None
+
+
+def restore(trainer: Trainer, seen: dict[str, float]) -> None:
+    """Have a run see the figures that were there when it was saved, until there are newer ones."""
+    trainer.callback_metrics.update({name: torch.tensor(value) for name, value in seen.items()})
+
+
+def continue_files(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    """Have loggers that write a file begin it with what the run before had logged when it was saved."""
+    path, step = Path(str(trainer.ckpt_path)), int(checkpoint.get("global_step", 0))
+    for logger in trainer.loggers:
+        if hasattr(logger, "continue_from"):
+            logger.continue_from([path.parents[1], path.parent] if len(path.parts) > 2 else [path.parent], step)
 
 
 def catch_up(trainer: Trainer, figures: dict[str, float]) -> None:

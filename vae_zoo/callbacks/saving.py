@@ -22,7 +22,7 @@ from vae_zoo.locks import FolderLock
 class BestCheckpoint(ModelCheckpoint):
     """Lightning's ``ModelCheckpoint``, which finds out before the first step whether it can write.
 
-    A figure that is NaN or infinite is never among the best.
+    A figure that is NaN or infinite is never among the best. Epochs count from 1 in names, as in the progress bar.
 
     Args:
         filename: Name of the files, with figures in braces.
@@ -41,6 +41,10 @@ class BestCheckpoint(ModelCheckpoint):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         if self._writes(trainer):
             check_writable(str(self.dirpath))
+
+    def format_checkpoint_name(self, metrics: dict[str, Tensor], *args: Any, **kwargs: Any) -> str:
+        counted = {name: value + 1 if name == "epoch" else value for name, value in metrics.items()}
+        return super().format_checkpoint_name(counted, *args, **kwargs)
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         finite = current is not None and bool(torch.isfinite(current))
@@ -100,6 +104,7 @@ class LastCheckpoint(BestCheckpoint):
         self._signals = Listener()
         self._late = self._leaving = False
         self._untold: dict[str, float] = {}
+        self._seen: dict[str, float] = {}
         self._lock: FolderLock | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -113,6 +118,8 @@ class LastCheckpoint(BestCheckpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self._signals.take_over(trainer)
+        resuming.restore(trainer, self._seen)
+        self._seen = {}
         resuming.catch_up(trainer, self._untold)
         self._untold = {}
 
@@ -152,10 +159,12 @@ class LastCheckpoint(BestCheckpoint):
         self._leave()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
-        checkpoint["pending"] = resuming.pending(trainer)
+        checkpoint["pending"], checkpoint["figures"] = resuming.pending(trainer), resuming.figures(trainer)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
-        self._untold = checkpoint.get("pending", {})
+        self._untold, self._seen = (resuming.remembered(checkpoint, key) for key in ("pending", "figures"))
+        if trainer.state.fn == "fit" and trainer.ckpt_path is not None:  # a learning rate finder has none
+            resuming.continue_files(trainer, checkpoint)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         super().on_exception(trainer, pl_module, exception)

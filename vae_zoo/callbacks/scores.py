@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vae_zoo.distributions import score
 from vae_zoo.elbo import ELBOMixin, has_density
 from vae_zoo.seeding import forked
 
@@ -26,7 +27,7 @@ def scores(model: Any, x: Tensor, c: Tensor | None = None, *, seed: int = 0, num
         ``log_px``, log p(x|z) at the posterior's mean; of a model with a bound ``elbo`` from one sample and ``kl``, its
         rate; with samples ``log_evidence``, if the likelihood is a density.
     """
-    found = {"log_px": model.decode(model.encode(x, c).mean, c).log_prob(x)}
+    found = {"log_px": score(model.decode(model.embed(x, c), c), x, x.shape[:1])}
     if isinstance(model, ELBOMixin):
         with forked(seed, x.device):
             terms = model.elbo(x, c)

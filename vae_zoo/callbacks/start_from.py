@@ -37,7 +37,7 @@ class StartFrom(Callback):
             raise ValueError(f"{self.weights} has none of the weights of a {type(pl_module).__name__}.")
         pl_module.load_state_dict(state, strict=self.strict)
         if isinstance(pl_module, Autoencoder):
-            pl_module.on_load_checkpoint({})  # what would start from the data is there
+            pl_module.on_load_checkpoint({"state_dict": state})  # what would start from the data is there
 
     def _read(self) -> dict[str, torch.Tensor]:
         path = check_file(self.weights)

@@ -5,20 +5,32 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-import vae_zoo
-from vae_zoo.cli.configs import find_config, packaged, packaged_configs
-from vae_zoo.cli.errors import one_line_errors
-from vae_zoo.cli.naming import command_line
-from vae_zoo.cli.ranks import together
-from vae_zoo.cli.verbs import find_verb, show_help
+from vae_zoo.interrupts import obeyed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # while typing is imported no signal is obeyed yet
+    from typing import Any
 
 __all__ = ["find_config", "main", "packaged", "packaged_configs"]
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run ``vae-zoo`` with the arguments given, or those of the command line."""
-    args = list(sys.argv[1:] if args is None else args)
-    with one_line_errors(), together(), command_line(args) as args:
+    with obeyed():  # before anything else is imported, which takes seconds
+        _run(list(sys.argv[1:] if args is None else args))
+
+
+def _run(args: list[str]) -> None:
+    import vae_zoo
+    from vae_zoo.cli.children import safe_path
+    from vae_zoo.cli.configs import packaged_configs
+    from vae_zoo.cli.errors import one_line_errors
+    from vae_zoo.cli.naming import command_line
+    from vae_zoo.cli.ranks import together
+    from vae_zoo.cli.terminal import plain_output
+    from vae_zoo.cli.verbs import find_verb, show_help
+
+    with plain_output(), one_line_errors(), safe_path(), together(), command_line(args) as args:
         first = args[0] if args else ""
         if first == "--version":
             print(f"vae-zoo {vae_zoo.__version__}")
@@ -30,3 +42,11 @@ def main(args: Sequence[str] | None = None) -> None:
             VAECLI(packaged_configs(args))
         else:
             find_verb(first)(args[1:])
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:  # on demand, so that little is imported before signals are obeyed
+        from vae_zoo.cli import configs
+
+        return getattr(configs, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

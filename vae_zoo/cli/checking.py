@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from vae_zoo.cli.errors import nearest
+from vae_zoo.cli.terminal import greet
 from vae_zoo.cli.verbs import VerbParser
 
 DESCRIPTION = """Put a model through the conformance suite and print a table of what it passes.
@@ -25,6 +26,7 @@ def check(args: list[str]) -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="arguments of the class")
     options = parser.parse_args(args)
     kwargs = dict(_pair(text) for text in options.set)
+    greet("check", options.model, piped=True)
 
     import torch
 

@@ -11,11 +11,13 @@ from typing import Any, Literal
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from vae_zoo import callbacks, hub, loggers, trust  # noqa: F401  # found by their short names
+from vae_zoo import callbacks, hub, loggers, trust  # found by their short names
 from vae_zoo.callbacks import TimedProgressBar
+from vae_zoo.callbacks.progress import ModelTable
+from vae_zoo.checkpoints import check_writable
 from vae_zoo.cli import faults, precedence
 from vae_zoo.cli.devices import check_devices
 from vae_zoo.cli.launched import fit_in
@@ -28,6 +30,8 @@ from vae_zoo.cli.runs import RunFolder
 from vae_zoo.cli.saving import SaveConfig
 from vae_zoo.cli.terminal import quiet, show
 from vae_zoo.data import DataModule
+from vae_zoo.distributions import Bernoulli
+from vae_zoo.hparams import import_path
 from vae_zoo.models import Autoencoder
 from vae_zoo.plugins import plugins
 
@@ -37,10 +41,12 @@ class VAECLI(LightningCLI):
 
     def __init__(self, args: Sequence[str]) -> None:
         quiet()
+        trust.search_own_path()
         for plugin in plugins():  # classes of other packages, under their short names
             plugin.load()
         self.run: RunFolder | None = None
         self._checkpoints: dict[str, dict[str, Any]] = {}
+        self._suited: type | None = None
         finished = False
         try:
             super().__init__(
@@ -58,12 +64,13 @@ class VAECLI(LightningCLI):
             )
             if self.subcommand:
                 faults.check_written(self.trainer)
-                show(self.trainer)
-            finished = True
+                finished = not faults.had_nothing_to_do(self.trainer, trained=self._notice.trained(self.trainer))
+                if finished:
+                    show(self.trainer)
         finally:
             if self.run is not None:
                 trainer = getattr(self, "trainer", None)
-                trained = finished or (trainer is not None and trainer.global_step > 0)
+                trained = finished or (trainer is not None and self._notice.trained(trainer))
                 self.run.release(keep=trained and not getattr(trainer, "fast_dev_run", False))
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -121,28 +128,52 @@ class VAECLI(LightningCLI):
         name = "_".join(path.rpartition(".")[2] for path in (model, data))
         root = Path(config.trainer.default_root_dir or "results") / name
         if config.ckpt_path == "last":
-            config.ckpt_path = faults.newest(root, config.last.dirpath)
+            config.ckpt_path = faults.last_of(root, config.last.dirpath, self.subcommand or "")
         if config.weights_only is False:
             raise ValueError("weights_only: checkpoints are read as plain data, always: leave it out.")
         config.weights_only = True  # where it is not said, an environment variable may decide
         saved = {} if config.ckpt_path is None else self._read(config.ckpt_path)
-        self._notice = precedence.Notice(saved, config, self._given)
+        self._saved = saved
         fit_in(config.trainer)
         check_devices(config.trainer.accelerator, config.trainer.devices)
         check_trainer(config, self.subcommand or "")
         torch.set_float32_matmul_precision(config.matmul_precision)
         self.run = RunFolder(root, self.subcommand)  # type: ignore[arg-type]
+        if self.subcommand == "fit" and self.run.owner:
+            check_writable(self.run.path)  # before a logger's thread finds out
+        if self.subcommand == "fit" and config.ckpt_path is None and self.run.owner:
+            (self.run.path / faults.BEGUN).touch()
         self.save_config_kwargs = {"run": self.run}
         config.trainer.default_root_dir = folder = str(self.run.path)
-        config.trainer.logger = loggers_of(config.trainer.logger, folder, fits=self.subcommand == "fit")
+        if not config.trainer.barebones:  # which takes none
+            config.trainer.logger = loggers_of(config.trainer.logger, folder, fits=self.subcommand == "fit")
         for checkpoint in (config.checkpoint, config.last):
             checkpoint.dirpath = checkpoint.dirpath or str(self.run.path / "checkpoints")
         if config.checkpoint.monitor is None:
             cls: Any = locate(model)
             config.checkpoint.monitor, config.checkpoint.mode = cls.monitor, cls.monitor_mode
+        self.parser.makers = [  # type: ignore[attr-defined]
+            (self._make_data, DataModule, True),
+            (self._make_model, Autoencoder, True),
+        ]
         with trust.guard():
             super().instantiate_classes()
         check_linked(config.model, self.model, LINKED)
+
+    def _make_data(self, cls: type, *, applied_instantiation_links: Any, **kwargs: Any) -> DataModule:
+        del applied_instantiation_links
+        self.datamodule = cls(**kwargs)
+        return self.datamodule
+
+    def _make_model(self, cls: type, *, applied_instantiation_links: Any, **kwargs: Any) -> Autoencoder:
+        """Make the model, after the data: with the likelihood that suits them, if none is chosen."""
+        del applied_instantiation_links
+        if kwargs.get("likelihood", ...) is None:
+            saved = self._saved.get("model")
+            follows = saved is None or saved["init_args"].get("likelihood")  # one without is of the default in Python
+            kwargs["likelihood"] = self._suited = self.datamodule.likelihood if follows else Bernoulli
+            self._asked[self.subcommand].model.init_args.likelihood = Namespace(class_path=import_path(self._suited))
+        return cls(**kwargs)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         self.config = self._asked
@@ -150,15 +181,27 @@ class VAECLI(LightningCLI):
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         given = config.get("callbacks") or []
-        own = any(isinstance(c, ProgressBar) for c in (given if isinstance(given, list) else [given]))
-        if config.get("enable_progress_bar") is not False and not own:
+        given = given if isinstance(given, list) else [given]
+        bare = bool(config.get("barebones"))
+        if bare or config.get("enable_checkpointing") is False:
+            callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
+        if not (bare or config.get("enable_progress_bar") is False or _has(given, ProgressBar)):
             callbacks = [*callbacks, TimedProgressBar()]
+        if not (bare or config.get("enable_model_summary") is False or _has(given, ModelSummary)):
+            callbacks = [*callbacks, ModelTable()]
         if self.run is not None:
             faults.show_how_to_resume(callbacks, self.run.path / "config.yaml")
         config["plugins"] = faults.with_files(config.get("plugins"))
+        self._notice = precedence.Notice(self._saved, self._asked[self.subcommand], self._given, self._suited)
         trainer = super()._instantiate_trainer(config, [*callbacks, self._notice])
+        for logger in trainer.loggers:
+            loggers.count_from_one(logger, fits=self.subcommand == "fit")
         watch_over(trainer)
         return trainer
+
+
+def _has(given: list[Any], cls: type) -> bool:
+    return any(isinstance(callback, cls) for callback in given)
 
 
 class Parsing(VAECLI):

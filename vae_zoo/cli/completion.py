@@ -98,7 +98,7 @@ def _options() -> tuple[list[str], dict[str, list[str]]]:
             known[group] = list(taken)
         found[verb] = [f"{group}.{name}" if name else group for group, keys in known.items() for name in ["", *keys]]
     shared = [name for name in found["fit"] if name != "c" and all(name in names for names in found.values())]
-    shared.append("trust")
+    shared += ["trust", "help", "help-all"]
     shared += wandb_options()
     own = {verb: [name for name in names if name not in (*shared, "c")] for verb, names in found.items()}
     own |= {"sample": sampling.parser().names(), "export": exporting.parser().names()}

@@ -71,20 +71,32 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: If it is no YAML, stands for more than fits, or holds something else.
     """
-    import yaml
-
-    text = read_text(path)
-    check_yaml(text, str(path))
-    try:
-        content: Any = yaml.load(text, Loader=yaml_loader())
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        said = " ".join(filter(None, (getattr(error, "context", ""), getattr(error, "problem", "")))) or str(error)
-        raise ValueError(f"parsing {path}{where}: {said}.") from None
+    content = parsed(read_text(path), str(path))
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold keys and their values, such as model: BetaVAE.")
     return content
+
+
+def parsed(text: str, where: str) -> Any:
+    """What a text of YAML stands for.
+
+    Args:
+        text: The text.
+        where: What to call it.
+
+    Raises:
+        ValueError: If it is no YAML, stands for more than fits, or gives a key twice.
+    """
+    import yaml
+
+    check_yaml(text, where)
+    try:
+        return yaml.load(text, Loader=yaml_loader())
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        said = " ".join(filter(None, (getattr(error, "context", ""), getattr(error, "problem", "")))) or str(error)
+        raise ValueError(f"parsing {where}{line}: {said}.") from None
 
 
 def _named(*patterns: str) -> dict[str, Path]:

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
-from vae_zoo.trust import advice
+from vae_zoo.interrupts import leave_if_asked
+from vae_zoo.trust import ADDRESS, advice
 
 WIDTH = 200
 USERS = {"ValueError", "TypeError", "OSError", "ImportError", "MisconfigurationException", "NotImplementedError"}
@@ -24,6 +25,9 @@ RULES = (
         r"Multiple subclasses with name (\w+)\. Give the full class path to avoid ambiguity: (.*)",
         r"there are two \1: \2",
     ),
+    (r"^\[Errno \d+\] (.+?): (b?'.+')$", r"\2: \1"),
+    (r"^\[Errno (?:28|122|27)\] (.+)", r"\1: make room on the disk"),
+    (r"^\[Errno \d+\] (.+)", r"\1"),
     (r"you tried to allocate (\d+) bytes", r"there is no memory for an array of \1 bytes: choose smaller sizes"),
     (r"(-?\d+) is not in bounds, numpy accepts from (\d+) to (\d+)", r"seed_everything must lie in \2 .. \3, got \1"),
     (r"CUDA out of memory\. Tried to allocate ([^.]+\.\d+ \w+)", r"the GPU lacks \1: choose a smaller batch_size"),
@@ -33,8 +37,10 @@ RULES = (
     (r"Problem with given class_path '([^']+)':\s+(.*)", r"\1 cannot be imported from the working folder: \2"),
     (r"Expected a path but (\S+) either[\s\S]*does not correspond to a subclass of (\w+)", r"\1 is no \2"),
     (r"Expected a path but (\S+) either[\s\S]*?\n.*Expected a dot import path", r"there is no class \1"),
+    (r"Unexpected import path format: (\S+)", r"there is no class \1"),
     (r"the following arguments are required: (.*)", r"missing: \1"),
     (r"Expected an? (.+?)\. Got value: (.*)", r"expected \1, got \2"),
+    (r"\n {2}- +(?!Expected |Does not |Parser key|Not a valid subclass)(.+)", r"\1"),
     (r"\n\s+- (?!Expected |Does not |Parser key)(.+)", r"\1"),
     (r"[\s\S]*Subtypes: \[(.*)\][\s\S]*?Given value: (.*)", r"expected one of \1, got \2"),
 )
@@ -52,11 +58,13 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
+        leave_if_asked()
         if isinstance(error, BrokenPipeError) and _unread():
             sys.exit(141)  # as a shell says of a command that such a pipe has ended
-        if os.environ.get("VAE_ZOO_TRACEBACK") or not (_is_users(error) or _misfit(error)):
+        unfit = _misfit(error) or _unrestored(error)
+        if os.environ.get("VAE_ZOO_TRACEBACK") or not (_is_users(error) or unfit):
             raise
-        print(f"vae-zoo: error: {one_line(_misfit(error) or explain(str(error)))}", file=sys.stderr)
+        print(f"vae-zoo: error: {one_line(unfit or explain(str(error)))}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -85,6 +93,8 @@ def explain(message: str) -> str:
 
 def _no_class(word: str) -> str:
     """Why a word is no class for an option."""
+    if ADDRESS.match(word):
+        return f"{word} is an address, and nothing is fetched: download it first, and give the path of the file"
     if re.fullmatch(r"[-+.]*(nan|inf|infinity|\d.*)", word, re.IGNORECASE):
         return f"expected a finite number, got {word}"
     kinds = _kinds()
@@ -148,6 +158,17 @@ def _misfit(error: BaseException) -> str:
     return (
         f"the weights in the checkpoint do not fit the model that was asked for: {' '.join(text.split(chr(10))[1:2])}"
     )
+
+
+def _unrestored(error: BaseException) -> str:
+    """What is said where Lightning, or a library on its behalf, fails to make a run of what a checkpoint holds."""
+    frames = traceback.extract_tb(error.__traceback__)
+    restoring = any(frame.filename.endswith("checkpoint_connector.py") and "restore" in frame.name for frame in frames)
+    last, home = Path(frames[-1].filename), Path(__file__).parents[1]
+    if not restoring or not ("site-packages" in last.parts or home in last.parents) or isinstance(error, ValueError):
+        return ""
+    said = f"{type(error).__name__}: {error}"
+    return f"the checkpoint is damaged, or of another version: the state of its run cannot be restored, {said}"
 
 
 def _kinds() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vae_zoo.cli.terminal import greet, quiet
 from vae_zoo.cli.verbs import VerbParser
 
 DESCRIPTION = """Write encoder and decoder of a trained model as ONNX or as programs of torch.export, which run without
@@ -32,9 +33,9 @@ def export(args: list[str]) -> None:
     """
     options = parser().parse_args(args)
     refuse(options.format, options.out)
+    greet("export", f"{options.ckpt_path} as {options.format}", piped=True)
 
     from vae_zoo import export as exporting
-    from vae_zoo.cli.terminal import quiet
     from vae_zoo.hub import load
 
     quiet()

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.plugins import CheckpointIO
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from vae_zoo.callbacks import LastCheckpoint
 from vae_zoo.checkpoints import CheckpointFiles, CheckpointWriteError, DamagedCheckpointError, verify
 
 MAX_EPOCHS = 50
+
+BEGUN = ".begun"
+"""A file in the folder of a fit that has not been resumed from another one."""
+
+LAST = Path("checkpoints/last.ckpt")
 
 
 def set_limits(trainer: Any, args: Sequence[str]) -> None:
@@ -47,17 +51,20 @@ def newest(root: Path, dirpath: str | None = None) -> str:
         root: Folder of fits.
         dirpath: Folder of checkpoints if they are elsewhere.
 
+    Returns:
+        Its path; empty if there is none, or if the newest fit that has begun from the beginning has none yet.
+
     Raises:
-        FileNotFoundError: If there is none.
         DamagedCheckpointError: If that fit has no good one.
     """
     folder = Path(dirpath) if dirpath else root
     pattern = "last.ckpt" if dirpath else "fit_*/checkpoints/last.ckpt"
-    found = sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise FileNotFoundError(f"nothing to resume: no last.ckpt under {folder}; give the path of a checkpoint.")
+    found = sorted(folder.glob(pattern), key=_age)
+    begun = [] if dirpath else [mark for mark in root.glob(f"fit_*/{BEGUN}") if not (mark.parent / LAST).exists()]
+    if not found or any(_age(mark) > _age(found[-1]) for mark in begun):
+        return ""
     last, wrong = found[-1], ""
-    others = sorted(last.parent.glob("*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    others = sorted(last.parent.glob("*.ckpt"), key=_age, reverse=True)
     for path in [last, *(path for path in others if path != last)]:
         try:
             verify(path)
@@ -68,6 +75,26 @@ def newest(root: Path, dirpath: str | None = None) -> str:
             print(f"warning: {wrong.removesuffix('.')}; going on from {path.name} beside it", file=sys.stderr)
         return str(path)
     raise DamagedCheckpointError(f"nothing to resume: {wrong.removesuffix('.')}, and there is no good one beside it.")
+
+
+def last_of(root: Path, dirpath: str | None, verb: str) -> str | None:
+    """What ``--ckpt_path last`` stands for: a path, or nothing for a fit that has yet to save, which says so.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint, and the verb needs one.
+        DamagedCheckpointError: If there is no good one.
+    """
+    if path := newest(root, dirpath):
+        return path
+    if verb != "fit":
+        raise FileNotFoundError(f"no last.ckpt under {dirpath or root}; give the path of a checkpoint.")
+    if not getattr(rank_zero_only, "rank", 0):
+        print(f"vae-zoo: nothing to resume yet under {dirpath or root}: a fit from the beginning", file=sys.stderr)
+    return None
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def with_files(plugins: Any) -> list[Any]:
@@ -95,19 +122,19 @@ def check_written(trainer: Trainer) -> None:
             raise CheckpointWriteError(f"{path} is gone: something has removed it.")
 
 
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """End with exit code 130 on SIGINT while nothing is trained yet, which Lightning would make 1."""
+def had_nothing_to_do(trainer: Trainer, *, trained: bool) -> bool:
+    """Whether a fit was resumed from where its limit is reached already, which is then said in a line.
 
-    def leave(signum: int, frame: Any) -> None:  # noqa: ARG001
-        sys.exit(128 + signum)
-
-    try:
-        before = signal.signal(signal.SIGINT, leave)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    Args:
+        trainer: The trainer, after the fit.
+        trained: Whether it has taken a step.
+    """
+    if trainer.state.fn != "fit" or trained or trainer.ckpt_path is None:
+        return False
+    if trainer.is_global_zero:
+        limit = f"max_steps {trainer.max_steps}" if trainer.max_epochs == -1 else f"max_epochs {trainer.max_epochs}"
+        print(
+            f"vae-zoo: nothing to do: {trainer.ckpt_path} has reached trainer.{limit}; give more to go on",
+            file=sys.stderr,
+        )
+    return True

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import NamedTuple
 
 from vae_zoo.cli.configs import packaged
-from vae_zoo.cli.options import choices
+from vae_zoo.cli.options import choices, pairs
 from vae_zoo.cli.sources import find, first_line
+from vae_zoo.cli.terminal import width
 from vae_zoo.cli.verbs import VerbParser
 
 MORE = """Run one: vae-zoo fit --config NAME, or vae-zoo fit --model MODEL --data DATA
@@ -49,6 +51,18 @@ def chosen(config: Path, group: str) -> str:
     return found[1].rpartition(".")[2] if found else ""
 
 
+def classes_of(args: Sequence[str]) -> dict[str, str]:
+    """The model and the data that a command line and its files name; empty where they leave that open."""
+    named = dict.fromkeys(("model", "data"), "")
+    for flag, value in pairs(args):
+        for group in named:
+            if flag in ("-c", "--config"):
+                named[group] = chosen(Path(value), group) or named[group]
+            elif flag in (f"--{group}", f"--{group}.class_path") and re.fullmatch(r"[\w.]+", value):
+                named[group] = value.rpartition(".")[2]
+    return named
+
+
 def said(doc: str) -> tuple[str, str, str]:
     """What a docstring says first, its paper and the paper's address."""
     references = [line.strip().removeprefix("| ") for line in doc.splitlines() if line.strip().startswith("| ")]
@@ -71,33 +85,44 @@ def show(args: list[str]) -> None:
     parser = VerbParser("list", "Show the models, data sets and packaged configurations that there are.")
     parser.add_argument("part", nargs="?", choices=TABLES, help="one table; models and data if not given")
     part = parser.parse_args(args).part
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(markup=False)  # brackets are the text's own
-    if not console.is_terminal:
-        console = Console(markup=False, width=180)
+    columns = width()
     for name in [part] if part else ["models", "data"]:
-        columns, rows = TABLES[name]()
-        table = Table(*columns, title=name.capitalize())
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
-    console.print(MORE)
+        rows = list(TABLES[name]())
+        margin = max(len(first) for first, _ in rows) + 2
+        longest = max(len(word) for _, lines in rows for line in lines for word in line.split())
+        if columns is not None and margin + longest > columns:
+            margin = 4
+        print(f"{name.capitalize()}\n")
+        for first, lines in rows:
+            heads = [f"{first:{margin - 2}}  ", *[" " * margin] * len(lines)]
+            for head, line in zip(heads, lines, strict=False):
+                print(_wrapped(head + line, margin, columns))
+        print()
+    print(MORE)
 
 
-def _models() -> tuple[Sequence[str], Iterable[Sequence[str]]]:
-    rows = [(e.name, e.line, f"{e.paper}\n{e.link}", "\n".join(e.configs)) for e in entries("model")]
-    return ("model", "what it is", "paper", "configs"), rows
+def _wrapped(text: str, margin: int, columns: int | None) -> str:
+    """A text in lines of that many columns, in which no word is cut: names and addresses are there to be copied."""
+    if columns is None:
+        return text
+    return fill(text, columns, subsequent_indent=" " * margin, break_long_words=False, break_on_hyphens=False)
 
 
-def _data() -> tuple[Sequence[str], Iterable[Sequence[str]]]:
-    return ("data", "what it is", "paper"), [(e.name, e.line, f"{e.paper}\n{e.link}".strip()) for e in entries("data")]
+def _models() -> Iterator[tuple[str, list[str]]]:
+    for entry in entries("model"):
+        configs = f"configs: {', '.join(entry.configs)}" if entry.configs else ""
+        yield entry.name, list(filter(None, (entry.line, entry.paper, entry.link, configs)))
 
 
-def _configs() -> tuple[Sequence[str], Iterable[Sequence[str]]]:
+def _data() -> Iterator[tuple[str, list[str]]]:
+    for entry in entries("data"):
+        yield entry.name, list(filter(None, (entry.line, entry.paper, entry.link)))
+
+
+def _configs() -> Iterator[tuple[str, list[str]]]:
     rows = [(path.stem, chosen(path, "model"), chosen(path, "data"), about(path)) for path in packaged().values()]
-    return ("config", "model", "data", "what it is"), sorted(rows, key=lambda row: (not row[1], row))  # parts last
+    for name, model, data, line in sorted(rows, key=lambda row: (not row[1], row)):  # parts last
+        yield name, [f"{model} on {data}: {line}" if model and data else line]
 
 
 TABLES = {"models": _models, "data": _data, "configs": _configs}

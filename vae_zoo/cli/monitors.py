@@ -7,7 +7,7 @@ from typing import Any
 
 from vae_zoo.cli.errors import nearest
 
-_LATE = {"val/active_units", "epoch", "step"}
+_LATE = {"val/active_units", "val/informative_units", "epoch", "step"}
 """What is logged, but not by the validation before the training."""
 
 

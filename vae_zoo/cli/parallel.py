@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vae_zoo.writing import replacing
+
 _MOST_TICKS = 8
 
 
@@ -68,7 +70,8 @@ def draw(path: Path, runs: Sequence[dict[str, Any]], values: Sequence[float], me
     plot.set_yticks([])
     plot.set(xlim=(-0.55, len(axes) - 0.9), ylim=(-0.05, 1.05), frame_on=False)
     figure.colorbar(colour, ax=plot, label=metric, pad=0.02)
-    figure.savefig(path)
+    with replacing(path) as part:
+        figure.savefig(part)
     return path
 
 

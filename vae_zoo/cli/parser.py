@@ -22,6 +22,12 @@ class Parser(LightningArgumentParser):
         super().__init__(*args, allow_abbrev=False, **kwargs)
         self._negative_number_matcher = re.compile(r"^-\.?(\d|inf|nan)", re.IGNORECASE)  # argparse knows no -1e-3
 
+    makers: list[tuple[Any, type, bool]] | None = None
+    """What makes objects in place of a class, whether of subclasses too."""
+
+    def instantiate(self, *args: Any, instantiators: Any = None, **kwargs: Any) -> Any:
+        return super().instantiate(*args, instantiators=instantiators or self.makers, **kwargs)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise what is wrong, for :func:`vae_zoo.cli.errors.one_line_errors` to print."""
         found = re.search(r"^(?:[^\n]*unrecognized arguments: --|(?:O|o)ption ')([\w.-]+)", message)

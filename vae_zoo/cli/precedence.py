@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from vae_zoo.cli.configs import read_yaml
 from vae_zoo.cli.errors import one_line
 from vae_zoo.cli.options import CHOSEN, LINKED, pairs
+from vae_zoo.distributions import Bernoulli
 
 
 def settle(config: Any, args: Sequence[str], saved: Mapping[str, Any]) -> None:
@@ -113,14 +114,35 @@ class Notice(Callback):
         saved: What the checkpoint holds of model and data; nothing if there is none.
         config: Configuration of the verb.
         args: What follows the verb.
+        suited: Likelihood that follows from the data, as none was chosen.
     """
 
-    def __init__(self, saved: Mapping[str, Any], config: Any, args: Sequence[str]) -> None:
+    def __init__(self, saved: Mapping[str, Any], config: Any, args: Sequence[str], suited: type | None = None) -> None:
         said = {"not as in the checkpoint": overridden(saved, config)}
         said["given to a class that was replaced, and dropped"] = dropped(args, config)
         self.lines = [one_line(f"{what}: {', '.join(items)}") for what, items in said.items() if items]
+        if suited is not None and suited is not Bernoulli:
+            self.lines.append(
+                f"likelihood {suited.__name__}, since the data are not binary; --model.likelihood chooses another one."
+            )
+        self._first: int | None = None
+
+    def trained(self, trainer: Trainer) -> bool:
+        """Whether a fit has taken a step."""
+        return self._first is not None and trainer.global_step > self._first
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
+        """Name callbacks whose state a fit leaves behind: without its annealing the weight of the rate jumps to 1."""
+        states = checkpoint.get("callbacks")
+        if trainer.state.fn != "fit" or not isinstance(states, Mapping):
+            return
+        here = {type(callback).__name__ for callback in trainer.callbacks}  # type: ignore[attr-defined]
+        names = {str(key).partition("{")[0] for key in states}
+        if gone := sorted(names - here):
+            self.lines.append(one_line(f"in the run of the checkpoint, but not in this one: {', '.join(gone)}"))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        self._first = trainer.global_step if self._first is None else self._first
         if trainer.is_global_zero:
             for line in self.lines:
                 print(f"vae-zoo: {line}", file=sys.stderr)

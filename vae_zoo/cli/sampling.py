@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from vae_zoo.cli.terminal import greet, quiet
 from vae_zoo.cli.verbs import VerbParser
 
 DESCRIPTION = """Draw samples from the prior of a trained model and decode them: the means of p(x|z), as a picture or as
@@ -42,12 +46,12 @@ def sample(args: list[str]) -> None:
     options = parser().parse_args(args)
     out: Path | None = options.out
     refuse(options.num, options.label, options.temperature, options.seed, out)
+    greet("sample", f"from {options.ckpt_path}", piped=True)
 
     from vae_zoo.callbacks import drawing
-    from vae_zoo.cli.terminal import quiet
     from vae_zoo.hub import load
-    from vae_zoo.sampling import generate
-    from vae_zoo.writing import replacing
+    from vae_zoo.sampling import draw, generate
+    from vae_zoo.writing import write_npz
 
     quiet()
     model = load(options.ckpt_path)
@@ -55,17 +59,46 @@ def sample(args: list[str]) -> None:
     out = out or Path("samples.png" if images and options.num <= MOST else "samples.npz")
     if out.suffix == ".png" and not images:
         raise ValueError(f"examples of shape {tuple(model.shape)} are no images: give an --out that ends in .npz.")
-    x, c = generate(model, options.num, label=options.label, temperature=options.temperature, seed=options.seed)
-    with replacing(out) as part:
-        if out.suffix == ".png":
-            columns = getattr(model, "num_classes", None) if options.label is None else None
-            drawing.save_png(drawing.grid(x, min(columns or math.isqrt(options.num), options.num)), part)
-        else:
-            import numpy as np
-
-            arrays = {"x": x} if c is None else {"x": x, "y": c}
-            np.savez(part, **{name: array.cpu().numpy() for name, array in arrays.items()})  # type: ignore[arg-type]
+    asked = {"label": options.label, "temperature": options.temperature, "seed": options.seed}
+    if out.suffix == ".png":
+        drawing.check_size("--num", options.num, model.shape)
+        x, _ = generate(model, options.num, **asked)
+        columns = getattr(model, "num_classes", None) if options.label is None else None
+        drawing.save_png(drawing.grid(x, min(columns or math.isqrt(options.num), options.num)), out)
+    else:
+        _check_room(out, options.num, math.prod(model.shape) * 4)
+        write_npz(out, _columns(draw(model, options.num, **asked), options.num, tuple(model.shape)))
     print(out)
+
+
+def _columns(parts: Iterator[tuple[Any, Any]], num: int, shape: tuple[int, ...]) -> dict[str, Any]:
+    """The arrays of the file; samples go there as they are drawn, and only their classes are kept."""
+    first, c = next(parts)
+    classes: list[Any] = [] if c is None else [c.numpy()]
+
+    def rows() -> Iterator[Any]:
+        yield first.cpu().float().numpy()
+        for x, y in parts:
+            if y is not None:
+                classes.append(y.numpy())
+            yield x.cpu().float().numpy()
+
+    found = {"x": ("float32", (num, *shape), rows())}
+    return found if c is None else {**found, "y": ("int64", (num,), classes)}
+
+
+def _check_room(out: Path, num: int, size: int) -> None:
+    """Refuse more samples than the disk has room for.
+
+    Raises:
+        ValueError: With how many it has room for.
+    """
+    free = shutil.disk_usage(out.parent).free
+    if num * size > free:
+        raise ValueError(
+            f"--num {num}: these take {num * size / 1e9:.1f} GB, and the disk of {out} has {free / 1e9:.1f}: "
+            f"at most {free // size} fit."
+        )
 
 
 def refuse(num: int, label: int | None, temperature: float, seed: int, out: Path | None) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from itertools import islice, product
 from random import Random
 from typing import Any
 
-from vae_zoo.cli.sweep_rules import points
+from vae_zoo.cli.sweep_rules import count, place, value_at
+
+MOST = 10_000
+"""Runs of a sweep, at most."""
 
 
 def draws(sweep: dict[str, Any], num: int | None, seed: int) -> list[dict[str, Any]]:
@@ -19,17 +21,27 @@ def draws(sweep: dict[str, Any], num: int | None, seed: int) -> list[dict[str, A
         seed: Seed of random runs.
 
     Raises:
-        ValueError: If nothing says how many random runs there are.
+        ValueError: If nothing says how many random runs there are, or there are more than :data:`MOST`.
     """
     parameters = {str(name): parameter for name, parameter in sweep["parameters"].items()}
     num = sweep.get("run_cap") if num is None else num
     if sweep["method"] == "grid":
-        chosen = product(*map(points, parameters.values()))
-        return [dict(zip(parameters, values, strict=True)) for values in islice(chosen, num)]
+        sizes = [count(parameter) for parameter in parameters.values()]
+        total = math.prod(sizes)
+        num = total if num is None else min(num, total)
+        _check_num(num, f"the grid has {total:,} runs")
+        places = (place(index, sizes) for index in range(num))
+        return [{name: value_at(parameters[name], n) for name, n in zip(parameters, at, strict=True)} for at in places]
     if num is None:
         raise ValueError(f"a {sweep['method']} search has no end of its own: give --num, or run_cap in its file.")
+    _check_num(num, f"{num:,} runs were asked for")
     random = Random(seed)
     return [{name: draw(parameter, random) for name, parameter in parameters.items()} for _ in range(num)]
+
+
+def _check_num(num: int, said: str) -> None:
+    if num > MOST:
+        raise ValueError(f"{said}, which no machine finishes: give --num, at most {MOST:,}.")
 
 
 def draw(parameter: dict[str, Any], random: Random) -> Any:

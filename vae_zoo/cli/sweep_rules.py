@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from vae_zoo.cli.errors import check_known, nearest
@@ -14,8 +14,8 @@ KEYS = ("program", "command", "method", "metric", "parameters", "early_terminate
 RARE_KEYS = ("project", "entity", "controller", "settings", "kind", "apiVersion")
 METHODS = ("grid", "random", "bayes")
 PARAMETER = ("value", "values", "min", "max", "distribution", "mu", "sigma", "q", "a", "b", "probabilities")
-MOST = 1000
-"""Values of one parameter, at most, that are looked at."""
+MOST = 64
+"""Values of one parameter that are all looked at where they are only counted, by min and max; of more, three are."""
 
 
 def check_rules(sweep: dict[str, Any]) -> None:
@@ -72,21 +72,45 @@ def check_metric(metric: dict[str, Any], cls: Any, more: Iterable[str] = (), *, 
 
 def logged(path: str) -> list[str]:
     """Names of what the model at a path logs in each stage, as its methods write them."""
-    return list(dict.fromkeys(["loss", *written_keys(path, ("losses", "objective"))]))
+    return list(dict.fromkeys(["loss", *written_keys(path, ("losses", "curves", "objective"))]))
+
+
+def count(parameter: dict[str, Any]) -> int:
+    """Number of values of a parameter that is listed or counted; 0 of a continuous one."""
+    if "value" in parameter:
+        return 1
+    if "values" in parameter:
+        return len(parameter["values"])
+    kind = _kind(parameter)
+    if "min" not in parameter or kind not in ("int_uniform", "q_uniform"):
+        return 0
+    return max(0, int((parameter["max"] - parameter["min"]) / parameter.get("q", 1)) + (kind == "int_uniform"))
+
+
+def value_at(parameter: dict[str, Any], n: int) -> Any:
+    """The value of that number of a parameter that is listed or counted."""
+    if "value" in parameter:
+        return parameter["value"]
+    return parameter["values"][n] if "values" in parameter else parameter["min"] + n * parameter.get("q", 1)
+
+
+def place(index: int, sizes: Sequence[int]) -> tuple[int, ...]:
+    """Of each parameter the number of its value, in the run of that index of a grid."""
+    found = []
+    for size in reversed(sizes):
+        index, n = divmod(index, size)
+        found.append(n)
+    return tuple(reversed(found))
 
 
 def points(parameter: dict[str, Any]) -> list[Any]:
-    """The values of a parameter that is listed or counted; the lowest, the middle and the highest of another."""
-    if "value" in parameter:
-        return [parameter["value"]]
-    if "values" in parameter:
-        return list(parameter["values"])
-    kind = parameter.get("distribution", "int_uniform" if isinstance(parameter.get("min"), int) else "uniform")
+    """The values of a parameter that is listed, or counted and has few; else the lowest, the middle and the highest."""
+    if num := count(parameter):
+        few = "min" not in parameter or num <= MOST
+        return [value_at(parameter, n) for n in (range(num) if few else (0, num // 2, num - 1))]
+    kind = _kind(parameter)
     if "min" in parameter:
-        low, high, step = parameter["min"], parameter["max"], parameter.get("q", 1)
-        if kind in ("int_uniform", "q_uniform"):
-            num = min(int((high - low) / step) + (kind == "int_uniform"), MOST)
-            return [low + n * step for n in range(num)]
+        low, high = parameter["min"], parameter["max"]
         if kind.endswith("log_uniform"):
             found = [math.exp(low), math.exp((low + high) / 2), math.exp(high)]
         else:
@@ -100,6 +124,11 @@ def points(parameter: dict[str, Any]) -> list[Any]:
             found = [0.0, 0.5, 1.0]
     q = parameter.get("q") if kind.startswith("q_") else None
     return [round(value / q) * q for value in found] if q else [float(value) for value in found]
+
+
+def _kind(parameter: dict[str, Any]) -> str:
+    default = "int_uniform" if isinstance(parameter.get("min"), int) else "uniform"
+    return str(parameter.get("distribution", default))
 
 
 def _check_parameter(name: str, parameter: Any, method: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -10,17 +11,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vae_zoo.cli.children import COMMAND
 from vae_zoo.cli.configs import find_sweep, read_yaml
 from vae_zoo.cli.sweep_command import arguments_of, expand
 from vae_zoo.cli.sweep_draws import draws
 from vae_zoo.cli.sweep_table import collect, last, report, said
 from vae_zoo.cli.sweeps import check
+from vae_zoo.cli.terminal import greet
 from vae_zoo.cli.verbs import VerbParser
+from vae_zoo.locks import FolderLock
+from vae_zoo.writing import naming, write_text
 
 DESCRIPTION = """Run a sweep here, one run after the other, with nothing sent anywhere: the whole of a grid, or random
 draws in place of a random or Bayesian search; no run is stopped early. The same command goes on where it was stopped.
 The results are a table, results.csv and parallel.png. What follows -- goes to every run: -- --trainer.max_epochs 5."""
-COMMAND = [sys.executable, "-m", "vae_zoo"]
 STOPPED = (130, 143, -2, -15)
 """Exit codes of a run that was asked to stop, as the whole sweep then is."""
 
@@ -29,7 +33,7 @@ def sweep_run(args: list[str]) -> None:
     """Run ``vae-zoo sweep-run FILE``; exit with 1 if a run fails.
 
     Raises:
-        ValueError: If the sweep is wrong, or the folder has another one in it.
+        ValueError: If the sweep is wrong, another process runs one in the folder, or has run another one there.
     """
     own, more = (args[: args.index("--")], args[args.index("--") + 1 :]) if "--" in args else (args, [])
     parser = VerbParser("sweep-run", DESCRIPTION)
@@ -42,10 +46,23 @@ def sweep_run(args: list[str]) -> None:
         raise ValueError(f"--num must be at least 1, got {options.num}.")
     path = find_sweep(options.file)
     sweep = read_yaml(path)
+    greet("sweep-run", path.stem, piped=True)
     check(path, sweep, 16)
     runs = draws(sweep, options.num, options.seed)
     metric = sweep.get("metric") or {"name": "val/loss"}
     folder = Path(options.out or Path("results", "sweeps", path.stem))
+    with naming(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = FolderLock(folder)
+    try:
+        _run_all(runs, folder, sweep, metric, more)
+    finally:
+        lock.release()
+
+
+def _run_all(
+    runs: Sequence[dict[str, Any]], folder: Path, sweep: dict[str, Any], metric: dict[str, Any], more: Sequence[str]
+) -> None:
     for n, run in enumerate(runs):
         if (folder / str(n)).exists() and _read(folder / str(n)).get("parameters") != run:
             raise ValueError(f"{folder / str(n)} has another run in it: give another folder by --out.")
@@ -63,9 +80,10 @@ def _finish(folder: Path, run: dict[str, Any], sweep: dict[str, Any], metric: st
     words = " ".join(f"{name}={said(value)}" for name, value in run.items())
     if not _read(folder).get("done"):
         begun, record = time.monotonic(), {"parameters": run, "done": False}
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
-        (folder / "parameters.json").write_text(json.dumps(run), encoding="utf-8")
+        with naming(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "run.json", json.dumps(record))
+        write_text(folder / "parameters.json", json.dumps(run))
         args = arguments_of(expand(sweep, run, str(folder / "parameters.json")), sweep)
         args += ["--trainer.logger=true", "--trainer.enable_progress_bar=false", *more]
         args += [f"--trainer.default_root_dir={folder}"]
@@ -78,19 +96,22 @@ def _finish(folder: Path, run: dict[str, Any], sweep: dict[str, Any], metric: st
             print(f"{folder.name:>4}  failed with exit code {code}  {words}", flush=True)
             return False
         record |= {"done": True, "seconds": round(time.monotonic() - begun, 1)}
-        (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+        write_text(folder / "run.json", json.dumps(record))
     print(f"{folder.name:>4}  {metric} {last(folder, metric):.4f}  {words}", flush=True)
     return True
 
 
 def _launch(command: Sequence[str], log: Path) -> int:
     """The exit code of a command, all of whose output goes into a file."""
-    with open(log, "ab") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
+    with naming(log), open(log, "ab") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
         try:
             return process.wait()
-        except KeyboardInterrupt:  # which the run has been sent as well
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+            if code == 128 + signal.SIGTERM:  # while a terminal has sent SIGINT to the run as well
+                process.terminate()
             process.wait()
-            return 130
+            return code
 
 
 def _read(folder: Path) -> dict[str, Any]:

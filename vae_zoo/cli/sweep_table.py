@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from vae_zoo.cli.configs import read_yaml
 from vae_zoo.cli.errors import nearest
 from vae_zoo.cli.verbs import VerbParser
+from vae_zoo.writing import replacing
 
 DESCRIPTION = """Show what fits had for parameters, and what came out: all fits below a folder, whether sweep-run, an
 agent of W&B or nobody chose them. Beside the table, results.csv and parallel.png are written into the folder."""
@@ -58,7 +59,7 @@ def collect(folder: Path, metric: str) -> list[Row]:
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}.")
     if given := sorted(folder.glob("*/run.json"), key=lambda path: (len(path.parent.name), path)):
-        runs = [(path.parent, json.loads(path.read_text())["parameters"]) for path in given]
+        runs = [(path.parent, json.loads(path.read_text(encoding="utf-8"))["parameters"]) for path in given]
     else:
         found = [path.parent for path in sorted(folder.rglob("config.yaml")) if (path.parent / "metrics.csv").is_file()]
         runs = list(zip(found, differing([flat(read_yaml(path / "config.yaml")) for path in found]), strict=True))
@@ -73,7 +74,11 @@ def collect(folder: Path, metric: str) -> list[Row]:
 
 def last(folder: Path, metric: str) -> float:
     """The last value of a metric in the files of a run, NaN if there is none: what Weights & Biases goes by, too."""
-    values = [row.get(metric) for file in _files(folder) for row in csv.DictReader(file.read_text().splitlines())]
+    values = [
+        row.get(metric)
+        for file in _files(folder)
+        for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+    ]
     return float(next((value for value in reversed(values) if value), math.nan))
 
 
@@ -103,7 +108,7 @@ def differing(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def report(folder: Path, rows: Iterable[Row], metric: str, *, maximize: bool) -> None:
     """Print the runs, the best first, and write ``results.csv`` and ``parallel.png`` into the folder."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from vae_zoo.cli.parallel import draw
 
@@ -112,9 +117,9 @@ def report(folder: Path, rows: Iterable[Row], metric: str, *, maximize: bool) ->
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
         console = Console(markup=False, highlight=False, width=180)
-    table = Table("run", *names)
+    table = Table(*(Column(name, overflow="fold") for name in ("run", *names)))
     table.add_column(metric, justify="right")
-    with open(folder / "results.csv", "w", newline="", encoding="utf-8") as file:
+    with replacing(folder / "results.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["run", *names, metric])
         for row in best:
@@ -140,4 +145,4 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _columns(file: Path) -> list[str]:
-    return next(csv.reader(file.read_text().splitlines()), [])
+    return next(csv.reader(file.read_text(encoding="utf-8").splitlines()), [])

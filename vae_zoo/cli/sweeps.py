@@ -17,7 +17,8 @@ from vae_zoo.cli.configs import find_sweep, read_yaml
 from vae_zoo.cli.errors import explain
 from vae_zoo.cli.lightning_verbs import refuse
 from vae_zoo.cli.sweep_command import expand, expand_all
-from vae_zoo.cli.sweep_rules import MOST, check_metric, check_rules, points
+from vae_zoo.cli.sweep_rules import check_metric, check_rules, count, place, points
+from vae_zoo.cli.terminal import greet
 from vae_zoo.cli.verbs import VerbParser
 from vae_zoo.trust import guard
 
@@ -39,6 +40,7 @@ def sweep_check(args: list[str]) -> None:
     options = parser.parse_args(args)
     path = find_sweep(options.file)
     sweep = read_yaml(path)
+    greet("sweep-check", path.stem, piped=True)
     schema, runs = check(path, sweep, options.num)
     show(path, sweep, runs, schema=schema)
 
@@ -89,19 +91,19 @@ def check_schema(sweep: dict[str, Any]) -> bool:
 def chosen_runs(sweep: dict[str, Any], num: int) -> list[dict[str, Any]]:
     """Runs of a sweep to look at: all if there are few, else with every value once, and random ones.
 
-    Values of a continuous parameter are its lowest, its middle and its highest.
+    Values of a continuous parameter, and of one that counts many, are its lowest, its middle and its highest.
     """
     axes = {str(name): points(parameter) for name, parameter in sweep["parameters"].items()}
     sizes = [len(values) for values in axes.values()]
     total = math.prod(sizes)
     if total <= num:
-        places = dict.fromkeys(_place(index, sizes) for index in range(total))
+        places = dict.fromkeys(place(index, sizes) for index in range(total))
     else:
         places = dict.fromkeys(tuple(min(n, size - 1) for size in sizes) for n in range(max(sizes)))
         draw = random.Random(0)
         while len(places) < num:
             places[tuple(map(draw.randrange, sizes))] = None
-    return [{name: values[n] for (name, values), n in zip(axes.items(), place, strict=True)} for place in places]
+    return [{name: values[n] for (name, values), n in zip(axes.items(), at, strict=True)} for at in places]
 
 
 def check_runs(given: Iterable[Sequence[str]], metric: dict[str, Any] | None) -> None:
@@ -129,30 +131,32 @@ def check_runs(given: Iterable[Sequence[str]], metric: dict[str, Any] | None) ->
         if metric and model not in seen:
             callbacks = {callback.class_path: callback for callback in config.trainer.callbacks or []}
             ours = all(path.startswith(OURS) for path in (model, *callbacks))
-            check_metric(metric, locate(model), ["val/active_units", *_curves(callbacks)], ours=ours)
+            check_metric(
+                metric, locate(model), ["val/active_units", "val/informative_units", *_curves(callbacks)], ours=ours
+            )
         seen.add(model)
 
 
 def show(path: Path, sweep: dict[str, Any], runs: list[dict[str, Any]], *, schema: bool) -> None:
     """Print what was found."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
         console = Console(markup=False, highlight=False, width=180)
-    table = Table("parameter", "values")
+    table = Table(*(Column(name, overflow="fold") for name in ("parameter", "values")))
     for name, parameter in sweep["parameters"].items():
         table.add_row(str(name), _said(parameter))
     console.print(table)
-    total = math.prod(len(points(parameter)) for parameter in sweep["parameters"].values())
+    total = math.prod(map(count, sweep["parameters"].values()))
     cap = f", at most {sweep['run_cap']}" if "run_cap" in sweep else ""
-    count = f"{total} in the grid" if sweep["method"] == "grid" else f"by {sweep['method']} search"
+    number = f"{total:,} in the grid" if sweep["method"] == "grid" else f"by {sweep['method']} search"
     metric = sweep.get("metric") or {}
     said = f"{metric['name']}, {metric.get('goal', 'minimize')}" if metric else "none"
     first = expand(sweep, runs[0], "wandb/sweep-ID/config-ID.json")
     for name, text in (
-        ("runs", f"{count}{cap}; {len(runs)} parsed"),
+        ("runs", f"{number}{cap}; {len(runs)} parsed"),
         ("metric", said),
         ("schema", "wandb's own" if schema else "of vae-zoo alone; wandb's own is in its package sweeps"),
         ("first run", shlex.join(first)),
@@ -171,18 +175,10 @@ def _curves(callbacks: dict[str, Any]) -> Iterator[str]:
             yield from cls(**callback.init_args.as_dict()).val_curves
 
 
-def _place(index: int, sizes: list[int]) -> tuple[int, ...]:
-    place = []
-    for size in reversed(sizes):
-        index, n = divmod(index, size)
-        place.append(n)
-    return tuple(reversed(place))
-
-
 def _said(parameter: dict[str, Any]) -> str:
     if {"value", "values"} & set(parameter):
         listed = points(parameter)
-        return ", ".join("null" if value is None else str(value) for value in listed[:MOST])
+        return ", ".join("null" if value is None else str(value) for value in listed)
     if "min" in parameter:
         kind = parameter.get("distribution", "int_uniform" if isinstance(parameter["min"], int) else "uniform")
         return f"{parameter['min']} to {parameter['max']}, {kind}"

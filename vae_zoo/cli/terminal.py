@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import codecs
+import locale
 import logging
+import os
+import re
+import shutil
+import sys
+import threading
+import unicodedata
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import Trainer
+import vae_zoo
+
+if TYPE_CHECKING:  # this file is read before torch and Lightning are
+    from lightning.pytorch import Trainer
 
 NOISY_WARNINGS = (
     "LeafSpec",
@@ -14,13 +29,112 @@ NOISY_WARNINGS = (
     "dirpath has changed",
     "infer the batch indices",
     "sync_dist=True",
+    "callbacks used to create the checkpoint need to be provided",
     "is not supported by the model summary",
+    r"`self.log\(\)` but `Trainer\(barebones=True\)`",
 )
-NOISE = ("litlogger", "litmodels", "LitLogger", "💡", "PU available", "TPU cores", "`Trainer.fit` stopped", "Seed set")
+NOISE = (
+    "litlogger",
+    "litmodels",
+    "LitLogger",
+    "💡",
+    "PU available",
+    "TPU cores",
+    "`Trainer.fit` stopped",
+    "Seed set",
+    "already configured with model summary",
+    "Restoring states from",
+    "Loaded model weights from",
+)
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+"""Where the processes of a run find their numbers, as Lightning looks for them."""
+
+SPELLED = {"β": "beta", "σ": "sigma", "κ": "kappa", "λ": "lambda", "•": "|", "×": "x", "·": ".", "≥": ">=", "≤": "<="}
+SPELLED |= {"–": "-", "—": "-", "−": "-", "‖": "||", "∞": "inf", "±": "+-", "→": "->", "“": '"', "”": '"', "’": "'"}
+SPELLED |= dict.fromkeys("━─═", "-") | dict.fromkeys("│┃║", "|") | dict.fromkeys("┏┓┗┛┡┩└┘┌┐├┤┬┴┼╇┳┻╸╺", "+")
+
+
+def main_process() -> bool:
+    """Whether this is the first process of its run, as far as the environment tells."""
+    return next((os.environ[name] for name in RANKS if name in os.environ), "0") == "0"
+
+
+def greet(verb: str, what: str = "", *, piped: bool = False) -> None:
+    """Say at once what has begun: importing torch takes seconds.
+
+    Args:
+        verb: The verb.
+        what: What it works on.
+        piped: Whether the output of the verb is for other programs: the line is then for a person at the terminal.
+    """
+    line = " ".join(filter(None, (f"vae-zoo {vae_zoo.__version__}: {verb}", what)))
+    if not main_process():
+        return
+    if not piped:
+        print(line, flush=True)
+    elif sys.stderr.isatty():
+        print(line, file=sys.stderr)
+
+
+def width() -> int | None:
+    """Columns that lines may have; None where nobody sees them, as in a pipe, and nothing need be wrapped."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+@contextmanager
+def plain_output() -> Iterator[None]:
+    """Any text can be printed and any file read, whatever the locale; and a warning is one line, without its source.
+
+    Everything is as before afterwards, for those who call the command from Python.
+    """
+    before = locale.setlocale(locale.LC_CTYPE)
+    streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, TextIOWrapper)]
+    errors = [stream.errors for stream in streams]
+    codecs.register_error("vae_zoo", _spelled_out)
+    for stream in streams:
+        with suppress(OSError):  # another file has taken the place of the one that it was opened on
+            stream.reconfigure(errors="vae_zoo")
+    if codecs.lookup(locale.getpreferredencoding(False)).name != "utf-8":  # what libraries open files with
+        _choose_utf8()
+    form = warnings.formatwarning
+    try:
+        with warnings.catch_warnings():
+            warnings.formatwarning = _plain_warning
+            yield
+    finally:
+        warnings.formatwarning = form
+        locale.setlocale(locale.LC_CTYPE, before)
+        for stream, was in zip(streams, errors, strict=True):
+            with suppress(ValueError, OSError):  # closed
+                stream.reconfigure(errors=was)
+
+
+def _choose_utf8() -> None:
+    for name in ("C.UTF-8", "C.utf8", "en_US.UTF-8", "UTF-8"):
+        with suppress(locale.Error):
+            locale.setlocale(locale.LC_CTYPE, name)
+            return
+
+
+def _spelled_out(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What stands for characters that the terminal does not have; bytes of a file's name that are no text stay."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    character = error.object[error.start]
+    if "\udc80" <= character <= "\udcff":
+        return bytes([ord(character) - 0xDC00]), error.start + 1
+    spelled = SPELLED.get(character) or unicodedata.normalize("NFKD", character)
+    return spelled.encode("ascii", "ignore").decode() or "?", error.start + 1
+
+
+def _plain_warning(message: Warning | str, *_: Any, **__: Any) -> str:
+    return f"warning: {' '.join(str(message).split())}\n"
 
 
 def show(trainer: Trainer) -> None:
     """Say where everything is that a run has written."""
+    from lightning.pytorch.loggers import CSVLogger
+
     if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
         return
     paths: dict[str, str | Path] = {}
@@ -31,15 +145,34 @@ def show(trainer: Trainer) -> None:
         if path := getattr(callback, "path", None):
             paths[callback.name] = path
         paths |= {path.name: path for path in getattr(callback, "paths", ())}
-    here = Path.cwd()
-    for name, path in paths.items():
-        if path:
-            print(f"{name:20} {Path(path).relative_to(here) if Path(path).is_relative_to(here) else path}")
+    files = [Path(logger.log_dir, "metrics.csv") for logger in trainer.loggers if isinstance(logger, CSVLogger)]
+    paths["metrics"] = next(filter(Path.is_file, files), "")
+    here, written = Path.cwd(), {name: Path(path) for name, path in paths.items() if path}
+    for name, path in written.items():
+        print(f"{name:{max(map(len, written))}} {path.relative_to(here) if path.is_relative_to(here) else path}")
 
 
 def quiet() -> None:
-    """Keep advertisements and known noise of the libraries out of the terminal."""
+    """Keep advertisements and known noise of the libraries out of the terminal, once they are imported."""
     for message in NOISY_WARNINGS:
         warnings.filterwarnings("ignore", f".*{message}.*")
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).addFilter(lambda record: not any(text in record.getMessage() for text in NOISE))
+        logging.getLogger(name).addFilter(_heard)
+    if "lightning.fabric.utilities.warnings" in sys.modules:  # which has put its own in place
+        warnings.formatwarning = _plain_warning
+    if threading.excepthook is not _of_threads:
+        _of_threads.before = threading.excepthook  # type: ignore[attr-defined]
+        threading.excepthook = _of_threads
+
+
+def _heard(record: logging.LogRecord) -> bool:
+    """Whether a record of Lightning's is for a user, with epochs counted from 1 in it as everywhere."""
+    if isinstance(record.msg, str):
+        record.msg = re.sub(r"\bEpoch (\d+)(?=, global step)", lambda found: f"Epoch {int(found[1]) + 1}", record.msg)
+    return not any(text in record.getMessage() for text in NOISE)
+
+
+def _of_threads(args: threading.ExceptHookArgs) -> None:
+    """Leave out the traceback of TensorBoard's thread on a full disk: who logs next is given the error itself."""
+    if not (type(args.thread).__name__ == "_AsyncWriterThread" and isinstance(args.exc_value, OSError)):
+        _of_threads.before(args)  # type: ignore[attr-defined]

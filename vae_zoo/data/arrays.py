@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from vae_zoo.data.array_files import Table, read_table
-from vae_zoo.data.checks import check_fractions, check_limit
+from vae_zoo.data.checks import check_finite, check_fractions, check_labelled, check_limit, check_size
 from vae_zoo.data.images import Images
 from vae_zoo.data.mapped import Mapped, hold
 from vae_zoo.data.splits import Split, SplitName, carve
@@ -92,13 +92,15 @@ class Arrays(Images):
         labels = [table.y for table in self._tables.values() if table.y is not None]
         if len(labels) < len(self._tables):
             return np.array([])
+        for table, path in zip(self._tables.values(), self.paths.values(), strict=True):
+            check_labelled(table.y, str(path))
         return np.unique(np.concatenate(labels))
 
     def dataset(self, split: SplitName) -> Split:
         table = self._tables[split if split in self._tables else "train"]
         index = self._index[split].numpy() if split in self._index else None
         limit = self.in_memory_limit if isinstance(table.x, np.memmap) else math.inf
-        x = hold(Mapped(table.x, index), limit)
+        x = hold(Mapped(table.x, index, finite=True), limit)
         if table.y is None or not self.classes:
             return Split(x)
         labels = np.asarray(table.y if index is None else table.y[index]).astype(self._sorted_labels.dtype)
@@ -107,9 +109,12 @@ class Arrays(Images):
     @cached_property
     def _tables(self) -> dict[SplitName, Table]:
         names = {"key": self.key, "label_key": self.label_key, "label_column": self.label_column}
-        return {
-            split: read_table(path, channels_last=self.channels_last, **names) for split, path in self.paths.items()
-        }
+        tables: dict[SplitName, Table] = {}
+        for split, path in self.paths.items():
+            tables[split] = table = read_table(path, channels_last=self.channels_last, **names)
+            check_size(table.x.shape[1:], min(self.batch_size, len(table.x)), str(path))
+            check_finite(Mapped(table.x), str(path))  # also what is of a split that nothing asks for
+        return tables
 
     @cached_property
     def _index(self) -> dict[SplitName, torch.Tensor]:

@@ -17,11 +17,14 @@ from vae_zoo.data.loader import TensorLoader
 from vae_zoo.data.mapped import Mapped, chunks
 from vae_zoo.data.splits import STAGES, Split, SplitName, as_float
 from vae_zoo.data.transfer import DeviceData
+from vae_zoo.distributions import Bernoulli, Family, OptimalNormal
 from vae_zoo.hparams import Recorded
 from vae_zoo.seeding import global_seed
 from vae_zoo.typing import Batch, Shape
 
 _SAMPLE = 2**28
+_SCALED = 10.0
+"""Values of images that somebody has scaled: standardised ones are within."""
 
 
 class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
@@ -80,6 +83,16 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
     def num_classes(self) -> int | None:
         """Number of classes, or None for data without labels."""
         return None
+
+    @property
+    def likelihood(self) -> type[Family]:
+        """Likelihood that suits the examples, which the command takes where none is chosen.
+
+        Bernoulli for values that are 0 or 1 only. For all others OptimalNormal, whose σ follows the errors: read as
+        probabilities, grey levels often end in a posterior collapse. Images of 8 bits that were not divided by 255
+        have Bernoulli, which refuses them.
+        """
+        return _suited(self.load("train").x)
 
     def load(self, split: SplitName) -> Split:
         """One split, read and checked at the first call and kept.
@@ -195,3 +208,15 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
 
     def _device(self) -> torch.device:
         return getattr(getattr(self.trainer, "strategy", None), "root_device", torch.device("cpu"))
+
+
+def _suited(x: Tensor | Mapped) -> type[Family]:
+    """The likelihood that suits a split, looking no further than it takes to know."""
+    binary, largest, one = True, 0.0, 255 if x.dtype == torch.uint8 else 1
+    for _, part in chunks(x):
+        binary = binary and bool(((part == 0) | (part == one)).all())
+        if x.dtype == torch.uint8 and not binary:
+            return OptimalNormal
+        largest = max(largest, part.abs().max().item())
+    unscaled = len(x.shape) > 2 and x.dtype != torch.uint8 and largest > _SCALED
+    return Bernoulli if binary or unscaled else OptimalNormal

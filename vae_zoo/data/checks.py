@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from vae_zoo.data.mapped import Mapped, chunks
 from vae_zoo.data.splits import Split
+from vae_zoo.memory import physical
 from vae_zoo.typing import Shape
 
 
@@ -38,13 +43,37 @@ def check_split(split: Split, where: str, shape: Shape, num_classes: int | None)
         raise ValueError(f"Labels in {where} must lie in 0 .. {num_classes - 1}, got {lowest} .. {highest}.")
 
 
+def check_labelled(y: Any, where: str) -> None:
+    """Refuse labels that stand for none: they would be one more class, which is sampled of and told apart.
+
+    Args:
+        y: Labels of any type, an array of numpy, (N,).
+        where: What to call them in an error.
+
+    Raises:
+        ValueError: If some are negative, unless they are -1 and 1, or empty.
+    """
+    if y.dtype.kind == "i":
+        missing = y < 0
+        if set(np.unique(y[missing]).tolist()) == {-1} and set(np.unique(y[~missing]).tolist()) == {1}:
+            return  # two classes, as some number them
+    else:
+        missing = np.char.strip(y) == "" if y.dtype.kind == "U" else np.zeros(len(y), bool)
+    if missing.any():
+        given = repr(y[missing][0].item())
+        raise ValueError(
+            f"{int(missing.sum())} of {len(y)} labels in {where} are no class, the first is {given}: leave these "
+            "examples out, or all labels."
+        )
+
+
 def check_finite(x: Tensor | Mapped, where: str) -> None:
     """Refuse values that are not finite: count them and name the first.
 
     Raises:
         ValueError: If there are any.
     """
-    if not x.is_floating_point():
+    if not x.is_floating_point() or (isinstance(x, Mapped) and x.finite):
         return
     num, first = 0, (len(x),)
     for index, part in chunks(x):
@@ -54,6 +83,20 @@ def check_finite(x: Tensor | Mapped, where: str) -> None:
             num, first = num + len(bad), min(first, *(tuple(place) for place in bad[bad[:, 0].argmin(), None].tolist()))
     if num:
         raise ValueError(f"{num} values in {where} are not finite, the first at index {first}.")
+
+
+def check_size(shape: Shape, batch_size: int, where: str) -> None:
+    """Refuse examples of which no batch fits into memory, before they are read.
+
+    Raises:
+        ValueError: If none does.
+    """
+    needed, limit = 4 * batch_size * math.prod(shape), physical()
+    if needed > limit:
+        raise ValueError(
+            f"a batch of {batch_size} examples in {where} takes {needed / 2**30:.0f} GiB, of which there are "
+            f"{limit / 2**30:.0f}: choose a smaller batch_size, or fewer dimensions."
+        )
 
 
 def check_varied(x: Tensor | Mapped, where: str) -> None:

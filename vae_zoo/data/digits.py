@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from vae_zoo.data.images import Images
@@ -20,8 +22,12 @@ class Digits(Images):
         | https://doi.org/10.24432/C50P49
 
     Args:
+        batch_size: Training examples in a batch, half of what larger data have: an epoch is 22 steps.
         kwargs: Arguments of :class:`Images`.
     """
+
+    def __init__(self, *, batch_size: int = 64, **kwargs: Any) -> None:
+        super().__init__(batch_size=batch_size, **kwargs)
 
     @property
     def shape(self) -> Shape:

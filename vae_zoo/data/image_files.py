@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from lightning.pytorch.utilities import rank_zero_warn
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,6 +20,7 @@ IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif"
 
 _MAX_PIXELS = 90_000_000  # about the limit above which Pillow suspects a decompression bomb
 _MAX_NAMED = 3
+_WHITE = 65535
 _BLOCK = 2**24
 
 
@@ -34,7 +36,13 @@ def list_images(folder: Path) -> list[str]:
 
 
 def read_images(
-    paths: Sequence[str | Path], *, size: tuple[int, int], channels: int, crop: bool, num_workers: int | None = None
+    paths: Sequence[str | Path],
+    *,
+    size: tuple[int, int],
+    channels: int,
+    crop: bool,
+    num_workers: int | None = None,
+    white_level: int | None = None,
 ) -> Iterator[np.ndarray]:
     """Decode, convert and resize image files, several at a time.
 
@@ -44,6 +52,8 @@ def read_images(
         channels: 1 for grey, 3 for colour.
         crop: Cut what does not fit the aspect ratio, instead of squashing it.
         num_workers: Threads; None for one a core.
+        white_level: Value that is white in images of more than 8 bits, and above; 65,535 if not given, with a warning
+            where no image comes near it.
 
     Yields:
         uint8 images, (n, channels, height, width), a block of a few megabytes at a time.
@@ -52,10 +62,11 @@ def read_images(
         ValueError: After the last block, if files cannot be read; the first few are named.
     """
     bad: list[str] = []
+    levels: list[int] = []
 
     def read(path: str | Path) -> np.ndarray | str:
         try:
-            return _read_image(Path(path), size, channels, crop)
+            return _read_image(Path(path), size, channels, crop, white_level or _WHITE, levels)
         except Exception as error:  # the decoders of damaged files raise nearly anything
             return f"{path} ({_reason(Path(path), error)})"
 
@@ -68,13 +79,21 @@ def read_images(
             images = list(pool.map(read, paths[start : start + num]))
             bad += [line for line in images if isinstance(line, str)]
             yield np.array([x for x in images if not isinstance(x, str)], np.uint8)
+    if levels and white_level is None and 255 < max(levels) < _WHITE // 4:
+        bits, grey = max(levels).bit_length(), round(max(levels) * 255 / _WHITE) + 1
+        rank_zero_warn(
+            f"images of 16 bits use levels up to {max(levels)} of {_WHITE} only, which leaves {grey} of 256 grey "
+            f"levels: set white_level to {2**bits - 1} for images of {bits} bits."
+        )
     if bad:
         bad.sort()
         more = f" and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""
         raise ValueError(f"{len(bad)} of {len(paths)} images cannot be read: {', '.join(bad[:_MAX_NAMED])}{more}.")
 
 
-def _read_image(path: Path, size: tuple[int, int], channels: int, crop: bool) -> np.ndarray:
+def _read_image(
+    path: Path, size: tuple[int, int], channels: int, crop: bool, white: int, levels: list[int]
+) -> np.ndarray:
     from PIL import Image, ImageOps
 
     height, width = size
@@ -84,20 +103,21 @@ def _read_image(path: Path, size: tuple[int, int], channels: int, crop: bool) ->
         if file.width * file.height > _MAX_PIXELS:
             raise ValueError(f"{file.width} x {file.height} is above the limit of {_MAX_PIXELS} pixels")
         file.draft(None, (2 * max(size), 2 * max(size)))  # a large JPEG is decoded at a fraction of its size
-        image = _convert(ImageOps.exif_transpose(file), "L" if channels == 1 else "RGB")
+        image = _convert(ImageOps.exif_transpose(file), "L" if channels == 1 else "RGB", white, levels)
     method = Image.Resampling.BICUBIC
     image = ImageOps.fit(image, (width, height), method) if crop else image.resize((width, height), method)
     return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
 
 
-def _convert(image: Image, mode: str) -> Image:
+def _convert(image: Image, mode: str, white: int, highest: list[int]) -> Image:
     from PIL import Image as PILImage
 
     if image.mode == "F":
         raise ValueError("floating-point pixels have no known range: keep such images in an array file")
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255
         levels = np.asarray(image).astype(np.int64)
-        image = PILImage.fromarray((levels.clip(0, 65535) / 257).round().astype(np.uint8))
+        highest.append(int(levels.max()))
+        image = PILImage.fromarray((levels.clip(0, white) * (255 / white)).round().astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = PILImage.alpha_composite(PILImage.new("RGBA", image.size, (0, 0, 0, 255)), image)

@@ -33,8 +33,8 @@ class ImageFolder(Images):
     is missing is taken from ``train`` at random. If all images of a split lie in subfolders, the subfolders, sorted by
     name, are the classes; deeper folders may be nested at will. Hidden files and folders are passed over.
 
-    Images of any mode are converted: palettes resolved, 16 bits scaled to 8, transparent pixels laid over black, and
-    turned as their EXIF orientation says.
+    Images of any mode are converted: palettes resolved, 16 bits scaled to 8 by ``white_level``, transparent pixels laid
+    over black, and turned as their EXIF orientation says.
 
     The images of a split are decoded once: at their size, as bytes, they go to a file in ``$VAE_ZOO_CACHE``, else in
     ``cache`` beside the data files. A later run reads that file, unless an image was added, removed or changed.
@@ -50,12 +50,15 @@ class ImageFolder(Images):
         cache: Keep the decoded images in a file; False decodes at every start, into memory.
         in_memory_limit: GiB of a split above which it stays in that file, and batches are read from there.
         num_workers: Threads that decode; None for one a core.
+        white_level: Value that is white in images of 16 bits, such as 4095 where they hold 12; 65535 if not given.
         kwargs: Arguments of :class:`Images`.
 
     Raises:
         FileNotFoundError: When the folder is listed, if it is not there or has no images.
         ValueError: When images are read, if some cannot be, or the cache cannot be written.
     """
+
+    grey = True  # without decoding them on every rank; black and white ones are hardly so once they are resized
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class ImageFolder(Images):
         cache: bool = True,
         in_memory_limit: float = 1.0,
         num_workers: int | None = None,
+        white_level: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -86,6 +90,7 @@ class ImageFolder(Images):
         self.fractions: dict[SplitName, float] = {"val": val_fraction, "test": test_fraction}
         self.split_seed, self.cache = split_seed, cache
         self.in_memory_limit = check_limit(in_memory_limit)
+        self.white_level = None if white_level is None else check_positive("white_level", white_level)
         self.num_workers = None if num_workers is None else check_positive("num_workers", num_workers)
 
     @property
@@ -121,11 +126,11 @@ class ImageFolder(Images):
         return Split(x, torch.tensor([number[name] for name in names if name]))
 
     def _blocks(self, split: SplitName) -> Iterator[np.ndarray]:
-        size, paths = self.image_size, self._listing[split][0]
-        return read_images(paths, size=size, channels=self.channels, crop=self.crop, num_workers=self.num_workers)
+        how = {"size": self.image_size, "channels": self.channels, "crop": self.crop, "white_level": self.white_level}
+        return read_images(self._listing[split][0], **how, num_workers=self.num_workers)  # type: ignore[arg-type]
 
     def _cached(self, split: SplitName) -> np.ndarray:
-        how = f"{self.image_size} {self.channels} {self.crop}"
+        how = f"{self.image_size} {self.channels} {self.crop}" + (f" {self.white_level}" if self.white_level else "")
         paths = self._listing[split][0]
         return cached_images(self._blocks(split), paths, self.folder, how=how, shape=(len(paths), *self.shape))
 

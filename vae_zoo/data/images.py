@@ -10,6 +10,7 @@ from torch import Tensor
 from vae_zoo.data.base import DataModule
 from vae_zoo.data.mapped import Mapped
 from vae_zoo.data.splits import Split, SplitName
+from vae_zoo.distributions import Bernoulli, Family, OptimalNormal
 from vae_zoo.seeding import mix
 
 Binarization: TypeAlias = Literal["none", "threshold", "static", "dynamic"]
@@ -30,11 +31,21 @@ class Images(DataModule):
         kwargs: Arguments of :class:`DataModule`.
     """
 
+    grey: bool | None = None
+    """Whether images have levels between black and white, where that is known; None to look at them."""
+
     def __init__(self, *, binarization: Binarization = "none", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if binarization not in get_args(Binarization):
             raise ValueError(f"binarization must be one of {', '.join(get_args(Binarization))}, got {binarization!r}.")
         self.binarization = binarization
+
+    @property
+    def likelihood(self) -> type[Family]:
+        """Likelihood that suits the images; see :attr:`DataModule.likelihood`."""
+        if self.binarization == "none" and self.grey is None:
+            return super().likelihood
+        return OptimalNormal if self.binarization == "none" and self.grey else Bernoulli
 
     def prepare(self, split: SplitName, loaded: Split) -> Split:
         loaded = super().prepare(split, loaded)

@@ -32,11 +32,18 @@ class Mapped:
         array: The array, (N, ...), from ``numpy.load(path, mmap_mode="r")`` or ``numpy.memmap``.
         rows: Rows of the array that are the examples, in their order; None for all.
         convert: From rows of the array to examples; uint8 images stay so by default, all else becomes float32.
+        finite: Whether all of them are known to be finite.
     """
 
     def __init__(
-        self, array: np.ndarray, rows: np.ndarray | None = None, convert: Callable[[np.ndarray], Tensor] = to_tensor
+        self,
+        array: np.ndarray,
+        rows: np.ndarray | None = None,
+        convert: Callable[[np.ndarray], Tensor] = to_tensor,
+        *,
+        finite: bool = False,
     ) -> None:
+        self.finite = finite
         self._map: mmap.mmap | None = getattr(array, "_mmap", None)
         self._array, self._rows, self._convert = array.view(np.ndarray), rows, convert
         none = convert(np.empty((0, *array.shape[1:]), array.dtype))
@@ -76,7 +83,7 @@ class Mapped:
     def map(self, function: Callable[[Tensor], Tensor]) -> Mapped:
         """The same examples with a function applied to whatever is read, example by example."""
         convert, mapped = self._convert, Mapped.__new__(Mapped)
-        mapped.__dict__ = {**self.__dict__, "_convert": lambda x: function(convert(x))}
+        mapped.__dict__ = {**self.__dict__, "_convert": lambda x: function(convert(x)), "finite": False}
         return mapped
 
     def read(self) -> Tensor:

@@ -36,6 +36,7 @@ class MNIST(Images):
         FileNotFoundError: When the data are read, if they are not there and cannot be downloaded.
     """
 
+    grey = True
     _name = "MNIST"
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +17,11 @@ from vae_zoo.data.loader import TensorLoader
 from vae_zoo.data.shard_index import check_index
 from vae_zoo.data.splits import SplitName
 from vae_zoo.typing import Batch
+from vae_zoo.writing import filling
 
 _BLOCK = 1024
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, AssertionError, RuntimeError, struct.error, OSError)
+"""What the engine raises of samples that are not what they should be."""
 
 
 class StreamLoader(TensorLoader):
@@ -80,15 +84,21 @@ def open_shards(path: str, *, cache_size: str | None = None, **kwargs: Any) -> A
     dataset_class = _engine().StreamingDataset
 
     if "://" not in path:
-        check_index(Path(path))
+        check_index(Path(path), local=True)
 
     class Numbered(dataset_class):  # type: ignore[misc,valid-type]
         def __getitem__(self, index: Any) -> Any:
-            sample = super().__getitem__(index)
+            try:
+                sample = super().__getitem__(index)
+            except _UNREADABLE as error:
+                number = index if isinstance(index, int) else index.index
+                raise ValueError(f"Sample {number} in {path} is damaged, or not of the format of its index.") from error
             return sample if isinstance(index, int) else (index.index, sample)
 
     dataset = Numbered(path, max_cache_size=cache_size, **kwargs)
-    check_index(Path(dataset.input_dir.path))  # of a bucket the index has now been copied there, and nothing read yet
+    check_index(
+        Path(dataset.input_dir.path), local=False
+    )  # of a bucket the index has now been copied there, and nothing read yet
     return dataset
 
 
@@ -106,10 +116,11 @@ def collate(samples: Sequence[Any], where: str) -> tuple[Tensor, Tensor | None]:
         where: What to call the source in an error.
 
     Raises:
-        ValueError: If a sample is no such dictionary, or examples differ in shape.
+        ValueError: If a sample is no such dictionary, examples differ in shape, or a label is negative.
     """
     first = samples[0]
-    if not isinstance(first, dict) or not hasattr(first.get("x"), "shape"):
+    numbered = isinstance(first, dict) and all(isinstance(sample.get("y", 0), (int, np.integer)) for sample in samples)
+    if not numbered or not hasattr(first.get("x"), "shape"):
         raise ValueError(
             f"Samples in {where} must be dictionaries with an array x, and a number y where there are labels."
         )
@@ -117,7 +128,11 @@ def collate(samples: Sequence[Any], where: str) -> tuple[Tensor, Tensor | None]:
     if len(shapes) > 1:
         raise ValueError(f"Examples in {where} must have one shape, got {shapes[0]} and {shapes[1]}.")
     x = torch.from_numpy(np.stack([np.asarray(sample["x"]) for sample in samples]))
+    if x.is_complex() or x.dtype == torch.bool or min(x.shape) < 1:
+        raise ValueError(f"Examples in {where} must be numbers, got {x.dtype} of shape {tuple(x.shape[1:])}.")
     y = torch.tensor([int(sample["y"]) for sample in samples]) if "y" in first else None
+    if y is not None and int(y.min()) < 0:
+        raise ValueError(f"Labels in {where} must be at least 0, got {int(y.min())}: leave such samples out.")
     return x if x.dtype == torch.uint8 else x.float(), y
 
 
@@ -140,6 +155,7 @@ def write_shards(
 
     Raises:
         FileExistsError: If there are shards already.
+        WriteError: If they cannot be written; of a split there are then none.
         ImportError: If litdata is not installed.
     """
     _engine()
@@ -149,16 +165,17 @@ def write_shards(
         path = Path(folder).expanduser() / split
         if (path / "index.json").exists():
             raise FileExistsError(f"There are shards in {path} already: remove them, or choose another folder.")
-        path.mkdir(parents=True, exist_ok=True)
-        loaded, cache = data.load(split), Cache(str(path), chunk_bytes=chunk_bytes)
-        order = torch.randperm(len(loaded.x), generator=torch.Generator().manual_seed(0))
-        for number, index in enumerate(order.split(_BLOCK)):
-            x, y = loaded.x[index].numpy(), None if loaded.y is None else loaded.y[index].tolist()
-            for row in range(len(index)):
-                sample = {"x": x[row]} if y is None else {"x": x[row], "y": y[row]}
-                cache._add_item(number * _BLOCK + row, sample)
-        cache.done()
-        cache.merge()
+        loaded = data.load(split)
+        with filling(path) as part:
+            cache = Cache(str(part), chunk_bytes=chunk_bytes)
+            order = torch.randperm(len(loaded.x), generator=torch.Generator().manual_seed(0))
+            for number, index in enumerate(order.split(_BLOCK)):
+                x, y = loaded.x[index].numpy(), None if loaded.y is None else loaded.y[index].tolist()
+                for row in range(len(index)):
+                    sample = {"x": x[row]} if y is None else {"x": x[row], "y": y[row]}
+                    cache._add_item(number * _BLOCK + row, sample)
+            cache.done()
+            cache.merge()
 
 
 def _engine() -> Any:

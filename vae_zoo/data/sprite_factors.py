@@ -10,6 +10,8 @@ FACTOR_SIZES = (3, 6, 40, 32, 32)
 class SpriteImages(Images):
     """Images of sprites, whose class is their shape."""
 
+    grey = False
+
     factor_sizes: tuple[int, ...] = FACTOR_SIZES
     """Number of values of each factor: shape (square, ellipse, heart), scale, rotation, x and y."""
 

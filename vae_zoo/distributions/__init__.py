@@ -10,9 +10,10 @@ from vae_zoo.distributions.flows import AutoregressiveFlow, FlowPrior, SplineFlo
 from vae_zoo.distributions.hierarchical import Hierarchical, combine
 from vae_zoo.distributions.location_scale import CholeskyNormal, Laplace
 from vae_zoo.distributions.mixture import Mixture
-from vae_zoo.distributions.normal import Normal
+from vae_zoo.distributions.moments import mean_of, stddev_of
+from vae_zoo.distributions.normal import Normal, factorises, log_prob_per_dim
 from vae_zoo.distributions.optimal import OptimalNormal
-from vae_zoo.distributions.pairs import check_pair
+from vae_zoo.distributions.pairs import check_family, check_latents, check_likelihood, check_pair, score
 from vae_zoo.distributions.posteriors import DiagonalLaplace, FullNormal
 from vae_zoo.distributions.priors import ConditionalNormal, MixtureNormal, Prior, StandardLaplace, StandardNormal
 from vae_zoo.distributions.temperature import check_temperature, tempered
@@ -52,11 +53,19 @@ __all__ = [
     "StandardLaplace",
     "StandardNormal",
     "StudentT",
+    "check_family",
+    "check_latents",
+    "check_likelihood",
     "check_pair",
     "check_temperature",
     "combine",
+    "factorises",
     "has_closed_form",
     "kl",
     "kl_per_dim",
+    "log_prob_per_dim",
+    "mean_of",
+    "score",
+    "stddev_of",
     "tempered",
 ]

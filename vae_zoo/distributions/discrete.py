@@ -36,16 +36,21 @@ class Levels(Family):
         steps = self.num_values - 1
         return f"divide integers from 0 to {steps} by {steps}, neither resize nor normalise them, or use SharedNormal"
 
-    def check(self, x: Tensor) -> None:
-        super().check(x)
+    def gist(self, x: Tensor) -> Tensor:
         steps = self.num_values - 1
-        level = (x if x.dtype == torch.float64 else x.float()) * steps
-        off = (level - level.round()).abs() > max(1e-3, torch.finfo(x.dtype).eps * steps)
-        if bool(off.any()):
-            first = x[off][0].item()
-            raise ValueError(
-                f"{type(self).__name__} needs data in multiples of 1/{steps}, got {first:.6g}: {self.advice}."
-            )
+        level = (x if x.dtype == torch.float64 else x.float()).detach() * steps
+        off = (level - level.round()).abs() / max(1e-3, torch.finfo(x.dtype).eps * steps)
+        worst = off.flatten().argmax()  # the first of them
+        return torch.cat([super().gist(x), off.flatten()[worst][None].float(), x.flatten()[worst][None].float()])
+
+    def allows(self, gists: Tensor) -> Tensor:
+        return super().allows(gists) & (gists[..., -2] <= 1)
+
+    def complaint(self, gist: Tensor) -> str:
+        if not bool(super().allows(gist)):
+            return super().complaint(gist)
+        steps, value = self.num_values - 1, float(gist[-1])
+        return f"{type(self).__name__} needs data in multiples of 1/{steps}, got {value:.6g}: {self.advice}"
 
 
 class DiscretizedLogistic(Levels):

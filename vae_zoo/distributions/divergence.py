@@ -141,7 +141,7 @@ def _full_laplace(q: CholeskyNormal, p_loc: Tensor, p_log_scale: Tensor, event: 
 
 
 def _base(d: Distribution) -> Any:
-    return d.base_dist if isinstance(d, Independent) else d
+    return d.base_dist if type(d) is Independent else d  # a class that inherits its code may have another density
 
 
 _FORMS: dict[tuple[type, type], Callable[..., Tensor]] = {

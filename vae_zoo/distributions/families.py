@@ -13,6 +13,19 @@ from vae_zoo.distributions.bernoulli import IndependentBernoulli
 from vae_zoo.distributions.normal import Normal, PointMass, independent
 from vae_zoo.typing import Shape
 
+_SPANS = tuple(
+    type(span)
+    for span in (
+        constraints.real,
+        constraints.unit_interval,
+        constraints.half_open_interval(0, 1),
+        constraints.positive,
+        constraints.nonnegative,
+        constraints.less_than(0),
+    )
+)
+"""Supports that hold all data whose least and greatest values they hold."""
+
 
 class Family(nn.Module, ABC):
     """A parametric family over events of one shape.
@@ -30,6 +43,9 @@ class Family(nn.Module, ABC):
     is_discrete: bool = False
     """Whether ``log_prob`` is the log-probability of discrete values, and bits per dimension a length of a code."""
 
+    is_for_latents: bool = True
+    """Whether the parameters alone make the distribution, as they must for a posterior."""
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = tuple(shape)
@@ -45,7 +61,17 @@ class Family(nn.Module, ABC):
 
     def forward(self, params: Tensor) -> Distribution:
         """A batch of distributions over events, from parameters (\\*batch, \\*param_shape) of any precision."""
+        wanted = tuple(self.param_shape)
+        if tuple(params.shape[params.ndim - len(wanted) :]) != wanted:
+            came = tuple(params.shape)
+            raise ValueError(f"{type(self).__name__} needs parameters of shape (…, {str(wanted)[1:]}, got {came}.")
         return self.distribution(params if params.dtype == torch.float64 else params.float())
+
+    @torch.no_grad()
+    def at_zeros(self, num: int = 1) -> Distribution:
+        """The distributions of a number of events whose parameters are 0: they show the kind of all of them."""
+        like = next(self.parameters(), torch.zeros(()))
+        return self(torch.zeros(num, *self.param_shape, dtype=like.dtype, device=like.device))
 
     def check(self, x: Tensor) -> None:
         """Refuse data that the family gives no density to.
@@ -53,11 +79,31 @@ class Family(nn.Module, ABC):
         Raises:
             ValueError: If x holds a value outside the support, or one that is not finite.
         """
-        if not bool(x.isfinite().all()):
-            raise ValueError(f"{type(self).__name__} needs finite data, got NaN or infinity: {Family.advice}.")
-        if not bool(self.support.check(x).all()):
-            span = f"from {x.min().item():.4g} to {x.max().item():.4g}"
-            raise ValueError(f"{type(self).__name__} needs data in {self._support_text()}, got {span}: {self.advice}.")
+        if not bool(self.allows(gist := self.gist(x))):
+            raise ValueError(f"{self.complaint(gist)}.")
+
+    def gist(self, x: Tensor) -> Tensor:
+        """What :meth:`allows` and :meth:`complaint` need of data, a vector on their device: nothing waits for it."""
+        low, high = torch.aminmax(x.detach().float())
+        if isinstance(self.support, _SPANS):
+            return torch.stack([low, high])
+        return torch.stack([low, high, self.support.check(x).all().float()])
+
+    def allows(self, gists: Tensor) -> Tensor:
+        """Whether all of some data have a density, from their gists (..., K): (...)."""
+        ends = gists[..., :2]
+        fine = ends.isfinite().all(-1)
+        if isinstance(self.support, _SPANS):
+            return fine & self.support.check(ends).all(-1)
+        return fine & (gists[..., 2] > 0)
+
+    def complaint(self, gist: Tensor) -> str:
+        """What is wrong with data that are not allowed, and what to do."""
+        low, high = gist[:2].tolist()
+        if not (math.isfinite(low) and math.isfinite(high)):
+            return f"{type(self).__name__} needs finite data, got NaN or infinity: {Family.advice}"
+        span = f"from {low:.4g} to {high:.4g}"
+        return f"{type(self).__name__} needs data in {self._support_text()}, got {span}: {self.advice}"
 
     def _support_text(self) -> str:
         low, high = getattr(self.support, "lower_bound", "-inf"), getattr(self.support, "upper_bound", "inf")
@@ -129,14 +175,13 @@ class SharedNormal(Family):
         return independent(Normal(params, self.log_scale.to(params.dtype)), len(self.shape))
 
 
-class DiagonalNormal(Family):
-    """Independent normal values, mean and log σ of each from the network. The usual posterior.
+class LocationScale(Family):
+    """What families of independent values have in common whose location and log-scale come from the network.
 
     Args:
         shape: Shape of one event.
-        min_log_scale: Lower bound of log σ. As a likelihood the family needs one: a pixel that never changes
-            would have infinite density.
-        max_log_scale: Upper bound of log σ.
+        min_log_scale: Lower bound of the log-scale.
+        max_log_scale: Upper bound of the log-scale.
 
     Raises:
         ValueError: If the bounds do not leave room.
@@ -154,8 +199,28 @@ class DiagonalNormal(Family):
 
     def distribution(self, params: Tensor) -> Distribution:
         loc, log_scale = params.unbind(-len(self.param_shape))
-        log_scale = log_scale.clamp(self.min_log_scale, self.max_log_scale)
-        return independent(Normal(loc, log_scale), len(self.shape))
+        return independent(self.of(loc, log_scale.clamp(self.min_log_scale, self.max_log_scale)), len(self.shape))
+
+    @abstractmethod
+    def of(self, loc: Tensor, log_scale: Tensor) -> Distribution:
+        """The distribution of every value on its own."""
+
+
+class DiagonalNormal(LocationScale):
+    """Independent normal values, mean and log σ of each from the network. The usual posterior.
+
+    Args:
+        shape: Shape of one event.
+        min_log_scale: Lower bound of log σ. As a likelihood the family needs one: a pixel that never changes
+            would have infinite density.
+        max_log_scale: Upper bound of log σ.
+
+    Raises:
+        ValueError: If the bounds do not leave room.
+    """
+
+    def of(self, loc: Tensor, log_scale: Tensor) -> Distribution:
+        return Normal(loc, log_scale)
 
 
 class Point(Family):

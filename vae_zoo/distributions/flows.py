@@ -17,7 +17,36 @@ from vae_zoo.typing import Shape
 _MAX_LOG_SCALE = 7.0
 
 
-class AutoregressiveFlow(Family):
+class _InverseFlow(Family):
+    """What inverse autoregressive flows have in common.
+
+    Args:
+        shape: Shape of one event.
+        num_transforms: Number of steps T.
+        hidden: Widths of the hidden layers of each step.
+        context_dim: Size of the context h.
+        num_bins: Bins of a rational-quadratic spline; 0 for affine steps.
+    """
+
+    def __init__(
+        self, shape: Shape, *, num_transforms: int, hidden: Sequence[int], context_dim: int, num_bins: int
+    ) -> None:
+        super().__init__(shape)
+        self.num_dims, self.context_dim = math.prod(self.shape), context_dim
+        name = type(self).__name__
+        self.steps = autoregressions(name, self.num_dims, context_dim, num_transforms, hidden, num_bins)
+
+    @property
+    def param_shape(self) -> Shape:
+        return (2 * self.num_dims + self.context_dim,)
+
+    def distribution(self, params: Tensor) -> Distribution:
+        loc, log_scale, context = params.split([self.num_dims, self.num_dims, self.context_dim], -1)
+        log_scale = log_scale.clamp(-_MAX_LOG_SCALE, _MAX_LOG_SCALE)
+        return Flow([step(context) for step in self.steps], loc, log_scale, self.shape, sampler=True)
+
+
+class AutoregressiveFlow(_InverseFlow):
     r"""Inverse autoregressive flow: each dimension of the noise is scaled and shifted by those before it.
 
     .. math:: z = \mu + \sigma \, f_T \circ \dots \circ f_1(\epsilon; h), \quad
@@ -45,25 +74,10 @@ class AutoregressiveFlow(Family):
     def __init__(
         self, shape: Shape, *, num_transforms: int = 2, hidden: Sequence[int] = (64, 64), context_dim: int = 16
     ) -> None:
-        super().__init__(shape)
-        self._build(num_transforms, hidden, context_dim, 0)
-
-    def _build(self, num_transforms: int, hidden: Sequence[int], context_dim: int, num_bins: int) -> None:
-        self.num_dims, self.context_dim = math.prod(self.shape), context_dim
-        name = type(self).__name__
-        self.steps = autoregressions(name, self.num_dims, context_dim, num_transforms, hidden, num_bins)
-
-    @property
-    def param_shape(self) -> Shape:
-        return (2 * self.num_dims + self.context_dim,)
-
-    def distribution(self, params: Tensor) -> Distribution:
-        loc, log_scale, context = params.split([self.num_dims, self.num_dims, self.context_dim], -1)
-        log_scale = log_scale.clamp(-_MAX_LOG_SCALE, _MAX_LOG_SCALE)
-        return Flow([step(context) for step in self.steps], loc, log_scale, self.shape, sampler=True)
+        super().__init__(shape, num_transforms=num_transforms, hidden=hidden, context_dim=context_dim, num_bins=0)
 
 
-class SplineFlow(AutoregressiveFlow):
+class SplineFlow(_InverseFlow):
     r"""Autoregressive flow whose steps are rational-quadratic splines between -5 and 5.
 
     .. math:: z = \mu + \sigma \, f_T \circ \dots \circ f_1(\epsilon; h), \quad
@@ -94,11 +108,47 @@ class SplineFlow(AutoregressiveFlow):
         context_dim: int = 16,
         num_bins: int = 8,
     ) -> None:
-        Family.__init__(self, shape)
-        self._build(num_transforms, hidden, context_dim, _bins(num_bins))
+        bins = _bins(num_bins)
+        super().__init__(shape, num_transforms=num_transforms, hidden=hidden, context_dim=context_dim, num_bins=bins)
 
 
-class FlowPrior(Prior):
+class _MaskedFlow(Prior):
+    """What priors that are masked autoregressive flows have in common.
+
+    Args:
+        shape: Shape of one latent.
+        num_transforms: Number of steps.
+        hidden: Widths of the hidden layers of each step.
+        num_classes: Number of classes of the condition; 0 for none.
+        num_bins: Bins of a rational-quadratic spline; 0 for affine steps.
+    """
+
+    def __init__(
+        self, shape: Shape, *, num_transforms: int, hidden: Sequence[int], num_classes: int, num_bins: int
+    ) -> None:
+        super().__init__(shape)
+        if num_classes < 0:
+            raise ValueError(f"num_classes must be at least 0, got {num_classes}.")
+        self.num_dims, self.num_classes = math.prod(self.shape), num_classes
+        context_dim, name = max(num_classes, 1), type(self).__name__  # 1: a constant
+        self.steps = autoregressions(name, self.num_dims, context_dim, num_transforms, hidden, num_bins)
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        weight = next(self.parameters())
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        if not self.num_classes:
+            return self._flow(torch.ones(1, dtype=dtype, device=weight.device))
+        if c is None:
+            every = torch.eye(self.num_classes, dtype=dtype, device=weight.device)
+            return mixture(self._flow(every), torch.zeros_like(every[0]))
+        return self._flow(given(c, self.num_classes, dtype))
+
+    def _flow(self, context: Tensor) -> Flow:
+        zero = context.new_zeros(*context.shape[:-1], self.num_dims)
+        return Flow([step(context) for step in self.steps], zero, zero, self.shape, sampler=False)
+
+
+class FlowPrior(_MaskedFlow):
     r"""Masked autoregressive flow: a density in one pass a step, a sample in as many as there are dimensions.
 
     .. math:: \log p(z) = \log \mathcal{N}(f(z); 0, I) + \log |\det \partial f / \partial z|
@@ -122,32 +172,10 @@ class FlowPrior(Prior):
     def __init__(
         self, shape: Shape, *, num_transforms: int = 2, hidden: Sequence[int] = (64, 64), num_classes: int = 0
     ) -> None:
-        super().__init__(shape)
-        self._build(num_transforms, hidden, num_classes, 0)
-
-    def _build(self, num_transforms: int, hidden: Sequence[int], num_classes: int, num_bins: int) -> None:
-        if num_classes < 0:
-            raise ValueError(f"num_classes must be at least 0, got {num_classes}.")
-        self.num_dims, self.num_classes = math.prod(self.shape), num_classes
-        context_dim, name = max(num_classes, 1), type(self).__name__  # 1: a constant
-        self.steps = autoregressions(name, self.num_dims, context_dim, num_transforms, hidden, num_bins)
-
-    def forward(self, c: Tensor | None = None) -> Distribution:
-        weight = next(self.parameters())
-        dtype = torch.promote_types(weight.dtype, torch.float32)
-        if not self.num_classes:
-            return self._flow(torch.ones(1, dtype=dtype, device=weight.device))
-        if c is None:
-            every = torch.eye(self.num_classes, dtype=dtype, device=weight.device)
-            return mixture(self._flow(every), torch.zeros_like(every[0]))
-        return self._flow(given(c, self.num_classes, dtype))
-
-    def _flow(self, context: Tensor) -> Flow:
-        zero = context.new_zeros(*context.shape[:-1], self.num_dims)
-        return Flow([step(context) for step in self.steps], zero, zero, self.shape, sampler=False)
+        super().__init__(shape, num_transforms=num_transforms, hidden=hidden, num_classes=num_classes, num_bins=0)
 
 
-class SplinePrior(FlowPrior):
+class SplinePrior(_MaskedFlow):
     """Masked autoregressive flow whose steps are rational-quadratic splines between -5 and 5.
 
     References:
@@ -175,8 +203,8 @@ class SplinePrior(FlowPrior):
         num_classes: int = 0,
         num_bins: int = 8,
     ) -> None:
-        Prior.__init__(self, shape)
-        self._build(num_transforms, hidden, num_classes, _bins(num_bins))
+        bins = _bins(num_bins)
+        super().__init__(shape, num_transforms=num_transforms, hidden=hidden, num_classes=num_classes, num_bins=bins)
 
 
 def _bins(num_bins: int) -> int:

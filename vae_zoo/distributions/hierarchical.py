@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from vae_zoo.distributions.normal import Normal, independent
+from vae_zoo.distributions.normal import Normal, independent, is_normal
 
 Layer: TypeAlias = Callable[[Tensor], Distribution]
 """A layer's distribution, given latents of the layer above, (..., D above)."""
@@ -77,7 +77,12 @@ def combine(a: Distribution, b: Distribution) -> Distribution:
     Args:
         a: First distribution, event shape (D,).
         b: Second distribution, event shape (D,), of a batch shape that broadcasts.
+
+    Raises:
+        ValueError: If one of them is not a normal distribution of this package with independent dimensions.
     """
+    if not (is_normal(a) and is_normal(b)):
+        raise ValueError("combine needs two normal distributions with independent dimensions.")
     first, second = a.base_dist, b.base_dist  # type: ignore[attr-defined]
     weight = torch.sigmoid(2 * (second.log_scale - first.log_scale))
     loc = torch.lerp(*torch.broadcast_tensors(second.loc, first.loc, weight))

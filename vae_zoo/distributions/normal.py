@@ -59,5 +59,34 @@ def independent(base: Distribution, event_dims: int) -> Independent:
 
 
 def is_normal(d: Distribution) -> bool:
-    """Whether a distribution is a normal one of this module with independent dimensions."""
-    return isinstance(d, Independent) and isinstance(d.base_dist, Normal)
+    """Whether a distribution is a normal one of this module with independent dimensions.
+
+    The types are compared exactly: a class that inherits from one of them for its code may have another density.
+    """
+    return type(d) is Independent and type(d.base_dist) is Normal
+
+
+def factorises(d: Distribution) -> bool:
+    """Whether a distribution states that the dimensions of its events are independent, each with a density of its own.
+
+    It does so as ``torch.distributions.Independent``, whose density is the sum over them.
+    """
+    return type(d) is Independent and d.reinterpreted_batch_ndims == 1 and not d.base_dist.event_shape
+
+
+def log_prob_per_dim(d: Distribution, value: Tensor) -> Tensor:
+    """Log-density of each dimension of events with one dimension, by the distribution's own formula.
+
+    Args:
+        d: Distribution of independent dimensions, batch shape (\\*batch) and event shape (D,).
+        value: Values, of a shape that broadcasts with (\\*batch, D).
+
+    Returns:
+        Nats, the broadcast shape.
+
+    Raises:
+        ValueError: If the dimensions are not independent: see :func:`factorises`.
+    """
+    if not factorises(d):
+        raise ValueError(f"the dimensions must be independent, as torch's Independent states, got {type(d).__name__}.")
+    return d.base_dist.log_prob(value)  # type: ignore[attr-defined]

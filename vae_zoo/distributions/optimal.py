@@ -33,17 +33,20 @@ class OptimalNormal(Family):
     Args:
         shape: Shape of one event.
         scale: Standard deviation σ before anything has been trained.
-        decay: Weight of the past in the mean of σ² over batches; the first batches are weighted alike.
+        decay: Weight of the past in the mean of σ² over batches; the first batches are weighted alike. Batches that are
+            not finite do not count.
         min_log_scale: Lower bound of log σ, for data that are reconstructed exactly.
 
     Raises:
         ValueError: If scale is not positive and finite, or decay does not lie in [0, 1).
     """
 
+    is_for_latents = False
+
     square: Tensor
     count: Tensor
 
-    def __init__(self, shape: Shape, *, scale: float = 0.5, decay: float = 0.99, min_log_scale: float = -7.0) -> None:
+    def __init__(self, shape: Shape, *, scale: float = 0.5, decay: float = 0.95, min_log_scale: float = -7.0) -> None:
         super().__init__(shape)
         if not 0 <= decay < 1:
             raise ValueError(f"decay must be at least 0 and below 1, got {decay}.")
@@ -68,7 +71,8 @@ class OptimalNormal(Family):
             square = total[0] / total[1]
         self.count += 1
         rate = self.count.to(self.square.dtype).reciprocal().clamp(min=1 - self.decay)
-        self.square.lerp_(square.to(self.square.dtype), rate)
+        tracked = self.square.lerp(square.to(self.square.dtype), rate)
+        self.square.copy_(torch.where(tracked.isfinite(), tracked, self.square))  # a step may be skipped and gone on
         return self._normal(loc, square)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> OptimalNormal:

@@ -1,4 +1,4 @@
-"""Which posterior goes with which prior."""
+"""Which distributions make a bound: their shapes, and which posterior goes with which prior."""
 
 from __future__ import annotations
 
@@ -6,10 +6,100 @@ import math
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import Distribution, Independent, constraints
 
 from vae_zoo.distributions.families import Family
 from vae_zoo.distributions.priors import Prior
+from vae_zoo.typing import Shape
+
+
+def check_family(family: Family, role: str) -> Distribution:
+    """Refuse a family whose distributions are not over events of its shape.
+
+    Args:
+        family: Family of q(z|x) or p(x|z).
+        role: The argument that it was given as.
+
+    Returns:
+        The distributions of two events whose parameters are all 0.
+
+    Raises:
+        ValueError: With what was expected and what came.
+    """
+    name = f"{role} {type(family).__name__}"
+    with torch.no_grad():
+        d = family.at_zeros(2)
+    if not isinstance(d, Distribution):
+        raise ValueError(f"{name} must give a distribution of torch.distributions, gave a {type(d).__name__}.")
+    check_shapes(d, name, (2,), family.shape)
+    return d
+
+
+def check_likelihood(family: Family) -> None:
+    """Refuse a likelihood whose distributions are not over examples, or have nothing to score them by.
+
+    Raises:
+        ValueError: With what was expected and what came.
+    """
+    d = check_family(family, "likelihood")
+    while type(d) is Independent:
+        d = d.base_dist
+    if type(d).log_prob is Distribution.log_prob:
+        name = type(family).__name__
+        raise ValueError(f"{name} cannot be the likelihood: it has no log_prob to score data by; take FixedNormal.")
+
+
+def check_shapes(d: Distribution, what: str, batch: Shape, event: Shape) -> None:
+    """Refuse a distribution of other shapes, whose densities might broadcast to a plausible bound.
+
+    Shapes are numbers that are known when a graph is compiled, so that this costs nothing in one.
+
+    Args:
+        d: Distribution.
+        what: What to call it.
+        batch: Batch shape that is expected.
+        event: Event shape that is expected.
+
+    Raises:
+        ValueError: With what was expected and what came.
+    """
+    found = tuple(d.batch_shape), tuple(d.event_shape)
+    if found != (batch, event):
+        hint = ""
+        if found[0] + found[1] == batch + event and len(found[1]) < len(event):
+            hint = f": wrap it in torch.distributions.Independent(…, {len(event) - len(found[1])})"
+        raise ValueError(
+            f"{what} must have batch shape {batch} and event shape {event}, has {found[0]} and {found[1]}{hint}."
+        )
+
+
+def check_latents(q: Distribution, p: Distribution, num: int) -> None:
+    """Refuse a posterior of a number of examples, and a prior, whose densities do not belong to the same latents.
+
+    Raises:
+        ValueError: With what was expected and what came.
+    """
+    event = tuple(q.event_shape)
+    check_shapes(q, "the posterior q(z|x)", (num,), event)
+    if tuple(p.batch_shape) not in ((), (1,)):
+        check_shapes(p, "the prior p(z)", (num,), event)
+    elif tuple(p.event_shape) != event:
+        check_shapes(p, "the prior p(z)", tuple(p.batch_shape), event)
+
+
+def score(px: Distribution, x: Tensor, batch: Shape) -> Tensor:
+    """log p(x|z) of examples under distributions of a batch shape, such as (K, B).
+
+    Raises:
+        ValueError: If the distributions are not over such examples, or give densities of another shape.
+    """
+    check_shapes(px, "the likelihood p(x|z)", tuple(batch), tuple(x.shape[1:]))
+    log_px = px.log_prob(x)
+    if tuple(log_px.shape) != tuple(batch):
+        raise ValueError(
+            f"log p(x|z) must be of shape {tuple(batch)}, one number an example, is {tuple(log_px.shape)}."
+        )
+    return log_px
 
 
 def check_pair(posterior: Family, prior: Prior) -> None:
@@ -24,9 +114,11 @@ def check_pair(posterior: Family, prior: Prior) -> None:
             to some of what q can draw.
     """
     names = f"{type(posterior).__name__} cannot be the posterior"
+    if not posterior.is_for_latents:
+        raise ValueError(f"{names}: its scale is computed from data, which latents are not; take DiagonalNormal.")
     if not posterior.is_density:
         raise ValueError(f"{names} of a model with a bound: it has no density; take DiagonalNormal, or the model AE.")
-    q, p = posterior(_zeros(posterior)), prior()
+    q, p = posterior.at_zeros(), prior()
     if not q.has_rsample:
         raise ValueError(f"{names}: its samples are not reparameterised, so that no gradient would reach the encoder.")
     both = f"{type(posterior).__name__} and {type(prior).__name__} do not go together"
@@ -34,11 +126,6 @@ def check_pair(posterior: Family, prior: Prior) -> None:
         raise ValueError(f"{both}: latents are of shape {tuple(q.event_shape)} and {tuple(p.event_shape)}.")
     if not _contains(p.support, q.support):
         raise ValueError(f"{both}: the prior lies on {_core(p.support)}, the posterior draws from {_core(q.support)}.")
-
-
-def _zeros(family: Family) -> Tensor:
-    like = next(family.parameters(), torch.zeros(()))
-    return torch.zeros(1, *family.param_shape, dtype=like.dtype, device=like.device)
 
 
 def _contains(outer: constraints.Constraint | None, inner: constraints.Constraint | None) -> bool:

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.distributions.families import DiagonalNormal, Family
+from vae_zoo.distributions.families import Family, LocationScale, check_bounds
 from vae_zoo.distributions.location_scale import CholeskyNormal, Laplace
-from vae_zoo.distributions.normal import independent
 from vae_zoo.typing import Shape
 
 
-class DiagonalLaplace(DiagonalNormal):
+class DiagonalLaplace(LocationScale):
     r"""Independent Laplace values, mean and log b of each from the network.
 
     .. math:: \log q(z|x) = -\sum_i \frac{|z_i - \mu_i|}{b_i} + \log 2 b_i
@@ -28,10 +27,8 @@ class DiagonalLaplace(DiagonalNormal):
         ValueError: If the bounds do not leave room.
     """
 
-    def distribution(self, params: Tensor) -> Distribution:
-        loc, log_scale = params.unbind(-len(self.param_shape))
-        log_scale = log_scale.clamp(self.min_log_scale, self.max_log_scale)
-        return independent(Laplace(loc, log_scale), len(self.shape))
+    def of(self, loc: Tensor, log_scale: Tensor) -> Distribution:
+        return Laplace(loc, log_scale)
 
 
 class FullNormal(Family):
@@ -59,8 +56,7 @@ class FullNormal(Family):
 
     def __init__(self, shape: Shape, *, min_log_scale: float = -7.0, max_log_scale: float = 7.0) -> None:
         super().__init__(shape)
-        if not min_log_scale < max_log_scale:
-            raise ValueError(f"min_log_scale must be below max_log_scale, got {min_log_scale} and {max_log_scale}.")
+        check_bounds(min_log_scale, max_log_scale)
         self.min_log_scale, self.max_log_scale = min_log_scale, max_log_scale
         self.num_dims = math.prod(self.shape)
         rows, columns = torch.tril_indices(self.num_dims, self.num_dims, -1)

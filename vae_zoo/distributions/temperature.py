@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial, singledispatch
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from vae_zoo.distributions.hierarchical import Hierarchical
 from vae_zoo.distributions.location_scale import CholeskyNormal, Laplace
 from vae_zoo.distributions.mixture import Mixture
 from vae_zoo.distributions.normal import Normal, independent
+
+_Form: TypeAlias = Callable[[Any, float], Distribution]
 
 
 @singledispatch
@@ -47,50 +50,63 @@ def check_temperature(temperature: float) -> None:
         raise ValueError(f"temperature must be positive and finite, got {temperature}.")
 
 
-@tempered.register
+def _exactly(kind: type[Any]) -> Callable[[_Form], _Form]:
+    """Register for this very class: one that inherits its code may have another spread."""
+
+    def register(form: _Form) -> _Form:
+        def of(p: Distribution, temperature: float) -> Distribution:
+            return (form if type(p) is kind else tempered.dispatch(object))(p, temperature)
+
+        tempered.register(kind, of)
+        return form
+
+    return register
+
+
+@_exactly(Independent)
 def _(p: Independent, temperature: float) -> Distribution:
     return independent(tempered(p.base_dist, temperature), p.reinterpreted_batch_ndims)
 
 
-@tempered.register
+@_exactly(Normal)
 def _(p: Normal, temperature: float) -> Distribution:
     return Normal(p.loc, p.log_scale + math.log(temperature))
 
 
-@tempered.register
+@_exactly(Laplace)
 def _(p: Laplace, temperature: float) -> Distribution:
     return Laplace(p.loc, p.log_scale + math.log(temperature))
 
 
-@tempered.register
+@_exactly(torch.distributions.Normal)
 def _(p: torch.distributions.Normal, temperature: float) -> Distribution:
     return torch.distributions.Normal(p.loc, p.scale * temperature, validate_args=False)
 
 
-@tempered.register
+@_exactly(CholeskyNormal)
 def _(p: CholeskyNormal, temperature: float) -> Distribution:
     lower = temperature * p.scale_tril.tril(-1)
     return CholeskyNormal(p.loc, lower, p.log_diagonal + math.log(temperature), tuple(p.event_shape))
 
 
-@tempered.register
+@_exactly(MixtureSameFamily)
 def _(p: MixtureSameFamily, temperature: float) -> Distribution:
     components = tempered(p.component_distribution, temperature)
     return MixtureSameFamily(p.mixture_distribution, components, validate_args=False)
 
 
-@tempered.register
+@_exactly(Mixture)
 def _(p: Mixture, temperature: float) -> Distribution:
     return Mixture(tempered(p.components, temperature))
 
 
-@tempered.register
+@_exactly(Hierarchical)
 def _(p: Hierarchical, temperature: float) -> Distribution:
     below = [partial(_tempered_layer, layer, temperature) for layer in p.below]
     return Hierarchical(tempered(p.top, temperature), below, p.dims)
 
 
-@tempered.register
+@_exactly(Flow)
 def _(p: Flow, temperature: float) -> Distribution:
     factor = _Factor(temperature if p.sampler else 1 / temperature)
     return Flow([factor, *p.steps], p.loc, p.log_scale, tuple(p.event_shape), sampler=p.sampler)

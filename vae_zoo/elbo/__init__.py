@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
-from vae_zoo.distributions import check_temperature, kl, tempered
+from vae_zoo.distributions import check_latents, check_temperature, kl_per_dim, mean_of, score, tempered
 from vae_zoo.elbo.terms import ELBO
 from vae_zoo.importance import Draw, LogEvidence, estimate
 
-__all__ = ["ELBO", "ELBOMixin", "has_density", "require_density"]
+__all__ = ["ELBO", "ELBOMixin", "has_density", "looked_at", "looks_at", "require_density"]
 
 
 class ELBOMixin(ABC):
@@ -38,13 +42,20 @@ class ELBOMixin(ABC):
     def elbo(self, x: Tensor, c: Tensor | None = None, num_samples: int = 1) -> ELBO:
         """The terms of the bound of examples (B, \\*shape), from K = num_samples reparameterised samples."""
         q, p = self.encode(x, c), self.prior(c)
+        check_latents(q, p, len(x))
         z = q.rsample((num_samples,))
-        divergence, curves = self.divergence(q, p, z)
-        return ELBO(q=q, p=p, z=z, log_px=self.decode(z, c).log_prob(x), kl=divergence, curves=curves)
+        rates, curves = self.divergence(q, p, z)
+        if rates.ndim != 2:
+            raise ValueError(f"{type(self).__name__}.divergence must give (B, D) or (B, 1), gave {tuple(rates.shape)}.")
+        log_px = _log_px(self, z, x, c)
+        return ELBO(q=q, p=p, z=z, log_px=log_px, kl=rates.sum(1), rates=rates, curves=curves)
 
     def divergence(self, q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Divergence of q from p, (B,), from samples (K, B, \\*latent) if need be; and terms of it that are logged."""
-        return kl(q, p, z), {}
+        """Divergence of q from p, from samples (K, B, \\*latent) if need be; and terms of it that are logged, (B,).
+
+        It is of each dimension where that is known, (B, D), and else in one piece, (B, 1).
+        """
+        return kl_per_dim(q, p, z), {}
 
     def objective(self, elbo: ELBO) -> dict[str, Tensor]:
         """What is minimised, under ``loss``: a scalar in nats per example; other entries are logged beside it."""
@@ -104,6 +115,7 @@ class ELBOMixin(ABC):
         if getattr(self.elbo, "__func__", None) is not ELBOMixin.elbo:
             return lambda num: self.elbo(x, c, num).log_w  # terms of one's own, which may weigh samples otherwise
         q, p = self.encode(x, c), self.prior(c)
+        check_latents(q, p, len(x))
 
         def draw(num: int) -> Tensor:
             z = q.rsample((num,))
@@ -127,24 +139,70 @@ class ELBOMixin(ABC):
             (num, \\*shape).
 
         Raises:
-            ValueError: If the temperature is not positive and finite, or means nothing for this prior.
+            ValueError: If the temperature is not positive and finite, or means nothing for this prior; or if a
+                condition is given and neither prior nor decoder looks at it.
         """
         check_temperature(temperature)
-        p = self.prior(c)
-        if temperature != 1:
-            p = tempered(p, temperature)
-        z = p.sample((num,) if not p.batch_shape else ())
-        px = self.decode(z, c)
-        return px.mean if mean else px.sample()
+        with looked_at(c, self):
+            p = self.prior(c)
+            if temperature != 1:
+                p = tempered(p, temperature)
+            z = p.sample((num,) if not p.batch_shape else ())
+            px = self.decode(z, c)
+        return mean_of(px, z.device) if mean else px.sample()
 
 
 def _log_px(model: ELBOMixin, z: Tensor, x: Tensor, c: Tensor | None) -> Tensor:
-    return model.decode(z, c).log_prob(x)
+    return score(model.decode(z, c), x, z.shape[:2])
 
 
 @functools.cache
 def _compiled_log_px() -> Callable[..., Tensor]:
     return torch.compile(_log_px, dynamic=True)
+
+
+class _Watch(TorchFunctionMode):
+    """Notices whether a tensor takes part in any computation."""
+
+    def __init__(self, watched: Tensor) -> None:
+        super().__init__()
+        self.watched, self.seen = watched, False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        size = getattr(func, "__name__", "") == "__get__"  # its shape, type and device are no part of it
+        self.seen = self.seen or (not size and any(part is self.watched for part in tree_leaves((args, kwargs))))
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def looked_at(c: Tensor | None, model: object) -> Iterator[None]:
+    """Refuse a condition of samples that what is within does not look at: they would be of no class in particular.
+
+    Raises:
+        ValueError: If there is one and nothing has been computed from it.
+    """
+    if c is None:
+        yield
+        return
+    with _Watch(c) as watch:
+        yield
+    if not watch.seen:
+        raise ValueError(
+            f"{type(model).__name__} samples under no condition, got c of shape {tuple(c.shape)}: leave it out, or "
+            "take a ConditionalVAE."
+        )
+
+
+@torch.no_grad()
+def looks_at(model: Any, c: Tensor) -> bool:
+    """Whether samples of a model depend on conditions (B, ...): those of the data are left out where they do not."""
+    z = torch.zeros(len(c), *model.latent_shape, device=c.device)
+    with _Watch(c) as watch:
+        if isinstance(model, ELBOMixin):
+            model.prior(c)
+        if not watch.seen:
+            model.decode(z, c)
+    return watch.seen
 
 
 def has_density(model: object) -> bool:

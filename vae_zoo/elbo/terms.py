@@ -8,8 +8,6 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.distributions import kl_per_dim
-
 
 class ELBO(NamedTuple):
     r"""The terms of a bound, from K samples of the posterior of B examples, in nats.
@@ -22,8 +20,11 @@ class ELBO(NamedTuple):
         z: Samples of q, (K, B, \*latent).
         log_px: log p(x|z), (K, B).
         kl: Divergence of q from p, in closed form where known, (B,).
-        weight: Weight of the divergence while it is annealed.
+        weight: Weight of the divergence, of an objective's own and while it is annealed.
+        annealing: The part of that weight that is of the annealing: for what an objective adds to the divergence.
         penalty: What free bits add to the divergence, a scalar.
+        rates: The divergence before it is summed, of each dimension where that is known, (B, D), else (B, 1); ``kl`` in
+            one piece if not given.
         curves: Further terms that are logged, such as the divergence of each layer, (B,).
     """
 
@@ -33,7 +34,9 @@ class ELBO(NamedTuple):
     log_px: Tensor
     kl: Tensor
     weight: Tensor | float = 1.0
+    annealing: Tensor | float = 1.0
     penalty: Tensor | float = 0.0
+    rates: Tensor | None = None
     curves: Mapping[str, Tensor] = {}
 
     @property
@@ -56,9 +59,26 @@ class ELBO(NamedTuple):
         """The bound, (B,)."""
         return self.log_px.mean(0) - self.kl
 
+    def check(self, num: int) -> None:
+        """Refuse terms that are not of a number of examples each, and would broadcast to a plausible bound.
+
+        Raises:
+            ValueError: With what was expected and what came.
+        """
+        log_px, kl = tuple(self.log_px.shape), tuple(self.kl.shape)
+        if log_px != (len(self.z), num) or kl != (num,):
+            raise ValueError(
+                f"log p(x|z) must be of shape (K, B) and the divergence (B,), here {(len(self.z), num)} and {(num,)}, "
+                f"got {log_px} and {kl}."
+            )
+
     def annealed(self, weight: Tensor) -> ELBO:
         """The same terms with the divergence weighted: what an objective sees while it is annealed."""
-        return self._replace(kl=weight * self.kl, weight=weight)
+        return self.weighted(weight)._replace(annealing=weight * self.annealing)
+
+    def weighted(self, weight: Tensor | float) -> ELBO:
+        """The same terms with the divergence weighted: what an objective passes on to that of the next class."""
+        return self._replace(kl=weight * self.kl, weight=weight * self.weight)
 
     def floored(self, free_bits: float) -> ELBO:
         r"""The same terms with a divergence that costs nothing below a floor: what an objective sees under free bits.
@@ -76,7 +96,7 @@ class ELBO(NamedTuple):
         Args:
             free_bits: Floor λ in nats per dimension.
         """
-        rates = kl_per_dim(self.q, self.p, self.z).mean(0)
+        rates = (self.kl[:, None] if self.rates is None else self.rates).mean(0)
         floor = free_bits * self.z.shape[2:].numel() / len(rates)
         penalty = (floor - rates).relu().sum()
         return self._replace(kl=self.kl + penalty, penalty=penalty)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -124,7 +125,9 @@ def _to_safetensors(model: Autoencoder, folder: Path, ckpt_path: str | Path | No
 
 def _to_torch(model: Autoencoder, folder: Path, ckpt_path: str | Path | None, final: Path) -> list[Exported]:  # noqa: ARG001
     def write(part: Part, path: Path) -> Run:
-        torch.export.save(program(part), path)
+        held = io.BytesIO()  # torch ends the whole process where a file of its own cannot be written
+        torch.export.save(program(part), held)
+        path.write_bytes(held.getbuffer())
         return torch.export.load(path).module()
 
     return _parts(model, folder, ".pt2", write)

@@ -1,6 +1,6 @@
 """Metrics over latents, factors and images."""
 
-from vae_zoo.metrics.active_units import ActiveUnits
+from vae_zoo.metrics.active_units import ActiveUnits, InformativeUnits
 from vae_zoo.metrics.aggregate_posterior import AggregatePosterior
 from vae_zoo.metrics.curves import Curves
 from vae_zoo.metrics.extractors import DataClassifier, InceptionFeatures
@@ -30,6 +30,7 @@ __all__ = [
     "DataClassifier",
     "FactorVAEScore",
     "InceptionFeatures",
+    "InformativeUnits",
     "KNNProbe",
     "LinearProbe",
     "Modularity",

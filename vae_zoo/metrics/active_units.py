@@ -49,6 +49,44 @@ class ActiveUnits(Metric):
         return (self.variance() > self.threshold).sum()
 
 
+class InformativeUnits(Metric):
+    r"""Number of latent dimensions whose rate, averaged over the data, is above a floor.
+
+    .. math:: \#\{ d : \overline{\mathrm{KL}}(q(z_d|x) \,\|\, p(z_d)) > \kappa \}
+
+    Beside :class:`ActiveUnits` it makes a collapse visible: means may vary a little where the posterior is as wide as
+    the prior, and a latent then says next to nothing of its example.
+
+    Args:
+        threshold: Rate κ in nats above which a dimension counts.
+        kwargs: Arguments of :class:`torchmetrics.Metric`.
+    """
+
+    higher_is_better = True
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, *, threshold: float = 0.1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.threshold = threshold
+        self.add_state("total", default=torch.zeros(1), dist_reduce_fx="sum")
+        self.add_state("count", default=torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, rates: Tensor) -> None:
+        """Add rates of a batch in nats, (B, D), as ``ELBO.rates`` has them."""
+        self.total = self.total + rates.detach().float().sum(0)
+        self.count = self.count + len(rates)
+
+    def rates(self) -> Tensor:
+        """Mean rate of each dimension, (D,)."""
+        return self.total / self.count
+
+    def compute(self) -> Tensor:
+        """The number of informative dimensions."""
+        return (self.rates() > self.threshold).sum()
+
+
 def _merge(moments: Tensor) -> Tensor:
     """Merge counts, means and sums of squared deviations, (N, 3, D), into one, (3, D)."""
     count, mean, squares = moments.unbind(1)

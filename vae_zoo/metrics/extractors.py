@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -93,8 +97,8 @@ class DataClassifier(nn.Module):
 class InceptionFeatures(nn.Module):
     """The 2048 features of the Inception network that published figures of FID are made with.
 
-    Grey images are given to each of its three channels. torch-fidelity and its weights, which it downloads once, are
-    needed.
+    Grey images are given to each of its three channels. torch-fidelity is needed, and the file of weights that
+    :meth:`download` fetches. The file is read as tensors; nothing in it is executed, and nothing is downloaded unasked.
 
     References:
         | Rethinking the Inception Architecture for Computer Vision (Szegedy et al., 2016)
@@ -102,12 +106,12 @@ class InceptionFeatures(nn.Module):
 
     Args:
         shape: Shape of one image, (1, H, W) or (3, H, W).
-        weights_path: File with the weights, or None to download them.
+        weights_path: File with the weights; None for the one that was downloaded.
 
     Raises:
-        ValueError: If shape is not that of an image with 1 or 3 channels.
+        ValueError: If shape is not that of an image with 1 or 3 channels, or the file holds other things.
         ImportError: If torch-fidelity is not installed.
-        OSError: If the weights are neither there nor to be downloaded.
+        FileNotFoundError: If the file is not there.
     """
 
     num_features = 2048
@@ -116,19 +120,36 @@ class InceptionFeatures(nn.Module):
         super().__init__()
         if len(shape) != 3 or shape[0] not in (1, 3):
             raise ValueError(f"Inception needs images with 1 or 3 channels, got examples of shape {tuple(shape)}.")
+        _fidelity()
         from torchmetrics.image.fid import NoTrainInceptionV3
-        from torchmetrics.utilities.imports import _TORCH_FIDELITY_AVAILABLE
 
-        if not _TORCH_FIDELITY_AVAILABLE:
-            raise ImportError(
-                "Inception needs torch-fidelity: pip install 'vae_zoo[metrics]', or choose DataClassifier."
-            )
-        try:
-            self.network = NoTrainInceptionV3("inception-v3-compat", ["2048"], weights_path)
-        except (OSError, RuntimeError) as error:
-            raise OSError(
-                "Inception's weights could not be had: give weights_path, or choose DataClassifier."
-            ) from error
+        path = self.weights_file() if weights_path is None else Path(weights_path)
+        with TemporaryDirectory() as folder:
+            # The constructor of this network would unpickle any file, and download one. It gets a copy of the tensors.
+            copy = Path(folder) / "weights.pth"
+            torch.save(_tensors(path), copy)
+            try:
+                self.network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(copy))
+            except RuntimeError as error:
+                raise ValueError(f"{path} holds the weights of another network than Inception.") from error
+
+    @staticmethod
+    def weights_file() -> Path:
+        """Where the weights are once they have been downloaded: torch's own cache."""
+        return Path(torch.hub.get_dir()) / "checkpoints" / _fidelity().URL_INCEPTION_V3.rpartition("/")[2]
+
+    @classmethod
+    def download(cls) -> Path:
+        """Download the weights, 91 MB, unless they are there, and check them against their hash.
+
+        Returns:
+            The file.
+        """
+        path, url = cls.weights_file(), _fidelity().URL_INCEPTION_V3
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2])
+        return path
 
     @staticmethod
     def label(data: str) -> str:
@@ -140,3 +161,29 @@ class InceptionFeatures(nn.Module):
         """Features (B, 2048) of images (B, C, H, W) in [0, 1]."""
         x = (x.clamp(0, 1) * 255).round().to(torch.uint8)
         return self.network(x.expand(-1, 3, -1, -1)).flatten(1)
+
+
+def _fidelity() -> Any:
+    """The module that knows the network, and where its weights are published."""
+    from torchmetrics.utilities.imports import _TORCH_FIDELITY_AVAILABLE
+
+    if not _TORCH_FIDELITY_AVAILABLE:
+        raise ImportError("Inception needs torch-fidelity: pip install 'vae_zoo[metrics]', or choose DataClassifier.")
+    import torch_fidelity.feature_extractor_inceptionv3 as network
+
+    return network
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Inception's weights are not at {path}: fetch them once by InceptionFeatures.download(), give "
+            "weights_path, or choose DataClassifier."
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is no file of weights, or holds more than tensors.") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path} must hold the weights of Inception, tensors by their names.")
+    return state

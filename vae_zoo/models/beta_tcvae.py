@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vae_zoo.distributions import DiagonalNormal
+from vae_zoo.distributions import factorises, log_prob_per_dim
 from vae_zoo.elbo import ELBO
 from vae_zoo.functional import decompose_kl
 from vae_zoo.models.vae import VAE
@@ -34,8 +34,8 @@ class BetaTCVAE(VAE):
         kwargs: Arguments of :class:`VAE`.
 
     Raises:
-        ValueError: If a weight is negative or not finite, num_train is less than 1, or the posterior is not
-            DiagonalNormal.
+        ValueError: If a weight is negative or not finite, num_train is less than 1, or the dimensions of the posterior
+            are not independent.
     """
 
     units = dict.fromkeys(("mi", "tc", "dw_kl"), "nats, estimated within batches")
@@ -51,14 +51,14 @@ class BetaTCVAE(VAE):
                 raise ValueError(f"{name} must be at least 0 and finite, got {weight}.")
         if num_train < 1:
             raise ValueError(f"num_train must be at least 1, got {num_train}.")
-        if not isinstance(self.posterior, DiagonalNormal):
-            raise ValueError(f"BetaTCVAE needs the posterior DiagonalNormal, got {type(self.posterior).__name__}.")
+        if not factorises(self.posterior.at_zeros()):
+            name = type(self.posterior).__name__
+            raise ValueError(f"BetaTCVAE needs a posterior with independent dimensions, as DiagonalNormal, got {name}.")
         self.num_train = num_train
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
 
     def objective(self, elbo: ELBO) -> dict[str, Tensor]:
-        q = elbo.q.base_dist  # type: ignore[attr-defined]
-        log_pz = (elbo.log_pz / elbo.z.shape[-1]).unsqueeze(-1)  # a sum over dimensions: the prior need not factorise
-        mi, tc, dw_kl = decompose_kl(elbo.z, q.loc, q.log_scale, log_pz, self.num_train)
+        log_qz = log_prob_per_dim(elbo.q, elbo.z.unsqueeze(-2))
+        mi, tc, dw_kl = decompose_kl(log_qz, elbo.log_pz, self.num_train)
         rate = self.alpha * mi + self.beta * tc + self.gamma * dw_kl + elbo.penalty
         return {"loss": elbo.weight * rate - elbo.log_px.mean(), "mi": mi, "tc": tc, "dw_kl": dw_kl}

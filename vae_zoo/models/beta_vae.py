@@ -35,4 +35,4 @@ class BetaVAE(VAE):
         self.beta = beta
 
     def objective(self, elbo: ELBO) -> dict[str, Tensor]:
-        return {"loss": (self.beta * elbo.kl - elbo.log_px.mean(0)).mean()}
+        return super().objective(elbo.weighted(self.beta))

@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.models.steps import unpack
 from vae_zoo.models.vae import VAE
-from vae_zoo.nn.feeding import feed
 from vae_zoo.typing import Shape
 
 
@@ -56,7 +54,7 @@ class ConditionalVAE(VAE):
         self.check_examples(x)
         planes = self.one_hot(c, len(x)).to(x.dtype)
         planes = planes.reshape(*planes.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
-        return self.posterior(feed(self.encoder, torch.cat([x, planes], 1), len(self.shape)))
+        return self.posterior(self.run_encoder(torch.cat([x, planes], 1)))
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
         entries = self.one_hot(c, z.shape[-2]).to(z.dtype).expand(*z.shape[:-1], -1)
@@ -84,7 +82,7 @@ class ConditionalVAE(VAE):
 
     def check_batch(self, batch: Any, batch_idx: int = 0) -> None:
         super().check_batch(batch, batch_idx)
-        x, c = unpack(batch)
+        x, c = self.unpack(batch)
         if batch_idx == 0:
             self.check_labels(c, len(x))
 

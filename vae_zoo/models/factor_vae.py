@@ -6,14 +6,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import softplus
 
 from vae_zoo.elbo import ELBO
 from vae_zoo.functional import permute_dims
+from vae_zoo.models.components import make
 from vae_zoo.models.vae import VAE
 from vae_zoo.nn import Discriminator
+from vae_zoo.nn.feeding import check_output
 from vae_zoo.typing import Network
 
 
@@ -58,7 +60,7 @@ class FactorVAE(VAE):
         if not (discriminator_lr > 0 and math.isfinite(discriminator_lr)):
             raise ValueError(f"discriminator_lr must be positive and finite, got {discriminator_lr}.")
         self.gamma, self.discriminator_lr = gamma, discriminator_lr
-        self.discriminator = discriminator((self.latent_dim,), (1,))
+        self.discriminator = make("discriminator", discriminator, nn.Module, (self.latent_dim,), (1,))
 
     def param_groups(self) -> list[dict[str, Any]]:
         own = list(self.discriminator.parameters())
@@ -74,10 +76,12 @@ class FactorVAE(VAE):
         real, permuted = self._logits(z, parameters), self._logits(permute_dims(z), parameters)
         own = (softplus(-real) + softplus(permuted)).mean() / 2
         values = super().objective(elbo)
-        loss = values["loss"] + elbo.weight * self.gamma * tc + own
+        loss = values["loss"] + elbo.annealing * self.gamma * tc + own
         return values | {"loss": loss, "tc": tc, "discriminator_loss": own}
 
     def _logits(self, z: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
         """Logits of D at latents (K, B, D), in their precision: positive where it takes them for samples of q(z)."""
         rows = z.flatten(0, 1).to(next(iter(parameters.values())).dtype)
-        return functional_call(self.discriminator, dict(parameters), (rows,)).to(z.dtype)
+        logits = functional_call(self.discriminator, dict(parameters), (rows,))
+        check_output(logits, len(rows), (1,), "discriminator")
+        return logits.to(z.dtype)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -49,6 +55,29 @@ def check_averages(model: nn.Module, callbacks: Iterable[Any]) -> None:
             raise ValueError(
                 f"{type(callback).__name__} would average the whole numbers of {whole[0]}: set use_buffers to false."
             )
+
+
+def say_if_emulated(trainer: Any, device: torch.device) -> None:
+    """Say so where a run in bfloat16 is on a processor that computes it step by step in float32.
+
+    Args:
+        trainer: The trainer, which is about to train.
+        device: Where the model is.
+    """
+    if device.type == "cpu" and str(trainer.precision).startswith("bf16") and has_bfloat16() is False:
+        rank_zero_info(
+            f"This processor has no bfloat16 instructions: {trainer.precision} is slower here than 32-true, by ten "
+            "times and more; see the page on speed."
+        )
+
+
+@functools.cache
+def has_bfloat16() -> bool | None:
+    """Whether the processor multiplies in bfloat16 by itself; None where the system does not tell."""
+    with suppress(OSError):
+        flags = set(re.findall(r"[a-z0-9_]+", Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")))
+        return bool(flags & {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"})
+    return None
 
 
 def _check_batches(model: Any, size: int, num: int, world_size: int, drop_last: bool) -> None:

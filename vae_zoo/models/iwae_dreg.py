@@ -28,6 +28,10 @@ class IWAEDReG(IWAE):
         kwargs: Arguments of :class:`IWAE`.
     """
 
+    apart = dict.fromkeys(
+        ("CIWAE", "FactorVAE"), "the weights of the gradient at the latents would scale the other's terms too"
+    )
+
     compilable = torch.__version__ >= "2.13"  # before, a compiled graph loses the hook, and half of the gradient
 
     def objective(self, elbo: ELBO) -> dict[str, Tensor]:

@@ -12,11 +12,14 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.functional import leaky_relu
 
-from vae_zoo.distributions import DiagonalNormal, Hierarchical, StandardNormal, combine, kl
+from vae_zoo.distributions import DiagonalNormal, Hierarchical, StandardNormal, combine, kl_per_dim
+from vae_zoo.models.components import make
 from vae_zoo.models.vae import VAE
 from vae_zoo.nn import Dense
 from vae_zoo.nn.feeding import feed
 from vae_zoo.typing import Network, Shape
+
+_DEFAULT = 16
 
 
 class LadderVAE(VAE):
@@ -46,13 +49,17 @@ class LadderVAE(VAE):
         kwargs: Arguments of :class:`VAE`, but for ``posterior`` and ``prior``, which are normal here.
 
     Raises:
-        ValueError: If latent_dims is empty, or a dimension or width is less than 1.
+        ValueError: If latent_dims is empty or does not add up to latent_dim, or a dimension or width is less than 1.
     """
+
+    fixed = dict.fromkeys(("posterior", "prior"), "every layer of its latents is normal")
+
+    apart = {"BetaTCVAE": "the dimensions of its posterior are not independent, which the parts of the rate need"}
 
     def __init__(
         self,
         *,
-        latent_dim: int = 16,
+        latent_dim: int = _DEFAULT,
         latent_dims: Sequence[int] | None = None,
         width: int = 128,
         layer: Network = Dense,
@@ -62,13 +69,16 @@ class LadderVAE(VAE):
         dims = list(latent_dims or [latent_dim - upper, upper][: 1 + (upper > 0)])
         if (latent_dims is not None and (not latent_dims or min(latent_dims) < 1)) or width < 1:
             raise ValueError(f"latent_dims and width must be at least 1, got {latent_dims} and {width}.")
+        if latent_dim not in (sum(dims), _DEFAULT):
+            raise ValueError(f"latent_dim is {latent_dim}, but latent_dims add up to {sum(dims)}: give one of the two.")
         self.latent_dims, self.width = dims, width  # the networks' shapes follow from them
         super().__init__(latent_dim=sum(dims), posterior=DiagonalNormal, prior=StandardNormal, **kwargs)
         self.latent_prior = StandardNormal((dims[-1],))
         self.families = nn.ModuleList(DiagonalNormal((dim,)) for dim in dims)
-        self.up = nn.ModuleList(layer((width,), (width,)) for _ in dims[1:])
+        self.up = nn.ModuleList(make("layer", layer, nn.Module, (width,), (width,)) for _ in dims[1:])
         self.heads = nn.ModuleList(Dense((width,), (2, dim), hidden=()) for dim in dims)
-        self.down = nn.ModuleList(layer((above,), (2, dim)) for dim, above in pairwise(dims))
+        pairs = pairwise(dims)
+        self.down = nn.ModuleList(make("layer", layer, nn.Module, (above,), (2, dim)) for dim, above in pairs)
 
     @property
     def encoder_shapes(self) -> tuple[Shape, Shape]:
@@ -92,21 +102,23 @@ class LadderVAE(VAE):
 
     def divergence(self, q: Any, p: Any, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         pairs = zip(q.layers(z), p.layers(z), z.split(self.latent_dims, -1), strict=True)
-        rates = [kl(q_n, p_n, z_n).reshape(-1, z.shape[1]).mean(0) for q_n, p_n, z_n in pairs]
-        return torch.stack(rates).sum(0), {f"kl_{n + 1}": rate for n, rate in enumerate(rates)}
+        rates = [kl_per_dim(q_n, p_n, z_n) for q_n, p_n, z_n in pairs]  # (K, B, D) below the top, which has (B, D)
+        rates = [rate.reshape(-1, *rate.shape[-2:]).mean(0) for rate in rates]
+        return torch.cat(rates, 1), {f"kl_{n + 1}": rate.sum(1) for n, rate in enumerate(rates)}
 
     def bottom_up(self, x: Tensor) -> list[Distribution]:
         """What the pass upwards says of each layer, the lowest first."""
         self.check_examples(x)
-        features = [leaky_relu(feed(self.encoder, x, len(self.shape)))]
+        gives = (self.width,)
+        features = [leaky_relu(feed(self.encoder, x, len(self.shape), gives=gives, name="encoder"))]
         for layer in self.up:
-            features.append(leaky_relu(feed(layer, features[-1])))
+            features.append(leaky_relu(feed(layer, features[-1], gives=gives, name="layer")))
         parts = zip(self.families, self.heads, features, strict=True)
         return [family(feed(head, feature)) for family, head, feature in parts]
 
     def generative(self, n: int, above: Tensor) -> Distribution:
         """Prior of layer n, counted from 0, given latents of the layer above, (..., D above)."""
-        return self.families[n](feed(self.down[n], above))
+        return self.families[n](feed(self.down[n], above, gives=(2, self.latent_dims[n]), name="layer"))
 
     def corrected(self, n: int, evidence: Distribution, above: Tensor) -> Distribution:
         """Posterior of layer n, given what the pass upwards says of it and latents of the layer above."""

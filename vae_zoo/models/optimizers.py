@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from vae_zoo.hparams import plain
 
 _SOON = 3
+_LONGEST = 10_000
+"""Steps of a scheduler that are rehearsed at most."""
+
+_LENGTHS = ("total_steps", "total_iters", "T_max", "T_0", "step_size", "step_size_up", "milestones")
+"""Arguments of schedulers that are a number of their steps."""
+
 _RATE = 1e-3
 """Learning rate of an optimizer that is not given."""
 
@@ -37,13 +46,33 @@ def check_rates(recorded: Any) -> None:
             raise ValueError(f"{name} of {_name(settings)} must be positive, got {value}.")
 
 
-def rehearse(make: Callable[..., Optimizer], make_scheduler: Callable[..., Any] | None, groups: list[Any]) -> None:
+def rate_of(recorded: Any) -> float | None:
+    """The learning rate of an optimizer as it was given, its class's own if it is left out; None if it has none."""
+    if recorded is None:
+        return _RATE
+    settings = plain(recorded)
+    if not isinstance(settings, dict):
+        return None
+    rate = (settings.get("init_args") or {}).get("lr")
+    if rate is None:
+        cls = recorded.args[-1] if getattr(recorded, "args", ()) else getattr(recorded, "func", recorded)
+        rate = getattr(inspect.signature(cls).parameters.get("lr"), "default", None)
+    return None if rate is None or rate is inspect.Parameter.empty else float(rate)
+
+
+def rehearse(
+    make: Callable[..., Optimizer],
+    make_scheduler: Callable[..., Any] | None,
+    groups: list[Any],
+    num_epochs: int = 1,
+) -> None:
     """Take some steps with a parameter that does not matter: what cannot work fails before training, not in it.
 
     Args:
         make: Makes the optimizer.
         make_scheduler: Makes the scheduler.
         groups: Parameter groups of the model.
+        num_epochs: Steps of the scheduler.
 
     Raises:
         ValueError: If the optimizer or the scheduler cannot work.
@@ -55,16 +84,67 @@ def rehearse(make: Callable[..., Optimizer], make_scheduler: Callable[..., Any] 
         try:
             for _ in range(_SOON):
                 optimizer.step(lambda: float(_loss(optimizer)))
-                if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-                    scheduler.step(0.0)
-                elif scheduler is not None:
-                    scheduler.step()
+            for _ in range(num_epochs if scheduler is not None else 0):
+                scheduler.step(*[0.0] * isinstance(scheduler, ReduceLROnPlateau))  # type: ignore[union-attr]
         except (ArithmeticError, RuntimeError) as error:
             what = type(optimizer if scheduler is None else scheduler).__name__
             raise ValueError(f"{what} cannot take a step with these settings: {error}.") from error
     for group in optimizer.param_groups:
         if not 0 <= float(group["lr"]) < math.inf:
             raise ValueError(f"{type(optimizer).__name__} has the learning rate {float(group['lr'])}.")
+
+
+def check_length(trainer: Any, make: Any, make_scheduler: Any, groups: list[Any]) -> None:
+    """Refuse a scheduler that fails before the run is over, and say so of one whose first change comes after it.
+
+    Args:
+        trainer: The trainer, which is about to train.
+        make: Makes the optimizer.
+        make_scheduler: Makes the scheduler; None if there is none.
+        groups: Parameter groups of the model.
+
+    Raises:
+        ValueError: If it fails.
+    """
+    per_epoch = max(1, math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches))
+    limits = [trainer.max_epochs, math.ceil(trainer.max_steps / per_epoch)]
+    epochs = min((limit for limit in limits if limit is not None and limit > 0), default=0)
+    if make_scheduler is None or not epochs or getattr(trainer, "fast_dev_run", False):
+        return
+    settings: Any = plain(make_scheduler)
+    given = (settings.get("init_args") if isinstance(settings, dict) else None) or {}
+    lengths = {name: given[name] for name in _LENGTHS if given.get(name)}
+    name = _name(settings) if isinstance(settings, dict) else str(settings)
+    try:
+        rehearse(make or torch.optim.Adam, make_scheduler, groups, min(epochs, _LONGEST))
+    except ValueError as error:
+        said = " and ".join(f"{key} {value}" for key, value in lengths.items()) or "its settings"
+        raise ValueError(
+            f"model.scheduler: {name} with {said} fails within the {epochs} epochs of the run, one step each: {error}"
+        ) from error
+    late = {key: min(value) if isinstance(value, list) else value for key, value in lengths.items()}
+    if beyond := [f"{key} {value:g}" for key, value in late.items() if value > epochs]:
+        rank_zero_info(f"{name} is stepped once an epoch, {epochs} times: {' and '.join(beyond)} lies after the run.")
+
+
+def check_plateaus(trainer: Any) -> None:
+    """Refuse a scheduler that watches a validation which there is not.
+
+    Args:
+        trainer: The trainer, which is about to train.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for config in trainer.lr_scheduler_configs:
+        if config.reduce_on_plateau and str(config.monitor).startswith("val/") and not trainer.enable_validation:
+            name = type(config.scheduler).__name__
+            raise ValueError(f"model.scheduler: {name} watches {config.monitor}, but the run has no validation.")
+
+
+def annealings(trainer: Any) -> list[Any]:
+    """Callbacks that change the weight of the divergence as training goes on."""
+    return [callback for callback in trainer.callbacks if hasattr(callback, "rising")]
 
 
 def _loss(optimizer: Optimizer) -> torch.Tensor:

@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_zoo.distributions import DiagonalNormal, Family, Prior, StandardNormal, check_pair
-from vae_zoo.elbo import ELBOMixin
+from vae_zoo.elbo import ELBO, ELBOMixin
 from vae_zoo.models.base import Autoencoder
+from vae_zoo.models.components import make
+from vae_zoo.models.steps import check_values
 from vae_zoo.nn import ConvDecoder, ConvEncoder
 from vae_zoo.typing import Network, Shape
 
@@ -58,16 +60,20 @@ class VAE(Autoencoder, ELBOMixin):
         if not (free_bits >= 0 and math.isfinite(free_bits)):
             raise ValueError(f"free_bits must be at least 0 and finite, got {free_bits}.")
         self.num_samples, self.free_bits = num_samples, free_bits
-        self.latent_prior = prior((self.latent_dim,))
+        self.latent_prior = make("prior", prior, Prior, (self.latent_dim,))  # type: ignore[type-abstract]
         check_pair(self.posterior, self.latent_prior)
 
     def prior(self, c: Tensor | None = None) -> Distribution:
         return self.latent_prior(c)
 
     def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
-        elbo = self.elbo(x, c, self.num_samples)
+        elbo, name = self.elbo(x, c, self.num_samples), type(self).__name__
+        if not isinstance(elbo, ELBO):
+            raise ValueError(f"{name}.elbo must give an ELBO, gave a {type(elbo).__name__}.")
+        elbo.check(len(x))
         seen = elbo.floored(self.free_bits) if self.free_bits else elbo
         objective = self.objective(seen if self.kl_weight is None else seen.annealed(self.kl_weight))
+        check_values(objective, f"{name}.objective")
         terms = {"elbo": elbo.value, "reconstruction": elbo.log_px, "kl": elbo.kl, **elbo.curves}
         return objective | {name: term.mean() for name, term in terms.items()}
 

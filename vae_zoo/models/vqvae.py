@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.optim import Optimizer
 
+from vae_zoo.distributions import score
+from vae_zoo.elbo import looked_at
 from vae_zoo.models.base import Autoencoder
-from vae_zoo.models.steps import unpack
+from vae_zoo.models.components import check_point, make
 from vae_zoo.nn import Codebook, CodePrior, Quantizer
-from vae_zoo.nn.feeding import feed
 from vae_zoo.nn.halving import halved
 from vae_zoo.typing import Shape
 
@@ -45,7 +46,8 @@ class VQVAE(Autoencoder):
         kwargs: Arguments of :class:`Autoencoder`.
 
     Raises:
-        ValueError: If num_codes or a side of the grid is less than 1, or beta is negative or not finite.
+        ValueError: If num_codes or a side of the grid is less than 1, beta is negative or not finite, or the posterior
+            has a density, which would do nothing.
     """
 
     monitor = "val/elbo"
@@ -67,11 +69,12 @@ class VQVAE(Autoencoder):
             raise ValueError(f"the sides of the grid must be at least 1, got {tuple(grid)}.")
         self._grid = None if grid is None else tuple(grid)  # the networks' shapes follow from it
         super().__init__(latent_dim=latent_dim, **kwargs)
+        check_point(self)
         if not (beta >= 0 and math.isfinite(beta)):
             raise ValueError(f"beta must be at least 0 and finite, got {beta}.")
         self.beta, self.frozen = beta, False
-        self.codebook = codebook(num_codes, latent_dim)
-        self.code_prior = code_prior(self.grid, num_codes)
+        self.codebook = make("codebook", codebook, Quantizer, num_codes, latent_dim)  # type: ignore[type-abstract]
+        self.code_prior = make("code_prior", code_prior, CodePrior, self.grid, num_codes)
 
     @property
     def grid(self) -> Shape:
@@ -96,29 +99,36 @@ class VQVAE(Autoencoder):
         found = self.codebook(z)
         if self.training:
             self.codebook.record(z, found.codes)
-        log_px = self.decode(found.z, c).log_prob(x).mean()
+        log_px = score(self.decode(found.z, c), x, x.shape[:1]).mean()
         rate = -self.code_prior.log_prob(found.codes).mean()
         pull, commitment = found.pull.mean(), found.commitment.mean()
-        perplexity, used = self.codebook.usage(found.codes)
-        return {
+        terms = {
             "loss": pull + self.beta * commitment + rate - log_px,
             "elbo": log_px - rate,
             "reconstruction": log_px,
             "kl": rate,
             "commitment": commitment,
-            "perplexity": perplexity,
-            "used_codes": used,
         }
+        terms["usage"] = self.codebook.usage(found.codes)
+        return terms
+
+    def curves(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What is logged: in place of the usage of each code, its perplexity e^H and the number of codes in use."""
+        usage = means["usage"]
+        shown = {name: mean for name, mean in means.items() if name != "usage"}
+        perplexity = torch.exp(torch.special.entr(usage).sum())
+        return shown | {"perplexity": perplexity, "used_codes": (usage > 0).sum().to(usage.dtype)}
 
     @torch.no_grad()
     def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True, temperature: float = 1.0) -> Tensor:
         """Draw codes from their prior, whose logits a temperature divides, and decode them, (num, \\*shape)."""
-        px = self.decode(self.codebook.lookup(self.code_prior.sample(num, temperature=temperature)), c)
+        with looked_at(c, self):
+            px = self.decode(self.codebook.lookup(self.code_prior.sample(num, temperature=temperature)), c)
         return px.mean if mean else px.sample()
 
-    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Latents, reconstructions and codes of a batch."""
-        return {**super().predict_step(batch, batch_idx), "codes": self.codes(unpack(batch)[0])}
+        return {**super().predict_step(batch, batch_idx, dataloader_idx), "codes": self.codes(self.unpack(batch)[0])}
 
     def initialise(self, x: Tensor) -> None:
         with torch.no_grad():
@@ -132,8 +142,20 @@ class VQVAE(Autoencoder):
     def configure_optimizers(self) -> Any:
         configured = super().configure_optimizers()
         optimizer: Optimizer = configured["optimizer"] if isinstance(configured, dict) else configured
-        optimizer.register_step_post_hook(lambda *_: self.move_codes())
+        self._follow(optimizer)
         return configured
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        for optimizer in self.trainer.optimizers[:1]:
+            self._follow(optimizer)  # which a subclass may have made on its own
+
+    def _follow(self, optimizer: Optimizer) -> None:
+        if self._after_step not in optimizer._optimizer_step_post_hooks.values():
+            optimizer.register_step_post_hook(self._after_step)
+
+    def _after_step(self, *_: Any) -> None:
+        self.move_codes()
 
     def move_codes(self) -> None:
         """Move the codes by what has been seen: after each step of the optimizer, unless only the prior is fitted."""
@@ -144,4 +166,4 @@ class VQVAE(Autoencoder):
 
     def _latents(self, x: Tensor) -> Tensor:
         self.check_examples(x)
-        return feed(self.encoder, x, len(self.shape))
+        return self.run_encoder(x)

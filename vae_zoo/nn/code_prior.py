@@ -10,6 +10,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from vae_zoo.typing import Shape
 
+CACHE_BYTES = 2**28
+"""Keys and values that are kept at once while codes are drawn; more grids than these allow are drawn in parts."""
+
 
 class CodePrior(nn.Module):
     r"""Autoregressive distribution of a grid of codes in raster order: a small causal transformer.
@@ -64,17 +67,32 @@ class CodePrior(nn.Module):
         """
         if not (temperature > 0 and math.isfinite(temperature)):
             raise ValueError(f"temperature must be positive and finite, got {temperature}.")
-        codes = torch.zeros(num, 0, dtype=torch.long, device=self.places.device)
-        for _ in range(len(self.places)):
-            probs = torch.softmax(self._log_probs(codes)[:, -1] / temperature, -1)
-            codes = torch.cat([codes, torch.multinomial(probs, 1)], 1)
+        codes = torch.empty(num, len(self.places), dtype=torch.long, device=self.places.device)
+        each = 2 * len(self.blocks) * self.places.numel() * self.places.element_size()
+        for part in codes.split(max(1, CACHE_BYTES // each)):
+            self._draw(part, temperature)
         return codes.unflatten(1, self.grid)
+
+    def _draw(self, codes: Tensor, temperature: float) -> None:
+        """Fill in grids of codes (B, N), a place at a time: what earlier places give to later ones is kept."""
+        pasts = [_Past(len(self.places)) for _ in self.blocks]
+        features = torch.zeros_like(self.places[:1]).expand(len(codes), 1, -1)
+        for place in range(len(self.places)):
+            x = features + self.places[place]
+            for block, past in zip(self.blocks, pasts, strict=True):
+                x = block(x, past)
+            probs = torch.softmax(self._read(x)[:, 0] / temperature, -1)
+            codes[:, place] = torch.multinomial(probs, 1)[:, 0]
+            features = self.tokens(codes[:, place, None])
 
     def _log_probs(self, before: Tensor) -> Tensor:
         """Of every code at places 0 to n, given the codes at places 0 to n - 1, (B, n): (B, n + 1, num_codes)."""
         start = torch.zeros_like(self.places[:1]).expand(len(before), 1, -1)
         features = torch.cat([start, self.tokens(before)], 1) + self.places[: before.shape[1] + 1]
-        logits = self.head(self.norm(self.blocks(features)))
+        return self._read(self.blocks(features))
+
+    def _read(self, features: Tensor) -> Tensor:
+        logits = self.head(self.norm(features))
         return torch.log_softmax(logits if logits.dtype == torch.float64 else logits.float(), -1)
 
 
@@ -88,9 +106,28 @@ class _Block(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.dense = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, past: _Past | None = None) -> Tensor:
+        """Features of all places (B, N, W), or of the one that follows a past, (B, 1, W)."""
         qkv = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.num_heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        found = scaled_dot_product_attention(q, k, v, is_causal=True)
+        if past is not None:
+            k, v = past.extend(k, v)
+        found = scaled_dot_product_attention(q, k, v, is_causal=past is None)
         x = x + self.out(found.transpose(1, 2).flatten(2))
         return x + self.dense(self.dense_norm(x))
+
+
+class _Past:
+    """Keys and values of the places so far in one block, with room for all places."""
+
+    def __init__(self, num_places: int) -> None:
+        self.num_places, self.num = num_places, 0
+        self.kept: Tensor | None = None
+
+    def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Add those of the next place (B, heads, 1, D), and give all so far."""
+        if self.kept is None:
+            self.kept = k.new_empty(2, *k.shape[:2], self.num_places, k.shape[-1])
+        self.kept[0, :, :, self.num], self.kept[1, :, :, self.num] = k[:, :, 0], v[:, :, 0]
+        self.num += 1
+        return self.kept[0, :, :, : self.num], self.kept[1, :, :, : self.num]

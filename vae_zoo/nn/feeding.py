@@ -4,19 +4,50 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from vae_zoo.typing import Shape
 
-def feed(network: nn.Module, x: Tensor, event_dims: int = 1) -> Tensor:
+
+def feed(
+    network: nn.Module, x: Tensor, event_dims: int = 1, *, gives: Shape | None = None, name: str = "network"
+) -> Tensor:
     """Apply a network in the precision of its weights, which may be lower than that of densities and latents.
 
     Args:
         network: Module that maps (N, \\*in_shape) to (N, \\*out_shape).
         x: Inputs, (..., \\*in_shape).
         event_dims: Dimensions of in_shape.
+        gives: The out_shape that is expected; not looked at if not given.
+        name: What to call the network.
 
     Returns:
         (..., \\*out_shape).
+
+    Raises:
+        ValueError: If the network gives something else, which might broadcast to a plausible bound.
     """
     weight = next(network.parameters(), None)
     batch, event = x.shape[:-event_dims], x.shape[-event_dims:]
-    out = network((x if weight is None else x.to(weight.dtype)).reshape(-1, *event))
+    rows = (x if weight is None else x.to(weight.dtype)).reshape(-1, *event)
+    out = network(rows)
+    if gives is not None:
+        check_output(out, len(rows), tuple(gives), name)
     return out.unflatten(0, batch)
+
+
+def check_output(out: Tensor, num: int, gives: Shape, name: str) -> None:
+    """Refuse what a network has given for a number of rows unless it is of the shape that is expected.
+
+    Raises:
+        ValueError: With what was expected and what came.
+    """
+    wanted = f"{name} must give {_text('B', gives)}"
+    if not isinstance(out, Tensor):
+        raise ValueError(f"{wanted}, gave a {type(out).__name__}.")
+    if tuple(out.shape[1:]) != gives or out.shape[0] != num:
+        rows = out.shape[:1]
+        came = _text("B" if rows and rows[0] == num else ", ".join(map(str, rows)), tuple(out.shape[1:]))
+        raise ValueError(f"{wanted}, gave {came}{'' if rows and rows[0] == num else f' for B = {num}'}.")
+
+
+def _text(first: str, shape: Shape) -> str:
+    return f"({', '.join([first, *map(str, shape)])})"

@@ -93,10 +93,9 @@ class Quantizer(nn.Module, ABC):
         """Code vectors (B, D, *grid) of codes (B, *grid)."""
         return embedding(codes, _exact(self.vectors)).movedim(-1, 1)
 
-    def usage(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Perplexity :math:`e^{H(p)}` of the codes of a batch (B, \*grid), and the number of those in use."""
-        part = self._one_hot(codes).mean(0)
-        return torch.exp(torch.special.entr(part).sum()), (part > 0).sum().to(part.dtype)
+    def usage(self, codes: Tensor) -> Tensor:
+        """Part of the codes (B, \\*grid) that each code is, (num_codes,): of several batches, the mean of theirs."""
+        return self._one_hot(codes).mean(0)
 
     @torch.no_grad()
     def record(self, z: Tensor, codes: Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 from contextlib import suppress
@@ -18,6 +19,9 @@ class Peer:
     Args:
         rank: Its number.
         seen: When it was last heard of.
+        marks: Places of its training loop that it has passed.
+        inside: Whether it is in a training step.
+        behind: Since when it has not moved on from a place that another process has left.
     """
 
     rank: int
@@ -26,6 +30,19 @@ class Peer:
     host: str = ""
     connection: socket.socket | None = None
     done: bool = False
+    marks: int = 0
+    inside: bool = False
+    behind: float | None = None
+    text: bytes = b""
+
+    def hear_marks(self, heard: bytes) -> None:
+        """Take what it says of its progress, which may come in pieces."""
+        *whole, self.text = (self.text + heard)[-512:].split(b";")
+        for part in whole:
+            if found := re.search(rb"a(\d+)([io])$", part):
+                marks, self.inside = int(found[1]), found[2] == b"i"
+                if marks != self.marks:
+                    self.marks, self.behind = marks, None
 
     def tell(self, message: bytes) -> None:
         """Send a message, if anybody is there."""

@@ -15,6 +15,13 @@ GRACE = 2.0
 """Seconds in which a process may end by itself before it is ended for what happened to another."""
 
 
+MARKS = 3
+"""Places of each training step: its start, its loss, its end."""
+
+FIRST = 10
+"""How many times as long the first step may take, in which one process may compile and another find it compiled."""
+
+
 class Watch:
     """One process's watch over the others: the first process has a connection to each of them, they have one to it.
 
@@ -29,6 +36,7 @@ class Watch:
         self.rank, self.world_size, self.timeout, self.cause = rank, world_size, timeout, cause
         others = range(1, world_size) if rank == 0 else [0]
         self.peers = {other: Peer(other, time.monotonic()) for other in others}
+        self.marks, self.inside = 0, False
         self._period = min(1.0, timeout / 5)
         self._wires = Wires(self.peers)
         self._thread = threading.Thread(target=self._run, name="ranks", daemon=True)
@@ -53,6 +61,10 @@ class Watch:
         """
         self._wires.connect(self.rank, address, host, self.timeout)
         self._thread.start()
+
+    def mark(self, *, inside: bool) -> None:
+        """Say that this process has come to the next place of its training loop, within a step or outside."""
+        self.marks, self.inside = self.marks + 1, inside
 
     def fail(self, error: BaseException) -> None:
         """Tell the others that this process ends by an error; does not return where another one says what is wrong.
@@ -103,10 +115,10 @@ class Watch:
             now = time.monotonic()
             if now - last > 4 * self._period:  # this process itself was stopped, as all are by Ctrl-Z
                 for peer in self.peers.values():
-                    peer.seen = now
+                    peer.seen, peer.behind = now, None
             last = now
             if now - sent >= self._period:
-                self._wires.tell(ALIVE)
+                self._wires.tell(b"%s%d%s;" % (ALIVE, self.marks, b"i" if self.inside else b"o"))
                 sent = now
             self._judge(now)
         self._wires.close()
@@ -116,6 +128,7 @@ class Watch:
             patience = self.timeout * (1 if peer.connection or peer.pid == 0 else 2)  # twice before it has connected
             if self._lost is None and not peer.done and now - peer.seen > patience:
                 self._lost = peer, f"has not answered for {patience:g} s", now
+        self._judge_progress(now)
         if self._until is not None and now > self._until and not self._ending:
             self._quit()
         if self._failed is not None and now > self._failed[1] and not self._ending:
@@ -127,8 +140,22 @@ class Watch:
         if self._lost is not None and now >= self._lost[2] and not self._ending:
             self._end(*self._lost[:2])
 
+    def _judge_progress(self, now: float) -> None:
+        """Find a process that stays in a training step which another one has left: the thread that says that it lives
+        goes on where its step does not. One that evaluates, draws or saves is in no step."""
+        ahead = max(self.marks, *(peer.marks for peer in self.peers.values()))
+        for peer in self.peers.values():
+            if peer.done or not peer.inside or peer.marks == ahead:
+                peer.behind = None
+                continue
+            peer.behind = now if peer.behind is None else peer.behind
+            patience = self.timeout * (FIRST if peer.marks <= MARKS else 1)
+            if self._lost is None and now - peer.behind > patience:
+                self._lost = peer, f"has not moved on in a training step for {patience:g} s", now
+
     def _take(self, peer: Peer, heard: bytes) -> None:
         peer.seen = now = time.monotonic()
+        peer.hear_marks(heard)
         peer.done |= DONE in heard
         if FAILED in heard:
             self._failed = peer, now + GRACE

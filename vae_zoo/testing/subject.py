@@ -105,12 +105,17 @@ class Subject:
     def losses(self, model: Any, x: Tensor, seed: int = 1) -> dict[str, Tensor]:
         """What a model gives for a batch under a seed."""
         torch.manual_seed(seed)
-        return model.losses(x, self.labels(len(x)))
+        return curves_of(model, model.losses(x, self.labels(len(x))))
 
     def data(self, **kwargs: Any) -> Sprites:
         """Data to fit for a few steps."""
         small = {"num_examples": 64, "image_size": SHAPE[-1], "batch_size": 10, "eval_batch_size": 3}
         return Sprites(**{**small, **kwargs})
+
+
+def curves_of(model: Any, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a model logs of a batch for which ``losses`` gives these values."""
+    return model.curves(values) if hasattr(model, "curves") else values
 
 
 def quiet_trainer(folder: str | Path, **kwargs: Any) -> Trainer:

@@ -1,0 +1,38 @@
+"""Mean and standard deviation of distributions, from samples where no form is known."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vae_zoo.seeding import forked
+
+_NUM_SAMPLES = 256
+
+
+def mean_of(d: Distribution, device: torch.device) -> Tensor:
+    """The mean of a distribution; where it has no form, that of 256 samples, which are the same at each call."""
+    try:
+        return d.mean
+    except NotImplementedError:
+        return _moments(d, device)[0]
+
+
+def stddev_of(d: Distribution, device: torch.device) -> Tensor:
+    """The standard deviation of a distribution; where it has no form, that of the samples of :func:`mean_of`."""
+    try:
+        return d.stddev
+    except NotImplementedError:
+        return _moments(d, device)[1]
+
+
+@torch.no_grad()
+def _moments(d: Distribution, device: torch.device) -> tuple[Tensor, Tensor]:
+    with forked(0, device):
+        total = square = torch.zeros((), device=device)
+        for _ in range(_NUM_SAMPLES):  # one after the other, because those of images may not fit together
+            x = d.sample()
+            total, square = total + x, square + x.square()
+    average = total / _NUM_SAMPLES
+    return average, (square / _NUM_SAMPLES - average.square()).clamp(min=0).sqrt()

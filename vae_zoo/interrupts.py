@@ -1,0 +1,76 @@
+"""Signals that end the command wherever it is, with the exit code of a shell and no traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # while typing is imported no signal is obeyed yet
+    from types import FrameType
+    from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+_asked = 0
+_held = False
+
+
+@contextmanager
+def obeyed() -> Iterator[None]:
+    """Raise ``SystemExit`` with 130 on SIGINT and 143 on SIGTERM; a second signal ends the process at once.
+
+    An error that a library makes of it, and an end that came because nobody let it through, are that exit all the same.
+    A signal that is ignored stays so. Outside the main thread nothing is changed.
+    """
+    global _asked
+    before: dict[int, Any] = {}
+    try:
+        for signum in SIGNALS:
+            if signal.getsignal(signum) is not signal.SIG_IGN:
+                before[signum] = signal.signal(signum, _hear)
+    except ValueError:  # not the main thread
+        yield
+        return
+    _asked = 0
+    try:
+        try:
+            yield
+        except Exception:
+            leave_if_asked()
+            raise
+        leave_if_asked()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _asked = 0
+
+
+def leave_if_asked() -> None:
+    """End now if a signal has asked for it, and what it has raised was lost on the way."""
+    if _asked:
+        raise SystemExit(128 + _asked) from None
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Let a few files get their names all together: a signal is obeyed after that."""
+    global _held
+    leave_if_asked()
+    _held = True
+    try:
+        yield
+    finally:
+        _held = False
+    leave_if_asked()
+
+
+def _hear(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    global _asked
+    if _asked:
+        os._exit(128 + signum)
+    _asked = signum
+    if not _held:
+        raise SystemExit(128 + signum)
