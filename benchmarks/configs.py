@@ -86,7 +86,6 @@ def unexplained(name: str, checkpoint: Path | None) -> float:
 
     import vae_zoo
     from vae_zoo import data as data_modules
-    from vae_zoo.models.steps import unpack
 
     model = vae_zoo.load(str(checkpoint)).eval()
     given = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())["data"]
@@ -97,7 +96,7 @@ def unexplained(name: str, checkpoint: Path | None) -> float:
     errors = torch.zeros(2, dtype=torch.float64)
     with torch.no_grad():
         for batch in data.test_dataloader():
-            x, c = unpack(data.on_after_batch_transfer(batch))
+            x, c = model.unpack(data.on_after_batch_transfer(batch))
             errors += torch.stack([(x - y).double().square().sum() for y in (model.reconstruct(x, c), mean)])
     return float(errors[0] / errors[1])
 
