@@ -51,7 +51,8 @@ def linked(cls: type) -> dict[str, Any]:
 
 def build(cls: type[Autoencoder] = VAE, **kwargs: Any) -> Any:
     """A model of sprites of 8x8 pixels, its networks those that the class has by default."""
-    return cls(**{"shape": SHAPE, "latent_dim": 4, **linked(cls), **kwargs})
+    latent_dim = sum(kwargs.get("latent_dims", [4]))  # a ladder's layers add up to it
+    return cls(**{"shape": SHAPE, "latent_dim": latent_dim, **linked(cls), **kwargs})
 
 
 def tiny(cls: type[Autoencoder] = VAE, **kwargs: Any) -> Any:

@@ -36,7 +36,7 @@ def linear_ladder() -> tuple[LadderVAE, Tensor, Tensor]:
     line = partial(Dense, hidden=[])
     likelihood = partial(FixedNormal, scale=0.5)
     kwargs = {"shape": (3,), "decoder": line, "layer": line, "likelihood": likelihood}
-    model = ladder([2, 1], latent_dim=99, **kwargs).double()
+    model = ladder([2, 1], **kwargs).double()
     assert model.latent_dim == 3
     weight, bias = model.down[0].layers[1].weight, model.down[0].layers[1].bias
     with torch.no_grad():

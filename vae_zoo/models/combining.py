@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from types import CodeType, FunctionType
 from typing import Any
 
+from vae_zoo.hparams import class_of
+
 
 def check_combination(cls: type, root: type) -> None:
     """Refuse a class one of whose bases hides a method or an argument of another, which would then do nothing.
@@ -29,7 +31,7 @@ def check_combination(cls: type, root: type) -> None:
 
 
 def check_arguments(cls: type, given: Mapping[str, Any]) -> None:
-    """Refuse arguments that a class fixes.
+    """Refuse arguments that a class fixes; their defaults, which older checkpoints and configurations hold, pass.
 
     Args:
         cls: Class of a model; ``fixed`` of a class on the way says what it fixes, and why.
@@ -39,9 +41,11 @@ def check_arguments(cls: type, given: Mapping[str, Any]) -> None:
         TypeError: With the argument, and why it does nothing.
     """
     order: tuple[Any, ...] = cls.__mro__
-    for name in given:
+    for name, value in given.items():
         for base in order:
             if name in _fixed(base):
+                if not _passed_on(base, name) and _is_default(value, name, order):
+                    break
                 raise TypeError(f"{cls.__name__} takes no {name}: {_fixed(base)[name]}.")
             if name in _arguments(base):
                 break
@@ -136,6 +140,13 @@ def _names(code: CodeType) -> set[str]:
     """Names of globals and attributes that code reads."""
     inner = [names for const in code.co_consts if isinstance(const, CodeType) for names in _names(const)]
     return {*code.co_names, *inner}
+
+
+def _is_default(value: Any, name: str, order: tuple[Any, ...]) -> bool:
+    """Whether a class is given, without settings, that the constructor of the argument has as its default."""
+    owner = next(base for base in order if name in _arguments(base))
+    default = inspect.signature(vars(owner)["__init__"]).parameters[name].default
+    return class_of(value) is class_of(default) and not getattr(value, "keywords", {})
 
 
 def _fixed(cls: type) -> Mapping[str, str]:

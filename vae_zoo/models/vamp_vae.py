@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vae_zoo.distributions import Mixture, StandardNormal
+from vae_zoo.distributions import Mixture
 from vae_zoo.models.vae import VAE
 from vae_zoo.nn import Bounded
 from vae_zoo.seeding import global_seed, mix
@@ -32,7 +32,7 @@ class VampVAE(VAE):
         pseudo_mean: Mean of the noise that pseudo-inputs start from; random training examples if not given.
         pseudo_std: Standard deviation of that noise, or of what is added to the examples.
         in_unit_interval: Whether examples lie in [0, 1], and pseudo-inputs with them.
-        kwargs: Arguments of :class:`VAE`, but for ``prior``.
+        kwargs: Arguments of :class:`VAE`, of which ``prior`` stays at its default.
 
     Raises:
         ValueError: If num_pseudo is less than 1, pseudo_mean is not finite, or pseudo_std is negative or not finite; at
@@ -52,7 +52,7 @@ class VampVAE(VAE):
         in_unit_interval: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(prior=StandardNormal, **kwargs)
+        super().__init__(**kwargs)
         if num_pseudo < 1:
             raise ValueError(f"num_pseudo must be at least 1, got {num_pseudo}.")
         if pseudo_mean is not None and not math.isfinite(pseudo_mean):

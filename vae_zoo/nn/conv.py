@@ -13,7 +13,11 @@ from vae_zoo.typing import Shape
 
 
 class ConvEncoder(nn.Module):
-    """Convolutions that each halve the image, then dense layers.
+    """Convolutions that each halve the image, then dense layers, initialised for rectifiers.
+
+    References:
+        | Delving Deep into Rectifiers: Surpassing Human-Level Performance on ImageNet Classification (He et al., 2015)
+        | https://arxiv.org/abs/1502.01852
 
     Args:
         in_shape: Shape of one image, (C, H, W).
@@ -49,6 +53,7 @@ class ConvEncoder(nn.Module):
             activation(),
             nn.Linear(hidden, math.prod(out_shape)),
         )
+        _initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, *out_shape)."""
@@ -94,6 +99,7 @@ class ConvDecoder(nn.Module):
             nn.Unflatten(-1, (channels[-1], *sizes[0])),
             *layers,
         )
+        _initialize(self)
 
     def forward(self, z: Tensor) -> Tensor:
         """Map (B, *in_shape) to (B, *out_shape)."""
@@ -110,3 +116,21 @@ def _sizes(image: Shape, channels: Sequence[int], hidden: int) -> list[Size]:
     for _ in channels:
         sizes.append(halved(sizes[-1]))
     return sizes
+
+
+def _initialize(network: nn.Module) -> None:
+    """Normal weights of variance 2 / fan-in.
+
+    torch's own variance is a sixth of that or less, so that a deep network passes on hardly more than its biases, and a
+    VAE begins close to a collapse.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            fan_in = layer.weight[0].numel()
+        elif isinstance(layer, nn.ConvTranspose2d):  # of its kernel, a pixel meets one entry in as many as the stride
+            fan_in = layer.in_channels * math.prod(layer.kernel_size) // math.prod(layer.stride)
+        else:
+            continue
+        nn.init.normal_(layer.weight, std=math.sqrt(2 / fan_in))
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
