@@ -169,11 +169,28 @@ class _Built(ABCMeta):
     """Has an object remember its attributes as its constructors leave them."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        self = super().__call__(*args, **kwargs)
+        try:
+            self = super().__call__(*args, **kwargs)
+        except TypeError as error:
+            if said := _named_by(cls, str(error), kwargs):
+                raise TypeError(said) from error
+            raise
         names = {name for base in cls.__mro__ if "__init__" in vars(base) for name in _parameters(base)}
         mirrors = {name: vars(self)[name] for name in names & vars(self).keys()}
         vars(self)["_built"] = {name: x for name, x in mirrors.items() if isinstance(x, (bool, int, float, str))}
         return self
+
+
+def _named_by(cls: type, said: str, given: Mapping[str, Any]) -> str:
+    """What an error says of an argument, by the name of the class that was called, not of the one that noticed it."""
+    where, _, rest = said.partition(".__init__() ")
+    if where not in {base.__qualname__ for base in cls.__mro__}:
+        return ""
+    unknown = re.fullmatch(r"got an unexpected keyword argument '(\w+)'.*", rest)
+    missing = re.fullmatch(r"missing \d+ required keyword-only arguments?: (.*)", rest)
+    if unknown and unknown[1] in given:
+        return f"{cls.__name__} got an unexpected keyword argument '{unknown[1]}'."
+    return f"{cls.__name__} needs {missing[1].replace(chr(39), '')}: give it by name." if missing else ""
 
 
 def _parameters(cls: type) -> Iterable[str]:

@@ -10,6 +10,7 @@ import yaml
 from sphinx.application import Sphinx
 
 from vae_zoo import models
+from vae_zoo.cli.showing import first_fit
 
 HOOKS = ("prior", "encode", "decode", "objective", "elbo", "losses", "param_groups")
 BASES = ("Autoencoder", "VAE")
@@ -32,7 +33,7 @@ def page(name: str, configs: list[Path]) -> str:
     lines = [f"# {name}", "", "```{eval-rst}", f".. autoclass:: vae_zoo.models.{name}", "   :members:", "```", ""]
     if not inspect.isabstract(cls):
         lines += ["## Run it", "", "```bash"]
-        lines += [f"vae-zoo fit {start(name, configs)}"]
+        lines += [f"vae-zoo fit {first_fit(name)}"]
         lines += [f"vae-zoo test --ckpt_path results/{name}_Digits/fit_0/checkpoints/last.ckpt"]
         lines += [f"vae-zoo show {name}", "```", "", "The last command lists every argument.", ""]
     if configs:
@@ -41,12 +42,6 @@ def page(name: str, configs: list[Path]) -> str:
         lines += [f"### {path.stem}", "", "```bash", f"vae-zoo fit --config {path.stem}", "```", ""]
         lines += [f"```{{literalinclude}} ../../configs/{path.name}", ":language: yaml", "```", ""]
     return "\n".join(lines)
-
-
-def start(name: str, configs: list[Path]) -> str:
-    """What a first fit of a model is asked for: its configuration for the digits, whose figures were measured."""
-    stems = [path.stem for path in configs if path.stem.endswith("_digits")]
-    return f"--config {stems[0]}" if stems else f"--model {name} --data Digits --trainer.max_epochs 20"
 
 
 def table() -> str:

@@ -18,7 +18,7 @@ def test_a_model(run: Callable) -> None:
         "Higgins et al., 2017",
         "https://openreview.net/forum?id=Sy2fzU9gl",
         "beta_vae_digits, beta_vae_mnist, beta_vae_sprites",
-        "vae-zoo fit --model BetaVAE --data Digits\n",
+        "vae-zoo fit --config beta_vae_digits\n",
         "--model.beta  float = 4.0\n      Weight β of the rate.\n",
         "arguments from VAE\n",
         "--model.latent_dim  int = 16\n",
@@ -31,6 +31,19 @@ def test_data_say_what_they_need(run: Callable) -> None:
     out = run("show", "Arrays").out
     assert "vae-zoo fit --model VAE --data Arrays --data.path …\n" in out
     assert "--data.batch_size  int = 128\n" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "fit"),
+    [
+        ("MLPVAE", "--config vae_digits"),
+        ("VAE", "--model VAE --data Digits --trainer.max_epochs 20"),
+        ("MNIST", "--config vae_mnist"),
+        ("Sprites", "--model VAE --data Sprites"),
+    ],
+)
+def test_the_first_fit_is_a_packaged_one_where_there_is_one(name: str, fit: str, run: Callable) -> None:
+    assert f"  run it   vae-zoo fit {fit}\n" in run("show", name).out
 
 
 def test_a_component(run: Callable) -> None:

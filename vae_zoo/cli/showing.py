@@ -50,7 +50,9 @@ def show_class(name: str, group: str, path: str) -> None:
     options = [argument for argument in arguments(path) if argument.by_name or argument.default is not None]
     taken = [argument for argument in options if not (group and argument.name in LINKED)]
     required = "".join(f" --{group}.{argument.name} …" for argument in taken if argument.default is None)
-    run = {"model": f"--model {name}{required} --data Digits", "data": f"--model VAE --data {name}{required}"}
+    config = f"vae_{name.lower()}"
+    data = f"--config {config}" if config in using else f"--model VAE --data {name}{required}"
+    run = {"model": first_fit(name, required), "data": data}
     print(_wrapped(f"{name}: {line}", 0))
     for title, text in (
         ("paper", paper),
@@ -68,6 +70,13 @@ def show_class(name: str, group: str, path: str) -> None:
             default = "" if argument.default is None else f" = {argument.default}"
             print(f"  {flag}  {argument.annotation}{default}")
             print(_wrapped(f"      {argument.line}", 6))
+
+
+def first_fit(name: str, required: str = "") -> str:
+    """What a first fit of a model is asked for: its configuration for the digits, which was measured, if any."""
+    configs = packaged().items()
+    stems = [stem for stem, path in configs if stem.endswith("_digits") and chosen(path, "model") == name]
+    return f"--config {stems[0]}" if stems else f"--model {name}{required} --data Digits --trainer.max_epochs 20"
 
 
 def _wrapped(text: str, indent: int) -> str:

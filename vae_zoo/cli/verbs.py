@@ -58,8 +58,8 @@ options:
   --trust PACKAGE    of any verb: checkpoints and configurations may name classes of this package, such as my_vae
 
 examples:
-  vae-zoo fit --config vae_digits
-  vae-zoo fit --model BetaVAE --data Digits --model.beta 2 --wandb
+  vae-zoo fit --config vae_digits --wandb
+  vae-zoo fit --model BetaVAE --data Digits --model.beta 2 --trainer.max_epochs 20
   vae-zoo test --ckpt_path results/BetaVAE_Digits/fit_0/checkpoints/last.ckpt"""
 
 

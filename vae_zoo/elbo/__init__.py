@@ -18,7 +18,16 @@ from vae_zoo.distributions import check_latents, check_temperature, kl_per_dim, 
 from vae_zoo.elbo.terms import ELBO
 from vae_zoo.importance import Draw, LogEvidence, estimate
 
-__all__ = ["ELBO", "ELBOMixin", "has_density", "looked_at", "looks_at", "require_density"]
+__all__ = [
+    "ELBO",
+    "ELBOMixin",
+    "check_condition",
+    "check_number",
+    "has_density",
+    "looked_at",
+    "looks_at",
+    "require_density",
+]
 
 
 class ELBOMixin(ABC):
@@ -41,6 +50,7 @@ class ELBOMixin(ABC):
 
     def elbo(self, x: Tensor, c: Tensor | None = None, num_samples: int = 1) -> ELBO:
         """The terms of the bound of examples (B, \\*shape), from K = num_samples reparameterised samples."""
+        check_number("num_samples", num_samples, 1)
         q, p = self.encode(x, c), self.prior(c)
         check_latents(q, p, len(x))
         z = q.rsample((num_samples,))
@@ -143,6 +153,7 @@ class ELBOMixin(ABC):
                 condition is given and neither prior nor decoder looks at it.
         """
         check_temperature(temperature)
+        check_number("num", num)
         with looked_at(c, self):
             p = self.prior(c)
             if temperature != 1:
@@ -174,6 +185,26 @@ class _Watch(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def check_number(name: str, number: int, least: int = 0) -> None:
+    """Refuse what is no number of samples.
+
+    Raises:
+        ValueError: With what was expected and what came.
+    """
+    if number % 1 or number < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {number}.")
+
+
+def check_condition(c: Any) -> None:
+    """Refuse conditions that are no tensor, such as a list of labels.
+
+    Raises:
+        ValueError: With what was expected and what came.
+    """
+    if not isinstance(c, Tensor):
+        raise ValueError(f"c must be a tensor, as in torch.tensor([0, 1]), got a {type(c).__name__}.")
+
+
 @contextmanager
 def looked_at(c: Tensor | None, model: object) -> Iterator[None]:
     """Refuse a condition of samples that what is within does not look at: they would be of no class in particular.
@@ -184,6 +215,7 @@ def looked_at(c: Tensor | None, model: object) -> Iterator[None]:
     if c is None:
         yield
         return
+    check_condition(c)
     with _Watch(c) as watch:
         yield
     if not watch.seen:

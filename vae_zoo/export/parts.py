@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule
 
+from vae_zoo.distributions import mean_of, stddev_of
 from vae_zoo.models import Autoencoder
 from vae_zoo.typing import Shape
 
@@ -44,6 +46,10 @@ class Part(nn.Module, ABC):
     def outputs(self) -> tuple[str, ...]:
         """Names of what :meth:`forward` gives."""
 
+    @abstractmethod
+    def given(self, first: Tensor, c: Tensor | None = None) -> Distribution:
+        """The distribution whose mean :meth:`forward` gives."""
+
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of what :meth:`forward` takes: labels too for a model of classes."""
@@ -70,9 +76,13 @@ class EncoderPart(Part):
         return ("z", "z_scale", "codes") if hasattr(self.model, "codes") else ("z", "z_scale")
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, ...]:
-        q = self.model.encode(x, c)
+        q = self.given(x, c)
+        found = mean_of(q, x.device), stddev_of(q, x.device)
         codes: Any = getattr(self.model, "codes", None)
-        return (q.mean, q.stddev) if codes is None else (q.mean, q.stddev, codes(x))
+        return found if codes is None else (*found, codes(x))
+
+    def given(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        return self.model.encode(x, c)
 
 
 class DecoderPart(Part):
@@ -87,7 +97,23 @@ class DecoderPart(Part):
         return tuple(z.shape[1:])
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> tuple[Tensor, ...]:
-        return (self.model.decode(z, c).mean,)
+        return (mean_of(self.given(z, c), z.device),)
+
+    def given(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        return self.model.decode(z, c)
+
+
+@torch.no_grad()
+def _check_mean(part: Part) -> None:
+    """Refuse a distribution without a mean in closed form: the samples that stand in for it cannot be traced."""
+    d = part.given(*part.example(2))
+    try:
+        d.mean, d.stddev  # noqa: B018
+    except NotImplementedError:
+        raise ValueError(
+            f"the {part.name} of {type(part.model).__name__} cannot be traced: {type(d).__name__} has no mean "
+            "or standard deviation in closed form; the format safetensors needs none."
+        ) from None
 
 
 def program(part: Part) -> ExportedProgram:
@@ -97,6 +123,7 @@ def program(part: Part) -> ExportedProgram:
         ValueError: If it cannot be traced as one graph.
     """
     batch = Dim("batch", min=1)
+    _check_mean(part)
     inputs = part.example(2)  # of one example a graph would be for one only
     try:
         with torch.no_grad():  # strict, which sees through len(x) as well

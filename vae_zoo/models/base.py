@@ -16,9 +16,9 @@ from vae_zoo.distributions import Bernoulli, Family, Point, check_family, check_
 from vae_zoo.foreign import read_plainly
 from vae_zoo.memory import check_trainable, fitting, keep_freed_memory
 from vae_zoo.models.combining import check_arguments, check_combination
-from vae_zoo.models.components import building, check_settings, make
+from vae_zoo.models.components import building, check_settings, check_shape, make
 from vae_zoo.models.exchange import Exchanged
-from vae_zoo.models.fitness import check_averages, check_fit, say_if_emulated
+from vae_zoo.models.fitness import check_averages, check_backbone, check_fit, say_if_emulated
 from vae_zoo.models.optimizers import annealings, check_length, check_plateaus, check_rates, rate_of, rehearse
 from vae_zoo.models.saved import Saved
 from vae_zoo.models.steps import Steps
@@ -100,8 +100,7 @@ class Autoencoder(Exchanged, Saved, Steps):
         super().__init__(**kwargs)
         if latent_dim < 1:
             raise ValueError(f"latent_dim must be at least 1, got {latent_dim}.")
-        if not shape or min(shape) < 1:
-            raise ValueError(f"shape must hold the sides of one example, each at least 1, got {tuple(shape)}.")
+        check_shape(shape)
         if cuda_graphs and not compiled:
             raise ValueError("cuda_graphs records what is compiled: set compiled too.")
         self.save_hyperparameters(self.recorded()["init_args"])
@@ -220,6 +219,11 @@ class Autoencoder(Exchanged, Saved, Steps):
         say_if_emulated(self.trainer, self.device)
         check_plateaus(self.trainer)
         check_length(self.trainer, self._make_optimizer, self._make_scheduler, self.param_groups())
+
+    def configure_callbacks(self) -> Any:
+        """None of its own; those of the Trainer are looked at here, before they look at the model."""
+        check_backbone(self, self.trainer.callbacks)  # type: ignore[attr-defined]
+        return super().configure_callbacks()
 
     def setup(self, stage: str) -> None:
         """Have whatever Trainer runs the model read checkpoints as plain data, and refuse what cannot be trained."""

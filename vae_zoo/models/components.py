@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+import numbers
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, get_type_hints
 
@@ -62,11 +63,22 @@ def make(role: str, factory: Callable[..., Any], kind: type[Made], *args: Any) -
     try:
         made = factory(*args)
     except TypeError as error:
-        if cls is None or not cls.__module__.startswith("torch."):
-            raise
-        raise TypeError(f"{role} must be made from ({takes}), which torch's {name} is not: {error}") from error
+        if "tuple" not in str(error) and (cls is None or not cls.__module__.startswith("torch.")):
+            raise  # of the class itself: what it was given are tuples
+        raise TypeError(f"{role} must be made from ({takes}), here {args}, which {name} is not: {error}") from error
     _check_kind(role, type(made), kind, wanted)
     return made
+
+
+def check_shape(shape: Any) -> None:
+    """Refuse what is no shape of one example.
+
+    Raises:
+        ValueError: With what was expected and what came.
+    """
+    sides = tuple(shape) if isinstance(shape, Sequence) and not isinstance(shape, str) else ()
+    if not sides or not all(isinstance(side, numbers.Integral) and int(side) >= 1 for side in sides):
+        raise ValueError(f"shape must hold the sides of one example, as in (1, 28, 28), from 1 on, got {shape!r}.")
 
 
 def check_point(model: Any) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vae_zoo.elbo import check_condition
 from vae_zoo.models.vae import VAE
 from vae_zoo.typing import Shape
 
@@ -76,6 +77,8 @@ class ConditionalVAE(VAE):
         Returns:
             (num, \\*shape).
         """
+        if c is not None:
+            check_condition(c)
         c = torch.arange(num, device=self.device) % self.num_classes if c is None else c.to(self.device)
         self.check_labels(c, num)
         return super().sample(num, c, mean=mean, temperature=temperature)
@@ -100,6 +103,7 @@ class ConditionalVAE(VAE):
         """Labels of num examples as rows of truth values, (num, num_classes)."""
         if c is None:
             raise ValueError(f"{type(self).__name__} needs labels: pass those of the examples as c, (B,); got none.")
+        check_condition(c)
         if c.shape != (num,) or c.is_floating_point():
             raise ValueError(f"labels must be integers of shape {(num,)}, got {c.dtype} of shape {tuple(c.shape)}.")
         return c[:, None] == torch.arange(self.num_classes, device=c.device)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.callbacks import BackboneFinetuning, WeightAveraging
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -55,6 +55,23 @@ def check_averages(model: nn.Module, callbacks: Iterable[Any]) -> None:
             raise ValueError(
                 f"{type(callback).__name__} would average the whole numbers of {whole[0]}: set use_buffers to false."
             )
+
+
+def check_backbone(model: nn.Module, callbacks: Iterable[Any]) -> None:
+    """Refuse to finetune the backbone of a model that has none.
+
+    Args:
+        model: The model.
+        callbacks: Those of the Trainer.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if any(isinstance(callback, BackboneFinetuning) for callback in callbacks) and not hasattr(model, "backbone"):
+        raise ValueError(
+            f"BackboneFinetuning needs a module named backbone, which {type(model).__name__} lacks: leave the callback "
+            "out, or give the part of the model that starts frozen this name."
+        )
 
 
 def say_if_emulated(trainer: Any, device: torch.device) -> None:

@@ -78,6 +78,7 @@ class Saved(Recorded, LightningModule):
         """
         self._check_finite(checkpoint)
         if self._trainer is not None:
+            self._check_class(checkpoint)  # first: what another model lacks to go on from does not matter
             if self._trainer.state.fn == "fit" and self._trainer.ckpt_path is not None:
                 groups: list[dict[str, Any]] = self.param_groups()  # type: ignore[operator]
                 check_resumable(checkpoint, [p for group in groups for p in group["params"] if isinstance(p, Tensor)])
@@ -88,12 +89,16 @@ class Saved(Recorded, LightningModule):
         saved = checkpoint.get("vae_zoo", {}).get("model")
         if saved is None:
             return
-        if saved["class_path"] != import_path(type(self)) and not is_in_hand(saved["class_path"], type(self)):
-            raise ValueError(f"the checkpoint holds a {saved['class_path']}, the model is a {import_path(type(self))}.")
+        self._check_class(checkpoint)
         shape = tuple(saved["init_args"].get("shape", self.shape))
         if shape != self.shape:
             raise ValueError(f"the checkpoint is of examples of shape {shape}, the data have {self.shape}.")
         override_states(checkpoint, saved["init_args"], self.recorded()["init_args"])
+
+    def _check_class(self, checkpoint: dict[str, Any]) -> None:
+        path = ((checkpoint.get("vae_zoo") or {}).get("model") or {}).get("class_path", import_path(type(self)))
+        if path != import_path(type(self)) and not is_in_hand(path, type(self)):
+            raise ValueError(f"the checkpoint holds a {path}, the model is a {import_path(type(self))}.")
 
     def _check_finite(self, checkpoint: dict[str, Any]) -> None:
         own = {name for name, _ in self.named_parameters()}

@@ -238,6 +238,8 @@ class Steps(LightningModule, ABC):
         Raises:
             ValueError: With what was expected and what came.
         """
+        if not isinstance(x, Tensor):
+            raise ValueError(f"examples must be a tensor of shape (B, {_sides(self.shape)}), got a {type(x).__name__}.")
         if tuple(x.shape) == self.shape != tuple(x.shape[1:]):
             raise ValueError(
                 f"a batch must be (B, {_sides(self.shape)}), got one example: wrap the data in a DataLoader."

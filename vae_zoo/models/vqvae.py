@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.optim import Optimizer
 
-from vae_zoo.distributions import score
-from vae_zoo.elbo import looked_at
+from vae_zoo.distributions import mean_of, score
+from vae_zoo.elbo import check_number, looked_at
 from vae_zoo.models.base import Autoencoder
 from vae_zoo.models.components import check_point, make
 from vae_zoo.nn import Codebook, CodePrior, Quantizer
@@ -122,9 +122,10 @@ class VQVAE(Autoencoder):
     @torch.no_grad()
     def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True, temperature: float = 1.0) -> Tensor:
         """Draw codes from their prior, whose logits a temperature divides, and decode them, (num, \\*shape)."""
+        check_number("num", num)
         with looked_at(c, self):
             px = self.decode(self.codebook.lookup(self.code_prior.sample(num, temperature=temperature)), c)
-        return px.mean if mean else px.sample()
+        return mean_of(px, self.device) if mean else px.sample()
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Latents, reconstructions and codes of a batch."""
