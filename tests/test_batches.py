@@ -62,7 +62,7 @@ class TestSeveralLoaders:
                     assert both[n][f"{name}/dataloader_idx_{n}"] == pytest.approx(value, rel=1e-5), name
         assert both[0]["test/psnr"] == pytest.approx(alone[0]["test/psnr"])
         if second is SECOND:
-            (row,) = [line for line in capsys.readouterr().out.splitlines() if " test/elbo " in line]
+            row = next(line for line in capsys.readouterr().out.splitlines() if " test/elbo " in line)
             shown = [float(cell) for cell in row.replace("│", " ").split()[1:]]
             assert shown == pytest.approx([figures["test/elbo"] for figures in alone])
 

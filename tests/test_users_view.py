@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from vae_zoo import hub
+from vae_zoo.callbacks import CyclicalAnnealing, LinearAnnealing, PredictionWriter
 from vae_zoo.distributions import FixedNormal
 from vae_zoo.elbo import ELBO
 from vae_zoo.models import VAE, VQVAE, BetaVAE
@@ -284,3 +285,32 @@ class TestHub:
         torch.save(content, tmp_path / "a.ckpt")
         with pytest.raises(ValueError, match=r"no_such_module\.Model"):
             hub.load(tmp_path / "a.ckpt")
+
+
+class TestCallbacksTwice:
+    @pytest.mark.parametrize(
+        ("callbacks", "said"),
+        [
+            (
+                [LinearAnnealing(num_steps=3), CyclicalAnnealing(num_steps=3)],
+                "and CyclicalAnnealing would",
+            ),
+            ([PredictionWriter(), PredictionWriter(num_samples=0)], "PredictionWriter is given twice"),
+        ],
+        ids=["annealing", "predictions"],
+    )
+    def test_refused(self, callbacks: list[Any], said: str, tmp_path: Path) -> None:
+        trainer = quiet_trainer(tmp_path, max_epochs=1, callbacks=callbacks)
+        with pytest.raises(ValueError, match=said):
+            (trainer.predict if "Writer" in said else partial(trainer.fit, val_dataloaders=loader("tuples")))(
+                model(), loader("tuples")
+            )
+
+    def test_predictions_of_another_form(self, tmp_path: Path) -> None:
+        class Bare(Capacity):
+            def predict_step(self, batch: Any, batch_idx: int) -> Tensor:  # type: ignore[override]
+                return self.embed(batch[0])
+
+        trainer = quiet_trainer(tmp_path, callbacks=[PredictionWriter()])
+        with pytest.raises(ValueError, match="a predict_step that gives a dictionary of tensors, got a Tensor"):
+            trainer.predict(Bare(**model()._init_args), loader("tuples"))

@@ -82,7 +82,9 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     "global_step": lambda value: _is_count(value),
     "pytorch-lightning_version": lambda value: isinstance(value, str) and value[:1].isdigit(),
     "hyper_parameters": lambda value: isinstance(value, Mapping) and isinstance(value.get("_class_path"), str),
-    "callbacks": lambda value: isinstance(value, Mapping) and all(isinstance(key, str) for key in value),
+    "callbacks": lambda value: (
+        isinstance(value, Mapping) and all(isinstance(k, str) and isinstance(v, Mapping) for k, v in value.items())
+    ),
     "curves": lambda value: isinstance(value, Mapping),
     "hparams_name": lambda value: value is None or isinstance(value, str),
     "loops": lambda value: _is_tree(value) and _counts(value),

@@ -65,21 +65,31 @@ _lock = Lock()
 
 
 @contextmanager
+def by_command() -> Iterator[None]:
+    """Word advice for the command line rather than for Python, also of errors that end it."""
+    global _by_command
+    before, _by_command = _by_command, True
+    try:
+        yield
+    finally:
+        _by_command = before
+
+
+@contextmanager
 def naming(packages: Iterable[str]) -> Iterator[None]:
     """Trust packages that the user has named, for as long as it lasts.
 
     The working folder can be imported from only if one is.
     """
-    global _named, _by_command
-    before, _named = (_named, _by_command), tuple(sorted(set(packages)))
-    _by_command = True
+    global _named
+    before, _named = _named, tuple(sorted(set(packages)))
     added = bool(_named) and "" not in sys.path
     if added:
         sys.path.append("")
     try:
         yield
     finally:
-        _named, _by_command = before
+        _named = before
         if added and "" in sys.path:
             sys.path.remove("")
 

@@ -170,7 +170,7 @@ class TestFolders:
         best = BestCheckpoint(dirpath=tmp_path / "saved", monitor="val/loss", filename="{epoch:02d}_{val/loss:.0f}")
         fit(tmp_path, callbacks=[best], enable_checkpointing=True, max_epochs=1)
         (path,) = (tmp_path / "saved").iterdir()
-        assert re.fullmatch(r"00_\d+\.ckpt", path.name)
+        assert re.fullmatch(r"01_\d+\.ckpt", path.name)
 
     def test_the_checkpoint_of_another_run_is_kept(self, tmp_path: Path) -> None:
         fit(tmp_path, callbacks=[last(tmp_path)], enable_checkpointing=True)

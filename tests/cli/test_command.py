@@ -209,7 +209,12 @@ def test_epochs_are_numbered_alike_everywhere(run: Callable) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     every = ("--checkpoint.save_top_k=-1", "--samples.every_n_epochs=1", "--checkpoint.verbose=true")
-    assert run(*FIT, *every, *SHORT, "--trainer.max_epochs", "2", "--trainer.log_every_n_steps=5").code == 0
+    assert (
+        run(
+            *FIT, "--data.batch_size=128", *every, *SHORT, "--trainer.max_epochs=2", "--trainer.log_every_n_steps=5"
+        ).code
+        == 0
+    )
     folder = Path("results/BetaVAE_Digits/fit_0")
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"0001.ckpt", "0002.ckpt", "last.ckpt"}
     assert {path.name for path in (folder / "images").glob("samples*")} == {"samples_0001.png", "samples_0002.png"}
@@ -221,7 +226,7 @@ def test_epochs_are_numbered_alike_everywhere(run: Callable) -> None:
 
 def test_lines_about_checkpoints_count_from_one(run: Callable, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "lightning.pytorch.utilities.rank_zero"):
-        assert run(*FIT, *SHORT, "--checkpoint.verbose=true").code == 0
+        assert run(*FIT, *SHORT, "--checkpoint.verbose=true", "--data.batch_size=128").code == 0
     assert "Epoch 1, global step 11: 'val/elbo' reached" in caplog.text
     assert "Epoch 0" not in caplog.text
 
@@ -289,7 +294,9 @@ def test_a_users_own_model_through_the_installed_script(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout, done.stderr
 
-    _, err = call("fit", "--model", "my_vae.MyVAE", "--data", "Digits", "--model.gamma", "3", *SHORT)
+    _, err = call(
+        "fit", "--model", "my_vae.MyVAE", "--data", "Digits", "--model.gamma=3", "--model.likelihood=Bernoulli", *SHORT
+    )
     assert err == "", "advertisements or deprecations"
     path = "results/MyVAE_Digits/fit_0/checkpoints/last.ckpt"
     assert "log_evidence" in call("test", "--ckpt_path", path, "--evidence.num_samples", "5", "--trust", "my_vae")[0]

@@ -99,7 +99,10 @@ CATALOGUE = [
     (FIT + "--trainer.callbacks LinearAnnealing", "give either num_steps or num_epochs"),
     (FIT + "--trainer.devices 99", "trainer.devices must be between 1 and"),
     (FIT + "--trainer.accelerator cuda", "trainer.accelerator cuda is not available here: there is auto, cpu"),
-    (FIT + "--checkpoint.monitor val/elb", "monitors val/elb, which nothing logs, did you mean val/elbo"),
+    (
+        FIT + "--model.likelihood Bernoulli --checkpoint.monitor val/elb",
+        "monitors val/elb, which nothing logs, did you mean val/elbo",
+    ),
     ("fit --model ConvVAE --data Arrays --data.path vectors.npy", "a convolutional network needs images"),
     (
         "fit --model VAE --data Arrays --data.path normalised.npy --model.likelihood Bernoulli",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from functools import partial
+from functools import cached_property, partial
+from pathlib import Path
 
 import pytest
 import torch
-from helpers import FAMILIES
+from helpers import FAMILIES, Batches, quiet_trainer, tiny
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import Binomial, Distribution, Independent, NegativeBinomial, Uniform, constraints
 
 from vae_zoo.distributions import (
     AutoregressiveFlow,
@@ -20,12 +21,14 @@ from vae_zoo.distributions import (
     FixedNormal,
     Point,
     SharedNormal,
+    SplineFlow,
 )
 from vae_zoo.distributions.discrete import Levels
+from vae_zoo.models import VAE
 
 DENSE = [f for f in FAMILIES if f.is_density]
 SIMPLE = [*DENSE, Point]  # energies, which need images and networks, have their own file
-CONTINUOUS = [f for f in DENSE if f.support is constraints.real]
+CONTINUOUS = [f for f in DENSE if isinstance(f.support, cached_property)]
 
 
 def params_of(family: Family, batch: tuple[int, ...] = (6,), scale: float = 1.0) -> Tensor:
@@ -108,7 +111,7 @@ def test_tiling_an_image_doubles_its_log_density(cls: type[Family]) -> None:
     )
 
 
-@pytest.mark.parametrize("cls", [c for c in CONTINUOUS if not issubclass(c, AutoregressiveFlow)])  # test_flows.py
+@pytest.mark.parametrize("cls", [c for c in CONTINUOUS if c not in (AutoregressiveFlow, SplineFlow)])  # test_flows.py
 def test_density_integrates_to_one(cls: type[Family]) -> None:
     family = cls((1,)).double().eval()
     d = family(params_of(family, (5,), 0.5).double())
@@ -240,3 +243,54 @@ class TestCheck:
         assert span in str(error.value)
         assert "\n" not in str(error.value)
         FixedNormal((1, 3, 3)).check(change(self.x))
+
+
+class Counts(Family):
+    """A user's own likelihood, which states nothing but its distribution."""
+
+    @property
+    def param_shape(self) -> tuple[int, ...]:
+        return (2, *self.shape)
+
+    def distribution(self, params: Tensor) -> Distribution:
+        total, logits = params.unbind(-1 - len(self.shape))
+        return Independent(NegativeBinomial(total.exp(), logits=logits), len(self.shape))
+
+
+class Dice(Family):
+    """The same with bounds that are tensors."""
+
+    def distribution(self, params: Tensor) -> Distribution:
+        return Independent(Binomial(torch.full_like(params, 6.0), logits=params), len(self.shape))
+
+
+class Anywhere(Family):
+    """A support that depends on the parameters says nothing of the data."""
+
+    def distribution(self, params: Tensor) -> Distribution:
+        return Independent(Uniform(params, params + 1), len(self.shape))
+
+
+class TestSupportOfAUsersOwn:
+    def test_is_that_of_its_distribution(self) -> None:
+        Counts((3,)).check(torch.tensor([[0.0, 1.0, 250.0]]))
+        for bad in (0.5, -1.0):
+            with pytest.raises(ValueError, match=r"^Counts needs data in whole numbers in \[0, inf\], got from "):
+                Counts((3,)).check(torch.tensor([[1.0, bad, 2.0]]))
+        Dice((3,)).check(torch.tensor([[0.0, 6.0, 3.0]]))
+        with pytest.raises(ValueError, match=r"^Dice needs data in whole numbers in \[0, 6\], got from 0 to 7"):
+            Dice((3,)).check(torch.tensor([[0.0, 7.0, 3.0]]))
+        assert Anywhere((3,)).support is constraints.real
+
+    def test_bits_are_those_of_a_code_where_it_is_discrete(self) -> None:
+        assert Counts((3,)).is_discrete
+        assert Dice((3,)).is_discrete
+        assert Bernoulli((3,)).is_discrete
+        assert not Anywhere((3,)).is_discrete
+        assert not any(cls((3,)).is_discrete for cls in CONTINUOUS)
+        assert all(cls((3,)).support is constraints.real for cls in CONTINUOUS)
+
+    def test_fractions_are_refused_before_the_first_step(self, tmp_path: Path) -> None:
+        model = tiny(VAE, likelihood=Counts)
+        with pytest.raises(ValueError, match="Counts needs data in whole numbers"):
+            quiet_trainer(tmp_path).validate(model, Batches(torch.rand(4, 1, 8, 8)), verbose=False)

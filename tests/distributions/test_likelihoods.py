@@ -170,7 +170,7 @@ def test_refuses_what_is_outside_of_the_unit_interval(value: float) -> None:
 
 def test_kinds() -> None:
     kinds: list[type[Family]] = [ContinuousBernoulli, FixedLaplace, SharedLaplace, StudentT, LogCosh]
-    assert all(kind.is_density and not kind.is_discrete for kind in kinds)
+    assert all(kind.is_density and not kind((3,)).is_discrete for kind in kinds)
 
 
 def test_pickles_and_moves() -> None:

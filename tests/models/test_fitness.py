@@ -63,7 +63,7 @@ def test_batches_of_ones_own_loader(tmp_path: Path, batch: Any, said: str) -> No
 
 
 def test_a_loss_that_is_no_dictionary(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"Bare.losses must give a dictionary with a scalar `loss`"):
+    with pytest.raises(ValueError, match=r"Bare.losses must give a dictionary with a scalar tensor `loss`"):
         fit(tmp_path, tiny(Bare), tiny_data())
 
 

@@ -117,7 +117,7 @@ RESUMED = {
     "empty loops": (("loops",), {}, "without loops"),
     "no state of an optimizer": (("optimizer_states",), [], "without optimizer_states"),
     "callbacks": (("callbacks",), None, "without callbacks"),
-    "a state of a callback": (("callbacks",), {"LastCheckpoint": 3}, "cannot be restored"),
+    "a state of a callback": (("callbacks",), {"LastCheckpoint": 3}, "its callbacks is not what a fit writes"),
     "progress without a part": (("loops", "fit_loop", "epoch_progress"), {"total": {}}, "cannot be restored, KeyError"),
     "moments of another shape": (("optimizer_states", 0, "state", 0, "exp_avg"), torch.zeros(2), "is of other weights"),
     "moments that are not finite": (

@@ -47,6 +47,7 @@ REVIEWED: dict[str, list[str]] = {
         *(f"vae_zoo.data.{path}" for path in ("image_folder.ImageFolder", "mnist.MNIST", "stream.Stream")),
         "vae_zoo.data.shards.StreamLoader",
     ],
+    "reads rows of numbers from the file of metrics of a run that goes on": ["vae_zoo.loggers.MetricsFile"],
     "reads tensors alone, from files": [
         "vae_zoo.callbacks.start_from.StartFrom",
         "vae_zoo.metrics.extractors.InceptionFeatures",

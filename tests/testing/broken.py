@@ -113,13 +113,13 @@ class HalfPrecision(VAE):
 
 
 class Broadcasts(VAE):
-    """An encoder that takes what comes, and a decoder that is broadcast against it."""
+    """Losses that take what comes, whatever its shape and type."""
 
-    def check_examples(self, x: Tensor) -> None: ...
+    def check_batch(self, batch: Any, batch_idx: int = 0) -> None: ...
 
-    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+    def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
         flat = nn.functional.adaptive_avg_pool1d(x.float().flatten(1)[:, None], math.prod(self.shape))
-        return self.posterior(self.encoder(flat.reshape(-1, *self.shape)))
+        return super().losses(flat.reshape(-1, *self.shape), c)
 
 
 class OneSize(VAE):

@@ -69,6 +69,9 @@ class Annealing(Callback, ABC):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not hasattr(pl_module, "kl_weight"):
             raise ValueError(f"{type(self).__name__} needs a model with a bound, {type(pl_module).__name__} has none.")
+        names = [type(callback).__name__ for callback in trainer.callbacks if isinstance(callback, Annealing)]  # type: ignore[attr-defined]
+        if len(names) > 1:
+            raise ValueError(f"{' and '.join(names)} would all set the weight of the divergence: give one of them.")
         pl_module.kl_weight = torch.ones((), device=pl_module.device)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EarlyStopping):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,9 @@ class PredictionWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
+        if not isinstance(prediction, Mapping):
+            came = type(prediction).__name__
+            raise ValueError(f"PredictionWriter needs a predict_step that gives a dictionary of tensors, got a {came}.")
         x, y = pl_module.unpack(batch)  # type: ignore[operator]
         begun = self._seen.get(dataloader_idx, 0)
         if isinstance(batch, Batch):
@@ -96,6 +99,8 @@ class PredictionWriter(BasePredictionWriter):
             self._draw(pl_module, x, y, folder)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if sum(isinstance(callback, PredictionWriter) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
+            raise ValueError("PredictionWriter is given twice, and both would write the same files: give one.")
         self._layout: dict[int, dict[str, tuple[np.dtype, tuple[int, ...]]]] = {}
         self._seen = {}
         shape: Any = pl_module.shape

@@ -29,8 +29,9 @@ def _run(args: list[str]) -> None:
     from vae_zoo.cli.ranks import together
     from vae_zoo.cli.terminal import plain_output
     from vae_zoo.cli.verbs import find_verb, show_help
+    from vae_zoo.trust import by_command
 
-    with plain_output(), one_line_errors(), safe_path(), together(), command_line(args) as args:
+    with plain_output(), by_command(), one_line_errors(), safe_path(), together(), command_line(args) as args:
         first = args[0] if args else ""
         if first == "--version":
             print(f"vae-zoo {vae_zoo.__version__}")

@@ -26,8 +26,14 @@ def settle(config: Any, args: Sequence[str], saved: Mapping[str, Any]) -> None:
         config: Configuration of the verb, changed in place.
         args: What follows the verb.
         saved: What the checkpoint holds of the model.
+
+    Raises:
+        ValueError: If the checkpoint is of another class.
     """
     given = {flag for flag, _ in pairs(args)}
+    old_class, new_class = str(saved.get("class_path") or ""), str(config.model.get("class_path") or "")
+    if old_class and new_class and _short(old_class) != _short(new_class):
+        raise ValueError(f"the checkpoint holds a {old_class}, the model is a {new_class}.")
     for name in ("optimizer", "scheduler"):
         old: Any = (saved.get("init_args") or {}).get(name)
         new: Any = (config.model.get("init_args") or {}).get(name)

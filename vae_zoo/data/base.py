@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from vae_zoo.data import transfer
-from vae_zoo.data.checks import check_drop_last, check_positive, check_split, check_varied
+from vae_zoo.data.checks import check_drop_last, check_form, check_positive, check_split, check_varied
 from vae_zoo.data.loader import TensorLoader
 from vae_zoo.data.mapped import Mapped, chunks
 from vae_zoo.data.splits import STAGES, Split, SplitName, as_float
@@ -104,7 +104,9 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
             ValueError: If the split is empty, of another shape than ``shape``, not finite, or its labels do not fit it.
         """
         if split not in self._splits:
-            loaded = self.prepare(split, self.dataset(split))
+            given = self.dataset(split)
+            check_form(given, f"{type(self).__name__}.dataset({split!r})")
+            loaded = self.prepare(split, given)
             self._splits[split] = loaded  # before the check, which may ask for `shape` of this very split
             try:
                 check_split(loaded, f"the {split} split of {type(self).__name__}", self.shape, self.num_classes)

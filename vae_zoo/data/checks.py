@@ -15,6 +15,29 @@ from vae_zoo.memory import physical
 from vae_zoo.typing import Shape
 
 
+def check_form(given: Any, where: str) -> None:
+    """Refuse what is no split, or holds what is no tensor.
+
+    Args:
+        given: What a data module gives.
+        where: What to call it in an error.
+
+    Raises:
+        ValueError: With what came.
+    """
+    if not isinstance(given, Split):
+        raise ValueError(f"{where} must give a Split, Split(x) or Split(x, y), got a {type(given).__name__}.")
+    for name, value in given._asdict().items():
+        if value is None and name != "x":
+            continue
+        if not isinstance(value, (Tensor, Mapped)):
+            raise ValueError(f"{name} of {where} must be a tensor, got a {type(value).__name__}.")
+        if isinstance(value, Tensor) and value.layout is not torch.strided:
+            raise ValueError(f"{name} of {where} must be dense, got {value.layout}: take x.to_dense().")
+    if len(given.x.shape) < 2:
+        raise ValueError(f"x of {where} must be (N, ...), one example a row, got shape {tuple(given.x.shape)}.")
+
+
 def check_split(split: Split, where: str, shape: Shape, num_classes: int | None) -> None:
     """Refuse a split that no model could be trained on.
 

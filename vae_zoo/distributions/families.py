@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +28,13 @@ _SPANS = tuple(
 )
 """Supports that hold all data whose least and greatest values they hold."""
 
+_SIDES = (("lower", -math.inf), ("upper", math.inf))
+
+
+def _ends(support: constraints.Constraint) -> list[Any]:
+    """Bounds of a support that has any."""
+    return [getattr(support, f"{side}_bound") for side, _ in _SIDES if hasattr(support, f"{side}_bound")]
+
 
 class Family(nn.Module, ABC):
     """A parametric family over events of one shape.
@@ -34,14 +43,10 @@ class Family(nn.Module, ABC):
         shape: Shape of one event.
     """
 
-    support: constraints.Constraint = constraints.real
     advice: str = "remove or replace such values"
 
     is_density: bool = True
     """Whether ``log_prob`` is a log-density: without one there is neither a bound nor an evidence."""
-
-    is_discrete: bool = False
-    """Whether ``log_prob`` is the log-probability of discrete values, and bits per dimension a length of a code."""
 
     is_for_latents: bool = True
     """Whether the parameters alone make the distribution, as they must for a posterior."""
@@ -49,6 +54,32 @@ class Family(nn.Module, ABC):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = tuple(shape)
+
+    @cached_property
+    def support(self) -> constraints.Constraint:
+        """Values that have a density, of one dimension or of a whole event: those of the distribution, if not set."""
+        found = [core for value in (0.0, 1.0) if (core := self._support_at(value)) is not None]
+        bounds = [[torch.as_tensor(end).float().unique().tolist() for end in _ends(core)] for core in found]
+        if not found or any(other != bounds[0] for other in bounds) or any(len(bound) > 1 for bound in bounds[0]):
+            return constraints.real  # unknown, or it depends on the parameters or the dimension
+        if not any(isinstance(end, Tensor) for end in _ends(found[0])):
+            return found[0]
+        return type(found[0])(*(bound[0] for bound in bounds[0]))  # tensors may be elsewhere than the data
+
+    @cached_property
+    def is_discrete(self) -> bool:
+        """Whether ``log_prob`` is the log-probability of discrete values, and bits per dimension a length of a code."""
+        found = self._support_at(0.0) or self._support_at(1.0)
+        return found is not None and bool(found.is_discrete)
+
+    def _support_at(self, value: float) -> constraints.Constraint | None:
+        try:
+            support = self.at(value).support
+        except (ValueError, NotImplementedError):  # no parameters of it, or a distribution that states none
+            return None
+        while support is not None and hasattr(support, "base_constraint"):
+            support = support.base_constraint
+        return support
 
     @property
     def param_shape(self) -> Shape:
@@ -67,11 +98,15 @@ class Family(nn.Module, ABC):
             raise ValueError(f"{type(self).__name__} needs parameters of shape (…, {str(wanted)[1:]}, got {came}.")
         return self.distribution(params if params.dtype == torch.float64 else params.float())
 
-    @torch.no_grad()
     def at_zeros(self, num: int = 1) -> Distribution:
         """The distributions of a number of events whose parameters are 0: they show the kind of all of them."""
+        return self.at(0.0, num)
+
+    @torch.no_grad()
+    def at(self, value: float, num: int = 1) -> Distribution:
+        """The distributions of a number of events whose parameters all have one value."""
         like = next(self.parameters(), torch.zeros(()))
-        return self(torch.zeros(num, *self.param_shape, dtype=like.dtype, device=like.device))
+        return self(torch.full((num, *self.param_shape), value, dtype=like.dtype, device=like.device))
 
     def check(self, x: Tensor) -> None:
         """Refuse data that the family gives no density to.
@@ -106,8 +141,10 @@ class Family(nn.Module, ABC):
         return f"{type(self).__name__} needs data in {self._support_text()}, got {span}: {self.advice}"
 
     def _support_text(self) -> str:
-        low, high = getattr(self.support, "lower_bound", "-inf"), getattr(self.support, "upper_bound", "inf")
-        return f"[{low:g}, {high:g}]" if isinstance(low, (int, float)) else str(self.support)
+        if not _ends(self.support):
+            return str(self.support)
+        low, high = (float(getattr(self.support, f"{side}_bound", end)) for side, end in _SIDES)
+        return ("whole numbers in " if self.support.is_discrete else "") + f"[{low:g}, {high:g}]"
 
 
 class Bernoulli(Family):

@@ -79,7 +79,7 @@ class Saved(Recorded, LightningModule):
         self._check_finite(checkpoint)
         if self._trainer is not None:
             self._check_class(checkpoint)  # first: what another model lacks to go on from does not matter
-            if self._trainer.state.fn == "fit" and self._trainer.ckpt_path is not None:
+            if self._trainer.state.fn == "fit" and self._trainer.ckpt_path is not None and self._fits(checkpoint):
                 groups: list[dict[str, Any]] = self.param_groups()  # type: ignore[operator]
                 check_resumable(checkpoint, [p for group in groups for p in group["params"] if isinstance(p, Tensor)])
             folders = [getattr(callback, "dirpath", None) for callback in self._trainer.checkpoint_callbacks]
@@ -99,6 +99,12 @@ class Saved(Recorded, LightningModule):
         path = ((checkpoint.get("vae_zoo") or {}).get("model") or {}).get("class_path", import_path(type(self)))
         if path != import_path(type(self)) and not is_in_hand(path, type(self)):
             raise ValueError(f"the checkpoint holds a {path}, the model is a {import_path(type(self))}.")
+
+    def _fits(self, checkpoint: dict[str, Any]) -> bool:
+        """Whether the weights have the shapes of the model's: of others, loading them says more than the optimizer."""
+        own = self.state_dict()
+        weights = checkpoint.get("state_dict", {}).items()
+        return all(name in own and own[name].shape == getattr(x, "shape", None) for name, x in weights)
 
     def _check_finite(self, checkpoint: dict[str, Any]) -> None:
         own = {name for name, _ in self.named_parameters()}
