@@ -82,9 +82,7 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     "global_step": lambda value: _is_count(value),
     "pytorch-lightning_version": lambda value: isinstance(value, str) and value[:1].isdigit(),
     "hyper_parameters": lambda value: isinstance(value, Mapping) and isinstance(value.get("_class_path"), str),
-    "callbacks": lambda value: (
-        isinstance(value, Mapping) and all(isinstance(k, str) and isinstance(v, Mapping) for k, v in value.items())
-    ),
+    "callbacks": lambda value: isinstance(value, Mapping) and all(isinstance(key, str) for key in value),
     "curves": lambda value: isinstance(value, Mapping),
     "hparams_name": lambda value: value is None or isinstance(value, str),
     "loops": lambda value: _is_tree(value) and _counts(value),
@@ -234,6 +232,8 @@ def check_callbacks(states: Any, folders: Iterable[str]) -> None:
     Raises:
         ValueError: If one names a path that leads upwards, or an address elsewhere.
     """
+    if isinstance(states, Mapping) and not all(isinstance(state, Mapping) for state in states.values()):
+        raise ValueError("the checkpoint is damaged: its callbacks is not what a fit writes.")
     for key, state in states.items() if isinstance(states, Mapping) else ():
         for path in _texts(state):
             elsewhere = "://" in path and not any("://" in folder and path.startswith(folder) for folder in folders)

@@ -123,11 +123,12 @@ def test_text_is_opened_with_an_encoding() -> None:
 def test_no_locale_ends_a_run(tmp_path: Path) -> None:
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
     (tmp_path / "c.yaml").write_text(
-        "# β-VAE – a comment\nmodel: {class_path: BetaVAE, init_args: {likelihood: Bernoulli}}\ndata: Digits\n",
+        "# β-VAE – a comment\nmodel: BetaVAE\ndata: Digits\n",
         encoding="utf-8",
     )
 
     command = [sys.executable, "-m", "vae_zoo", "fit", "--config", "c.yaml", "--trainer.max_epochs=1"]
+    command += ["--model.likelihood=Bernoulli"]
     command += ["--collapse.patience=1", "--collapse.min_active=17"]
     done = subprocess.run(command, cwd=tmp_path, env={**os.environ, **locale}, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
