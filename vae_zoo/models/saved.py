@@ -76,9 +76,9 @@ class Saved(Recorded, LightningModule):
             ValueError: If the checkpoint is of another class or of examples of another shape, holds values that are not
                 finite, is not one to go on from, or would have files deleted that are not of the run.
         """
+        self._check_class(checkpoint)  # first: what another model holds, or lacks to go on from, does not matter
         self._check_finite(checkpoint)
         if self._trainer is not None:
-            self._check_class(checkpoint)  # first: what another model lacks to go on from does not matter
             if self._trainer.state.fn == "fit" and self._trainer.ckpt_path is not None and self._fits(checkpoint):
                 groups: list[dict[str, Any]] = self.param_groups()  # type: ignore[operator]
                 check_resumable(checkpoint, [p for group in groups for p in group["params"] if isinstance(p, Tensor)])
@@ -89,7 +89,6 @@ class Saved(Recorded, LightningModule):
         saved = checkpoint.get("vae_zoo", {}).get("model")
         if saved is None:
             return
-        self._check_class(checkpoint)
         shape = tuple(saved["init_args"].get("shape", self.shape))
         if shape != self.shape:
             raise ValueError(f"the checkpoint is of examples of shape {shape}, the data have {self.shape}.")
