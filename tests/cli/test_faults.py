@@ -189,7 +189,7 @@ def test_the_saved_configuration_repeats_a_run_with_callbacks_of_lightning(run: 
     Path("callbacks.yaml").write_text(
         "trainer: {callbacks: [{class_path: StochasticWeightAveraging, init_args: {swa_lrs: 0.01}}, "
         "{class_path: ModelPruning, init_args: {pruning_fn: l1_unstructured, amount: 0.1}}, "
-        "{class_path: Timer, init_args: {duration: '00:00:10:00'}}, "
+        "{class_path: lightning.pytorch.callbacks.Timer, init_args: {duration: '00:00:10:00'}}, "
         "{class_path: BatchSizeFinder, init_args: {init_val: 4, max_trials: 2, steps_per_trial: 1}}, "
         "{class_path: LearningRateFinder, init_args: {num_training_steps: 20, max_lr: 0.1}}]}"
     )

@@ -346,7 +346,7 @@ def local() -> type[nn.Module]:
         (VAE, {"encoder": DiagonalNormal}, "encoder must make a network, got DiagonalNormal, which is a Family"),
         (VAE, {"decoder": partial(MixtureNormal, num_components=2)}, "decoder must make a network, got MixtureNormal"),
         (VAE, {"encoder": BetaVAE}, "encoder must make a network, got BetaVAE, which is a LightningModule"),
-        (VAE, {"encoder": nn.Linear}, r"made from \(in_shape, out_shape\), which torch's Linear is not"),
+        (VAE, {"encoder": nn.Linear}, r"made from \(in_shape, out_shape\), here .*, which Linear is not"),
         (VAE, {"encoder": Narrow}, r"encoder must be made from \(in_shape, out_shape\), which Narrow is not"),
         (VAE, {"encoder": "Dense"}, "encoder must be a class that makes a network, or a partial of one, got 'Dense'"),
         (VAE, {"encoder": nn.Identity()}, "encoder: a constructor's argument must be plain data, a class or a partial"),
