@@ -131,7 +131,7 @@ def torchvision_loader(work: Work, split: str = "train") -> Any:
     from torch.utils.data import DataLoader
     from torchvision import datasets, transforms
 
-    from vae_zoo.data.paths import data_root
+    from vae_zoo.data.base.paths import data_root
 
     pad = [transforms.Pad((work.shape[-1] - 28) // 2)] if work.shape[-1] != 28 else []
     transform = transforms.Compose([*pad, transforms.ToTensor()])

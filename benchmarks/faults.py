@@ -33,7 +33,7 @@ from resumes import POINTS, SETTINGS, chain, differences, same
 from benchmarks.common import RESULTS, commit, hardware, versions
 from benchmarks.killing import DATA, Trial, bad_files, command, newest, trainer
 from vae_zoo import hub
-from vae_zoo.cli import faults
+from vae_zoo.cli.run import faults
 from vae_zoo.cli.terminal import quiet
 
 FULL = {"kills": 200, "runs": 5, "kills_a_run": 40, "signals": 100, "flips": 400, "cuts": 20, "chains": 20}
@@ -202,7 +202,7 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     DATA.load("train"), DATA.load("val")
-    import vae_zoo.cli.command  # noqa: F401  # before the forks
+    import vae_zoo.cli.app  # noqa: F401  # before the forks
 
     made = {"hardware": hardware(), "versions": versions("torch", "lightning"), "commit": commit()}
     result: dict[str, Any] = dict(made)

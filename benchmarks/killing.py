@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 
-from vae_zoo import checkpoints, cli
+from vae_zoo import cli
 from vae_zoo.callbacks import BestCheckpoint, LastCheckpoint, NaNGuard
-from vae_zoo.checkpoints import CheckpointFiles
+from vae_zoo.checkpoints import files
+from vae_zoo.checkpoints.files import CheckpointFiles
 from vae_zoo.data import Digits
 from vae_zoo.models import Autoencoder, BetaVAE
 from vae_zoo.nn import Dense
@@ -140,7 +141,7 @@ class Trial:
         for stream in (1, 2):
             os.dup2(said, stream)
         torch.set_num_threads(1)
-        checkpoints.write = _around(checkpoints.write, lambda: os.write(pipe, b"."), lambda: self._count(4))
+        files.write = _around(files.write, lambda: os.write(pipe, b"."), lambda: self._count(4))
         step: Any = Autoencoder.training_step
         Autoencoder.training_step = _around(step, lambda: self._count(0), lambda: None)  # type: ignore[method-assign]
         try:
@@ -174,7 +175,7 @@ def bad_files(folder: Path) -> list[str]:
     bad = []
     for path in folder.rglob("*.ckpt"):
         try:
-            checkpoints.verify(path)
+            files.verify(path)
             torch.load(path, weights_only=True)
         except Exception as error:
             bad.append(f"{path.name}: {error}")

@@ -35,7 +35,7 @@ from lightning.pytorch import Trainer, seed_everything
 from benchmarks.common import RESULTS, commit, hardware, versions
 from benchmarks.report import likelihoods as table
 from vae_zoo.data import MNIST, DataModule, Digits, Split
-from vae_zoo.data.splits import SplitName
+from vae_zoo.data.base.splits import SplitName
 from vae_zoo.distributions import Bernoulli, FixedNormal, OptimalNormal, SharedNormal
 from vae_zoo.models import MLPVAE, VAE, BetaTCVAE, BetaVAE, ConvVAE, LadderVAE
 

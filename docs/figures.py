@@ -17,7 +17,7 @@ from matplotlib.patches import Circle, FancyBboxPatch
 from torch import Tensor
 
 from vae_zoo import hub
-from vae_zoo.callbacks.drawing import grid, reconstructions, save_png
+from vae_zoo.callbacks.pictures.drawing import grid, reconstructions, save_png
 from vae_zoo.cli import main
 from vae_zoo.data import Digits
 from vae_zoo.models import Autoencoder

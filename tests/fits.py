@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from vae_zoo import checkpoints, hub
+from vae_zoo import hub
+from vae_zoo.checkpoints import files
 from vae_zoo.models import BetaVAE
 
 QUIET = ["--samples.every_n_epochs=0", "--reconstructions.every_n_epochs=0", "--traversals.every_n_epochs=0"]
@@ -29,7 +30,7 @@ def said(outcome: Any, code: int = 2) -> str:
 
 
 def good(path: Path) -> int:
-    checkpoints.verify(path)
+    files.verify(path)
     return hub.read(path)["global_step"]
 
 

@@ -52,7 +52,7 @@ class Forking:
 
 def serve(address: str) -> None:
     """Serve for ever. What keeps files until the process ends, as wandb does, is left for each fork to import."""
-    import vae_zoo.cli.command  # noqa: F401
+    import vae_zoo.cli.app  # noqa: F401
     from vae_zoo.cli import main
 
     with socket.socket(socket.AF_UNIX) as server:

@@ -19,8 +19,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import Dataset
 
 from vae_zoo.callbacks import BestCheckpoint, CyclicalAnnealing, LastCheckpoint
-from vae_zoo.callbacks.stopping import Stopped
-from vae_zoo.checkpoints import CheckpointFiles
+from vae_zoo.callbacks.checkpointing.stopping import Stopped
+from vae_zoo.checkpoints.files import CheckpointFiles
 from vae_zoo.data import WorkerLoader
 from vae_zoo.testing.subject import quiet_trainer
 

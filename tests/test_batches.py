@@ -28,8 +28,8 @@ from vae_zoo.callbacks import (
     Reconstructions,
     Report,
     SampleGrid,
-    annealed_sampling,
 )
+from vae_zoo.callbacks.evaluation import annealed_sampling
 from vae_zoo.data import Sprites
 from vae_zoo.models import VAE, ConditionalVAE
 

@@ -15,9 +15,10 @@ import torch
 from helpers import quiet_trainer, tiny, tiny_data
 
 import vae_zoo
-from vae_zoo import checkpoints, hub
-from vae_zoo.checkpoints import CheckpointFiles, CheckpointWriteError, DamagedCheckpointError, verify, write
-from vae_zoo.locks import FolderLock
+from vae_zoo import hub
+from vae_zoo.checkpoints import files
+from vae_zoo.checkpoints.files import CheckpointFiles, CheckpointWriteError, DamagedCheckpointError, verify, write
+from vae_zoo.system.locks import FolderLock
 
 CONTENT = {"state_dict": {"a": torch.arange(3000.0), "b": torch.ones(2, 2)}, "place": {"epoch": 3}}
 
@@ -97,7 +98,7 @@ class TestWrite:
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
     def test_the_cause_is_the_disk_and_not_torch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with open("/dev/full", "wb", buffering=0) as file:
-            summed = checkpoints._Summed(file)
+            summed = files._Summed(file)
             with pytest.raises(Exception):  # noqa: B017, PT011  # torch may have words of its own
                 torch.save(CONTENT, summed)
             assert summed.error is not None
@@ -108,7 +109,7 @@ class TestWrite:
         (path.parent / "notes.tmp").write_bytes(b"the user's own")
 
         def die_within_a_save(pause: Callable[[], None]) -> None:
-            with checkpoints._replacing(path) as file:
+            with files._replacing(path) as file:
                 file.write(b"half")
                 file.flush()
                 os._exit(0)
@@ -121,7 +122,7 @@ class TestWrite:
 
     def test_what_another_process_is_writing_is_left(self, path: Path) -> None:
         def write_slowly(pause: Callable[[], None]) -> None:
-            with checkpoints._replacing(path.with_name("other.ckpt")) as file:
+            with files._replacing(path.with_name("other.ckpt")) as file:
                 file.write(path.read_bytes())
                 pause()
 

@@ -11,7 +11,8 @@ import torch
 from helpers import Batches, build, linear, losses, quiet_trainer, tiny, tiny_data
 from torch import Tensor
 
-from vae_zoo.callbacks import Evidence, PredictionWriter, ReconstructionGrid, SampleGrid, TraversalGrid, drawing
+from vae_zoo.callbacks import Evidence, PredictionWriter, ReconstructionGrid, SampleGrid, TraversalGrid
+from vae_zoo.callbacks.pictures import drawing
 from vae_zoo.data import Digits
 from vae_zoo.distributions import FixedNormal
 from vae_zoo.models import VAE, ConditionalVAE, ConvVAE

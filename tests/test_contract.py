@@ -14,13 +14,13 @@ from helpers import BOUNDS, MODELS, SHAPE, build, fit, labels, linked, losses, q
 from torch import Tensor, nn
 
 from vae_zoo import hub
+from vae_zoo.checkpoints.hyperparameters import plain
 from vae_zoo.distributions import Bernoulli, FixedNormal, SharedNormal
-from vae_zoo.hparams import plain
 from vae_zoo.models import IWAE, MLPVAE, VAE, Autoencoder, BetaVAE, ConvVAE
-from vae_zoo.models.steps import Steps, compiled
 from vae_zoo.nn import ConvEncoder, Dense
-from vae_zoo.seeding import seed_all
+from vae_zoo.system.seeding import seed_all
 from vae_zoo.testing.losses import ONE_GRAPH
+from vae_zoo.training.steps import Steps, compiled
 
 every_model = pytest.mark.parametrize("cls", MODELS)
 every_bound = pytest.mark.parametrize("cls", BOUNDS)
@@ -96,7 +96,7 @@ class TestCopies:
         self, cls: type[Autoencoder], images: Tensor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         eager = torch.compile(cls.losses, backend="eager", fullgraph=ONE_GRAPH)
-        monkeypatch.setattr("vae_zoo.models.steps.compiled", lambda _: eager)
+        monkeypatch.setattr("vae_zoo.training.steps.compiled", lambda _: eager)
         model = build(cls, compiled=True)
         batch = (images, labels(model, images))
         step = partial(model._update, "train", batch)

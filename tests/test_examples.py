@@ -23,9 +23,9 @@ from test_docs import BLOCK, PAGES, ROOT, STOPS, commands
 import vae_zoo
 from vae_zoo import models
 from vae_zoo.cli import main, packaged
-from vae_zoo.cli.listing import chosen
-from vae_zoo.cli.options import choices
-from vae_zoo.cli.showing import show
+from vae_zoo.cli.commands.list import chosen
+from vae_zoo.cli.commands.show import show
+from vae_zoo.cli.inspect.options import choices
 from vae_zoo.cli.verbs import HELP
 from vae_zoo.data import Digits
 

@@ -11,10 +11,10 @@ import torch
 from helpers import SHAPE, same_weights, saved
 from torch import nn
 
+from vae_zoo.checkpoints.hyperparameters import Recorded, import_path, plain
 from vae_zoo.data import Digits, Sprites
 from vae_zoo.distributions import FixedNormal
 from vae_zoo.functional import kl_normal
-from vae_zoo.hparams import Recorded, import_path, plain
 from vae_zoo.models import VAE, BetaVAE, ConvVAE
 from vae_zoo.nn import Dense
 

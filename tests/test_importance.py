@@ -13,9 +13,9 @@ from torch import Tensor
 
 from vae_zoo.distributions import FullNormal
 from vae_zoo.elbo import ELBO, _log_px
-from vae_zoo.importance import HEAVY, LogEvidence, _Tail, pareto_shape, tail_size
-from vae_zoo.memory import Peak
+from vae_zoo.elbo.importance import HEAVY, LogEvidence, _Tail, pareto_shape, tail_size
 from vae_zoo.models import VAE, ConvVAE, LadderVAE, VampVAE
+from vae_zoo.system.memory import Peak
 
 
 class Shifted(VAE):
@@ -54,7 +54,7 @@ def test_peak() -> None:
 @pytest.mark.parametrize("memory", [0.1, 0.5])
 def test_pieces_fit_into_memory(cls: type[VAE], memory: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is decoded at once, hidden activations and densities included: of a batch that would take far more."""
-    monkeypatch.setattr("vae_zoo.importance.keep_freed_memory", lambda: None)
+    monkeypatch.setattr("vae_zoo.elbo.importance.keep_freed_memory", lambda: None)
     model, x = tiny(cls).eval(), torch.rand(100, 1, 8, 8).round()
     rows = decoded(model)
     with Peak() as peak:

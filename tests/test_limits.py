@@ -10,8 +10,9 @@ import pytest
 import torch
 from security.hostile import bomb_mat
 
-from vae_zoo import limits
-from vae_zoo.data import frey_faces, image_files
+from vae_zoo.data.datasets import frey_faces
+from vae_zoo.data.files import image_files
+from vae_zoo.security import limits
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_text(text: str, fits: bool) -> None:
     ],
 )
 def test_keys_that_are_given_twice(text: str, said: str, tmp_path: Path) -> None:
-    from vae_zoo.cli.configs import read_yaml
+    from vae_zoo.cli.inspect.configs import read_yaml
 
     (tmp_path / "sweep.yaml").write_text(text)
     if said:

@@ -9,8 +9,8 @@ import torch
 from helpers import quiet_trainer, tiny, tiny_data
 from torch import nn
 
-from vae_zoo.memory import fitting, physical
 from vae_zoo.models import VAE
+from vae_zoo.system.memory import fitting, physical
 
 
 def test_the_memory_of_this_machine() -> None:
@@ -18,7 +18,7 @@ def test_the_memory_of_this_machine() -> None:
 
 
 def test_weights_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vae_zoo.memory.physical", lambda: 10_000)
+    monkeypatch.setattr("vae_zoo.system.memory.physical", lambda: 10_000)
     filled: list[int] = []
     monkeypatch.setattr(nn.Linear, "reset_parameters", lambda self: filled.append(self.weight.nbytes))
     with pytest.raises(ValueError, match=r"^the weights of a model of these sizes take more than the 0\.0 GiB"):
@@ -32,7 +32,7 @@ def test_weights_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_model_that_does_not_fit_with_its_gradients(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     model = tiny(VAE)
     size = sum(p.nbytes for p in model.parameters())
-    monkeypatch.setattr("vae_zoo.memory.physical", lambda: 2 * size - 1)
+    monkeypatch.setattr("vae_zoo.system.memory.physical", lambda: 2 * size - 1)
     with pytest.raises(ValueError, match=r"^the model takes 0\.0 GiB with its gradients, there are 0\.0"):
         quiet_trainer(tmp_path).fit(model, tiny_data())
     quiet_trainer(tmp_path).test(model, tiny_data())

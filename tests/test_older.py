@@ -14,8 +14,8 @@ from helpers import MODELS
 import vae_zoo
 from vae_zoo.cli import main
 from vae_zoo.distributions import DiagonalNormal, MixtureNormal, StandardNormal
+from vae_zoo.hub import from_pretrained, save_pretrained
 from vae_zoo.models import AE, VAE, VQVAE, Autoencoder, ConditionalVAE, LadderVAE, VampVAE
-from vae_zoo.pretrained import from_pretrained, save_pretrained
 
 OLDER = Path(__file__).parent / "older"
 FIGURES = json.loads((OLDER / "figures.json").read_text())

@@ -130,7 +130,7 @@ def test_the_card(fitted: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", [0, 1])  # number of the first epoch: Lightning's loggers begin at 0
 def test_figures_are_those_of_the_checkpoints_step(tmp_path: Path, first: int) -> None:
-    from vae_zoo.card import figures
+    from vae_zoo.export.card import figures
 
     rows = (f"{first},1,5,", f"{first},1,,-7", f"{first + 1},3,4,", f"{first + 1},3,,-6")
     (tmp_path / "metrics.csv").write_text("\n".join(["epoch,step,train/loss,val/elbo", *rows]) + "\n")
@@ -145,7 +145,7 @@ def test_figures_of_the_best_epoch_are_on_its_card(tmp_path: Path) -> None:
     from lightning.pytorch.loggers import CSVLogger
 
     from vae_zoo.callbacks import BestCheckpoint
-    from vae_zoo.pretrained import _origin
+    from vae_zoo.export.pretrained import _origin
 
     best = BestCheckpoint(dirpath=str(tmp_path / "checkpoints"), save_top_k=-1)
     logger = CSVLogger(tmp_path, name="", version="")

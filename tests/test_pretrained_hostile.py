@@ -14,8 +14,8 @@ from helpers import tiny
 from safetensors.torch import save_file
 
 from vae_zoo import hub
-from vae_zoo.limits import MAX_TEXT
 from vae_zoo.models import VAE
+from vae_zoo.security.limits import MAX_TEXT
 
 
 class Own(VAE):

@@ -18,7 +18,7 @@ import vae_zoo
 from vae_zoo.callbacks import TimedProgressBar
 from vae_zoo.data import Digits
 from vae_zoo.models import MLPVAE, ConvVAE
-from vae_zoo.models.steps import compiled
+from vae_zoo.training.steps import compiled
 
 EXACT, BF16 = 1e-4, 1e-2
 """Relative tolerances of the bound: rounding of float32, and the networks in bfloat16."""

@@ -12,7 +12,7 @@ import torch
 from helpers import Batches, LinearGaussian, losses, quiet_trainer, tiny
 
 from vae_zoo.callbacks import Evidence, PredictionWriter
-from vae_zoo.data.csv_files import read_csv
+from vae_zoo.data.files.csv_files import read_csv
 from vae_zoo.distributions import AutoregressiveFlow, ConditionalNormal, FlowPrior
 from vae_zoo.models import FactorVAE, LadderVAE
 

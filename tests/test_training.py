@@ -29,7 +29,7 @@ from torch import Tensor
 from vae_zoo.callbacks import CyclicalAnnealing, LinearAnnealing
 from vae_zoo.data import Digits, Sprites
 from vae_zoo.models import AE, IWAE, VAE, Autoencoder, ConvVAE
-from vae_zoo.seeding import seed_all
+from vae_zoo.system.seeding import seed_all
 
 every_model = pytest.mark.parametrize("cls", MODELS)
 every_bound = pytest.mark.parametrize("cls", BOUNDS)

@@ -10,8 +10,9 @@ import pytest
 import torch
 from jsonargparse._common import parsing_settings
 
-from vae_zoo import nn, trust
-from vae_zoo.cli.naming import command_line
+from vae_zoo import nn
+from vae_zoo.cli.named_packages import command_line
+from vae_zoo.security import trust
 
 
 @pytest.mark.parametrize(

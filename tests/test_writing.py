@@ -19,14 +19,15 @@ import pytest
 import torch
 from helpers import tiny, tiny_data
 
-from vae_zoo import interrupts
-from vae_zoo.callbacks import drawing
-from vae_zoo.cli import parallel, sweep_table
+from vae_zoo.callbacks.pictures import drawing
+from vae_zoo.cli.commands import sweep_table
+from vae_zoo.cli.sweeps import axes
 from vae_zoo.data import write_shards
 from vae_zoo.export import export
+from vae_zoo.hub import save_pretrained
 from vae_zoo.models import VAE, ConvVAE
-from vae_zoo.pretrained import save_pretrained
-from vae_zoo.writing import WriteError, filling, replacing, write_npz, write_text
+from vae_zoo.system import signals
+from vae_zoo.system.files import WriteError, filling, replacing, write_npz, write_text
 
 ROOM = "make room on its disk, or choose another folder"
 
@@ -62,7 +63,7 @@ def shards(path: Path) -> None:
 
 
 def parallel_picture(path: Path) -> None:
-    parallel.draw(path, [{"a": 1}, {"a": 2}], [1.0, 2.0], "m")
+    axes.draw(path, [{"a": 1}, {"a": 2}], [1.0, 2.0], "m")
 
 
 WRITERS = {
@@ -148,7 +149,7 @@ class TestSignals:
         monkeypatch.setattr(os, "_exit", lambda code: None)
 
         def write() -> None:
-            with interrupts.obeyed(), filling(tmp_path / "d") as part:
+            with signals.obeyed(), filling(tmp_path / "d") as part:
                 for name in "ab":
                     (part / f"{name}.txt").write_text("new")
 
@@ -158,7 +159,7 @@ class TestSignals:
 
     def test_nothing_is_written_after_a_signal_that_a_library_has_swallowed(self, tmp_path: Path) -> None:
         def write() -> None:
-            with interrupts.obeyed(), filling(tmp_path / "d") as part:
+            with signals.obeyed(), filling(tmp_path / "d") as part:
                 (part / "a.txt").write_text("a")
                 with suppress(BaseException):
                     signal.raise_signal(signal.SIGINT)
@@ -168,7 +169,7 @@ class TestSignals:
 
     def test_an_error_that_a_library_makes_of_a_signal(self) -> None:
         def load() -> None:
-            with interrupts.obeyed():
+            with signals.obeyed():
                 try:
                     signal.raise_signal(signal.SIGINT)
                 except SystemExit:
@@ -179,7 +180,7 @@ class TestSignals:
     def test_handlers_are_put_back_and_one_that_ignores_is_left(self) -> None:
         before = signal.getsignal(signal.SIGINT), signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:
-            with interrupts.obeyed():
+            with signals.obeyed():
                 signal.raise_signal(signal.SIGTERM)
             assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == (before[0], signal.SIG_IGN)
         finally:

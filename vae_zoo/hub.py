@@ -4,36 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from vae_zoo import trust as trusted
-from vae_zoo.checkpoints import DamagedCheckpointError, verify
-from vae_zoo.foreign import check_content, check_file
+from vae_zoo.checkpoints.load import read, restore
+from vae_zoo.checkpoints.pretrained import CONFIG, download, read_folder
+from vae_zoo.export.pretrained import push_to_hub, save_pretrained
 from vae_zoo.models import Autoencoder
-from vae_zoo.pretrained import from_pretrained, push_to_hub, save_pretrained
 
 __all__ = ["from_pretrained", "load", "push_to_hub", "read", "save_pretrained"]
-
-
-def read(path: str | Path) -> dict[str, Any]:
-    """The content of a checkpoint, as plain data and tensors: nothing in it is executed.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is an address, not a checkpoint, a damaged one, or not one of vae_zoo.
-    """
-    path = check_file(path)
-    verify(path)
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:
-        raise DamagedCheckpointError(f"{path} is no checkpoint, or a damaged one: torch cannot read it.") from error
-    if not isinstance(checkpoint, dict) or "vae_zoo" not in checkpoint:
-        raise ValueError(f"{path} is not a checkpoint of vae_zoo: it names no model.")
-    check_content(checkpoint, str(path))
-    return checkpoint
 
 
 def load(path: str | Path, *, trust: Iterable[str] = ()) -> Autoencoder:
@@ -55,9 +32,29 @@ def load(path: str | Path, *, trust: Iterable[str] = ()) -> Autoencoder:
     """
     if Path(path).is_dir():
         return from_pretrained(path, trust=trust)
-    model = read(path)["vae_zoo"]["model"]
-    more = (*trust, *trusted.imported(model))
-    trusted.check_classes(model, str(path), more)
-    with trusted.guard(*more):
-        trusted.import_class(model["class_path"])
-        return Autoencoder.load_from_checkpoint(path, map_location="cpu").eval()
+    model: Autoencoder = restore(Autoencoder, read(path), str(path), trust)
+    return model.eval()
+
+
+def from_pretrained(
+    source: str | Path, *, revision: str | None = None, token: str | None = None, trust: Iterable[str] = ()
+) -> Autoencoder:
+    """The model of a folder, or of a repository of the Hugging Face Hub, in evaluation mode.
+
+    Classes outside vae_zoo are found if the program has imported them, or if their package is trusted.
+
+    Args:
+        source: A folder that :func:`save_pretrained` has written, else the name of a repository, ``user/model``.
+        revision: Branch, tag or commit of the repository.
+        token: Token of the Hub, for a repository that is private.
+        trust: Names of further packages whose modules may be imported.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, and it is no name of a repository.
+        OSError: If the repository cannot be had.
+        ValueError: If the files are damaged, or name a class that is not trusted.
+        ImportError: If safetensors or huggingface_hub is not installed.
+    """
+    folder = Path(source) if Path(source).is_dir() else download(str(source), revision, token)
+    model: Autoencoder = restore(Autoencoder, read_folder(folder), str(folder / CONFIG), trust)
+    return model.eval()

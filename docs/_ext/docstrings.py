@@ -11,7 +11,7 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.util.inspect import stringify_signature
 
-from vae_zoo.hparams import Recorded
+from vae_zoo.checkpoints.hyperparameters import Recorded
 
 STAR = re.compile(r"(?<![\\*\w])\*(?=\w+[),])")
 

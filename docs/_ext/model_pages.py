@@ -10,7 +10,7 @@ import yaml
 from sphinx.application import Sphinx
 
 from vae_zoo import models
-from vae_zoo.cli.showing import first_fit
+from vae_zoo.cli.commands.show import first_fit
 
 HOOKS = ("prior", "encode", "decode", "objective", "elbo", "losses", "param_groups")
 BASES = ("Autoencoder", "VAE")

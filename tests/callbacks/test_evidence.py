@@ -11,7 +11,7 @@ from helpers import Batches, LinearGaussian, quiet_trainer, tiny, tiny_data
 
 from vae_zoo.callbacks import Evidence, Report
 from vae_zoo.models import AE, VAE
-from vae_zoo.seeding import mix
+from vae_zoo.system.seeding import mix
 
 
 def test_logs_the_exact_evidence(tmp_path: Path) -> None:

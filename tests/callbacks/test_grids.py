@@ -11,8 +11,9 @@ from helpers import Batches, Record, quiet_trainer, tiny, tiny_data
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
-from vae_zoo.callbacks import ReconstructionGrid, SampleGrid, TraversalGrid, drawing
-from vae_zoo.callbacks.folders import keep_picture
+from vae_zoo.callbacks import ReconstructionGrid, SampleGrid, TraversalGrid
+from vae_zoo.callbacks.pictures import drawing
+from vae_zoo.callbacks.pictures.folders import keep_picture
 from vae_zoo.models import AE, VAE
 
 GRIDS = [SampleGrid, ReconstructionGrid, TraversalGrid]

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from vae_zoo.callbacks import LatentScatter
-from vae_zoo.callbacks.latent_scatter import scatter
+from vae_zoo.callbacks.pictures.latent_scatter import scatter
 from vae_zoo.models import VAE
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from vae_zoo.callbacks import BestCheckpoint, LastCheckpoint, NaNGuard
 from vae_zoo.callbacks.nan_guard import NonFiniteLossError
 from vae_zoo.distributions import DiscretizedLogistic
-from vae_zoo.models import VAE, guard
+from vae_zoo.models import VAE
+from vae_zoo.training import guard
 
 
 class Breaks(VAE):

@@ -17,9 +17,9 @@ from lightning.pytorch import Callback
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from vae_zoo.callbacks import BestCheckpoint, LastCheckpoint
-from vae_zoo.callbacks.stopping import Listener, Stopped
-from vae_zoo.checkpoints import CheckpointWriteError
-from vae_zoo.locks import FolderLock
+from vae_zoo.callbacks.checkpointing.stopping import Listener, Stopped
+from vae_zoo.checkpoints.files import CheckpointWriteError
+from vae_zoo.system.locks import FolderLock
 
 
 class SignalAt(Callback):

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from fits import FOLDER, TWO, good, said, signal_at
 
-from vae_zoo import checkpoints
+from vae_zoo.checkpoints import files
 from vae_zoo.cli.terminal import quiet
 
 
@@ -25,7 +25,7 @@ def at_save(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[Path], 
     """Let something happen before the save of so much; with the best and the last there are two an epoch."""
 
     def arrange(number: int, happen: Callable[[Path], None]) -> None:
-        real, calls = checkpoints.write, []
+        real, calls = files.write, []
 
         def write(checkpoint: dict[str, Any], path: str | Path) -> None:
             calls.append(path)
@@ -33,7 +33,7 @@ def at_save(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[Path], 
                 happen(Path(path))
             real(checkpoint, path)
 
-        monkeypatch.setattr(checkpoints, "write", write)
+        monkeypatch.setattr(files, "write", write)
 
     return arrange
 
@@ -172,7 +172,7 @@ class TestDuringTheRun:
         self, run: Callable, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         signal_at(monkeypatch, 5)
-        real = checkpoints.write
+        real = files.write
         calls: list[Any] = []
 
         def write(*args: Any) -> None:
@@ -181,6 +181,6 @@ class TestDuringTheRun:
                 fails_with(monkeypatch, "fsync", errno.ENOSPC)
             real(*args)
 
-        monkeypatch.setattr(checkpoints, "write", write)
+        monkeypatch.setattr(files, "write", write)
         assert f"No space left on device: {FOLDER.resolve()}/last.ckpt."[:90] in said(run(*TWO))
         assert good(FOLDER / "last.ckpt") == 3

@@ -12,12 +12,12 @@ import pytest
 from helpers import saved, small, tiny, tiny_data
 
 from vae_zoo import hub
-from vae_zoo.cli.sweeps import expand
+from vae_zoo.cli.commands.sweep_check import expand
 from vae_zoo.data import write_shards
 from vae_zoo.export import export
-from vae_zoo.extras import require
 from vae_zoo.metrics import InceptionFeatures
 from vae_zoo.models import VAE, FlowVAE
+from vae_zoo.system.extras import require
 
 CASES: list[tuple[str, str, Callable[[Path], Any]]] = [
     ("flows", "zuko", lambda folder: FlowVAE(shape=(3,), encoder=small, decoder=small)),

@@ -14,9 +14,10 @@ import torch
 import yaml
 from fits import FIT, FOLDER, TWO, good, said, signal_at
 
-from vae_zoo import checkpoints, hub
-from vae_zoo.cli import faults
-from vae_zoo.cli.faults import last_of
+from vae_zoo import hub
+from vae_zoo.checkpoints import files
+from vae_zoo.cli.run import faults
+from vae_zoo.cli.run.faults import last_of
 
 
 class TestSignals:
@@ -44,7 +45,7 @@ class TestSignals:
 
         monkeypatch.setattr("vae_zoo.data.Digits.prepare_data", hurry)
         assert run(*TWO).code == 130
-        monkeypatch.setattr("vae_zoo.cli.lightning_verbs.refuse", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        monkeypatch.setattr("vae_zoo.cli.commands.fit.refuse", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run(*TWO).code == 130
         assert not Path("results").exists()
 
@@ -99,7 +100,7 @@ class TestRestarts:
         def at(path: Path, second: int) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.suffix:
-                checkpoints.write({}, path)
+                files.write({}, path)
             else:
                 path.touch()
             os.utime(path, (second, second))

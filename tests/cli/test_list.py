@@ -6,7 +6,7 @@ import pytest
 
 from vae_zoo import data, models
 from vae_zoo.cli import main, packaged
-from vae_zoo.cli.listing import entries
+from vae_zoo.cli.commands.list import entries
 from vae_zoo.data import DataModule
 
 
@@ -49,7 +49,7 @@ def test_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing_that_one_copies_is_cut(
     part: str, columns: int | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vae_zoo.cli.listing.width", lambda: columns)
+    monkeypatch.setattr("vae_zoo.cli.commands.list.width", lambda: columns)
     main(["list", part])
     out = capsys.readouterr().out
     words = set(out.replace(",", " ").split())

@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from vae_zoo.distributions import ConditionalNormal, FixedNormal, Prior
+from vae_zoo.evaluation.sampling import CHUNK, can_generate, generate
 from vae_zoo.models import AE, VAE, Autoencoder, ConditionalVAE
-from vae_zoo.sampling import CHUNK, can_generate, generate
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_nothing_is_left_where_writing_fails(
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("vae_zoo.writing.os.fsync", full)
+    monkeypatch.setattr("vae_zoo.system.files.os.fsync", full)
     outcome = sampled(VAE, "--out", f"s{kind}")
     assert outcome.code == 2
     assert outcome.err.splitlines()[-1] == (
@@ -210,7 +210,7 @@ def test_samples_go_to_the_file_as_they_are_drawn(
 def test_more_than_there_is_room_for(
     sampled: Callable, monkeypatch: pytest.MonkeyPatch, options: list[str], said: str
 ) -> None:
-    monkeypatch.setattr("vae_zoo.callbacks.drawing.MOST_PIXELS", 2**17)
+    monkeypatch.setattr("vae_zoo.callbacks.pictures.drawing.MOST_PIXELS", 2**17)
     monkeypatch.setattr(VAE, "sample", lambda *_, **__: pytest.fail("samples are drawn"))
     outcome = sampled(VAE, *options)
     assert outcome.code == 2

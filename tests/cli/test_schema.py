@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from vae_zoo.cli import packaged
-from vae_zoo.cli.schema import schema
+from vae_zoo.cli.commands.schema import schema
 
 TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
 ANNOTATIONS = {"$schema", "title", "description", "default", "definitions", "then", "else", "patternProperties"}

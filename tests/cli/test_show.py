@@ -8,7 +8,7 @@ import yaml
 
 from vae_zoo import callbacks, distributions, nn
 from vae_zoo.cli import packaged
-from vae_zoo.cli.showing import named
+from vae_zoo.cli.commands.show import named
 
 
 def test_a_model(run: Callable) -> None:

@@ -12,8 +12,9 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer
 
 from vae_zoo import models
-from vae_zoo.cli.options import groups
-from vae_zoo.cli.sources import arguments, described, find, is_concrete, method, public
+from vae_zoo.cli.inspect.options import groups
+from vae_zoo.cli.inspect.sources import arguments, find, is_concrete, method, public
+from vae_zoo.system.docstrings import described
 
 PARTS = ("models", "data", "nn", "distributions", "callbacks")
 CLASSES = [

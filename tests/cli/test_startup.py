@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import vae_zoo
-from vae_zoo.cli.lightning_verbs import refuse
+from vae_zoo.cli.commands.fit import refuse
 from vae_zoo.cli.verbs import RUNS, VERBS
 
 MY_VAE = """
@@ -147,7 +147,7 @@ def test_a_plugin_may_bring_the_class(
 
 
 def test_another_lightning_is_left_to_the_parser(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vae_zoo.cli.options.TRAINER", "lightning.pytorch.Elsewhere")
+    monkeypatch.setattr("vae_zoo.cli.inspect.options.TRAINER", "lightning.pytorch.Elsewhere")
     refuse("fit", ["--config", str(folder / "group.yaml"), "--trainer.anything", "1"])
 
 

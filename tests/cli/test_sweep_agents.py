@@ -16,8 +16,8 @@ import yaml
 from forking import Forking
 from wandb_stub import Stub, read_back
 
-from vae_zoo.cli.configs import packaged_sweeps
-from vae_zoo.cli.sweeps import chosen_runs, expand
+from vae_zoo.cli.commands.sweep_check import chosen_runs, expand
+from vae_zoo.cli.inspect.configs import packaged_sweeps
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("wandb", reason="the extra wandb is not installed")

@@ -12,7 +12,7 @@ import torch
 import yaml
 from helpers import MODELS, tiny
 
-from vae_zoo.cli.sweep_rules import logged, points
+from vae_zoo.cli.sweeps.rules import logged, points
 
 GOOD: dict[str, Any] = {
     "method": "grid",

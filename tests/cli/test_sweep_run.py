@@ -18,14 +18,14 @@ import yaml
 from forking import Forking
 from PIL import Image
 
-from vae_zoo import interrupts
-from vae_zoo.cli import sweep_run
-from vae_zoo.cli.configs import packaged_sweeps
-from vae_zoo.cli.parallel import axis_of, draw
-from vae_zoo.cli.sweep_draws import draw as draw_one
-from vae_zoo.cli.sweep_draws import draws
-from vae_zoo.cli.sweep_table import differing, flat
-from vae_zoo.locks import FolderLock
+from vae_zoo.cli.commands import sweep_run
+from vae_zoo.cli.commands.sweep_table import differing, flat
+from vae_zoo.cli.inspect.configs import packaged_sweeps
+from vae_zoo.cli.sweeps.axes import axis_of, draw
+from vae_zoo.cli.sweeps.draws import draw as draw_one
+from vae_zoo.cli.sweeps.draws import draws
+from vae_zoo.system import signals
+from vae_zoo.system.locks import FolderLock
 
 GRID = {"method": "grid", "parameters": {"a": {"values": [1, 2]}, "b": {"value": "x"}, "c": {"values": [[3], [4]]}}}
 RANDOM = {"method": "random", "parameters": {"a": {"min": 0.0, "max": 1.0}}}
@@ -184,7 +184,7 @@ def test_a_signal_to_the_sweep_waits_for_the_run(tmp_path: Path, signum: signal.
         f"trap 'touch {done}; exit' TERM; sleep .1; kill -{signum.value} $PPID; sleep .2; touch {done}.late",
     ]
     codes = []
-    with pytest.raises(SystemExit) as stop, interrupts.obeyed():
+    with pytest.raises(SystemExit) as stop, signals.obeyed():
         codes.append(sweep_run._launch(command, tmp_path / "log.txt"))
     assert codes == [stop.value.code] == [128 + signum]
     assert done.exists() == (signum == signal.SIGTERM)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from vae_zoo.cli.configs import find_config, packaged, packaged_sweeps
-from vae_zoo.cli.listing import chosen
-from vae_zoo.cli.sweeps import check_schema, chosen_runs, expand
+from vae_zoo.cli.commands.list import chosen
+from vae_zoo.cli.commands.sweep_check import check_schema, chosen_runs, expand
+from vae_zoo.cli.inspect.configs import find_config, packaged, packaged_sweeps
 
 ROOT = Path(__file__).parents[2]
 SWEEPS = packaged_sweeps()

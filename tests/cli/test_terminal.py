@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import vae_zoo
-from vae_zoo.cli.lightning_verbs import _what
+from vae_zoo.cli.commands.fit import _what
 from vae_zoo.cli.terminal import greet, plain_output
 
 HELLO = f"vae-zoo {vae_zoo.__version__}: "

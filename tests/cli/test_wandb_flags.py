@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vae_zoo.cli.wandb_flags import spelled_out, wandb_options
+from vae_zoo.cli.run.wandb_flags import spelled_out, wandb_options
 
 
 def test_without_it_nothing_changes() -> None:

@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch.loggers import CSVLogger
 
 from vae_zoo.data import MNIST, Arrays, DataModule, Digits, FashionMNIST, ImageFolder, Images, Split, Sprites
-from vae_zoo.data.splits import SplitName
+from vae_zoo.data.base.splits import SplitName
 from vae_zoo.distributions import Bernoulli, OptimalNormal
 
 

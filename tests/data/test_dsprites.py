@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vae_zoo.data import DSprites, Mapped
-from vae_zoo.data.dsprites import FILE
+from vae_zoo.data.datasets.dsprites import FILE
 
 SIZES = (3, 2, 4, 3, 3)
 NUM = math.prod(SIZES)
@@ -20,7 +20,7 @@ NUM = math.prod(SIZES)
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An archive whose image n has n of its pixels set, and what else the real one holds."""
     monkeypatch.setattr("vae_zoo.data.DSprites.factor_sizes", SIZES)
-    monkeypatch.setattr("vae_zoo.data.dsprites._BLOCK", 50)
+    monkeypatch.setattr("vae_zoo.data.datasets.dsprites._BLOCK", 50)
     monkeypatch.setenv("VAE_ZOO_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "dSprites" / FILE
     path.parent.mkdir()

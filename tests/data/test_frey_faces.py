@@ -9,7 +9,7 @@ import torch
 from scipy.io import savemat
 
 from vae_zoo.data import FreyFaces
-from vae_zoo.data.paths import data_root
+from vae_zoo.data.base.paths import data_root
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from PIL import Image
 
-from vae_zoo.data import ImageFolder, Mapped, image_cache, image_files
+from vae_zoo.data import ImageFolder, Mapped
+from vae_zoo.data.files import image_cache, image_files
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from vae_zoo.data import ImageFolder, image_files
+from vae_zoo.data import ImageFolder
+from vae_zoo.data.files import image_files
 
 from .test_image_folder import check_one_line, save
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vae_zoo.data import Digits
-from vae_zoo.data.images import Binarization, bernoulli
+from vae_zoo.data.datasets.images import Binarization, bernoulli
 
 
 def presented(data: Digits, epoch: int = 0) -> torch.Tensor:

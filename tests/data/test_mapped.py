@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from vae_zoo.data import Arrays, DataModule, Mapped, Split, TensorLoader, mapped
-from vae_zoo.data.mapped import chunks
+from vae_zoo.data import Arrays, DataModule, Mapped, Split, TensorLoader
+from vae_zoo.data.base import mapped
+from vae_zoo.data.base.mapped import chunks
 from vae_zoo.typing import Batch
 
 from .array_cases import check_one_line

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from vae_zoo.data import MNIST, FashionMNIST, mnist
-from vae_zoo.data.paths import data_root
+from vae_zoo.data import MNIST, FashionMNIST
+from vae_zoo.data.base.paths import data_root
+from vae_zoo.data.datasets import mnist
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vae_zoo.data.paths import data_root
+from vae_zoo.data.base.paths import data_root
 
 
 def test_root(monkeypatch: pytest.MonkeyPatch) -> None:

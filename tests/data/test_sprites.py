@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vae_zoo.data import Sprites
-from vae_zoo.data.sprites import draw_sprites
+from vae_zoo.data.datasets.sprites import draw_sprites
 
 SQUARE, ELLIPSE, HEART = 0, 1, 2
 LARGEST = 5

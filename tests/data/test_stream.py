@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, Trainer
 from vae_zoo.callbacks import OutputBias
 from vae_zoo.cli import main
 from vae_zoo.data import DataModule, Digits, Split, Stream, write_shards
-from vae_zoo.data.shards import StreamLoader, collate
+from vae_zoo.data.streaming.shards import StreamLoader, collate
 
 from .memory import peak
 from .test_resume import Recorder, trainer

@@ -13,7 +13,8 @@ import torch
 from helpers import Record, fit, same_weights, tiny_data
 from lightning.pytorch import Callback, Trainer
 
-from vae_zoo.data import Arrays, Digits, Split, transfer
+from vae_zoo.data import Arrays, Digits, Split
+from vae_zoo.data.base import transfer
 from vae_zoo.typing import Batch
 
 CUDA, CPU, META = (torch.device(kind) for kind in ("cuda", "cpu", "meta"))

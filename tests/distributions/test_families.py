@@ -23,7 +23,7 @@ from vae_zoo.distributions import (
     SharedNormal,
     SplineFlow,
 )
-from vae_zoo.distributions.discrete import Levels
+from vae_zoo.distributions.likelihoods.discrete import Levels
 from vae_zoo.models import VAE
 
 DENSE = [f for f in FAMILIES if f.is_density]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vae_zoo.distributions import Bernoulli, Categorical, DiscretizedLogistic, MixtureOfDiscretizedLogistics
-from vae_zoo.distributions.levels import LogisticLevels
+from vae_zoo.distributions.likelihoods.levels import LogisticLevels
 
 LEVELS = {
     "DiscretizedLogistic": DiscretizedLogistic,

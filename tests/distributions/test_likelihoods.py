@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vae_zoo.distributions import ContinuousBernoulli, Family, FixedLaplace, LogCosh, SharedLaplace, StudentT
-from vae_zoo.distributions import elementary as ours
+from vae_zoo.distributions.likelihoods import elementary as ours
 
 LOGITS = torch.tensor([0.0, 1e-8, 1e-4, -1e-3, 0.03, -0.4, 0.999, -1.001, 3.0, -15.0, 80.0, -1e4, 1e4])
 ROBUST = {

@@ -23,8 +23,9 @@ from vae_zoo.distributions import (
     Prior,
     StandardNormal,
 )
-from vae_zoo.models import AE, VAE, VQVAE, Autoencoder, BetaVAE, ConditionalVAE, FactorVAE, LadderVAE, steps
+from vae_zoo.models import AE, VAE, VQVAE, Autoencoder, BetaVAE, ConditionalVAE, FactorVAE, LadderVAE
 from vae_zoo.nn import Codebook, CodePrior, Dense
+from vae_zoo.training import steps
 
 COLOUR = (3, 8, 8)
 

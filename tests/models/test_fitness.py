@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler as schedulers
 
 from vae_zoo.distributions import OptimalNormal
-from vae_zoo.models import VAE, BetaTCVAE, BetaVAE, fitness
-from vae_zoo.models.optimizers import rehearse
+from vae_zoo.models import VAE, BetaTCVAE, BetaVAE
 from vae_zoo.nn import Dense
+from vae_zoo.training import preflight
+from vae_zoo.training.optimizers import rehearse
 
 X = torch.rand(6, *SHAPE)
 
@@ -228,7 +229,7 @@ def test_a_processor_without_bfloat16(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for there, precision, told in ((True, "bf16-mixed", 0), (None, "bf16-mixed", 0), (False, "bf16-mixed", 1)):
-        monkeypatch.setattr(fitness, "has_bfloat16", lambda there=there: there)
+        monkeypatch.setattr(preflight, "has_bfloat16", lambda there=there: there)
         caplog.clear()
         quiet_trainer(tmp_path, precision=precision, limit_train_batches=1).fit(tiny(), tiny_data())
         assert caplog.text.count("This processor has no bfloat16 instructions: bf16-mixed is slower") == told
@@ -239,4 +240,4 @@ def test_a_processor_without_bfloat16(
 )
 def test_the_flags_of_a_processor(monkeypatch: pytest.MonkeyPatch, flags: str, there: bool) -> None:
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: flags)
-    assert fitness.has_bfloat16.__wrapped__() is there
+    assert preflight.has_bfloat16.__wrapped__() is there

@@ -139,6 +139,6 @@ def break_one(rank: int, folder: Path) -> None:
 def test_a_loss_that_breaks_on_one_rank_is_reported_by_all_as_it_is_there(tmp_path: Path) -> None:
     with ranks(tmp_path, break_one, tmp_path) as running:
         assert running.codes(120) == [1, 1], running.said()[-30:]
-    said = [line for line in running.said() if line.startswith("vae_zoo.models.guard.NonFiniteLossError")]
+    said = [line for line in running.said() if line.startswith("vae_zoo.training.guard.NonFiniteLossError")]
     what = "the loss is not finite at step 3: kl is nan (process 1 of 2); last good checkpoint: none"
-    assert said == [f"vae_zoo.models.guard.NonFiniteLossError: {what}"] * 2
+    assert said == [f"vae_zoo.training.guard.NonFiniteLossError: {what}"] * 2

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vae_zoo.memory import Peak
 from vae_zoo.nn import CodePrior, code_prior
+from vae_zoo.system.memory import Peak
 
 
 def prior(grid: tuple[int, ...] = (2, 1), num_codes: int = 3) -> CodePrior:

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 from forked import Ranks, ranks
 
-from vae_zoo.ranks import Watch
-from vae_zoo.ranks.peer import Peer
+from vae_zoo.training.ranks import Watch
+from vae_zoo.training.ranks.peer import Peer
 
 TIMEOUT = 1.0
 
 
 @pytest.fixture(autouse=True)
 def _less_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vae_zoo.ranks.watch.GRACE", 0.5)
+    monkeypatch.setattr("vae_zoo.training.ranks.watch.GRACE", 0.5)
 
 
 def meet(rank: int, folder: Path) -> Watch:

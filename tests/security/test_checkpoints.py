@@ -251,7 +251,7 @@ def test_lightnings_trainer_executes_them(
     way: str, content: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
-    monkeypatch.setattr("vae_zoo.models.base.read_plainly", lambda strategy: None)
+    monkeypatch.setattr("vae_zoo.models.base.autoencoder.read_plainly", lambda strategy: None)
     (tmp_path / "work").mkdir()
     path = tmp_path / "work" / "evil.ckpt"
     torch.save(planted(content, "anything", value=Call(os.mkdir, str(tmp_path / "executed"))), path)

@@ -15,10 +15,10 @@ import typeshed_client
 from lightning.fabric.strategies.launchers.subprocess_script import _basic_subprocess_cmd
 
 import vae_zoo
-from vae_zoo import trust
-from vae_zoo.cli import sweep_run
-from vae_zoo.cli.children import COMMAND, clean, safe_path
-from vae_zoo.cli.naming import command_line
+from vae_zoo.cli.commands import sweep_run
+from vae_zoo.cli.named_packages import command_line
+from vae_zoo.cli.run.children import COMMAND, clean, safe_path
+from vae_zoo.security import trust
 
 NAMES = (
     "json random yaml typing copy re dataclasses functools warnings contextlib __future__ numpy lightning tomllib uuid"

@@ -36,7 +36,7 @@ HOSTILE: dict[str, tuple[tuple[str, ...], Any]] = {  # place in the arguments of
     "torch.hub.load": (("encoder",), {"class_path": "torch.hub.load", "init_args": {"repo_or_dir": "."}}),
     "torch.load": (("encoder",), "torch.load"),
     "through an open module": (("encoder",), "torch.nn.functional.importlib.import_module"),
-    "through the zoo": (("encoder",), "vae_zoo.data.image_files.os.system"),
+    "through the zoo": (("encoder",), "vae_zoo.data.files.image_files.os.system"),
     "through modules": (("encoder",), "sklearn.linear_model._base.joblib.numpy_pickle.load"),
     "through public modules": (("encoder",), {"class_path": "torch.nn.functional.torch.hub.load", "init_args": {}}),
     "through a dictionary": (("encoder",), "torch.nn.functional.__dict__.exec"),
@@ -67,7 +67,7 @@ MODELS = {
     "lightning.pytorch.demos.boring_classes.BoringModel": "BoringModel is not allowed here",
     "vae_zoo.cli.main": "vae_zoo.cli.main is not allowed here",
     "torch.hub.load": "torch.hub.load is not allowed here",
-    "vae_zoo.models.base.functools.partial": "functools",
+    "vae_zoo.models.base.autoencoder.functools.partial": "functools",
     "../evil_mod.EvilVAE": "is no path of a class",
     "evil_mod": "is no path of a class",
     "": "is no path of a class",
@@ -108,7 +108,7 @@ def test_an_argument_of_a_checkpoint_by_the_command(name: str, content: dict[str
 @pytest.mark.parametrize("path", MODELS)
 def test_the_model_of_a_checkpoint(path: str, content: dict[str, Any], refused: Callable) -> None:
     file = named(content, path)
-    if path != "vae_zoo.models.base.functools.partial":
+    if path != "vae_zoo.models.base.autoencoder.functools.partial":
         with pytest.raises(ValueError, match=r"not (trusted|allowed)|no path"):
             hub.load(file)
     assert MODELS[path] in refused("test", "--ckpt_path", file)

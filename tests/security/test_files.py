@@ -23,8 +23,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
 
 from vae_zoo.data import Arrays, FreyFaces, Stream, write_shards
-from vae_zoo.foreign import check_callbacks
 from vae_zoo.models import VAE
+from vae_zoo.security.untrusted import check_callbacks
 
 from .hostile import Call, bomb_mat, bomb_npz, deflated, huge_png, planted
 
@@ -82,7 +82,7 @@ def test_an_array_file(kind: str, marker: Path, refused: Callable) -> None:
 
 def test_an_archive_that_unpacks_to_far_more(refused: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     bomb_npz(Path("bomb.npz"), 2**32 - 2)
-    monkeypatch.setattr("vae_zoo.limits.MAX_UNPACKED", 2**30)  # a file of 32-bit sizes says no more than 4 GiB
+    monkeypatch.setattr("vae_zoo.security.limits.MAX_UNPACKED", 2**30)  # a file of 32-bit sizes says no more than 4 GiB
     assert "bomb.npz unpacks from" in refused(*ARRAYS.format("bomb.npz").split())
 
 
@@ -144,7 +144,7 @@ def test_an_image(kind: str, marker: Path, refused: Callable) -> None:
 
 
 def test_links_to_folders_are_not_entered(tmp_path: Path) -> None:
-    from vae_zoo.data.image_files import list_images
+    from vae_zoo.data.files.image_files import list_images
 
     for folder in ("images", "elsewhere"):
         (tmp_path / folder).mkdir()
@@ -312,7 +312,7 @@ def test_lightning_deletes_them(victim: Path, monkeypatch: pytest.MonkeyPatch) -
     """What shows that the probe would be seen."""
     from helpers import tiny
 
-    monkeypatch.setattr("vae_zoo.models.saved.check_callbacks", lambda *args: None)
+    monkeypatch.setattr("vae_zoo.training.saved.check_callbacks", lambda *args: None)
     resume(tiny(VAE), "evil.ckpt")
     assert not victim.exists()
 

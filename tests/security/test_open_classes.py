@@ -23,10 +23,10 @@ from helpers import tiny
 from lightning.fabric.utilities.load import _lazy_load
 
 import vae_zoo
-from vae_zoo import trust
-from vae_zoo.foreign import read_plainly
 from vae_zoo.metrics import InceptionFeatures
 from vae_zoo.models import VAE
+from vae_zoo.security import trust
+from vae_zoo.security.untrusted import read_plainly
 
 from .hostile import Call, planted
 
@@ -45,7 +45,7 @@ REVIEWED: dict[str, list[str]] = {
     "data, which read arrays, images and shards as numbers when they are used": [
         *(f"vae_zoo.data.{path}" for path in ("arrays.Arrays", "dsprites.DSprites", "frey_faces.FreyFaces")),
         *(f"vae_zoo.data.{path}" for path in ("image_folder.ImageFolder", "mnist.MNIST", "stream.Stream")),
-        "vae_zoo.data.shards.StreamLoader",
+        "vae_zoo.data.streaming.shards.StreamLoader",
     ],
     "reads rows of numbers from the file of metrics of a run that goes on": ["vae_zoo.loggers.MetricsFile"],
     "reads tensors alone, from files": [
@@ -53,8 +53,8 @@ REVIEWED: dict[str, list[str]] = {
         "vae_zoo.metrics.extractors.InceptionFeatures",
     ],
     "writes what a run gives, where the configuration says": [
-        "vae_zoo.callbacks.saving.BestCheckpoint",
-        "vae_zoo.callbacks.saving.LastCheckpoint",
+        "vae_zoo.callbacks.checkpointing.saving.BestCheckpoint",
+        "vae_zoo.callbacks.checkpointing.saving.LastCheckpoint",
         "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint",
         "lightning.pytorch.callbacks.on_exception_checkpoint.OnExceptionCheckpoint",
         *(f"lightning.pytorch.loggers.csv_logs.{name}" for name in ("ExperimentWriter", "CSVLogger")),
@@ -77,7 +77,7 @@ REVIEWED: dict[str, list[str]] = {
         "lightning.pytorch.strategies.fsdp.FSDPStrategy",
         "lightning.fabric.strategies.dp.DataParallelStrategy",
         "lightning.fabric.strategies.xla_fsdp.XLAFSDPStrategy",
-        "vae_zoo.distributions.energies.Perceptual",  # Module.eval
+        "vae_zoo.distributions.likelihoods.energies.Perceptual",  # Module.eval
     ],
     "reads JSON": [f"{stock}.deepspeed.DeepSpeedStrategy" for stock in STOCK],
     "reads the names of hosts from a file of the job's own environment": [
@@ -188,7 +188,7 @@ def test_such_classes_are_seen(tmp_path: Path) -> None:
         "lightning.pytorch.cli.LightningCLI",
         "lightning.pytorch.loggers.CometLogger",
         "vae_zoo.hub.load",
-        "vae_zoo.pretrained.from_pretrained",
+        "vae_zoo.checkpoints.pretrained.from_pretrained",
     ],
 )
 def test_what_is_not_open(path: str) -> None:

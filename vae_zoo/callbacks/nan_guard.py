@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vae_zoo.models.guard import Guard, NonFiniteLossError
+from vae_zoo.training.guard import Guard, NonFiniteLossError
 
 __all__ = ["NaNGuard", "NonFiniteLossError"]
 
@@ -18,8 +18,8 @@ __all__ = ["NaNGuard", "NonFiniteLossError"]
 class NaNGuard(Callback):
     """Ends a run whose loss turns NaN or infinite, with the step, the term that broke and the last good checkpoint.
 
-    Models of the zoo do that by themselves, by :class:`vae_zoo.models.guard.Guard`; for other models this does, as far
-    as their loss goes. Skipping looks at the gradient of every step, which an accelerator waits for.
+    Models of the zoo do that by themselves, by :class:`vae_zoo.training.guard.Guard`; for other models this does, as
+    far as their loss goes. Skipping looks at the gradient of every step, which an accelerator waits for.
 
     Args:
         skip: Leave the weights as they are at a step whose loss or gradient is not finite, count it as

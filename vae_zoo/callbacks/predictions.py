@@ -13,13 +13,13 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
-from vae_zoo.callbacks import drawing
-from vae_zoo.callbacks.folders import output_folder
-from vae_zoo.callbacks.scores import scores
-from vae_zoo.models.steps import seed_of
-from vae_zoo.seeding import forked
+from vae_zoo.callbacks.pictures import drawing
+from vae_zoo.callbacks.pictures.folders import output_folder
+from vae_zoo.evaluation.scores import scores
+from vae_zoo.system.files import as_column, naming, write_npz
+from vae_zoo.system.seeding import forked
+from vae_zoo.training.steps import seed_of
 from vae_zoo.typing import Batch
-from vae_zoo.writing import as_column, naming, write_npz
 
 _BLOCK = 2**22
 

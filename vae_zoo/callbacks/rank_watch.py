@@ -12,8 +12,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
-from vae_zoo import ranks
-from vae_zoo.ranks import Watch
+from vae_zoo.training import ranks
+from vae_zoo.training.ranks import Watch
 
 
 class RankWatch(Callback):

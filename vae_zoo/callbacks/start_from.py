@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from vae_zoo.checkpoints import verify
-from vae_zoo.foreign import check_file
+from vae_zoo.checkpoints.files import verify
 from vae_zoo.models import Autoencoder
+from vae_zoo.security.untrusted import check_file
 
 
 class StartFrom(Callback):

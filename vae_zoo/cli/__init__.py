@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from vae_zoo.interrupts import obeyed
+from vae_zoo.system.signals import obeyed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # while typing is imported no signal is obeyed yet
@@ -22,14 +22,14 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _run(args: list[str]) -> None:
     import vae_zoo
-    from vae_zoo.cli.children import safe_path
-    from vae_zoo.cli.configs import packaged_configs
     from vae_zoo.cli.errors import one_line_errors
-    from vae_zoo.cli.naming import command_line
-    from vae_zoo.cli.ranks import together
+    from vae_zoo.cli.inspect.configs import packaged_configs
+    from vae_zoo.cli.named_packages import command_line
+    from vae_zoo.cli.run.children import safe_path
+    from vae_zoo.cli.run.processes import together
     from vae_zoo.cli.terminal import plain_output
     from vae_zoo.cli.verbs import find_verb, show_help
-    from vae_zoo.trust import by_command
+    from vae_zoo.security.trust import by_command
 
     with plain_output(), by_command(), one_line_errors(), safe_path(), together(), command_line(args) as args:
         first = args[0] if args else ""
@@ -38,7 +38,7 @@ def _run(args: list[str]) -> None:
         elif first in ("-h", "--help"):
             show_help()
         elif first.partition("=")[0] in ("-c", "--config", "--print_config"):  # before the verb: of all verbs
-            from vae_zoo.cli.command import VAECLI
+            from vae_zoo.cli.app import VAECLI
 
             VAECLI(packaged_configs(args))
         else:
@@ -47,7 +47,7 @@ def _run(args: list[str]) -> None:
 
 def __getattr__(name: str) -> Any:
     if name in __all__:  # on demand, so that little is imported before signals are obeyed
-        from vae_zoo.cli import configs
+        from vae_zoo.cli.inspect import configs
 
         return getattr(configs, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

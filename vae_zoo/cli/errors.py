@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
-from vae_zoo.interrupts import leave_if_asked
-from vae_zoo.trust import ADDRESS, advice
+from vae_zoo.security.trust import ADDRESS, advice
+from vae_zoo.system.signals import leave_if_asked
 
 WIDTH = 200
 USERS = {"ValueError", "TypeError", "OSError", "ImportError", "MisconfigurationException", "NotImplementedError"}

@@ -27,20 +27,22 @@ class Verb(NamedTuple):
 
 
 VERBS = (
-    Verb("fit", "train and validate a model", "vae_zoo.cli.lightning_verbs:fit"),
-    Verb("validate", "figures of the validation split, from a checkpoint", "vae_zoo.cli.lightning_verbs:validate"),
-    Verb("test", "figures of the test split, from a checkpoint", "vae_zoo.cli.lightning_verbs:test"),
-    Verb("predict", "latents, reconstructions and samples, from a checkpoint", "vae_zoo.cli.lightning_verbs:predict"),
-    Verb("sample", "pictures or arrays of what a model generates", "vae_zoo.cli.sampling:sample"),
-    Verb("export", "encoder and decoder for a process without vae_zoo", "vae_zoo.cli.exporting:export"),
-    Verb("list", "models, data sets and configurations that there are", "vae_zoo.cli.listing:show"),
-    Verb("show", "one of them in full: what it is, its paper, its arguments", "vae_zoo.cli.showing:show"),
-    Verb("check", "put a model through the conformance suite", "vae_zoo.cli.checking:check"),
-    Verb("sweep-check", "whether the runs of a W&B sweep would start", "vae_zoo.cli.sweeps:sweep_check"),
-    Verb("sweep-run", "run a sweep here, without an account", "vae_zoo.cli.sweep_run:sweep_run"),
-    Verb("sweep-table", "a table and a picture of runs that there are", "vae_zoo.cli.sweep_table:sweep_table"),
-    Verb("schema", "a JSON schema of configurations, for an editor", "vae_zoo.cli.schema:show"),
-    Verb("completion", "a script that completes the command in bash, zsh or fish", "vae_zoo.cli.completion:show"),
+    Verb("fit", "train and validate a model", "vae_zoo.cli.commands.fit:fit"),
+    Verb("validate", "figures of the validation split, from a checkpoint", "vae_zoo.cli.commands.fit:validate"),
+    Verb("test", "figures of the test split, from a checkpoint", "vae_zoo.cli.commands.fit:test"),
+    Verb("predict", "latents, reconstructions and samples, from a checkpoint", "vae_zoo.cli.commands.fit:predict"),
+    Verb("sample", "pictures or arrays of what a model generates", "vae_zoo.cli.commands.sample:sample"),
+    Verb("export", "encoder and decoder for a process without vae_zoo", "vae_zoo.cli.commands.export:export"),
+    Verb("list", "models, data sets and configurations that there are", "vae_zoo.cli.commands.list:show"),
+    Verb("show", "one of them in full: what it is, its paper, its arguments", "vae_zoo.cli.commands.show:show"),
+    Verb("check", "put a model through the conformance suite", "vae_zoo.cli.commands.check:check"),
+    Verb("sweep-check", "whether the runs of a W&B sweep would start", "vae_zoo.cli.commands.sweep_check:sweep_check"),
+    Verb("sweep-run", "run a sweep here, without an account", "vae_zoo.cli.commands.sweep_run:sweep_run"),
+    Verb("sweep-table", "a table and a picture of runs that there are", "vae_zoo.cli.commands.sweep_table:sweep_table"),
+    Verb("schema", "a JSON schema of configurations, for an editor", "vae_zoo.cli.commands.schema:show"),
+    Verb(
+        "completion", "a script that completes the command in bash, zsh or fish", "vae_zoo.cli.commands.completion:show"
+    ),
 )
 RUNS = ("fit", "validate", "test", "predict")
 """Verbs of Lightning's, which take a configuration."""

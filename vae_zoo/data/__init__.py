@@ -1,20 +1,20 @@
 """Data modules, one family of data sets a file; they know no model."""
 
-from vae_zoo.data.arrays import Arrays
-from vae_zoo.data.base import DataModule
-from vae_zoo.data.digits import Digits
-from vae_zoo.data.dsprites import DSprites
-from vae_zoo.data.frey_faces import FreyFaces
-from vae_zoo.data.image_folder import ImageFolder
-from vae_zoo.data.images import Images
-from vae_zoo.data.loader import TensorLoader
-from vae_zoo.data.mapped import Mapped
-from vae_zoo.data.mnist import MNIST, FashionMNIST
-from vae_zoo.data.shards import write_shards
-from vae_zoo.data.splits import Split
-from vae_zoo.data.sprites import Sprites
-from vae_zoo.data.stream import Stream
-from vae_zoo.data.workers import WorkerLoader
+from vae_zoo.data.base.datamodule import DataModule
+from vae_zoo.data.base.loader import TensorLoader
+from vae_zoo.data.base.mapped import Mapped
+from vae_zoo.data.base.splits import Split
+from vae_zoo.data.base.workers import WorkerLoader
+from vae_zoo.data.datasets.arrays import Arrays
+from vae_zoo.data.datasets.digits import Digits
+from vae_zoo.data.datasets.dsprites import DSprites
+from vae_zoo.data.datasets.frey_faces import FreyFaces
+from vae_zoo.data.datasets.image_folder import ImageFolder
+from vae_zoo.data.datasets.images import Images
+from vae_zoo.data.datasets.mnist import MNIST, FashionMNIST
+from vae_zoo.data.datasets.sprites import Sprites
+from vae_zoo.data.streaming.shards import write_shards
+from vae_zoo.data.streaming.stream import Stream
 
 __all__ = [
     "MNIST",

@@ -1,18 +1,24 @@
 """Distributions: families turn the output of a network into one, priors need none."""
 
-from vae_zoo.distributions.autoregression import Flow
-from vae_zoo.distributions.continuous import ContinuousBernoulli, FixedLaplace, LogCosh, SharedLaplace, StudentT
-from vae_zoo.distributions.discrete import Categorical, DiscretizedLogistic, MixtureOfDiscretizedLogistics
 from vae_zoo.distributions.divergence import has_closed_form, kl, kl_per_dim
-from vae_zoo.distributions.energies import MSSSIM, Perceptual
 from vae_zoo.distributions.families import Bernoulli, DiagonalNormal, Family, FixedNormal, Point, SharedNormal
-from vae_zoo.distributions.flows import AutoregressiveFlow, FlowPrior, SplineFlow, SplinePrior
+from vae_zoo.distributions.flows.families import AutoregressiveFlow, FlowPrior, SplineFlow, SplinePrior
+from vae_zoo.distributions.flows.steps import Flow
 from vae_zoo.distributions.hierarchical import Hierarchical, combine
+from vae_zoo.distributions.likelihoods.continuous import (
+    ContinuousBernoulli,
+    FixedLaplace,
+    LogCosh,
+    SharedLaplace,
+    StudentT,
+)
+from vae_zoo.distributions.likelihoods.discrete import Categorical, DiscretizedLogistic, MixtureOfDiscretizedLogistics
+from vae_zoo.distributions.likelihoods.energies import MSSSIM, Perceptual
+from vae_zoo.distributions.likelihoods.optimal import OptimalNormal
 from vae_zoo.distributions.location_scale import CholeskyNormal, Laplace
 from vae_zoo.distributions.mixture import Mixture
 from vae_zoo.distributions.moments import mean_of, stddev_of
 from vae_zoo.distributions.normal import Normal, factorises, log_prob_per_dim
-from vae_zoo.distributions.optimal import OptimalNormal
 from vae_zoo.distributions.pairs import check_family, check_latents, check_likelihood, check_pair, score
 from vae_zoo.distributions.posteriors import DiagonalLaplace, FullNormal
 from vae_zoo.distributions.priors import ConditionalNormal, MixtureNormal, Prior, StandardLaplace, StandardNormal

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.seeding import forked
+from vae_zoo.system.seeding import forked
 
 _NUM_SAMPLES = 256
 

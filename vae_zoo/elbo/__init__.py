@@ -15,8 +15,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from vae_zoo.distributions import check_latents, check_temperature, kl_per_dim, mean_of, score, tempered
+from vae_zoo.elbo.importance import Draw, LogEvidence, estimate
 from vae_zoo.elbo.terms import ELBO
-from vae_zoo.importance import Draw, LogEvidence, estimate
 
 __all__ = [
     "ELBO",

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from vae_zoo.elbo import ELBOMixin
+from vae_zoo.elbo.importance import LogEvidence
 from vae_zoo.evaluation.chains import Run
 from vae_zoo.evaluation.schedules import Schedule, sigmoid
-from vae_zoo.importance import LogEvidence
-from vae_zoo.seeding import forked
+from vae_zoo.system.seeding import forked
 
 
 def ais(

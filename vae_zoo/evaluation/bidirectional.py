@@ -11,7 +11,7 @@ from vae_zoo.elbo import ELBOMixin
 from vae_zoo.evaluation.chains import Run
 from vae_zoo.evaluation.schedules import Schedule, sigmoid
 from vae_zoo.functional import log_mean_exp
-from vae_zoo.seeding import forked
+from vae_zoo.system.seeding import forked
 
 
 class Sandwich(NamedTuple):

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vae_zoo.checkpoints.load import restore
+from vae_zoo.checkpoints.pretrained import read_folder
 from vae_zoo.export.parts import DecoderPart, EncoderPart, Part, program
-from vae_zoo.extras import require
+from vae_zoo.export.pretrained import save_pretrained
 from vae_zoo.models import Autoencoder
-from vae_zoo.pretrained import from_pretrained, save_pretrained
-from vae_zoo.writing import filling
+from vae_zoo.system.extras import require
+from vae_zoo.system.files import filling
 
 SIZES = (1, 2, 3, 8)
 """Batch sizes at which what was exported is compared with the model."""
@@ -114,7 +116,7 @@ def _difference(a: Tensor, b: Tensor) -> float:
 
 def _to_safetensors(model: Autoencoder, folder: Path, ckpt_path: str | Path | None, final: Path) -> list[Exported]:
     save_pretrained(model, folder, ckpt_path=ckpt_path, name=final.resolve().name)
-    again = from_pretrained(folder)
+    again = restore(Autoencoder, read_folder(folder), str(folder)).eval()
     written = []
     for cls in (EncoderPart, DecoderPart):
         part = cls(again)

@@ -11,8 +11,8 @@ from lightning.pytorch import Trainer
 
 from vae_zoo import hub
 from vae_zoo.data import DataModule, Split
-from vae_zoo.data.splits import SplitName
-from vae_zoo.models.base import Autoencoder
+from vae_zoo.data.base.splits import SplitName
+from vae_zoo.models.base.autoencoder import Autoencoder
 from vae_zoo.testing.subject import LINKED, SHAPE, Found, SkipCheck, Subject, quiet_trainer
 
 RANKS = 2

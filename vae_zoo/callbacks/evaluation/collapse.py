@@ -1,0 +1,106 @@
+"""A posterior that says nothing of the example."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from vae_zoo.callbacks.evaluation.units import LayerUnits
+from vae_zoo.training.steps import ends, seed_of, suffix
+
+
+class CollapseWarning(Callback):
+    """Logs how many latent dimensions a model uses at every validation, and warns when hardly any are left.
+
+    ``val/active_units`` counts those whose posterior mean varies, ``val/informative_units`` those whose rate is above
+    0.1 nats. A collapse is a layer of latents with hardly any active units, or a rate of all latents near 0: means
+    may vary a little where the posterior is as wide as the prior.
+
+    Of several validation loaders each has its active units, and the first is warned of.
+
+    Args:
+        min_active: Least number of active units that is no collapse.
+        min_rate: Least rate of all latents together that is no collapse, in nats.
+        patience: Validations in a row with less, before the warning; a fit may well begin with a few.
+        num_batches: Batches of the validation set that are looked at.
+
+    Raises:
+        ValueError: If min_rate is negative, or another argument is less than 1.
+    """
+
+    val_curves = ("val/active_units", "val/informative_units")
+    """Figures of the validations of a fit that a monitor may name, though the check before it has none of them."""
+
+    def __init__(
+        self, *, min_active: int = 1, min_rate: float = 0.5, patience: int = 10, num_batches: int = 10
+    ) -> None:
+        if min(min_active, patience, num_batches) < 1:
+            raise ValueError(f"arguments must be at least 1, got {min_active}, {patience} and {num_batches}.")
+        if not min_rate >= 0:
+            raise ValueError(f"min_rate must be at least 0 nats, got {min_rate}.")
+        self.min_active, self.min_rate = min_active, min_rate
+        self.patience, self.num_batches = patience, num_batches
+        self._units: dict[int, LayerUnits] = {}
+        self._collapsed = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"collapsed": self._collapsed}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self._collapsed = state_dict["collapsed"]
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ARG002
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if trainer.sanity_checking:
+            return
+        if batch_idx < self.num_batches:
+            x, c = pl_module.unpack(batch)  # type: ignore[operator]
+            seed = seed_of(batch, batch_idx, rank=trainer.global_rank)
+            self._units.setdefault(dataloader_idx, LayerUnits()).update(pl_module, x, c, seed)
+        if ends(trainer, batch_idx, dataloader_idx):
+            self._log(pl_module, dataloader_idx)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for number in sorted(self._units):
+            self._log(pl_module, number, suffix(trainer, number))
+
+    def _log(self, pl_module: LightningModule, dataloader_idx: int, suffix: str = "") -> None:
+        units = self._units.pop(dataloader_idx).compute()
+        for name, value in units.curves().items():
+            pl_module.log(f"val/{name}{suffix}", value, batch_size=1, add_dataloader_idx=not suffix)
+        if dataloader_idx:
+            return
+        active, dims = min(zip(map(int, units.active), _sizes(pl_module), strict=True))
+        empty = active < self.min_active
+        faint = units.rate is not None and float(units.rate) < self.min_rate
+        self._collapsed = self._collapsed + 1 if empty or faint else 0
+        if self._collapsed == self.patience:
+            what = f"{active} of {dims} latent dimensions vary with the example{_where(units.active)}"
+            if not empty:
+                what = f"the latents say {float(units.rate or 0):.2f} nats of an example, all together"
+            rank_zero_warn(
+                f"posterior collapse: {what}, for {self.patience} validations. Anneal the divergence "
+                "(LinearAnnealing), lower beta or the size of the decoder, or choose another likelihood "
+                "(OptimalNormal for grey images)."
+            )
+
+
+def _sizes(model: Any) -> list[int]:
+    """Latent dimensions of each layer."""
+    return list(getattr(model, "latent_dims", [math.prod(model.latent_shape)]))
+
+
+def _where(counts: list[Tensor]) -> str:
+    """The emptiest layer, where there are several."""
+    return f" in layer {counts.index(min(counts)) + 1}" if len(counts) > 1 else ""

@@ -1,0 +1,127 @@
+"""What a test says beyond the bound: the importance-weighted evidence and the active units."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from torchmetrics import CatMetric
+
+from vae_zoo.callbacks.evaluation.units import LayerUnits
+from vae_zoo.elbo import ELBOMixin, has_density
+from vae_zoo.elbo.importance import HEAVY, check, tail_size
+from vae_zoo.functional import bits_per_dim
+from vae_zoo.system.seeding import forked, mix
+from vae_zoo.training.steps import ends, num_batches, seed_of, suffix
+
+_MANY = 0.2
+"""Part of the examples with heavy tails that is warned of: fits of 70 weights find a twentieth where there are none."""
+
+
+class Evidence(Callback):
+    """Logs the importance-weighted evidence of the test split, how far it can be trusted, and the active units.
+
+    ``test/log_evidence`` and ``test/bits_per_dim`` are means over the split. ``test/log_evidence_se`` is the standard
+    error of that mean from importance sampling alone, which more samples lower; ``test/log_evidence_se_data`` is the
+    one from the choice of examples, which more examples lower: it is what a comparison across data sets needs.
+    ``test/ess`` is the mean effective sample size; ``test/pareto_k`` is the mean shape of the tail of the weights, and
+    ``test/pareto_k_high`` the part of the examples where it exceeds 0.7, so that their error means nothing: a warning
+    says so where they are more than a fifth. ``test/evidence_images_per_second`` is how many examples all processes
+    together get done in a second of wall time. A model without a bound, or with an energy
+    in place of a likelihood, has no evidence; only its units are logged. ``test/active_units`` are the latent
+    dimensions whose posterior mean varies, ``test/informative_units`` those whose rate is above 0.1 nats, where the
+    rate is a sum over dimensions. A model with several layers of latents also has ``test/active_units_1`` and so on,
+    the lowest first.
+
+    The networks run in the precision of the Trainer, as they do in a test step; densities are in float32 or better.
+
+    Args:
+        num_samples: Importance samples of each example.
+        chunk: Samples of each example decoded at once; as many as fit into memory if not given.
+        memory: MiB that all that is decoded at once may take; 32 on a CPU, 1024 elsewhere if not given.
+
+    Raises:
+        ValueError: If num_samples or chunk is less than 1, or memory is not positive.
+    """
+
+    def __init__(self, *, num_samples: int = 500, chunk: int | None = None, memory: float | None = None) -> None:
+        check(num_samples, chunk, memory)
+        self.num_samples, self.chunk, self.memory = num_samples, chunk, memory
+        self._seen: dict[int, _Seen] = {}
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        self._seen = {n: _Seen() for n in range(len(num_batches(trainer)))}
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ARG002
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        x, c = pl_module.unpack(batch)  # type: ignore[operator]
+        seen = self._seen[dataloader_idx]
+        seed = seed_of(batch, batch_idx, rank=trainer.global_rank)
+        seen.units.update(pl_module, x, c, seed)
+        if isinstance(pl_module, ELBOMixin) and has_density(pl_module):
+            start = _now(pl_module.device)
+            with forked(mix(seed, 1), pl_module.device), trainer.precision_plugin.test_step_context():
+                estimates = pl_module.evidence(x, c, self.num_samples, self.chunk, self.memory)
+            seen.seconds += _now(pl_module.device) - start
+            seen.images += len(x)
+            seen.estimates.to(pl_module.device).update(torch.stack(estimates, 1))
+        if ends(trainer, batch_idx, dataloader_idx):
+            self._log(trainer, pl_module, self._seen.pop(dataloader_idx))
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for number, seen in self._seen.items():  # whose last batch nobody knew to be the last
+            self._log(trainer, pl_module, seen, suffix(trainer, number))
+
+    def _log(self, trainer: Trainer, pl_module: LightningModule, seen: _Seen, suffix: str = "") -> None:
+        if isinstance(pl_module, ELBOMixin) and has_density(pl_module):
+            value, error, ess, shape = seen.estimates.compute().unbind(1)
+            tail = tail_size(self.num_samples) > 0
+            means = {
+                "log_evidence": value.mean(),
+                "log_evidence_se": error.norm() / len(error),
+                "log_evidence_se_data": (value.var(correction=0) / (len(value) - 1)).sqrt(),
+                "ess": ess.mean(),
+                **({"pareto_k": shape.mean(), "pareto_k_high": (shape > HEAVY).float().mean()} if tail else {}),
+                "bits_per_dim": bits_per_dim(-value.mean(), math.prod(pl_module.shape)),  # type: ignore[arg-type]
+            }
+            speed = torch.tensor(seen.images / max(seen.seconds, 1e-9), device=pl_module.device)
+            means["evidence_images_per_second"] = trainer.strategy.reduce(speed, reduce_op="sum")
+            if tail and means["pareto_k_high"] > _MANY:
+                rank_zero_warn(
+                    f"the importance weights of {means['pareto_k_high']:.0%} of the examples have tails so heavy "
+                    f"(Pareto shape {means['pareto_k']:.2f} on average, above {HEAVY}) that log_evidence is too low by "
+                    "more than log_evidence_se: take more samples, or compare with AIS."
+                )
+            for name, figure in means.items():
+                pl_module.log(f"test/{name}{suffix}", figure.float(), batch_size=1, add_dataloader_idx=not suffix)
+        for name, count in seen.units.compute().curves().items():
+            pl_module.log(f"test/{name}{suffix}", count, batch_size=1, add_dataloader_idx=not suffix)
+
+
+@dataclass
+class _Seen:
+    """What has been seen of one loader."""
+
+    units: LayerUnits = field(default_factory=LayerUnits)
+    estimates: CatMetric = field(default_factory=lambda: CatMetric(nan_strategy="disable"))
+    seconds: float = 0.0
+    images: int = 0
+
+
+def _now(device: torch.device) -> float:
+    """Seconds on a clock, once what is queued on the device is done."""
+    if device.type != "cpu":
+        torch.get_device_module(device).synchronize(device)
+    return time.perf_counter()

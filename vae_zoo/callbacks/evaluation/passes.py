@@ -1,0 +1,92 @@
+"""What callbacks that measure on the test split share: their hooks, and batches outside of Lightning's loop."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from vae_zoo.data import DataModule
+from vae_zoo.data.base.splits import SplitName
+from vae_zoo.system.seeding import mix
+from vae_zoo.typing import Batch
+
+_CHUNK = 256
+
+
+class Figures(Callback, ABC):
+    """Figures of a test beyond the model's own; of several test loaders, the first is looked at."""
+
+    units: dict[str, str] = {}
+    """Unit of each figure, by its name without the stage, for the report."""
+
+    @abstractmethod
+    def start(self, trainer: Trainer, model: Any) -> None:
+        """Refuse what cannot be measured, and forget the last test."""
+
+    @abstractmethod
+    def add(self, model: Any, batch: Any) -> None:
+        """Look at a batch of the test split."""
+
+    @abstractmethod
+    def figures(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:
+        """The figures over all batches and processes, by name."""
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.start(trainer, pl_module)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,  # noqa: ARG002
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ARG002
+        batch: Any,
+        batch_idx: int,  # noqa: ARG002
+        dataloader_idx: int = 0,
+    ) -> None:
+        if not dataloader_idx:
+            self.add(pl_module, batch)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for name, value in self.figures(trainer, pl_module).items():
+            pl_module.log(f"test/{name}", value.float())
+
+
+def data_of(trainer: Trainer, who: str) -> DataModule:
+    """The data module of a run.
+
+    Raises:
+        ValueError: If it is not one of ours.
+    """
+    data = getattr(trainer, "datamodule", None)
+    if not isinstance(data, DataModule):
+        raise ValueError(f"{who} needs a data module of vae_zoo, got {type(data).__name__}.")
+    return data
+
+
+def shares(total: int, trainer: Trainer) -> Iterator[tuple[int, int, int]]:
+    """Number, start and end of each chunk of a range that is this process's; how many there are changes no chunk."""
+    for n, start in enumerate(range(0, total, _CHUNK)):
+        if n % trainer.world_size == trainer.global_rank:
+            yield n, start, min(start + _CHUNK, total)
+
+
+def rows_of(data: DataModule, split: SplitName, rows: Tensor, key: int, device: torch.device) -> Batch:
+    """Some examples of a split as a model takes them."""
+    loaded = data.load(split)
+    y = None if loaded.y is None else loaded.y[rows].to(device)
+    return data.on_after_batch_transfer(Batch(loaded.x[rows].to(device), y, rows, key))
+
+
+def batches(
+    data: DataModule, split: SplitName, model: LightningModule, *, seed: int, num: int | None = None
+) -> Iterator[Batch]:
+    """This process's share of a split, or of a random part of it, in batches."""
+    size = len(data.load(split).x)
+    rows = torch.randperm(size, generator=torch.Generator().manual_seed(seed))[:num]
+    for n, start, end in shares(len(rows), model.trainer):
+        yield rows_of(data, split, rows[start:end], mix(seed, n), model.device)

@@ -1,0 +1,128 @@
+"""What latents say of labels, and densities of anomalies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from vae_zoo.callbacks.evaluation.passes import Figures, batches, data_of
+from vae_zoo.data import DataModule
+from vae_zoo.elbo import ELBOMixin, has_density
+from vae_zoo.evaluation.scores import scores
+from vae_zoo.metrics import AnomalyAUROC, KNNProbe, LinearProbe
+from vae_zoo.system.seeding import mix
+
+
+class Probes(Figures):
+    """Logs the accuracy on test latents of logistic regression and of nearest neighbours, fitted to training latents.
+
+    The latents of a conditional model are given the label, and may repeat it.
+
+    Args:
+        num_train: Training examples that are used, at most.
+        neighbours: Training latents that vote on a test latent.
+        seed: Seed of which training examples.
+
+    Raises:
+        ValueError: If num_train or neighbours is less than 1; at the start of the test, if the data have no labels.
+    """
+
+    def __init__(self, *, num_train: int = 10_000, neighbours: int = 5, seed: int = 0) -> None:
+        if num_train < 1:
+            raise ValueError(f"num_train must be at least 1, got {num_train}.")
+        self.num_train, self.seed = num_train, seed
+        self._metrics = {"linear_probe": LinearProbe(), "knn_probe": KNNProbe(neighbours=neighbours)}
+        self.units = {
+            "linear_probe": "accuracy",
+            "knn_probe": f"accuracy, {neighbours} neighbours",
+        }
+
+    def start(self, trainer: Trainer, model: Any) -> None:
+        data = data_of(trainer, "Probes")
+        if data.load("train").y is None or data.load("test").y is None:
+            raise ValueError(f"Probes needs data with labels: {type(data).__name__} has none.")
+        for metric in self._metrics.values():
+            metric.to(model.device).reset()
+
+    def add(self, model: Any, batch: Any) -> None:
+        self._add(model, batch.x, batch.y, train=False)
+
+    def figures(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:
+        for batch in batches(data_of(trainer, "Probes"), "train", model, seed=self.seed, num=self.num_train):
+            self._add(model, batch.x, batch.y, train=True)  # type: ignore[arg-type]  # start has seen labels
+        return {name: metric.compute() for name, metric in self._metrics.items()}
+
+    def _add(self, model: Any, x: Tensor, y: Tensor, *, train: bool) -> None:
+        z = model.embed(x, y)
+        for metric in self._metrics.values():
+            metric.update(z, y, train=train)
+            metric.update(z[:0], y[:0], train=not train)  # a process may have none of one kind
+
+
+class Anomaly(Figures):
+    """Logs how well the model's scores tell anomalies from normal test examples.
+
+    Scores are the negative bound of one sample, the negative log evidence and the negative log p(x|z) at the
+    posterior's mean; a model whose likelihood is no density has no second, and one without a bound the last only.
+    Anomalies are the test examples of other classes than the normal ones, or the test split of other data.
+
+    Args:
+        normal_classes: Labels of the test examples that are normal.
+        data: Data module whose test examples are the anomalies; all those of the run's own are then normal.
+        num_samples: Importance samples of the log evidence.
+        seed: Seed of the samples for other data.
+
+    Raises:
+        ValueError: If not exactly one of normal_classes and data is given, or num_samples is less than 1; at the start
+            of the test, if there are no labels to tell the classes by.
+    """
+
+    units = {f"anomaly_auroc[{name}]": "0 to 1" for name in ("elbo", "log_evidence", "reconstruction")}
+
+    def __init__(
+        self,
+        *,
+        normal_classes: Sequence[int] | None = None,
+        data: DataModule | None = None,
+        num_samples: int = 16,
+        seed: int = 0,
+    ) -> None:
+        if bool(normal_classes) == (data is not None):
+            raise ValueError("Anomaly needs either normal_classes, a list of labels, or data, a data module.")
+        if num_samples < 1:
+            raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
+        self.normal_classes, self.data = list(normal_classes or ()), data
+        self.num_samples, self.seed = num_samples, seed
+
+    def start(self, trainer: Trainer, model: Any) -> None:
+        own = data_of(trainer, "Anomaly")
+        if self.data is None and own.load("test").y is None:
+            raise ValueError(f"Anomaly needs labels to tell normal_classes by: {type(own).__name__} has none.")
+        if self.data is not None and tuple(self.data.shape) != tuple(own.shape):
+            raise ValueError(f"anomalies must have the shape {tuple(own.shape)} of the data, got {self.data.shape}.")
+        names = ["elbo"] if isinstance(model, ELBOMixin) else []
+        names += ["log_evidence"] if names and has_density(model) else []
+        self._metrics = {name: AnomalyAUROC().to(model.device) for name in (*names, "reconstruction")}
+
+    def add(self, model: Any, batch: Any) -> None:
+        x, y = model.unpack(batch)
+        normal = torch.tensor(self.normal_classes, device=x.device)
+        anomalous = x.new_zeros(len(x), dtype=torch.bool) if y is None or self.data else ~torch.isin(y, normal)
+        self._add(model, x, y, anomalous, batch.key)
+
+    def figures(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:  # noqa: ARG002
+        if self.data is not None:
+            for batch in batches(self.data, "test", model, seed=self.seed):
+                self._add(model, batch.x, batch.y, batch.x.new_ones(len(batch.x), dtype=torch.bool), batch.key)
+        return {f"anomaly_auroc[{name}]": metric.compute() for name, metric in self._metrics.items()}
+
+    def _add(self, model: Any, x: Tensor, c: Tensor | None, anomalous: Tensor, seed: int) -> None:
+        num = self.num_samples if "log_evidence" in self._metrics else 0
+        found = scores(model, x, c, seed=mix(seed, 2), num_samples=num)
+        found["reconstruction"] = found["log_px"]
+        for name, metric in self._metrics.items():
+            metric.update(-found[name], anomalous)

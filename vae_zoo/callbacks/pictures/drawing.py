@@ -1,0 +1,120 @@
+"""Pictures of what a model does, as tensors of images and as files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from vae_zoo.distributions import mean_of
+from vae_zoo.elbo import looks_at
+from vae_zoo.evaluation.sampling import chunks
+from vae_zoo.functional import cosine_path
+from vae_zoo.models.base.autoencoder import Autoencoder
+from vae_zoo.system.files import naming, replacing
+
+MOST_PIXELS = 2**26
+"""Pixels of a picture, at most: 64 images of 1024 by 1024."""
+
+
+def drawable(shape: tuple[int, ...]) -> bool:
+    """Whether examples of a shape can be shown: grey or colour images."""
+    return len(shape) == 3 and shape[0] in (1, 3)
+
+
+def check_size(option: str, num: int, shape: Sequence[int]) -> None:
+    """Refuse a picture that no memory holds.
+
+    Args:
+        option: What gives the number of images.
+        num: Number of images.
+        shape: Shape of one.
+
+    Raises:
+        ValueError: With how many there may be.
+    """
+    most = max(1, MOST_PIXELS // math.prod(shape[1:]))
+    if num > most:
+        size = " by ".join(map(str, shape[1:]))
+        raise ValueError(f"{option} {num}: a picture holds at most {most} images of {size}.")
+
+
+def reconstructions(model: Autoencoder, x: Tensor, c: Tensor | None = None) -> Tensor:
+    """Examples and their reconstructions in turn, (2 B, C, H, W): a grid with an even number of columns has pairs."""
+    return torch.stack([x, model.reconstruct(x, c)], 1).flatten(0, 1)
+
+
+def samples(model: Any, num: int, c: Tensor | None = None) -> tuple[Tensor, int]:
+    """Samples, (num, \\*shape), and the columns of their picture.
+
+    A model of classes has one a column. Any other that looks at conditions is given those of the data, over and over.
+    """
+    classes = getattr(model, "num_classes", None)
+    if classes is not None:
+        c = torch.arange(classes, device=model.device)
+    elif c is not None and not looks_at(model, c):
+        c = None
+    parts = [model.sample(len(at), None if c is None else c[at.to(c.device) % len(c)]) for at in chunks(num)]
+    return torch.cat(parts), min(classes or max(1, int(num**0.5)), max(num, 1))
+
+
+def interpolations(model: Autoencoder, x: Tensor, c: Tensor | None = None, num_steps: int = 11) -> Tensor:
+    """Paths between the latents of the first and the second half of the examples, (B // 2, num_steps, \\*shape).
+
+    A path keeps the condition of its first end.
+    """
+    half = len(x) // 2
+    z = model.embed(x, c)
+    path = cosine_path(z[:half], z[half : 2 * half], num_steps)
+    c = None if c is None else torch.cat([c[:half]] * num_steps)
+    return mean_of(model.decode(path.flatten(0, 1), c), path.device).unflatten(0, path.shape[:2]).transpose(0, 1)
+
+
+def traversals(
+    model: Autoencoder, x: Tensor, c: Tensor | None = None, num_dims: int = 10, num_steps: int = 11, span: float = 3.0
+) -> tuple[Tensor, Tensor]:
+    """One latent dimension at a time moved from -span to span, all others kept at those of the first example.
+
+    The dimensions are those whose posterior mean varies most over the examples, most first; of several layers, only
+    the lowest is decoded.
+
+    Returns:
+        The dimensions, (D,), and the images, (D, num_steps, \\*shape).
+    """
+    z = model.embed(x, c)
+    lowest = getattr(model, "latent_dims", z.shape[1:])[0]
+    dims = z.var(0, correction=0)[:lowest].argsort(descending=True)[:num_dims]
+    path = z[0].expand(len(dims), num_steps, -1).clone()
+    path[torch.arange(len(dims)), :, dims] = torch.linspace(-span, span, num_steps, dtype=z.dtype, device=z.device)
+    c = None if c is None else torch.cat([c[:1]] * (len(dims) * num_steps))
+    return dims, mean_of(model.decode(path.flatten(0, 1), c), path.device).unflatten(0, path.shape[:2])
+
+
+def grid(images: Tensor, columns: int, min_side: int = 32) -> Tensor:
+    """Arrange images (N, C, H, W) in [0, 1] in a picture (3, H', W'); small ones are enlarged without smoothing."""
+    from torchvision.utils import make_grid
+
+    images = images.detach().float().cpu().clamp(0, 1)
+    factor = max(1, -(-min_side // min(images.shape[-2:])))
+    images = interpolate(images, scale_factor=factor, mode="nearest")
+    return make_grid(images, nrow=columns, padding=2, pad_value=0.5)
+
+
+def save_png(picture: Tensor, path: Path) -> Path:
+    """Write a picture (3, H, W) in [0, 1] to a file, whose folder is made.
+
+    Raises:
+        WriteError: If it cannot be written.
+    """
+    from torchvision.utils import save_image
+
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
+        save_image(picture, part)
+    return path

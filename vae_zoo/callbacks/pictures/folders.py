@@ -1,0 +1,65 @@
+"""Where a run writes, and where its pictures go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from vae_zoo.callbacks.pictures import drawing
+
+_refused: WeakSet[Any] = WeakSet()
+"""Loggers that a picture could not be handed to, which are not asked again."""
+
+
+def output_folder(trainer: Trainer) -> Path:
+    """Folder of the run: that of the first logger where it has one on disk, else the trainer's root folder."""
+    first = trainer.loggers[0] if trainer.loggers else None
+    return Path(first.log_dir if isinstance(first, (CSVLogger, TensorBoardLogger)) else trainer.default_root_dir)
+
+
+def keep_picture(trainer: Trainer, name: str, picture: Tensor) -> Path:
+    """Write a picture (3, H, W) in [0, 1] to ``images/<name>_<epoch>.png``, and show it in loggers that can."""
+    epochs = trainer.current_epoch + (not trainer.fit_loop.done)
+    path = drawing.save_png(picture, output_folder(trainer) / "images" / f"{name}_{epochs:04d}.png")
+    for logger in trainer.loggers:
+        if logger in _refused:
+            continue
+        try:
+            hand_over(logger, name, picture, path, trainer.global_step)
+        except Exception as error:  # of a library or a server of others: no reason to end a run
+            _refused.add(logger)
+            why = " ".join(f"{type(error).__name__}: {error}".split())[:150]
+            rank_zero_warn(f"{type(logger).__name__} does not take pictures, which are in {path.parent}: {why}")
+    return path
+
+
+def hand_over(logger: Any, name: str, picture: Tensor, path: Path, step: int) -> None:
+    """Show a picture in a logger that has some way to take one; any other is left alone.
+
+    Args:
+        logger: A logger of Lightning's, or one like it.
+        name: Name of the picture.
+        picture: The picture, (3, H, W) in [0, 1].
+        path: Its file.
+        step: Steps of the optimizer so far.
+    """
+    if hasattr(logger, "log_image"):  # Weights & Biases
+        logger.log_image(key=name, images=[picture], step=step)
+        return
+    experiment: Any = getattr(logger, "experiment", None)
+    if hasattr(experiment, "add_image"):  # TensorBoard
+        experiment.add_image(name, picture, step)
+    elif hasattr(experiment, "log_image"):
+        pixels = (picture.permute(1, 2, 0) * 255).round().byte().numpy()
+        if (run := getattr(logger, "run_id", None)) is not None:  # MLflow, whose client serves any run
+            experiment.log_image(run, pixels, key=name, step=step)
+        else:  # Comet
+            experiment.log_image(pixels, name=name, step=step)
+    elif hasattr(logger, "run") and hasattr(experiment, "__getitem__"):  # Neptune
+        experiment[f"images/{path.stem}"].upload(str(path))

@@ -1,0 +1,130 @@
+"""Pictures during training: samples, reconstructions, traversals, to disk and to the loggers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+from vae_zoo.callbacks.pictures import drawing
+from vae_zoo.callbacks.pictures.folders import keep_picture
+from vae_zoo.models.base.autoencoder import Autoencoder
+from vae_zoo.system.seeding import forked
+
+
+class Grid(Callback, ABC):
+    """A picture of the model every few epochs and at the end of training, ``images/<name>_<epoch>.png``.
+
+    Nothing is drawn of examples that are no images. Of several validation loaders, the first is shown.
+
+    Args:
+        every_n_epochs: Epochs between pictures; 0 for none.
+        num: Number of examples in the picture.
+
+    Raises:
+        ValueError: If every_n_epochs is negative or num is less than 1; when a fit starts, if a picture of so many
+            would be beyond any memory.
+    """
+
+    name: str
+    of_images = True
+    """Whether it needs examples that can be shown."""
+
+    def __init__(self, *, every_n_epochs: int = 10, num: int = 64) -> None:
+        if every_n_epochs < 0 or num < 1:
+            raise ValueError(f"every_n_epochs must be at least 0 and num at least 1, got {every_n_epochs} and {num}.")
+        self.every_n_epochs, self.num = every_n_epochs, num
+        self.path: Path | None = None
+        self._batch: tuple[Tensor, Tensor | None] | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        shape = tuple(getattr(pl_module, "shape", ()))
+        if self.every_n_epochs and drawing.drawable(shape):
+            drawing.check_size(f"{self.name}.num", self.num, shape)
+
+    @abstractmethod
+    def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Tensor | None:
+        """The picture, (3, H, W) in [0, 1], or None where the model has none to give."""
+
+    @rank_zero_only
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ARG002
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        first = batch_idx == dataloader_idx == 0
+        if first and trainer.state.fn == "fit" and not trainer.sanity_checking and isinstance(pl_module, Autoencoder):
+            x, c = pl_module.unpack(batch)
+            self._batch = x[: self.num], None if c is None else c[: self.num]
+            if self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+                self._save(trainer, pl_module)
+
+    @rank_zero_only
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.every_n_epochs and self._batch is not None:
+            self._save(trainer, pl_module)
+
+    def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not isinstance(pl_module, Autoencoder) or self._batch is None:
+            return
+        if self.of_images and not drawing.drawable(pl_module.shape):
+            return
+        was_training = pl_module.training
+        pl_module.eval()
+        with torch.no_grad(), forked(0, pl_module.device):
+            picture = self.draw(pl_module, *self._batch)
+        pl_module.train(was_training)
+        if picture is None:
+            return
+        self.path = keep_picture(trainer, self.name, picture)
+
+
+class SampleGrid(Grid):
+    """Samples from the model's own prior, from the same noise every time, a class a column where the model has classes.
+
+    A model without a prior has none.
+    """
+
+    name = "samples"
+
+    def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Tensor | None:  # noqa: ARG002
+        if not hasattr(model, "sample"):
+            return None
+        images, columns = drawing.samples(model, self.num, c)
+        return drawing.grid(images, columns)
+
+
+class ReconstructionGrid(Grid):
+    """Validation examples, each beside its reconstruction."""
+
+    name = "reconstructions"
+
+    def __init__(self, *, every_n_epochs: int = 10, num: int = 32) -> None:
+        super().__init__(every_n_epochs=every_n_epochs, num=num)
+
+    def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Tensor:
+        return drawing.grid(drawing.reconstructions(model, x, c), columns=8)
+
+
+class TraversalGrid(Grid):
+    """One latent dimension a row, moved across the prior's bulk while all others keep those of one example.
+
+    The rows are the dimensions that vary most over ``num`` validation examples, most first. Discrete latents have none.
+    """
+
+    name = "traversals"
+
+    def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Tensor | None:
+        if not model.continuous:
+            return None
+        _, images = drawing.traversals(model, x, c)
+        return drawing.grid(images.flatten(0, 1), columns=images.shape[1])

@@ -1,0 +1,77 @@
+"""Folders of weights and plain configuration, also those of the Hugging Face Hub: no pickle anywhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from vae_zoo.security.limits import check_plain, read_text
+from vae_zoo.system.extras import require
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def read_folder(folder: Path) -> dict[str, Any]:
+    """The content of a folder in the form of a checkpoint.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If one is damaged, or names no model.
+        ImportError: If safetensors is not installed.
+    """
+    safetensors = require("safetensors.torch", "hub", "a model as safetensors")
+    model = read_config(folder / CONFIG)["model"]
+    if not (folder / WEIGHTS).is_file():
+        raise FileNotFoundError(f"{folder} has no {WEIGHTS}.")
+    if not isinstance(model.get("class_path"), str) or not isinstance(model.get("init_args", {}), dict):
+        raise ValueError(f"{folder / CONFIG} names no model.")
+    try:
+        weights = safetensors.load_file(folder / WEIGHTS)
+    except Exception as error:
+        raise ValueError(f"{folder / WEIGHTS} is damaged, or no file of weights: {error}.") from error
+    arguments = {
+        **model.get("init_args", {}),
+        "_class_path": model["class_path"],
+        "_instantiator": "lightning.pytorch.cli.instantiate_module",
+    }
+    return {"hyper_parameters": arguments, "vae_zoo": {"model": model}, "state_dict": weights}
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration of a folder, as plain data.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not JSON, or names no model.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} is no model: it has no {path.name}.")
+    try:
+        config = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no configuration: {error}.") from None
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+        raise ValueError(f"{path} is not of vae_zoo: it names no model.")
+    check_plain(config, str(path))
+    return config
+
+
+def download(name: str, revision: str | None = None, token: str | None = None) -> Path:
+    """The folder of a repository of the Hugging Face Hub, in the cache of its own library.
+
+    Raises:
+        FileNotFoundError: If it is no name of a repository.
+        OSError: If it cannot be had.
+        ImportError: If huggingface_hub is not installed.
+    """
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
+        raise FileNotFoundError(f"there is no folder {name}, and it is no repository's name such as user/model.")
+    hub = require("huggingface_hub", "hub", f"there is no folder {name}; the Hugging Face Hub")
+    try:
+        found = hub.snapshot_download(name, revision=revision, token=token, allow_patterns=[WEIGHTS, CONFIG])
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise OSError(f"there is no folder {name}, and no such model can be had from the Hub: {said}") from error
+    return Path(found)

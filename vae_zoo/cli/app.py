@@ -1,0 +1,221 @@
+"""LightningCLI for models with a bound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from pydoc import locate
+from typing import Any, Literal
+
+import torch
+from jsonargparse import Namespace
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+from vae_zoo import callbacks, hub, loggers
+from vae_zoo.callbacks import TimedProgressBar
+from vae_zoo.callbacks.progress import ModelTable
+from vae_zoo.checkpoints.files import check_writable
+from vae_zoo.checkpoints.hyperparameters import import_path
+from vae_zoo.cli.inspect.options import CALLBACKS, LINKED, pairs
+from vae_zoo.cli.parser import Parser
+from vae_zoo.cli.run import faults, precedence
+from vae_zoo.cli.run.config_file import SaveConfig
+from vae_zoo.cli.run.devices import check_devices
+from vae_zoo.cli.run.folder import RunFolder
+from vae_zoo.cli.run.launched import fit_in
+from vae_zoo.cli.run.launcher import watch_over
+from vae_zoo.cli.run.loggers import loggers_of
+from vae_zoo.cli.run.trainer import check_linked, check_trainer
+from vae_zoo.cli.terminal import quiet, show
+from vae_zoo.data import DataModule
+from vae_zoo.distributions import Bernoulli
+from vae_zoo.models import Autoencoder
+from vae_zoo.security import trust  # found by their short names
+from vae_zoo.security.plugins import plugins
+
+
+class VAECLI(LightningCLI):
+    """``fit``, ``validate``, ``test`` and ``predict`` of any model of the zoo on any data, or of a user's own."""
+
+    def __init__(self, args: Sequence[str]) -> None:
+        quiet()
+        trust.search_own_path()
+        for plugin in plugins():  # classes of other packages, under their short names
+            plugin.load()
+        self.run: RunFolder | None = None
+        self._checkpoints: dict[str, dict[str, Any]] = {}
+        self._suited: type | None = None
+        finished = False
+        try:
+            super().__init__(
+                Autoencoder,
+                DataModule,
+                save_config_callback=SaveConfig,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                parser_class=Parser,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+                seed_everything_default=0,
+                trainer_defaults={"callbacks": [callbacks.Report()]},
+                args=list(args),
+            )
+            if self.subcommand:
+                faults.check_written(self.trainer)
+                finished = not faults.had_nothing_to_do(self.trainer, trained=self._notice.trained(self.trainer))
+                if finished:
+                    show(self.trainer)
+        finally:
+            if self.run is not None:
+                trainer = getattr(self, "trainer", None)
+                trained = finished or (trainer is not None and self._notice.trained(trainer))
+                self.run.release(keep=trained and not getattr(trainer, "fast_dev_run", False))
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        for key, path in CALLBACKS.items():
+            parser.add_lightning_class_args(locate(path), key)  # type: ignore[arg-type]
+        parser.add_argument(
+            "--matmul_precision",
+            type=Literal["highest", "high", "medium"],
+            default="highest",
+            help="Precision of float32 matrix products: torch.set_float32_matmul_precision.",
+        )
+        for name in LINKED:
+            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        own = {"validate": {"verbose": False}, "test": {"verbose": False}, "predict": {"return_predictions": False}}
+        parser.set_defaults(own.get(subcommand, {}))
+        parser.epilog = "--trust PACKAGE: checkpoints and configurations may name classes of this package."
+        return parser
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse with what the checkpoint holds as defaults: command line > config > checkpoint > default."""
+        self._given = given = [str(arg) for arg in args]  # type: ignore[union-attr]
+        path, verb, saved = dict(pairs(given)).get("--ckpt_path"), given[0], {}
+        if path and path != "last" and verb in self._subcommand_parsers:
+            saved = deepcopy(self._read(path))
+            for name in LINKED:
+                saved["model"]["init_args"].pop(name, None)
+            defaults = {key: saved[key] for key in ("model", "data") if saved.get(key)}
+            trust.check_classes(defaults, path)
+            with trust.guard():
+                self._subcommand_parsers[verb].set_defaults(defaults)
+        with trust.guard():
+            self.config = parser.parse_args(given)
+        if saved:
+            precedence.settle(self.config[verb], given, saved["model"])
+
+    def _read(self, path: str) -> dict[str, Any]:
+        """What a checkpoint holds of model and data. The whole file is read for its checksum, and therefore once."""
+        if path not in self._checkpoints:
+            self._checkpoints[path] = hub.read(path)["vae_zoo"]
+        return self._checkpoints[path]
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing to do: what the checkpoint holds is a default already."""
+
+    def instantiate_classes(self) -> None:
+        """Give the run its folder, and what is in it, beyond what the user asked for and the saved config repeats."""
+        if self.subcommand == "fit":
+            faults.set_limits(self.config.fit.trainer, self._given)
+        self._asked, self.config = self.config, self.config.clone()
+        config = self.config[self.subcommand]
+        model, data = (config[key].class_path for key in ("model", "data"))
+        name = "_".join(path.rpartition(".")[2] for path in (model, data))
+        root = Path(config.trainer.default_root_dir or "results") / name
+        if config.ckpt_path == "last":
+            config.ckpt_path = faults.last_of(root, config.last.dirpath, self.subcommand or "")
+        if config.weights_only is False:
+            raise ValueError("weights_only: checkpoints are read as plain data, always: leave it out.")
+        config.weights_only = True  # where it is not said, an environment variable may decide
+        saved = {} if config.ckpt_path is None else self._read(config.ckpt_path)
+        self._saved = saved
+        fit_in(config.trainer)
+        check_devices(config.trainer.accelerator, config.trainer.devices)
+        check_trainer(config, self.subcommand or "")
+        torch.set_float32_matmul_precision(config.matmul_precision)
+        self.run = RunFolder(root, self.subcommand)  # type: ignore[arg-type]
+        if self.subcommand == "fit" and self.run.owner:
+            check_writable(self.run.path)  # before a logger's thread finds out
+        if self.subcommand == "fit" and config.ckpt_path is None and self.run.owner:
+            (self.run.path / faults.BEGUN).touch()
+        self.save_config_kwargs = {"run": self.run}
+        config.trainer.default_root_dir = folder = str(self.run.path)
+        if not config.trainer.barebones:  # which takes none
+            config.trainer.logger = loggers_of(config.trainer.logger, folder, fits=self.subcommand == "fit")
+        for checkpoint in (config.checkpoint, config.last):
+            checkpoint.dirpath = checkpoint.dirpath or str(self.run.path / "checkpoints")
+        if config.checkpoint.monitor is None:
+            cls: Any = locate(model)
+            config.checkpoint.monitor, config.checkpoint.mode = cls.monitor, cls.monitor_mode
+        self.parser.makers = [  # type: ignore[attr-defined]
+            (self._make_data, DataModule, True),
+            (self._make_model, Autoencoder, True),
+        ]
+        with trust.guard():
+            super().instantiate_classes()
+        check_linked(config.model, self.model, LINKED)
+
+    def _make_data(self, cls: type, *, applied_instantiation_links: Any, **kwargs: Any) -> DataModule:
+        del applied_instantiation_links
+        self.datamodule = cls(**kwargs)
+        return self.datamodule
+
+    def _make_model(self, cls: type, *, applied_instantiation_links: Any, **kwargs: Any) -> Autoencoder:
+        """Make the model, after the data: with the likelihood that suits them, if none is chosen."""
+        del applied_instantiation_links
+        if kwargs.get("likelihood", ...) is None:
+            saved = self._saved.get("model")
+            follows = saved is None or saved["init_args"].get("likelihood")  # one without is of the default in Python
+            kwargs["likelihood"] = self._suited = self.datamodule.likelihood if follows else Bernoulli
+            self._asked[self.subcommand].model.init_args.likelihood = Namespace(class_path=import_path(self._suited))
+        return cls(**kwargs)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        self.config = self._asked
+        return super().instantiate_trainer(**kwargs)
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        given = config.get("callbacks") or []
+        given = given if isinstance(given, list) else [given]
+        bare = bool(config.get("barebones"))
+        if bare or config.get("enable_checkpointing") is False:
+            callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
+        if not (bare or config.get("enable_progress_bar") is False or _has(given, ProgressBar)):
+            callbacks = [*callbacks, TimedProgressBar()]
+        if not (bare or config.get("enable_model_summary") is False or _has(given, ModelSummary)):
+            callbacks = [*callbacks, ModelTable()]
+        if self.run is not None:
+            faults.show_how_to_resume(callbacks, self.run.path / "config.yaml")
+        config["plugins"] = faults.with_files(config.get("plugins"))
+        self._notice = precedence.Notice(self._saved, self._asked[self.subcommand], self._given, self._suited)
+        trainer = super()._instantiate_trainer(config, [*callbacks, self._notice])
+        for logger in trainer.loggers:
+            loggers.count_from_one(logger, fits=self.subcommand == "fit")
+        watch_over(trainer)
+        return trainer
+
+
+def _has(given: list[Any], cls: type) -> bool:
+    return any(isinstance(callback, cls) for callback in given)
+
+
+class Parsing(VAECLI):
+    """The command as far as its parser: making it parses, seeds, builds and runs nothing."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:  # noqa: ARG002
+        self.config = Namespace(subcommand=None)
+
+    def _set_seed(self) -> None:
+        pass
+
+    def instantiate_classes(self) -> None:
+        pass

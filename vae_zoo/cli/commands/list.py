@@ -1,0 +1,122 @@
+"""``vae-zoo list``: models, data sets and configurations, read from the sources and nothing imported."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import NamedTuple
+
+from vae_zoo.cli.inspect.configs import packaged
+from vae_zoo.cli.inspect.options import choices, pairs
+from vae_zoo.cli.inspect.sources import find
+from vae_zoo.cli.terminal import width
+from vae_zoo.cli.verbs import VerbParser
+from vae_zoo.system.docstrings import summary
+
+MORE = """Run one: vae-zoo fit --config NAME, or vae-zoo fit --model MODEL --data DATA
+More:    vae-zoo list configs, and vae-zoo show NAME for one model, data set or configuration"""
+
+
+class Entry(NamedTuple):
+    """One model or data set of the zoo.
+
+    Args:
+        name: Class name.
+        line: What it is.
+        paper: Title, authors and year.
+        link: Address of the paper.
+        configs: Names of the packaged configurations that use it.
+    """
+
+    name: str
+    line: str
+    paper: str
+    link: str
+    configs: list[str]
+
+
+def entries(group: str) -> list[Entry]:
+    """Every class that may be chosen for a group, ``model`` or ``data``, in alphabetical order."""
+    used: dict[str, list[str]] = {}
+    for path in packaged().values():
+        used.setdefault(chosen(path, group), []).append(path.stem)
+    docs = {name: source.doc for name, path in choices(group).items() if (source := find(path))}
+    return [Entry(name, *summary(docs[name]), sorted(used.get(name, []))) for name in sorted(docs, key=str.lower)]
+
+
+def chosen(config: Path, group: str) -> str:
+    """The class that a configuration chooses, read from its text; empty if it leaves that open."""
+    found = re.search(rf"^{group}:\s*(?:class_path:\s*)?([\w.]+)", config.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1].rpartition(".")[2] if found else ""
+
+
+def classes_of(args: Sequence[str]) -> dict[str, str]:
+    """The model and the data that a command line and its files name; empty where they leave that open."""
+    named = dict.fromkeys(("model", "data"), "")
+    for flag, value in pairs(args):
+        for group in named:
+            if flag in ("-c", "--config"):
+                named[group] = chosen(Path(value), group) or named[group]
+            elif flag in (f"--{group}", f"--{group}.class_path") and re.fullmatch(r"[\w.]+", value):
+                named[group] = value.rpartition(".")[2]
+    return named
+
+
+def about(config: Path) -> str:
+    """The first comment of a configuration."""
+    first, *_ = config.read_text(encoding="utf-8").splitlines()
+    return first.removeprefix("#").strip()
+
+
+def show(args: list[str]) -> None:
+    """Print the models and data sets, or one table.
+
+    Raises:
+        ValueError: If there is no such table.
+    """
+    parser = VerbParser("list", "Show the models, data sets and packaged configurations that there are.")
+    parser.add_argument("part", nargs="?", choices=TABLES, help="one table; models and data if not given")
+    part = parser.parse_args(args).part
+    columns = width()
+    for name in [part] if part else ["models", "data"]:
+        rows = list(TABLES[name]())
+        margin = max(len(first) for first, _ in rows) + 2
+        longest = max(len(word) for _, lines in rows for line in lines for word in line.split())
+        if columns is not None and margin + longest > columns:
+            margin = 4
+        print(f"{name.capitalize()}\n")
+        for first, lines in rows:
+            heads = [f"{first:{margin - 2}}  ", *[" " * margin] * len(lines)]
+            for head, line in zip(heads, lines, strict=False):
+                print(_wrapped(head + line, margin, columns))
+        print()
+    print(MORE)
+
+
+def _wrapped(text: str, margin: int, columns: int | None) -> str:
+    """A text in lines of that many columns, in which no word is cut: names and addresses are there to be copied."""
+    if columns is None:
+        return text
+    return fill(text, columns, subsequent_indent=" " * margin, break_long_words=False, break_on_hyphens=False)
+
+
+def _models() -> Iterator[tuple[str, list[str]]]:
+    for entry in entries("model"):
+        configs = f"configs: {', '.join(entry.configs)}" if entry.configs else ""
+        yield entry.name, list(filter(None, (entry.line, entry.paper, entry.link, configs)))
+
+
+def _data() -> Iterator[tuple[str, list[str]]]:
+    for entry in entries("data"):
+        yield entry.name, list(filter(None, (entry.line, entry.paper, entry.link)))
+
+
+def _configs() -> Iterator[tuple[str, list[str]]]:
+    rows = [(path.stem, chosen(path, "model"), chosen(path, "data"), about(path)) for path in packaged().values()]
+    for name, model, data, line in sorted(rows, key=lambda row: (not row[1], row)):  # parts last
+        yield name, [f"{model} on {data}: {line}" if model and data else line]
+
+
+TABLES = {"models": _models, "data": _data, "configs": _configs}

@@ -1,0 +1,1 @@
+"""Classes, options and configurations, read from the sources without an import."""

@@ -1,0 +1,170 @@
+"""What a class is and takes, read from its source: nothing is imported, so an answer does not wait for torch."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from vae_zoo.system.docstrings import described
+
+READ = ("vae_zoo", "lightning")
+"""Packages whose sources are read; the bases of classes that are elsewhere, as in torch, take nothing."""
+
+
+class Argument(NamedTuple):
+    """One argument of a constructor.
+
+    Args:
+        name: Name of the argument.
+        annotation: Type, as it is written.
+        default: Default, as it is written; None for an argument that must be given.
+        line: What it is.
+        owner: Class whose constructor has it.
+        by_name: Whether it is given by name only.
+    """
+
+    name: str
+    annotation: str
+    default: str | None
+    line: str
+    owner: str
+    by_name: bool
+
+
+class Source(NamedTuple):
+    """A class as it stands in a file.
+
+    Args:
+        module: Module that defines the class.
+        node: The class.
+    """
+
+    module: str
+    node: ast.ClassDef
+
+    @property
+    def doc(self) -> str:
+        """The docstring."""
+        return ast.get_docstring(self.node) or ""
+
+
+def public(module: str) -> dict[str, str]:
+    """Classes in ``__all__`` of a module by name, with their paths."""
+    for node in tree(module):
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+            paths = {name: f"{module}.{name}" for name in ast.literal_eval(node.value)}
+            return {name: path for name, path in paths.items() if find(path)}
+    return {}
+
+
+def is_concrete(path: str, root: str) -> bool:
+    """Whether the class at a path derives from another one, and lacks no method that this leaves open."""
+    above, defined = list(lineage(path)), set()
+    for source in above:
+        for node in source.node.body:
+            if isinstance(node, ast.FunctionDef) and node.name not in defined:
+                if "abstractmethod" in [getattr(decorator, "id", "") for decorator in node.decorator_list]:
+                    return False
+                defined.add(node.name)
+    return find(root) in above
+
+
+@cache
+def find(path: str) -> Source | None:
+    """The class at a path such as ``vae_zoo.models.BetaVAE``, also where a module only imports it."""
+    module, _, name = path.rpartition(".")
+    for node in tree(module):
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return Source(module, node)
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] in READ:
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return find(f"{node.module}.{alias.name}")
+    return None
+
+
+def lineage(path: str) -> Iterator[Source]:
+    """The class and its bases as far as they are read, each before its own bases."""
+    source = find(path)
+    if source is None:
+        return
+    yield source
+    for base in source.node.bases:
+        found = find(f"{source.module}.{base.id}") if isinstance(base, ast.Name) else None
+        if found:
+            yield from lineage(f"{found.module}.{found.node.name}")
+
+
+@cache
+def arguments(path: str) -> list[Argument]:
+    """What the class at a path takes, its own first, then what its ``**kwargs`` pass on to its bases."""
+    taken: dict[str, Argument] = {}
+    fixed: set[str] = set()
+    for source in lineage(path):
+        init = next((n for n in source.node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+        if init is None:
+            continue
+        for argument in _arguments(init, source):
+            if argument.name not in fixed:
+                taken.setdefault(argument.name, argument)
+        if init.args.kwarg is None:
+            break
+        fixed |= {keyword.arg for keyword in _passed_on(init) if keyword.arg}
+    return list(taken.values())
+
+
+def method(path: str, name: str) -> list[str]:
+    """Names of the arguments of a method of the class at a path."""
+    source = find(path)
+    functions = [n for n in source.node.body if isinstance(n, ast.FunctionDef)] if source else []
+    return [arg.arg for n in functions if n.name == name for arg in [*n.args.args[1:], *n.args.kwonlyargs]]
+
+
+def written_keys(path: str, methods: Iterable[str]) -> Iterator[str]:
+    """Keys of the dictionaries that methods of the class at a path, or else of its bases, write."""
+    for source in lineage(path):
+        for function in source.node.body:
+            if isinstance(function, ast.FunctionDef) and function.name in methods:
+                for node in ast.walk(function):
+                    keys = node.keys if isinstance(node, ast.Dict) else []
+                    yield from (
+                        key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)
+                    )
+
+
+@cache
+def tree(module: str) -> list[ast.stmt]:
+    """The statements of a module; none if there is no such file."""
+    package, *parts = module.split(".")
+    spec = find_spec(package) if package else None  # of a whole package this runs none of its code
+    if spec is None or not spec.origin:
+        return []
+    path = Path(spec.origin).parent.joinpath(*parts)
+    for file in (path.with_suffix(".py"), path / "__init__.py"):
+        if file.is_file():
+            return ast.parse(file.read_text(encoding="utf-8")).body
+    return []
+
+
+def _arguments(init: ast.FunctionDef, source: Source) -> Iterator[Argument]:
+    args, lines = init.args, described(source.doc) | described(ast.get_docstring(init) or "")
+    positional = args.args[1:]
+    required = [None] * (len(positional) - len(args.defaults))
+    for arg, default in [
+        *zip(positional, [*required, *args.defaults], strict=True),
+        *zip(args.kwonlyargs, args.kw_defaults, strict=True),
+    ]:
+        annotation = ast.unparse(arg.annotation) if arg.annotation else ""
+        written = ast.unparse(default) if default else None
+        line = lines.get(arg.arg, "")
+        yield Argument(arg.arg, annotation, written, line, source.node.name, arg in args.kwonlyargs)
+
+
+def _passed_on(init: ast.FunctionDef) -> list[ast.keyword]:
+    """Keywords of the call ``super().__init__(…)``."""
+    calls = [node for node in ast.walk(init) if isinstance(node, ast.Call)]
+    return [word for call in calls if ast.unparse(call.func) == "super().__init__" for word in call.keywords]

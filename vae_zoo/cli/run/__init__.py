@@ -1,0 +1,1 @@
+"""A run of Lightning's verbs: checks, folder, configuration, processes."""

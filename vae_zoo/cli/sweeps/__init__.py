@@ -1,0 +1,1 @@
+"""Sweep files: rules, draws, commands, plots."""

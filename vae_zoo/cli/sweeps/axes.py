@@ -1,0 +1,104 @@
+"""Runs as lines across their parameters, coloured by what came out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vae_zoo.system.files import replacing
+
+_MOST_TICKS = 8
+
+
+class Axis(NamedTuple):
+    """One parameter.
+
+    Args:
+        name: Its name.
+        heights: Where each run crosses it, 0 to 1; NaN where a run does not have it.
+        ticks: Heights of the marks, and what is written beside them.
+    """
+
+    name: str
+    heights: list[float]
+    ticks: list[tuple[float, str]]
+
+
+def draw(path: Path, runs: Sequence[dict[str, Any]], values: Sequence[float], metric: str) -> Path | None:
+    """Write the picture; None if no parameter differs.
+
+    Args:
+        path: File of the picture.
+        runs: Parameters of each run.
+        values: The metric of each run, NaN where it has none: such a run is grey.
+        metric: Its name.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+    names = dict.fromkeys(name for run in runs for name in run)
+    axes = [axis_of(name, [run.get(name) for run in runs]) for name in names]
+    axes = [axis for axis in axes if len(axis.ticks) > 1]
+    finite = [value for value in values if math.isfinite(value)]
+    if not axes or not finite:
+        return None
+    axes.append(axis_of(metric, [value if math.isfinite(value) else None for value in values], exact=False))
+    rows = max(len(axis.ticks) for axis in axes)
+    figure = Figure(figsize=(2 + 1.9 * len(axes), max(4.5, 0.36 * rows)), dpi=110, layout="constrained")
+    plot = figure.add_subplot()
+    colour = ScalarMappable(Normalize(min(finite), max(finite)), "viridis")
+    for n in sorted(range(len(runs)), key=lambda n: (math.isfinite(values[n]), values[n])):
+        known = math.isfinite(values[n])
+        style = (
+            {"color": colour.cmap((values[n] - min(finite)) / (max(finite) - min(finite) or 1))}
+            if known
+            else {"color": "0.7", "linestyle": ":"}
+        )
+        plot.plot([axis.heights[n] for axis in axes], linewidth=1.6, alpha=0.85, **style)
+    for place, axis in enumerate(axes):
+        plot.axvline(place, color="0.2", linewidth=1)
+        for height, text in axis.ticks:
+            box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.8}
+            plot.text(place - 0.03, height, text, ha="right", va="center", fontsize=9, bbox=box)
+    plot.set_xticks(range(len(axes)), [axis.name.replace(".", ".\n", axis.name.count(".") - 1) for axis in axes])
+    plot.xaxis.tick_top()
+    plot.tick_params(length=0, labelsize=9)
+    plot.set_yticks([])
+    plot.set(xlim=(-0.55, len(axes) - 0.9), ylim=(-0.05, 1.05), frame_on=False)
+    figure.colorbar(colour, ax=plot, label=metric, pad=0.02)
+    with replacing(path) as part:
+        figure.savefig(part)
+    return path
+
+
+def axis_of(name: str, values: Sequence[Any], *, exact: bool = True) -> Axis:
+    """Where runs cross a parameter: numbers by their size, or its logarithm, anything else by its place in order.
+
+    Args:
+        name: Name of the parameter.
+        values: What each run has for it, None for nothing.
+        exact: Whether the marks are at the values, if these are few.
+    """
+    present = [value for value in values if value is not None]
+    if present and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in present):
+        low, high = min(present), max(present)
+        log = low > 0 and high / low >= 5
+        scale = math.log if log else float
+        span = scale(high) - scale(low) or 1.0
+        kinds = sorted(set(present))
+        if not exact or len(kinds) > _MOST_TICKS:
+            parts = [n / 4 for n in range(5)]
+            kinds = [math.exp(scale(low) + p * span) if log else low + p * (high - low) for p in parts]
+        kinds = kinds if high > low else [low]
+        ticks = [((scale(kind) - scale(low)) / span, f"{kind:.4g}") for kind in kinds]
+        return Axis(name, [math.nan if v is None else (scale(v) - scale(low)) / span for v in values], ticks)
+    texts = ["–" if v is None else v if isinstance(v, str) else json.dumps(v) for v in values]
+    order = sorted(set(texts), reverse=True)
+    step = 1 / max(len(order) - 1, 1)
+    width = min(0.3 * step, 0.06) / max(len(values) - 1, 1)  # lines of one kind lie side by side
+    heights = [order.index(text) * step + (n - len(values) / 2) * width for n, text in enumerate(texts)]
+    return Axis(name, heights, [(n * step, text) for n, text in enumerate(order)])

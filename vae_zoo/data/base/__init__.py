@@ -1,0 +1,1 @@
+"""The base class of every data module, its loaders, splits and checks."""

@@ -1,0 +1,182 @@
+"""Checks of what comes from outside, each an error of one line."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vae_zoo.data.base.mapped import Mapped, chunks
+from vae_zoo.data.base.splits import Split
+from vae_zoo.system.memory import physical
+from vae_zoo.typing import Shape
+
+
+def check_form(given: Any, where: str) -> None:
+    """Refuse what is no split, or holds what is no tensor.
+
+    Args:
+        given: What a data module gives.
+        where: What to call it in an error.
+
+    Raises:
+        ValueError: With what came.
+    """
+    if not isinstance(given, Split):
+        raise ValueError(f"{where} must give a Split, Split(x) or Split(x, y), got a {type(given).__name__}.")
+    for name, value in given._asdict().items():
+        if value is None and name != "x":
+            continue
+        if not isinstance(value, (Tensor, Mapped)):
+            raise ValueError(f"{name} of {where} must be a tensor, got a {type(value).__name__}.")
+        if isinstance(value, Tensor) and value.layout is not torch.strided:
+            raise ValueError(f"{name} of {where} must be dense, got {value.layout}: take x.to_dense().")
+    if len(given.x.shape) < 2:
+        raise ValueError(f"x of {where} must be (N, ...), one example a row, got shape {tuple(given.x.shape)}.")
+
+
+def check_split(split: Split, where: str, shape: Shape, num_classes: int | None) -> None:
+    """Refuse a split that no model could be trained on.
+
+    Args:
+        split: The split.
+        where: What to call it in an error.
+        shape: Shape that each example must have.
+        num_classes: Number of classes that the labels must lie in, or None.
+
+    Raises:
+        ValueError: If the split is empty, of another shape, not finite, or its labels do not fit it.
+    """
+    x, y = split.x, split.y
+    if x.dtype not in (torch.uint8, torch.float32):
+        raise ValueError(f"x in {where} must be uint8 or floating point, got {x.dtype}.")
+    if len(x) == 0:
+        raise ValueError(f"There are no examples in {where}.")
+    if tuple(x.shape[1:]) != tuple(shape):
+        raise ValueError(f"Examples in {where} must have the shape {tuple(shape)}, got {tuple(x.shape[1:])}.")
+    check_finite(x, where)
+    for name, value in (("labels", y), ("rows of factors", split.factors)):
+        if value is not None and len(value) != len(x):
+            raise ValueError(f"There are {len(value)} {name} for {len(x)} examples in {where}.")
+    if y is not None and num_classes is not None and not 0 <= int(y.min()) <= int(y.max()) < num_classes:
+        lowest, highest = int(y.min()), int(y.max())
+        raise ValueError(f"Labels in {where} must lie in 0 .. {num_classes - 1}, got {lowest} .. {highest}.")
+
+
+def check_labelled(y: Any, where: str) -> None:
+    """Refuse labels that stand for none: they would be one more class, which is sampled of and told apart.
+
+    Args:
+        y: Labels of any type, an array of numpy, (N,).
+        where: What to call them in an error.
+
+    Raises:
+        ValueError: If some are negative, unless they are -1 and 1, or empty.
+    """
+    if y.dtype.kind == "i":
+        missing = y < 0
+        if set(np.unique(y[missing]).tolist()) == {-1} and set(np.unique(y[~missing]).tolist()) == {1}:
+            return  # two classes, as some number them
+    else:
+        missing = np.char.strip(y) == "" if y.dtype.kind == "U" else np.zeros(len(y), bool)
+    if missing.any():
+        given = repr(y[missing][0].item())
+        raise ValueError(
+            f"{int(missing.sum())} of {len(y)} labels in {where} are no class, the first is {given}: leave these "
+            "examples out, or all labels."
+        )
+
+
+def check_finite(x: Tensor | Mapped, where: str) -> None:
+    """Refuse values that are not finite: count them and name the first.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    if not x.is_floating_point() or (isinstance(x, Mapped) and x.finite):
+        return
+    num, first = 0, (len(x),)
+    for index, part in chunks(x):
+        if not torch.isfinite(part.sum(dtype=torch.float64)):
+            bad = (~torch.isfinite(part)).nonzero()
+            bad[:, 0] = index[bad[:, 0]]
+            num, first = num + len(bad), min(first, *(tuple(place) for place in bad[bad[:, 0].argmin(), None].tolist()))
+    if num:
+        raise ValueError(f"{num} values in {where} are not finite, the first at index {first}.")
+
+
+def check_size(shape: Shape, batch_size: int, where: str) -> None:
+    """Refuse examples of which no batch fits into memory, before they are read.
+
+    Raises:
+        ValueError: If none does.
+    """
+    needed, limit = 4 * batch_size * math.prod(shape), physical()
+    if needed > limit:
+        raise ValueError(
+            f"a batch of {batch_size} examples in {where} takes {needed / 2**30:.0f} GiB, of which there are "
+            f"{limit / 2**30:.0f}: choose a smaller batch_size, or fewer dimensions."
+        )
+
+
+def check_varied(x: Tensor | Mapped, where: str) -> None:
+    """Refuse examples that are all the same: what is learned from them says nothing. Some that are constant may be.
+
+    Raises:
+        ValueError: If every example is the first one again.
+    """
+    first = x[:1]
+    if len(x) > 1 and all(bool((part == first).all()) for _, part in chunks(x)):
+        what = (
+            f"hold the value {float(first.flatten()[0]):g} only" if (first == first.flatten()[0]).all() else "are equal"
+        )
+        raise ValueError(f"All {len(x)} examples in {where} {what}: there is nothing to learn from them.")
+
+
+def check_positive(name: str, value: int) -> int:
+    """The value, if it is at least 1.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}.")
+    return value
+
+
+def check_drop_last(num: int, batch_size: int, world_size: int) -> None:
+    """Refuse to leave out the last batch of a training epoch where it is the only one.
+
+    Raises:
+        ValueError: If it is.
+    """
+    if num // world_size < batch_size:
+        each = f"{num // world_size} training examples" + (" on each rank" if world_size > 1 else "")
+        raise ValueError(f"drop_last leaves no batch: {each}, but batch_size is {batch_size}.")
+
+
+def check_limit(in_memory_limit: float) -> float:
+    """The limit, if it is one.
+
+    Raises:
+        ValueError: If it is negative or not a number.
+    """
+    if not in_memory_limit >= 0:
+        raise ValueError(f"in_memory_limit must be at least 0 GiB, got {in_memory_limit}.")
+    return in_memory_limit
+
+
+def check_fractions(val_fraction: float, test_fraction: float) -> None:
+    """Refuse fractions that are no fractions.
+
+    Raises:
+        ValueError: If one lies outside (0, 1), or both together reach 1.
+    """
+    for name, value in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
+        if not 0 < value < 1:
+            raise ValueError(f"{name} must lie between 0 and 1, got {value}.")
+    if val_fraction + test_fraction >= 1:
+        raise ValueError(f"val_fraction + test_fraction must be below 1, got {val_fraction + test_fraction}.")

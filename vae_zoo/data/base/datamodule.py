@@ -1,0 +1,224 @@
+"""The data module that every data set derives from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from vae_zoo.checkpoints.hyperparameters import Recorded
+from vae_zoo.data.base import transfer
+from vae_zoo.data.base.checks import check_drop_last, check_form, check_positive, check_split, check_varied
+from vae_zoo.data.base.loader import TensorLoader
+from vae_zoo.data.base.mapped import Mapped, chunks
+from vae_zoo.data.base.splits import STAGES, Split, SplitName, as_float
+from vae_zoo.data.base.transfer import DeviceData
+from vae_zoo.distributions import Bernoulli, Family, OptimalNormal
+from vae_zoo.system.seeding import global_seed
+from vae_zoo.typing import Batch, Shape
+
+_SAMPLE = 2**28
+_SCALED = 10.0
+"""Values of images that somebody has scaled: standardised ones are within."""
+
+
+class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
+    """Data as whole splits, in memory or mapped, given in batches that are indexed at once.
+
+    A subclass writes :meth:`dataset`. It also writes ``shape``, ``num_train`` and ``num_classes`` where they are known
+    before the data are read, because the command line asks for them; by default the training split is loaded to tell.
+
+    Args:
+        batch_size: Training examples in a batch, on each device.
+        eval_batch_size: The same for validation, test and prediction; None for ``max(batch_size, 256)``.
+        drop_last: Leave out the last, smaller batch of a training epoch.
+        device_data: Keep whole splits on the accelerator, where batches are then cut from them. "auto" does so on CUDA
+            with a split that takes at most a quarter of the free memory. Of other splits, the next batch is copied to a
+            CUDA device during each step.
+
+    Raises:
+        ValueError: If a size is less than 1; when loaders are made, if device_data is true of data that stay in a file.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 128,
+        eval_batch_size: int | None = None,
+        drop_last: bool = False,
+        device_data: DeviceData = "auto",
+    ) -> None:
+        super().__init__()
+        self.batch_size = check_positive("batch_size", batch_size)
+        eval_batch_size = max(batch_size, 256) if eval_batch_size is None else eval_batch_size
+        self.eval_batch_size = check_positive("eval_batch_size", eval_batch_size)
+        self.drop_last, self.device_data = drop_last, device_data
+        self._resident = transfer.Resident()
+        self._splits: dict[SplitName, Split] = {}
+
+    @abstractmethod
+    def dataset(self, split: SplitName) -> Split:
+        """Read one split; called once for each.
+
+        Args:
+            split: "train", "val" or "test".
+        """
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of one example, (C, H, W) or (D,)."""
+        return tuple(self.load("train").x.shape[1:])
+
+    @property
+    def num_train(self) -> int:
+        """Number of training examples."""
+        return len(self.load("train").x)
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes, or None for data without labels."""
+        return None
+
+    @property
+    def likelihood(self) -> type[Family]:
+        """Likelihood that suits the examples, which the command takes where none is chosen.
+
+        Bernoulli for values that are 0 or 1 only. For all others OptimalNormal, whose σ follows the errors: read as
+        probabilities, grey levels often end in a posterior collapse. Images of 8 bits that were not divided by 255
+        have Bernoulli, which refuses them.
+        """
+        return _suited(self.load("train").x)
+
+    def load(self, split: SplitName) -> Split:
+        """One split, read and checked at the first call and kept.
+
+        Args:
+            split: "train", "val" or "test".
+
+        Raises:
+            ValueError: If the split is empty, of another shape than ``shape``, not finite, or its labels do not fit it.
+        """
+        if split not in self._splits:
+            given = self.dataset(split)
+            check_form(given, f"{type(self).__name__}.dataset({split!r})")
+            loaded = self.prepare(split, given)
+            self._splits[split] = loaded  # before the check, which may ask for `shape` of this very split
+            try:
+                check_split(loaded, f"the {split} split of {type(self).__name__}", self.shape, self.num_classes)
+            except ValueError:
+                del self._splits[split]
+                raise
+        return self._splits[split]
+
+    def examples(self, split: SplitName) -> Tensor:
+        """Examples of a split as float, before anything random is done to them, (N, \\*shape).
+
+        All of them if they are in memory; of those that stay in a file some that are evenly spaced over it, so many
+        that they take 256 MiB.
+
+        Args:
+            split: "train", "val" or "test".
+        """
+        x = self.load(split).x
+        return as_float(x.sample(_SAMPLE // (4 // x.dtype.itemsize)) if isinstance(x, Mapped) else x)
+
+    def chunks(self, split: SplitName) -> Iterator[Tensor]:
+        """All examples of a split as they are in it, in parts that fit into memory.
+
+        Args:
+            split: "train", "val" or "test".
+        """
+        return (x for _, x in chunks(self.load(split).x))
+
+    def prepare(self, split: SplitName, loaded: Split) -> Split:
+        """Change a split once, before it is checked and kept.
+
+        Args:
+            split: "train", "val" or "test".
+            loaded: What :meth:`dataset` gave.
+        """
+        del split
+        x = loaded.x
+        return loaded._replace(x=x.float() if isinstance(x, Tensor) and x.is_floating_point() else x)
+
+    def randomize(self, x: Tensor, key: int) -> Tensor:
+        """Draw whatever is random about a batch of examples, before uint8 images become float.
+
+        Args:
+            x: Examples as they are in the split, (B, \\*shape), on the device.
+            key: Seed of the draw.
+        """
+        del key
+        return x
+
+    def setup(self, stage: str | None = None) -> None:
+        for split in STAGES.get(stage, ("train", "val", "test")):
+            self.load(split)
+        if stage == "fit":
+            x = self.load("train").x
+            check_varied(x, f"the train split of {type(self).__name__}")
+            if self.drop_last:
+                check_drop_last(len(x), self.batch_size, getattr(self.trainer, "world_size", 1))
+
+    def train_dataloader(self) -> TensorLoader:
+        return self._loader("train")
+
+    def val_dataloader(self) -> TensorLoader:
+        return self._loader("val")
+
+    def test_dataloader(self) -> TensorLoader:
+        return self._loader("test")
+
+    def predict_dataloader(self) -> TensorLoader:
+        return self._loader("test")
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
+        """Turn a batch of a loader into what a model takes: uint8 images become float32 in [0, 1]."""
+        del dataloader_idx
+        x = self.randomize(batch.x, batch.key)
+        return batch._replace(x=as_float(x))
+
+    def teardown(self, stage: str | None = None) -> None:
+        del stage
+        self._resident.clear()
+
+    def _loader(self, split: SplitName) -> TensorLoader:
+        device, loaded, prefetch = self._device(), self.load(split), None
+        if transfer.resident(loaded, device, self.device_data):
+            loaded = self._resident.get(split, loaded, device)
+        elif transfer.overlaps(device):
+            prefetch = partial(transfer.ahead, device=device)
+        return TensorLoader(loaded.x, loaded.y, **self._loading(split), ahead=prefetch)
+
+    def _loading(self, split: SplitName) -> dict[str, Any]:
+        """What a loader of a split is told besides the split."""
+        trainer, training = self.trainer, split == "train"
+        return {
+            "batch_size": self.batch_size if training else self.eval_batch_size,
+            "seed": global_seed(),
+            "training": training,
+            "shuffle": trainer is None or not getattr(trainer, "overfit_batches", 0),
+            "drop_last": self.drop_last,
+            "rank": 0 if trainer is None else trainer.global_rank,
+            "world_size": 1 if trainer is None else trainer.world_size,
+        }
+
+    def _device(self) -> torch.device:
+        return getattr(getattr(self.trainer, "strategy", None), "root_device", torch.device("cpu"))
+
+
+def _suited(x: Tensor | Mapped) -> type[Family]:
+    """The likelihood that suits a split, looking no further than it takes to know."""
+    binary, largest, one = True, 0.0, 255 if x.dtype == torch.uint8 else 1
+    for _, part in chunks(x):
+        binary = binary and bool(((part == 0) | (part == one)).all())
+        if x.dtype == torch.uint8 and not binary:
+            return OptimalNormal
+        largest = max(largest, part.abs().max().item())
+    unscaled = len(x.shape) > 2 and x.dtype != torch.uint8 and largest > _SCALED
+    return Bernoulli if binary or unscaled else OptimalNormal

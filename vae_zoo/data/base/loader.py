@@ -1,0 +1,143 @@
+"""The loader: whole batches, indexed out of tensors in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from vae_zoo.data.base.mapped import Mapped
+from vae_zoo.system.seeding import mix
+from vae_zoo.typing import Batch
+
+
+class TensorLoader:
+    """Loader of one split whose order is a function of (seed, epoch) and which can resume within an epoch.
+
+    In training every rank takes the same number of steps: the order is padded by wrapping round, or cut with
+    ``drop_last``. In evaluation the shards are disjoint and unpadded, so that every example is seen exactly once over
+    all ranks; the ranks' numbers of steps may then differ by one. Evaluation knows no epochs: its keys never change.
+
+    Args:
+        x: Examples, (N, \\*shape), on the device that batches are to be on.
+        y: Labels, (N,), or None, on the same.
+        batch_size: Examples in a batch, on each rank.
+        seed: Seed of the order and of the keys.
+        training: Pad, count epochs and resume; otherwise an evaluation shard.
+        shuffle: Draw a new order at each epoch of training.
+        drop_last: Leave out the last, smaller batch of training.
+        rank: Number of this process.
+        world_size: Number of processes.
+        ahead: What batches go through before they are given; it may make the next one in the meantime.
+
+    Raises:
+        ValueError: If ``drop_last`` leaves no batch at all.
+    """
+
+    def __init__(
+        self,
+        x: Tensor | Mapped,
+        y: Tensor | None = None,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        training: bool = False,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        ahead: Callable[[Iterator[Batch]], Iterator[Batch]] | None = None,
+    ) -> None:
+        self.x, self.y, self.batch_size, self.seed = x, y, batch_size, seed
+        self.training, self.shuffle, self.drop_last = training, shuffle, drop_last
+        self.rank, self.world_size, self.ahead = rank, world_size, ahead
+        self.epoch = 0 if training else -1
+        self._position = 0  # batches already given in this epoch
+        self._start = 0  # where the next iteration begins: not 0 only after load_state_dict
+        self._resumed = False  # no batch given yet since load_state_dict
+        self._num_empty = 0  # epochs without any batch that Lightning has counted
+        if training and len(self) == 0:
+            each = f"{len(x) // world_size} training examples" + (" on each rank" if world_size > 1 else "")
+            raise ValueError(f"drop_last leaves no batch: {each}, but batch_size is {batch_size}.")
+
+    def __len__(self) -> int:
+        if self.training and self.drop_last:
+            return self._num_local // self.batch_size
+        return -(-self._num_local // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        # Lightning makes the iterator first and sets the epoch afterwards: all is read at the first batch.
+        start, self._start, self._resumed = self._start, 0, False
+        batches = self._batches(start)
+        if self.ahead is not None:
+            batches = self.ahead(batches)
+        for position, batch in enumerate(batches, start):
+            self._position = position + 1
+            yield batch
+
+    def _batches(self, start: int) -> Iterator[Batch]:
+        order = self._order().to(self.x.device)
+        return (self._batch(order, position) for position in range(start, len(self)))
+
+    def _batch(self, order: Tensor, position: int) -> Batch:
+        index = order[position * self.batch_size : (position + 1) * self.batch_size]
+        return Batch(self.x[index], None if self.y is None else self.y[index], index, self._key(position))
+
+    def _key(self, position: int) -> int:
+        return mix(self.seed, self.epoch, self.rank, position)
+
+    @property
+    def batch_sampler(self) -> SimpleNamespace:
+        """Where Lightning looks for ``set_epoch``.
+
+        Not ``sampler``: Lightning would take that for a shuffling one to be replaced when batches are to be overfitted.
+        """
+        return SimpleNamespace(sampler=self)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of another epoch; nothing happens if it is the current one, or in evaluation."""
+        if not self.training or epoch == self.epoch + self._num_empty:
+            return
+        if self._resumed and self._start == 0:
+            # Resumed with max_steps at the end of an epoch, Lightning counts an empty epoch before it goes on.
+            self._num_empty += 1
+            return
+        self.epoch, self._position, self._start = epoch - self._num_empty, 0, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """The place in training: plain integers, the same on every rank."""
+        place = {"epoch": self.epoch, "position": self._position}
+        return {**place, "num_batches": len(self), "num_empty": self._num_empty}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue after the last batch that was given before ``state_dict``.
+
+        Raises:
+            ValueError: If the place is within an epoch of another number of batches.
+        """
+        self.epoch, self._position, self._num_empty = state["epoch"], state["position"], state["num_empty"]
+        self._start, self._resumed = self._position, True
+        if 0 < self._position < state["num_batches"] != len(self):
+            raise ValueError(
+                f"Cannot resume after batch {self._position} of {state['num_batches']}: the epoch now has {len(self)} "
+                "batches. Resume with the same data, batch_size and number of devices, or from the end of an epoch."
+            )
+
+    @property
+    def _num_local(self) -> int:
+        if not self.training:
+            return len(range(self.rank, len(self.x), self.world_size))
+        return len(self.x) // self.world_size if self.drop_last else -(-len(self.x) // self.world_size)
+
+    def _order(self) -> Tensor:
+        num = len(self.x)
+        local = torch.arange(self.rank, self.rank + self._num_local * self.world_size, self.world_size)
+        if not self.training:
+            return local
+        local = local % num
+        if not self.shuffle:
+            return local
+        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
+        return torch.randperm(num, generator=generator)[local]

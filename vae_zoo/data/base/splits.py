@@ -1,0 +1,85 @@
+"""Splits: what they hold, and how examples are divided among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from vae_zoo.data.base.mapped import Mapped
+
+SplitName: TypeAlias = Literal["train", "val", "test"]
+
+STAGES: dict[str | None, tuple[SplitName, ...]] = {
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+    "predict": ("test",),
+}
+"""The splits that a stage of Lightning's reads."""
+
+
+class Split(NamedTuple):
+    """One split, whole.
+
+    Args:
+        x: uint8 or float32 images (N, C, H, W), or float32 vectors (N, D), in memory; or those of a file, mapped.
+        y: Class labels, (N,), or None.
+        factors: Indices of the factors that generated each example, (N, F), or None.
+    """
+
+    x: Tensor | Mapped
+    y: Tensor | None = None
+    factors: Tensor | None = None
+
+
+def as_float(x: Tensor) -> Tensor:
+    """Examples as a model takes them: those of uint8 in [0, 1]."""
+    return x.float() / 255 if x.dtype == torch.uint8 else x
+
+
+def split_indices(num: int, *, num_val: int, num_test: int, seed: int) -> dict[SplitName, Tensor]:
+    """Disjoint indices of the splits of ``num`` examples, by a seeded shuffle.
+
+    Args:
+        num: Number of examples.
+        num_val: Size of the validation split.
+        num_test: Size of the test split.
+        seed: Seed of the shuffle.
+
+    Returns:
+        Indices of "train", "val" and "test".
+
+    Raises:
+        ValueError: If nothing is left to train on.
+    """
+    num_train = num - num_val - num_test
+    if num_train < 1:
+        raise ValueError(f"{num_val} validation and {num_test} test examples leave none of {num} to train on.")
+    order = torch.randperm(num, generator=torch.Generator().manual_seed(seed))
+    train, val, test = order.split([num_train, num_val, num_test])
+    return {"train": train, "val": val, "test": test}
+
+
+def carve(num: int, fractions: Mapping[SplitName, float], seed: int, where: str) -> dict[SplitName, Tensor]:
+    """Take random validation and test splits from ``num`` examples; the rest is to train on.
+
+    Args:
+        num: Number of examples.
+        fractions: Part of the examples, at least one of them, that goes to each split other than "train".
+        seed: Seed of the shuffle.
+        where: What to call the source in an error.
+
+    Returns:
+        Disjoint indices of "train" and of each split in ``fractions``.
+
+    Raises:
+        ValueError: If nothing is left to train on.
+    """
+    sizes = {split: max(1, round(num * part)) for split, part in fractions.items()}
+    if num <= sum(sizes.values()):
+        raise ValueError(f"{where} has {num} examples, too few for {', '.join(('train', *sizes))} splits.")
+    indices = split_indices(num, num_val=sizes.get("val", 0), num_test=sizes.get("test", 0), seed=seed)
+    return {split: index for split, index in indices.items() if split == "train" or split in sizes}

@@ -1,0 +1,122 @@
+"""A user's own array files: images or vectors."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vae_zoo.data.base.checks import check_finite, check_fractions, check_labelled, check_limit, check_size
+from vae_zoo.data.base.mapped import Mapped, hold
+from vae_zoo.data.base.splits import Split, SplitName, carve
+from vae_zoo.data.datasets.images import Images
+from vae_zoo.data.files.array_files import Table, read_table
+from vae_zoo.typing import Shape
+
+
+class Arrays(Images):
+    """Images or vectors from a ``.npy``, ``.npz``, ``.pt`` or ``.csv`` file.
+
+    An array of rank 2 holds vectors, one a row; of rank 3 grey images (N, H, W); of rank 4 images (N, C, H, W) or
+    (N, H, W, C). uint8 images stay so and come out in [0, 1]; floating-point images keep their range. Labels, of
+    whatever type, are numbered in the order of their sorted values.
+
+    Args:
+        path: The file; it holds the training examples, and those of the splits that have no file of their own.
+        val_path: File of the validation split; None to take it from ``path`` at random.
+        test_path: File of the test split; None to take it from ``path`` at random.
+        key: Name of the examples in a ``.npz`` file or a dictionary; None for ``x``, or the only array.
+        label_key: Name of the labels; None for ``y``, if there is one.
+        label_column: Name of the labels' column in a ``.csv`` file, or its number if the file has no header.
+        channels_last: Whether images of rank 4 are (N, H, W, C); None to see it from their shape.
+        val_fraction: Part of the examples that validates, without ``val_path``.
+        test_fraction: Part of the examples to test on, without ``test_path``.
+        split_seed: Seed of the random splits.
+        in_memory_limit: GiB of a split above which it stays in its ``.npy`` file, and batches are read from there;
+            files of the other kinds are always read whole.
+        kwargs: Arguments of :class:`Images`; only uint8 images can be made binary.
+
+    Raises:
+        FileNotFoundError: When the data are read, if a file is not there.
+        ValueError: When the data are read, if a file is corrupt or holds something else.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        val_path: str | None = None,
+        test_path: str | None = None,
+        key: str | None = None,
+        label_key: str | None = None,
+        label_column: str | None = None,
+        channels_last: bool | None = None,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.1,
+        split_seed: int = 0,
+        in_memory_limit: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_fractions(val_fraction, test_fraction)
+        self.in_memory_limit = check_limit(in_memory_limit)
+        paths: dict[SplitName, str | None] = {"train": path, "val": val_path, "test": test_path}
+        self.paths = {split: Path(given).expanduser() for split, given in paths.items() if given is not None}
+        self.key, self.label_key, self.label_column, self.channels_last = key, label_key, label_column, channels_last
+        self.fractions: dict[SplitName, float] = {"val": val_fraction, "test": test_fraction}
+        self.split_seed = split_seed
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(int(size) for size in self._tables["train"].x.shape[1:])
+
+    @property
+    def num_train(self) -> int:
+        return len(self._index["train"])
+
+    @property
+    def num_classes(self) -> int | None:
+        return len(self.classes) or None
+
+    @cached_property
+    def classes(self) -> list[Any]:
+        """The labels as the files have them, in the order of their numbers; none for data without."""
+        return list(self._sorted_labels.tolist())
+
+    @cached_property
+    def _sorted_labels(self) -> np.ndarray:
+        labels = [table.y for table in self._tables.values() if table.y is not None]
+        if len(labels) < len(self._tables):
+            return np.array([])
+        for table, path in zip(self._tables.values(), self.paths.values(), strict=True):
+            check_labelled(table.y, str(path))
+        return np.unique(np.concatenate(labels))
+
+    def dataset(self, split: SplitName) -> Split:
+        table = self._tables[split if split in self._tables else "train"]
+        index = self._index[split].numpy() if split in self._index else None
+        limit = self.in_memory_limit if isinstance(table.x, np.memmap) else math.inf
+        x = hold(Mapped(table.x, index, finite=True), limit)
+        if table.y is None or not self.classes:
+            return Split(x)
+        labels = np.asarray(table.y if index is None else table.y[index]).astype(self._sorted_labels.dtype)
+        return Split(x, torch.from_numpy(np.searchsorted(self._sorted_labels, labels)))
+
+    @cached_property
+    def _tables(self) -> dict[SplitName, Table]:
+        names = {"key": self.key, "label_key": self.label_key, "label_column": self.label_column}
+        tables: dict[SplitName, Table] = {}
+        for split, path in self.paths.items():
+            tables[split] = table = read_table(path, channels_last=self.channels_last, **names)
+            check_size(table.x.shape[1:], min(self.batch_size, len(table.x)), str(path))
+            check_finite(Mapped(table.x), str(path))  # also what is of a split that nothing asks for
+        return tables
+
+    @cached_property
+    def _index(self) -> dict[SplitName, torch.Tensor]:
+        fractions = {split: part for split, part in self.fractions.items() if split not in self.paths}
+        return carve(len(self._tables["train"].x), fractions, self.split_seed, str(self.paths["train"]))

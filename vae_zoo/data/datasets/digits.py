@@ -1,0 +1,50 @@
+"""The 8x8 digits that come with scikit-learn: nothing to download."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from vae_zoo.data.base.splits import Split, SplitName, split_indices
+from vae_zoo.data.datasets.images import Images
+from vae_zoo.typing import Shape
+
+_NUM_VAL = _NUM_TEST = 200
+_NUM_TRAIN = 1797 - _NUM_VAL - _NUM_TEST
+
+
+class Digits(Images):
+    """Handwritten digits of 8x8 pixels, 1397 to train on, 200 to validate and 200 to test.
+
+    References:
+        | Optical Recognition of Handwritten Digits (Alpaydin & Kaynak, 1998)
+        | https://doi.org/10.24432/C50P49
+
+    Args:
+        batch_size: Training examples in a batch, half of what larger data have: an epoch is 22 steps.
+        kwargs: Arguments of :class:`Images`.
+    """
+
+    def __init__(self, *, batch_size: int = 64, **kwargs: Any) -> None:
+        super().__init__(batch_size=batch_size, **kwargs)
+
+    @property
+    def shape(self) -> Shape:
+        return (1, 8, 8)
+
+    @property
+    def num_train(self) -> int:
+        return _NUM_TRAIN
+
+    @property
+    def num_classes(self) -> int:
+        return 10
+
+    def dataset(self, split: SplitName) -> Split:
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        index = split_indices(len(digits.images), num_val=_NUM_VAL, num_test=_NUM_TEST, seed=0)[split]
+        images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8)
+        return Split(images[index].unsqueeze(1), torch.from_numpy(digits.target)[index].long())

@@ -1,0 +1,165 @@
+"""A user's own folder of image files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+
+from vae_zoo.data.base.checks import check_fractions, check_limit, check_positive
+from vae_zoo.data.base.mapped import Mapped, hold
+from vae_zoo.data.base.splits import STAGES, Split, SplitName, carve
+from vae_zoo.data.datasets.images import Images
+from vae_zoo.data.files.image_cache import cached_images
+from vae_zoo.data.files.image_files import IMAGE_ENDINGS, list_images, read_images
+from vae_zoo.typing import Shape
+
+_SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+
+Labelled: TypeAlias = tuple[list[str], list[str | None]]
+"""Image files, and for each the name of its class."""
+
+
+class ImageFolder(Images):
+    """Images of a folder, at one size.
+
+    If the folder has a subfolder ``train`` and besides it only ``val`` and ``test``, those are the splits, and one that
+    is missing is taken from ``train`` at random. If all images of a split lie in subfolders, the subfolders, sorted by
+    name, are the classes; deeper folders may be nested at will. Hidden files and folders are passed over.
+
+    Images of any mode are converted: palettes resolved, 16 bits scaled to 8 by ``white_level``, transparent pixels laid
+    over black, and turned as their EXIF orientation says.
+
+    The images of a split are decoded once: at their size, as bytes, they go to a file in ``$VAE_ZOO_CACHE``, else in
+    ``cache`` beside the data files. A later run reads that file, unless an image was added, removed or changed.
+
+    Args:
+        folder: The folder.
+        image_size: Height and width, or one number for both.
+        channels: 1 for grey, 3 for colour.
+        crop: Resize the shorter side to fit and cut the longer from the centre; False squashes the whole image.
+        val_fraction: Part of the images that validates, if there is no folder for it.
+        test_fraction: Part of the images to test on, if there is no folder for it.
+        split_seed: Seed of the random splits.
+        cache: Keep the decoded images in a file; False decodes at every start, into memory.
+        in_memory_limit: GiB of a split above which it stays in that file, and batches are read from there.
+        num_workers: Threads that decode; None for one a core.
+        white_level: Value that is white in images of 16 bits, such as 4095 where they hold 12; 65535 if not given.
+        kwargs: Arguments of :class:`Images`.
+
+    Raises:
+        FileNotFoundError: When the folder is listed, if it is not there or has no images.
+        ValueError: When images are read, if some cannot be, or the cache cannot be written.
+    """
+
+    grey = True  # without decoding them on every rank; black and white ones are hardly so once they are resized
+
+    def __init__(
+        self,
+        *,
+        folder: str,
+        image_size: int | tuple[int, int] | list[int] = 64,
+        channels: Literal[1, 3] = 3,
+        crop: bool = True,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.1,
+        split_seed: int = 0,
+        cache: bool = True,
+        in_memory_limit: float = 1.0,
+        num_workers: int | None = None,
+        white_level: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_fractions(val_fraction, test_fraction)
+        if channels not in (1, 3):
+            raise ValueError(f"channels must be 1 or 3, got {channels}.")
+        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        if len(size) != 2:
+            raise ValueError(f"image_size must be one number or (height, width), got {image_size}.")
+        for side in size:
+            check_positive("image_size", side)
+        self.folder, self.channels, self.crop = Path(folder).expanduser(), channels, crop
+        self.image_size: tuple[int, int] = (size[0], size[1])
+        self.fractions: dict[SplitName, float] = {"val": val_fraction, "test": test_fraction}
+        self.split_seed, self.cache = split_seed, cache
+        self.in_memory_limit = check_limit(in_memory_limit)
+        self.white_level = None if white_level is None else check_positive("white_level", white_level)
+        self.num_workers = None if num_workers is None else check_positive("num_workers", num_workers)
+
+    @property
+    def shape(self) -> Shape:
+        return (self.channels, *self.image_size)
+
+    @property
+    def num_train(self) -> int:
+        return len(self._listing["train"][0])
+
+    @property
+    def num_classes(self) -> int | None:
+        return len(self.classes) or None
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Names of the classes, in the order of their labels; none for images without."""
+        names = [name for _, labels in self._listing.values() for name in labels]
+        return [] if None in names else sorted({name for name in names if name})
+
+    def prepare_data(self) -> None:
+        # One process decodes, and only then do the others open what it has written.
+        stage = getattr(getattr(self.trainer, "state", None), "fn", None)
+        for split in STAGES.get(stage and str(stage.value), _SPLITS) if self.cache else ():
+            self._cached(split)
+
+    def dataset(self, split: SplitName) -> Split:
+        _, names = self._listing[split]
+        x = hold(Mapped(self._cached(split)), self.in_memory_limit) if self.cache else self._decoded(split)
+        if not self.classes:
+            return Split(x)
+        number = {name: label for label, name in enumerate(self.classes)}
+        return Split(x, torch.tensor([number[name] for name in names if name]))
+
+    def _blocks(self, split: SplitName) -> Iterator[np.ndarray]:
+        how = {"size": self.image_size, "channels": self.channels, "crop": self.crop, "white_level": self.white_level}
+        return read_images(self._listing[split][0], **how, num_workers=self.num_workers)  # type: ignore[arg-type]
+
+    def _cached(self, split: SplitName) -> np.ndarray:
+        how = f"{self.image_size} {self.channels} {self.crop}" + (f" {self.white_level}" if self.white_level else "")
+        paths = self._listing[split][0]
+        return cached_images(self._blocks(split), paths, self.folder, how=how, shape=(len(paths), *self.shape))
+
+    def _decoded(self, split: SplitName) -> torch.Tensor:
+        images, start = torch.empty(len(self._listing[split][0]), *self.shape, dtype=torch.uint8), 0
+        for block in self._blocks(split):
+            if len(block):
+                images[start : start + len(block)] = torch.from_numpy(block)
+                start += len(block)
+        return images
+
+    @cached_property
+    def _listing(self) -> dict[SplitName, Labelled]:
+        folder = self.folder
+        if not folder.is_dir():
+            raise FileNotFoundError(f"There is no folder {folder}.")
+        subfolders = {entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
+        explicit = "train" in subfolders and len(subfolders) > 1 and subfolders <= set(_SPLITS)
+        listing = {split: _labelled(folder / split) for split in _SPLITS if split in subfolders} if explicit else {}
+        paths, names = listing.pop("train") if explicit else _labelled(folder)
+        fractions = {split: part for split, part in self.fractions.items() if split not in listing}
+        for split, index in carve(len(paths), fractions, self.split_seed, f"{folder}").items():
+            listing[split] = [paths[i] for i in index], [names[i] for i in index]
+        return listing
+
+
+def _labelled(folder: Path) -> Labelled:
+    paths = list_images(folder)
+    if not paths:
+        raise FileNotFoundError(f"There are no images in {folder}: files ending in {', '.join(IMAGE_ENDINGS)} count.")
+    parts = [path[len(str(folder)) + 1 :].split(os.sep, 1) for path in paths]
+    return paths, [sys.intern(part[0]) if len(part) > 1 else None for part in parts]

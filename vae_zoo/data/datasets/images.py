@@ -1,0 +1,90 @@
+"""Grey images and the ways to make them binary."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+from vae_zoo.data.base.datamodule import DataModule
+from vae_zoo.data.base.mapped import Mapped
+from vae_zoo.data.base.splits import Split, SplitName
+from vae_zoo.distributions import Bernoulli, Family, OptimalNormal
+from vae_zoo.system.seeding import mix
+
+Binarization: TypeAlias = Literal["none", "threshold", "static", "dynamic"]
+
+_STATIC_SEEDS: dict[SplitName, int] = {"train": mix(0, 0), "val": mix(0, 1), "test": mix(0, 2)}
+
+
+class Images(DataModule):
+    """uint8 images that may be made binary.
+
+    Figures compare only under one kind of binarisation: "dynamic" is that of Burda et al. (2016) in training, with the
+    validation and test images drawn once, as Tomczak & Welling (2018) do; thresholded images compare to no paper.
+
+    Args:
+        binarization: "none" keeps the grey levels; "threshold" sets pixels above 127; "static" draws each pixel once
+            with its grey level as probability, from a seed of its own; "dynamic" draws training images afresh at each
+            presentation, and validation and test images once, like "static".
+        kwargs: Arguments of :class:`DataModule`.
+    """
+
+    grey: bool | None = None
+    """Whether images have levels between black and white, where that is known; None to look at them."""
+
+    def __init__(self, *, binarization: Binarization = "none", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if binarization not in get_args(Binarization):
+            raise ValueError(f"binarization must be one of {', '.join(get_args(Binarization))}, got {binarization!r}.")
+        self.binarization = binarization
+
+    @property
+    def likelihood(self) -> type[Family]:
+        """Likelihood that suits the images; see :attr:`DataModule.likelihood`."""
+        if self.binarization == "none" and self.grey is None:
+            return super().likelihood
+        return OptimalNormal if self.binarization == "none" and self.grey else Bernoulli
+
+    def prepare(self, split: SplitName, loaded: Split) -> Split:
+        loaded = super().prepare(split, loaded)
+        if self.binarization != "none" and loaded.x.dtype != torch.uint8:
+            raise ValueError(f"binarization {self.binarization!r} needs uint8 images, got {loaded.x.dtype}.")
+        x = loaded.x
+        if self.binarization == "threshold":
+            return loaded._replace(x=x.map(threshold) if isinstance(x, Mapped) else threshold(x))
+        if self.binarization == "static" or (self.binarization == "dynamic" and split != "train"):
+            if isinstance(x, Mapped):
+                raise ValueError(
+                    f"binarization {self.binarization!r} draws the {split} split once and keeps it in memory: set "
+                    f"in_memory_limit above {x.nbytes / 2**30:.3g} GiB."
+                )
+            return loaded._replace(x=bernoulli(x, _STATIC_SEEDS[split]))
+        return loaded
+
+    def randomize(self, x: Tensor, key: int) -> Tensor:
+        # No need to know the stage: images that are binary already come out as they went in.
+        # Mixed once more, because the model seeds its noise with the key: pixels and latents would share a stream.
+        return bernoulli(x, mix(key, 1)) if self.binarization == "dynamic" else x
+
+
+def threshold(x: Tensor) -> Tensor:
+    """Black and white images: uint8 pixels above 127 become 255, all others 0."""
+    return (x > 127).to(torch.uint8) * 255
+
+
+def bernoulli(x: Tensor, seed: int) -> Tensor:
+    """Binary images, 0 or 255, in which each pixel is set with probability x / 255.
+
+    Args:
+        x: uint8 images of any shape.
+        seed: Seed of the draw, which is made on the device of x.
+
+    Returns:
+        uint8 images like x; x itself where it is 0 or 255.
+    """
+    generator = torch.Generator(device=x.device).manual_seed(seed)
+    # Of the 255 equally likely levels 0 .. 254, exactly x lie below x: no rounding, and a byte instead of a float.
+    level = torch.randint(0, 255, x.shape, dtype=torch.uint8, device=x.device, generator=generator)
+    return (level < x).to(torch.uint8) * 255

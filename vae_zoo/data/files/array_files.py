@@ -1,0 +1,133 @@
+"""Reading array files, none of which can run code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from vae_zoo.data.files.csv_files import read_csv
+from vae_zoo.security.limits import check_archive
+
+_CHANNELS = (1, 2, 3, 4)
+
+
+class Table(NamedTuple):
+    """Examples of one file, (N, D) or (N, C, H, W), and their labels, (N,)."""
+
+    x: np.ndarray
+    y: np.ndarray | None
+
+
+def read_table(
+    path: Path, *, key: str | None, label_key: str | None, label_column: str | None, channels_last: bool | None
+) -> Table:
+    """Read a file, by the ending of its name.
+
+    Args:
+        path: The file.
+        key: Name of the examples among several arrays.
+        label_key: Name of the labels among several arrays.
+        label_column: Name or number of the labels' column.
+        channels_last: Whether images are (N, H, W, C); None to see it from their shape.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read, or is no table of examples.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    if path.suffix == ".csv":
+        table = Table(*read_csv(path, label_column))
+    elif path.suffix in (".npy", ".npz", ".pt"):
+        check_archive(path, stored=path.suffix == ".pt")
+        arrays = _read_torch(path) if path.suffix == ".pt" else _read_numpy(path)
+        table = _choose(path, arrays, key, label_key) if isinstance(arrays, dict) else Table(arrays, None)
+    else:
+        raise ValueError(f"{path} must end in .npy, .npz, .pt or .csv.")
+    return _check_labels(path, Table(_images(path, table.x, channels_last), table.y))
+
+
+def _read_numpy(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+    try:
+        if path.suffix == ".npy":
+            loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
+            loaded.close()
+            raise ValueError("an archive")
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:  # numpy leaves damaged files open
+            return dict(content)
+    except Exception as error:  # besides ValueError: BadZipFile, EOFError, zlib.error, tokenize's errors
+        if "Object arrays" in str(error) or "Python objects" in str(error):
+            raise ValueError(f"{path} holds an array of Python objects: save one of numbers.") from error
+        raise ValueError(f"{path} is truncated or no {path.suffix} file.") from error
+
+
+def _read_torch(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # besides UnpicklingError: RuntimeError, EOFError, KeyError, IndexError
+        raise ValueError(f"{path} is truncated, no .pt file, or holds more than tensors.") from error
+    if isinstance(content, torch.Tensor):
+        return _to_numpy(content)
+    if isinstance(content, dict):
+        arrays = {str(name): _to_numpy(value) for name, value in content.items() if isinstance(value, torch.Tensor)}
+        if arrays:
+            return arrays
+    raise ValueError(f"{path} must hold a tensor or a dictionary of tensors, got {type(content).__name__}.")
+
+
+def _to_numpy(x: torch.Tensor) -> np.ndarray:
+    x = x.detach().to_dense() if x.layout != torch.strided else x.detach()
+    return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
+
+
+def _choose(path: Path, arrays: dict[str, Any], key: str | None, label_key: str | None) -> Table:
+    for name in (key, label_key):
+        if name is not None and name not in arrays:
+            raise ValueError(f"{path} has no {name}: its keys are {', '.join(arrays)}.")
+    if label_key is None and "y" in arrays and key != "y":
+        label_key = "y"
+    if key is None:
+        others = [name for name in arrays if name != label_key]
+        if "x" not in others and len(others) != 1:
+            raise ValueError(f"{path} has no x: give one of its keys, {', '.join(arrays) or 'none'}, as key.")
+        key = "x" if "x" in others else others[0]
+    return Table(arrays[key], None if label_key is None else arrays[label_key])
+
+
+def _images(path: Path, x: np.ndarray, channels_last: bool | None) -> np.ndarray:
+    """The array as vectors or as images with their channels first."""
+    if x.dtype.kind not in "biuf":
+        raise ValueError(f"{path} must hold numbers, got an array of {x.dtype}.")
+    if x.ndim not in (2, 3, 4):
+        raise ValueError(f"{path} must have rank 2 (vectors), 3 (grey images) or 4 (images), got shape {x.shape}.")
+    if x.ndim > 2 and x.dtype.kind in "iu" and x.dtype != np.uint8:
+        raise ValueError(
+            f"{path} has images of {x.dtype}: save them as uint8 if they lie in 0 .. 255, or as floats in [0, 1]."
+        )
+    if x.ndim == 3:
+        return x[:, None]
+    if x.ndim == 4 and channels_last is None:
+        first, last = x.shape[1] in _CHANNELS, x.shape[3] in _CHANNELS
+        if first == last:
+            raise ValueError(
+                f"{path} has images of shape {x.shape[1:]}, where the channels are either first or last: "
+                "give channels_last, or transpose them to (N, C, H, W) by x.transpose(0, 3, 1, 2)."
+            )
+        channels_last = last
+    return x.transpose(0, 3, 1, 2) if x.ndim == 4 and channels_last else x
+
+
+def _check_labels(path: Path, table: Table) -> Table:
+    y = table.y
+    if y is None:
+        return table
+    if y.shape != (len(table.x),):
+        raise ValueError(f"Labels in {path} must have the shape ({len(table.x)},), one an example, got {y.shape}.")
+    if y.dtype.kind not in "biufUS" or (y.dtype.kind == "f" and not np.array_equal(y, np.round(y))):
+        raise ValueError(f"Labels in {path} must be classes, whole numbers or names, got {y.dtype}.")
+    return table

@@ -1,0 +1,83 @@
+"""Decoded images in a file, so that they are decoded once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vae_zoo.data.base.paths import cache_root
+
+
+def cached_images(
+    blocks: Iterable[np.ndarray], paths: Sequence[str], folder: Path, *, how: str, shape: tuple[int, ...]
+) -> np.ndarray:
+    """The images of some files, from the cache; they are decoded and put there if it lacks them.
+
+    Args:
+        blocks: The images, in blocks; asked for only if they are not in the cache.
+        paths: The files, in ``folder``.
+        folder: The folder, which may be moved.
+        how: What else the images depend on.
+        shape: Shape that all images have together, (N, C, H, W).
+
+    Returns:
+        uint8 images, memory-mapped.
+
+    Raises:
+        ValueError: If the cache cannot be written.
+    """
+    path = cache_root() / "image_folders" / f"{_key(paths, folder, how)}.npy"
+    images = _open(path, shape)
+    if images is None:
+        _write(path, blocks, shape)
+        images = _open(path, shape)
+    if images is None:
+        raise ValueError(f"{path} cannot be read right after it was written: check the disk, or set cache to false.")
+    return images
+
+
+def _key(paths: Sequence[str], folder: Path, how: str) -> str:
+    key = hashlib.sha256(how.encode())
+    for path in paths:
+        state = os.stat(path)
+        key.update(
+            f"\0{path[len(str(folder)) :]}\0{state.st_size}\0{state.st_mtime_ns}".encode(errors="surrogateescape")
+        )
+    return key.hexdigest()[:32]
+
+
+def _open(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The images, or None if the file is not there or not what was written."""
+    try:
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return images if images.dtype == np.uint8 and images.shape == shape else None
+
+
+def _write(path: Path, blocks: Iterable[np.ndarray], shape: tuple[int, ...]) -> None:
+    """Write the images aside and move them to their place, which so has all of them or none, whoever else writes."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
+            temporary = file.name
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for block in blocks:
+                file.write(block.data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        where = "set VAE_ZOO_CACHE to a folder with room, or cache to false"
+        raise ValueError(f"Decoded images cannot be written to {path.parent} ({error.strerror}): {where}.") from error
+    finally:
+        if temporary is not None:
+            os.unlink(temporary)

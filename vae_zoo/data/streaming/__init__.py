@@ -1,0 +1,1 @@
+"""Data that are read shard by shard."""

@@ -1,0 +1,1 @@
+"""Likelihoods beyond the Bernoulli and the normal."""

@@ -1,0 +1,123 @@
+"""Samples of any model that can generate, and why one cannot."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vae_zoo.distributions import check_temperature
+from vae_zoo.system.seeding import forked
+
+CHUNK = 256
+"""Samples that are drawn and decoded at once: the same for every number of them, so that one seed is one result."""
+
+
+def generate(
+    model: Any, num: int, *, label: int | None = None, temperature: float = 1.0, seed: int = 0
+) -> tuple[Tensor, Tensor | None]:
+    r"""Draw samples from the model's own prior, all of which are held in memory: see :func:`draw`.
+
+    Returns:
+        Samples, (num, \*shape), and their classes, (num,), or None where none was given.
+    """
+    x, c = zip(*draw(model, num, label=label, temperature=temperature, seed=seed), strict=True)
+    return torch.cat(x), None if c[0] is None else torch.cat(c)
+
+
+def draw(
+    model: Any, num: int, *, label: int | None = None, temperature: float = 1.0, seed: int = 0
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    r"""Draw samples from the model's own prior, some at a time: the means of p(x|z) at its draws.
+
+    A model of classes is asked for all of them in turn if no class is chosen.
+
+    Args:
+        model: A model of the zoo.
+        num: Number of samples.
+        label: Class to draw of, for a model that has classes.
+        temperature: Factor on the spread of the prior, see :func:`~vae_zoo.distributions.tempered`; what divides the
+            logits of a prior over codes.
+        seed: Seed of the draws.
+
+    Returns:
+        Samples, (B, \*shape), and their classes, (B,), or None where none was given, for the next :data:`CHUNK`
+        samples at a time.
+
+    Raises:
+        ValueError: If the model cannot generate, has no such class, or none at all, or its prior has no temperature.
+    """
+    if num < 1:
+        raise ValueError(f"num must be at least 1, got {num}.")
+    check_temperature(temperature)
+    sample, classes = sampler(model), num_classes(model)
+    if label is not None and not classes:
+        raise ValueError(f"{type(model).__name__} knows no classes, got class {label}: leave it out.")
+    if label is not None and not 0 <= label < classes:
+        raise ValueError(f"class must lie in 0 .. {classes - 1}, got {label}.")
+    given = {} if temperature == 1 else {"temperature": temperature}
+    if given and not _takes(sample, "temperature"):
+        raise ValueError(f"{type(model).__name__} has a sample of its own that takes no temperature: leave it at 1.")
+    classes_of: Callable[[Tensor], Tensor] | None = None
+    if label is not None:
+        classes_of = partial(torch.full_like, fill_value=label)
+    elif getattr(model, "num_classes", None):
+        classes_of = partial(torch.remainder, other=classes)
+    return _draws(sample, num, model.device, classes_of, seed, given)
+
+
+def chunks(num: int) -> Iterator[Tensor]:
+    """The numbers 0 to num - 1, :data:`CHUNK` at a time; no number where num is 0."""
+    yield from (torch.arange(n, min(n + CHUNK, num)) for n in range(0, max(num, 1), CHUNK))
+
+
+def _draws(
+    sample: Callable[..., Tensor],
+    num: int,
+    device: torch.device,
+    classes_of: Callable[[Tensor], Tensor] | None,
+    seed: int,
+    given: dict[str, Any],
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    with forked(seed, device):
+        for at in chunks(num):
+            c = None if classes_of is None else classes_of(at)
+            with torch.no_grad():
+                x = sample(len(at), None if c is None else c.to(device), **given)
+            yield x, c
+
+
+def sampler(model: Any) -> Callable[..., Tensor]:
+    """The method that draws samples.
+
+    Raises:
+        ValueError: If the model has none.
+    """
+    found = getattr(model, "sample", None)
+    if found is None:
+        name = type(model).__name__
+        raise ValueError(
+            f"{name} cannot generate: it has no prior p(z), so that a random latent decodes to nothing in particular; "
+            "fit a VAE of the same networks."
+        )
+    return found
+
+
+def can_generate(model: Any) -> bool:
+    """Whether there is a prior to sample from."""
+    return hasattr(model, "sample")
+
+
+def num_classes(model: Any) -> int:
+    """Number of classes that can be sampled of; 0 for a model that knows none."""
+    own, prior = getattr(model, "num_classes", None), getattr(model, "latent_prior", None)
+    return own or getattr(prior, "num_classes", None) or 0
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    parameters = inspect.signature(function).parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

@@ -1,0 +1,106 @@
+"""Models written as weights and plain configuration, to a folder or to the Hugging Face Hub: no pickle anywhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import vae_zoo
+from vae_zoo.checkpoints.hyperparameters import Recorded
+from vae_zoo.checkpoints.load import read
+from vae_zoo.checkpoints.pretrained import CONFIG, WEIGHTS, read_config
+from vae_zoo.export.card import figures, write_card
+from vae_zoo.system.extras import require
+from vae_zoo.system.files import filling
+
+if TYPE_CHECKING:
+    from vae_zoo.models import Autoencoder
+
+
+def save_pretrained(
+    model: Autoencoder, folder: str | Path, *, ckpt_path: str | Path | None = None, name: str = ""
+) -> Path:
+    """Write a model as ``model.safetensors`` and ``config.json``, with a model card.
+
+    Args:
+        model: Model.
+        folder: Folder, made if need be; files of these names in it are replaced.
+        ckpt_path: Checkpoint that the model is from: its data, and the figures of its run, go into the card.
+        name: What the card says the model is loaded by; the folder's own name if not given.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ImportError: If safetensors is not installed.
+        OSError: If the folder cannot be written to.
+    """
+    safetensors = require("safetensors.torch", "hub", "a model as safetensors")
+    folder, origin = Path(folder), _origin(model, ckpt_path)
+    config = {"library_name": "vae_zoo", "version": vae_zoo.__version__, "model": model.recorded()}
+    config["data"] = _portable(origin.get("data"))
+    # Copies, because weights that two modules share are one tensor, which the format does not allow.
+    weights = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
+    with filling(folder) as part:
+        safetensors.save_file(weights, part / WEIGHTS, metadata={"format": "pt"})
+        (part / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        write_card(model, part, config, origin.get("figures", {}), name or folder.resolve().name)
+        (part / WEIGHTS).chmod((part / CONFIG).stat().st_mode)  # which the format keeps to its owner
+    return folder
+
+
+def push_to_hub(
+    model: Autoencoder,
+    repo_id: str,
+    *,
+    ckpt_path: str | Path | None = None,
+    private: bool | None = None,
+    token: str | None = None,
+    message: str = "Add the model",
+) -> str:
+    """Upload a model to the Hugging Face Hub: what :func:`save_pretrained` writes, and nothing else.
+
+    Args:
+        model: Model.
+        repo_id: Name of the repository, ``user/model``, made if need be.
+        ckpt_path: As of :func:`save_pretrained`.
+        private: Whether a new repository is private.
+        token: Token of the Hub; the one that is stored by its own login if not given.
+        message: Message of the commit.
+
+    Returns:
+        Address of the commit.
+
+    Raises:
+        ImportError: If huggingface_hub or safetensors is not installed.
+        OSError: If the Hub cannot be reached, or refuses.
+    """
+    api = require("huggingface_hub", "hub", "the Hugging Face Hub").HfApi(token=token)
+    with TemporaryDirectory() as folder:
+        save_pretrained(model, Path(folder) / "model", ckpt_path=ckpt_path, name=repo_id)
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        return str(api.upload_folder(repo_id=repo_id, folder_path=Path(folder) / "model", commit_message=message))
+
+
+def _origin(model: Autoencoder, ckpt_path: str | Path | None) -> dict[str, Any]:
+    """The data of a model as plain data, and the figures of its run."""
+    if ckpt_path is None or Path(ckpt_path).is_dir():
+        data = getattr(model._trainer, "datamodule", None)
+        known = read_config(Path(ckpt_path) / CONFIG).get("data") if ckpt_path else None
+        return {"data": data.recorded() if isinstance(data, Recorded) else known}
+    checkpoint = read(ckpt_path)
+    loop = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.state_dict", {})
+    steps = int(loop.get("_batches_that_stepped", checkpoint["global_step"]))  # the latter counts every optimizer's
+    return {"data": checkpoint["vae_zoo"].get("data"), "figures": figures(Path(ckpt_path), steps)}
+
+
+def _portable(data: Any) -> Any:
+    """Arguments of data without places on this machine."""
+    if not isinstance(data, dict):
+        return None
+    kept = {
+        k: v for k, v in data["init_args"].items() if not (isinstance(v, str) and Path(v).expanduser().is_absolute())
+    }
+    return {**data, "init_args": kept}

@@ -1,0 +1,1 @@
+"""The base class of every model and its components."""

@@ -1,0 +1,272 @@
+"""What every model of the zoo shares: networks, latents, optimizer, checkpoints."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from vae_zoo.distributions import Bernoulli, Family, Point, check_family, check_likelihood, mean_of, stddev_of
+from vae_zoo.models.base.combining import check_arguments, check_combination
+from vae_zoo.models.base.components import building, check_settings, check_shape, make
+from vae_zoo.models.base.sharing import Exchanged
+from vae_zoo.nn import Dense
+from vae_zoo.nn.feeding import feed
+from vae_zoo.security.untrusted import read_plainly
+from vae_zoo.system.memory import check_trainable, fitting, keep_freed_memory
+from vae_zoo.training.optimizers import annealings, check_length, check_plateaus, check_rates, rate_of, rehearse
+from vae_zoo.training.preflight import check_averages, check_backbone, check_fit, say_if_emulated
+from vae_zoo.training.saved import Saved
+from vae_zoo.training.steps import Steps
+from vae_zoo.typing import Batch, Network, Shape
+
+
+class Autoencoder(Exchanged, Saved, Steps):
+    """An encoder and a decoder under Lightning; what is optimised is left to :meth:`losses`.
+
+    Components are factories, a class or a ``functools.partial`` of one; their sizes follow from ``shape`` and
+    ``latent_dim``.
+
+    Args:
+        shape: Shape of one example; linked from the data on the command line.
+        latent_dim: Number of latent dimensions.
+        encoder: Network from an example to the parameters of the posterior.
+        decoder: Network from a latent to the parameters of the likelihood.
+        posterior: Family of q(z|x).
+        likelihood: Family of p(x|z). If not given, the command takes the one that suits the data, as their
+            :attr:`~vae_zoo.data.DataModule.likelihood` has it; in Python, without data, it is Bernoulli.
+        optimizer: Optimizer of the parameter groups; Adam with a learning rate of 1e-3 if not given.
+        scheduler: Scheduler of the learning rate, stepped every epoch.
+        compiled: Whether to compile :meth:`losses`, and what decodes for the evidence.
+        cuda_graphs: Whether training steps of a compiled model are recorded on CUDA as graphs, one a batch size, and
+            replayed. Not while gradients are accumulated.
+        channels_last: Whether convolutions keep the channels of a pixel together in memory, which most hardware
+            prefers; it changes figures by no more than rounding.
+        kwargs: None in the end: any that is left over is an error.
+
+    Raises:
+        ValueError: If latent_dim is less than 1, or shape is empty or has a side of less than 1, or
+            cuda_graphs is set without compiled.
+        TypeError: If an argument cannot be saved: an instance or a lambda in place of a class.
+    """
+
+    monitor = "val/loss"
+    monitor_mode = "min"
+
+    continuous: bool = True
+    """Whether latents between two others mean something, so that paths can be drawn."""
+
+    fixed: Mapping[str, str] = {}
+    """Arguments of the classes above that mean nothing to this one, and why. Those below may have them again."""
+
+    apart: Mapping[str, str] = {}
+    """Names of classes that this one cannot be combined with, and why."""
+
+    units: Mapping[str, str] = {}
+    """Units of the figures of a class, by name; a subclass has those of all that it derives from."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.units = {k: v for base in reversed(cls.__mro__) for k, v in vars(base).get("units", {}).items()}
+
+    @classmethod
+    def check_given(cls, given: Mapping[str, Any]) -> None:
+        super().check_given(given)
+        check_combination(cls, Autoencoder)
+        check_arguments(cls, given)
+
+    def __init__(
+        self,
+        *,
+        shape: Shape,
+        latent_dim: int = 16,
+        encoder: Network = Dense,
+        decoder: Network = Dense,
+        posterior: Callable[[Shape], Family] = Point,
+        likelihood: Callable[[Shape], Family] | None = None,
+        optimizer: OptimizerCallable | None = None,
+        scheduler: LRSchedulerCallable | None = None,
+        compiled: bool = False,
+        cuda_graphs: bool = False,
+        channels_last: bool = False,
+        **kwargs: Any,  # none; without it Lightning would drop the class that a checkpoint names
+    ) -> None:
+        super().__init__(**kwargs)
+        if latent_dim < 1:
+            raise ValueError(f"latent_dim must be at least 1, got {latent_dim}.")
+        check_shape(shape)
+        if cuda_graphs and not compiled:
+            raise ValueError("cuda_graphs records what is compiled: set compiled too.")
+        self.save_hyperparameters(self.recorded()["init_args"])
+        self.shape = tuple(shape)
+        self.latent_dim = latent_dim
+        self.compiled, self.cuda_graphs = compiled, cuda_graphs
+        with fitting(), building(self):
+            self.posterior = make("posterior", posterior, Family, self.latent_shape)  # type: ignore[type-abstract]
+            self.likelihood = make("likelihood", likelihood or Bernoulli, Family, self.shape)  # type: ignore[type-abstract]
+            self.encoder = make("encoder", encoder, nn.Module, *self.encoder_shapes)
+            self.decoder = make("decoder", decoder, nn.Module, *self.decoder_shapes)
+            check_family(self.posterior, "posterior")
+            check_likelihood(self.likelihood)
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
+        check_settings("optimizer", optimizer, torch.optim.Optimizer, "an optimizer")
+        check_settings("scheduler", scheduler, torch.optim.lr_scheduler.LRScheduler, "a scheduler")
+        check_rates(optimizer)
+        check_rates(scheduler)
+        self._make_optimizer, self._make_scheduler = optimizer, scheduler
+
+    @property
+    def latent_shape(self) -> Shape:
+        """Shape of one latent."""
+        return (self.latent_dim,)
+
+    @property
+    def encoder_shapes(self) -> tuple[Shape, Shape]:
+        """Shapes of what the encoder takes and gives."""
+        return self.shape, self.posterior.param_shape
+
+    @property
+    def decoder_shapes(self) -> tuple[Shape, Shape]:
+        """Shapes of what the decoder takes and gives."""
+        return self.latent_shape, self.likelihood.param_shape
+
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
+        """Posterior q(z|x) of examples (B, \\*shape)."""
+        self.check_examples(x)
+        return self.posterior(self.run_encoder(x))
+
+    def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
+        """Likelihood p(x|z) of latents (..., \\*latent)."""
+        gives = self.likelihood.param_shape
+        return self.likelihood(feed(self.decoder, z, len(self.latent_shape), gives=gives, name="decoder"))
+
+    def run_encoder(self, x: Tensor) -> Tensor:
+        """Parameters of the posterior of inputs of the encoder, (B, \\*param_shape)."""
+        return feed(self.encoder, x, len(self.shape), gives=self.posterior.param_shape, name="encoder")
+
+    def embed(self, x: Tensor, c: Tensor | None = None, *, sample: bool = False) -> Tensor:
+        """Latents of examples, (B, \\*latent): the mean of the posterior, the same at each call, or a draw."""
+        q = self.encode(x, c)
+        return q.sample() if sample else mean_of(q, x.device)
+
+    def reconstruct(self, x: Tensor, c: Tensor | None = None, *, sample: bool = False) -> Tensor:
+        """Mean of p(x|z) at the latents of examples, (B, \\*shape)."""
+        return mean_of(self.decode(self.embed(x, c, sample=sample), c), x.device)
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """Latents of examples, as :meth:`embed` gives them."""
+        return self.embed(x, c)
+
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:  # noqa: ARG002
+        """Latents (mean and σ) and reconstructions of a batch."""
+        x, c = self.unpack(batch)
+        q = self.encode(x, c)
+        z, scale = mean_of(q, x.device), stddev_of(q, x.device)
+        return {"z": z, "z_scale": scale, "reconstruction": mean_of(self.decode(z, c), x.device)}
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Parameters, and the optimizer's settings that are particular to some of them."""
+        return [{"params": list(self.parameters())}]
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the optimizer. What is set counts from the next fit on, and in checkpoints."""
+        rate = rate_of(self._init_args.get("optimizer"))
+        if rate is None:
+            raise AttributeError("the optimizer of this model says nothing of its learning rate.")
+        return rate
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        made = functools.partial(self._init_args.get("optimizer") or torch.optim.Adam, lr=float(value))
+        check_rates(made)
+        self._init_args = {**self._init_args, "optimizer": made}
+        self._make_optimizer = made
+
+    def configure_optimizers(self) -> Any:
+        # Lightning refuses to clip the gradients of a fused optimizer in mixed precision.
+        fused = not getattr(self._trainer, "gradient_clip_val", None)
+        make = self._make_optimizer or functools.partial(torch.optim.Adam, lr=self.lr, fused=fused)
+        optimizer = make(self.param_groups())
+        if self._make_optimizer or self._make_scheduler:
+            rehearse(make, self._make_scheduler, self.param_groups())
+        if self._make_scheduler is None:
+            return optimizer
+        scheduler = self._make_scheduler(optimizer)
+        same = getattr(scheduler, "mode", self.monitor_mode) == self.monitor_mode
+        monitor = getattr(scheduler, "monitor", self.monitor if same else "val/loss")
+        every = getattr(self._trainer, "check_val_every_n_epoch", None) or 1
+        frequency = every if isinstance(scheduler, ReduceLROnPlateau) and monitor.startswith("val/") else 1
+        chosen = {"scheduler": scheduler, "monitor": monitor, "frequency": frequency}
+        return {"optimizer": optimizer, "lr_scheduler": chosen}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Step a scheduler, but tell one on a plateau nothing while the weight of the divergence rises."""
+        warming = any(callback.rising(self.trainer) for callback in annealings(self.trainer))
+        if not (warming and isinstance(scheduler, ReduceLROnPlateau)):
+            super().lr_scheduler_step(scheduler, metric)
+
+    def on_train_start(self) -> None:
+        """Refuse a scheduler that fails, or sees nothing, before the run is over."""
+        super().on_train_start()
+        say_if_emulated(self.trainer, self.device)
+        check_plateaus(self.trainer)
+        check_length(self.trainer, self._make_optimizer, self._make_scheduler, self.param_groups())
+
+    def configure_callbacks(self) -> Any:
+        """None of its own; those of the Trainer are looked at here, before they look at the model."""
+        check_backbone(self, self.trainer.callbacks)  # type: ignore[attr-defined]
+        return super().configure_callbacks()
+
+    def setup(self, stage: str) -> None:
+        """Have whatever Trainer runs the model read checkpoints as plain data, and refuse what cannot be trained."""
+        super().setup(stage)
+        read_plainly(self.trainer.strategy)
+        if stage == "fit":
+            check_trainable(self, self.trainer.strategy.root_device)
+            check_averages(self, self.trainer.callbacks)  # type: ignore[attr-defined]
+            check_fit(self, getattr(self.trainer, "datamodule", None), self.trainer.world_size)
+
+    def on_fit_start(self) -> None:
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if type(self).initialise is Autoencoder.initialise:
+            self._initialised = True  # and no example needs to be turned into a float
+        ours = hasattr(data, "load") and hasattr(data, "examples")
+        if ours and tuple(data.shape) == self.shape and not self._initialised:
+            self._initialise(data.examples("train"))
+
+    def initialise(self, x: Tensor) -> None:
+        """Set what starts from the data: called once, before the first step of a model that is not restored.
+
+        Args:
+            x: Training examples, (N, \\*shape), grey where images are made binary afresh: all of them, or the first
+                batch of a foreign loader.
+        """
+
+    def _initialise(self, x: Tensor) -> None:
+        if not self._initialised:
+            self.initialise(x)
+            self._initialised = True
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_start(batch, batch_idx)
+        if not self._initialised:
+            self._initialise(self.trainer.strategy.broadcast(self.unpack(batch)[0]))  # every rank from the first one's
+
+    def check_batch(self, batch: Any, batch_idx: int = 0) -> None:
+        super().check_batch(batch, batch_idx)
+        if batch_idx == 0:
+            self.likelihood.check(self.unpack(batch)[0])
+        elif not isinstance(batch, Batch):  # of ours, whole splits have been looked at
+            where = f"step {self.trainer.global_step + 1}" if self.trainer.training else f"batch {batch_idx}"
+            if self.guard.see_examples(self.trainer, where, self.likelihood.gist(self.unpack(batch)[0])):
+                self._look()

@@ -1,0 +1,170 @@
+"""The vector-quantised variational autoencoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.optim import Optimizer
+
+from vae_zoo.distributions import mean_of, score
+from vae_zoo.elbo import check_number, looked_at
+from vae_zoo.models.base.autoencoder import Autoencoder
+from vae_zoo.models.base.components import check_point, make
+from vae_zoo.nn import Codebook, CodePrior, Quantizer
+from vae_zoo.nn.halving import halved
+from vae_zoo.typing import Shape
+
+
+class VQVAE(Autoencoder):
+    r"""Autoencoder whose latent is a grid of discrete codes, with a distribution over the codes to sample from.
+
+    .. math::
+        \mathcal{L}(x) = -\log p(x | e) + \| \mathrm{sg}[z] - e \|^2 + \beta \| z - \mathrm{sg}[e] \|^2 - \log p(s),
+        \quad e_i = e_{s_i} \text{ nearest to } z_i = f(x)_i
+
+    The posterior has all its mass on one grid of codes s, so :math:`\log p(x | e) + \log p(s)` is a bound on log p(x):
+    the curve ``elbo``, whose rate ``kl`` is :math:`-\log p(s)`. The prior p(s) learns along with the autoencoder, on
+    codes it does not influence, so that every checkpoint can sample; in the paper it is fitted afterwards, which the
+    callback ``FitCodePrior`` does in the last epochs.
+
+    References:
+        | Neural Discrete Representation Learning (van den Oord et al., 2017)
+        | https://arxiv.org/abs/1711.00937
+
+    Args:
+        latent_dim: Dimensions of each code vector.
+        num_codes: Number of code vectors.
+        grid: Shape of the grid of codes; for images a quarter of their height and width, else 8, if not given.
+        beta: Weight β of the commitment of the latents to their codes.
+        codebook: Class of the codebook, which is moved by gradient or as moving averages.
+        code_prior: Distribution over grids of codes.
+        kwargs: Arguments of :class:`Autoencoder`.
+
+    Raises:
+        ValueError: If num_codes or a side of the grid is less than 1, beta is negative or not finite, or the posterior
+            has a density, which would do nothing.
+    """
+
+    monitor = "val/elbo"
+    monitor_mode = "max"
+    continuous = False
+
+    def __init__(
+        self,
+        *,
+        latent_dim: int = 16,
+        num_codes: int = 128,
+        grid: Shape | None = None,
+        beta: float = 0.25,
+        codebook: Callable[[int, int], Quantizer] = Codebook,
+        code_prior: Callable[[Shape, int], CodePrior] = CodePrior,
+        **kwargs: Any,
+    ) -> None:
+        if grid is not None and min(grid, default=0) < 1:
+            raise ValueError(f"the sides of the grid must be at least 1, got {tuple(grid)}.")
+        self._grid = None if grid is None else tuple(grid)  # the networks' shapes follow from it
+        super().__init__(latent_dim=latent_dim, **kwargs)
+        check_point(self)
+        if not (beta >= 0 and math.isfinite(beta)):
+            raise ValueError(f"beta must be at least 0 and finite, got {beta}.")
+        self.beta, self.frozen = beta, False
+        self.codebook = make("codebook", codebook, Quantizer, num_codes, latent_dim)  # type: ignore[type-abstract]
+        self.code_prior = make("code_prior", code_prior, CodePrior, self.grid, num_codes)
+
+    @property
+    def grid(self) -> Shape:
+        """Shape of the grid of codes of one example."""
+        if self._grid is not None:
+            return self._grid
+        return halved(halved((self.shape[1], self.shape[2]))) if len(self.shape) == 3 else (8,)
+
+    @property
+    def latent_shape(self) -> Shape:
+        return (self.latent_dim, *self.grid)
+
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
+        return self.posterior(self.codebook.lookup(self.codes(x)))
+
+    def codes(self, x: Tensor) -> Tensor:
+        """Codes of examples, (B, \\*grid)."""
+        return self.codebook(self._latents(x)).codes
+
+    def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
+        z = self._latents(x)
+        found = self.codebook(z)
+        if self.training:
+            self.codebook.record(z, found.codes)
+        log_px = score(self.decode(found.z, c), x, x.shape[:1]).mean()
+        rate = -self.code_prior.log_prob(found.codes).mean()
+        pull, commitment = found.pull.mean(), found.commitment.mean()
+        terms = {
+            "loss": pull + self.beta * commitment + rate - log_px,
+            "elbo": log_px - rate,
+            "reconstruction": log_px,
+            "kl": rate,
+            "commitment": commitment,
+        }
+        terms["usage"] = self.codebook.usage(found.codes)
+        return terms
+
+    def curves(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What is logged: in place of the usage of each code, its perplexity e^H and the number of codes in use."""
+        usage = means["usage"]
+        shown = {name: mean for name, mean in means.items() if name != "usage"}
+        perplexity = torch.exp(torch.special.entr(usage).sum())
+        return shown | {"perplexity": perplexity, "used_codes": (usage > 0).sum().to(usage.dtype)}
+
+    @torch.no_grad()
+    def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True, temperature: float = 1.0) -> Tensor:
+        """Draw codes from their prior, whose logits a temperature divides, and decode them, (num, \\*shape)."""
+        check_number("num", num)
+        with looked_at(c, self):
+            px = self.decode(self.codebook.lookup(self.code_prior.sample(num, temperature=temperature)), c)
+        return mean_of(px, self.device) if mean else px.sample()
+
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """Latents, reconstructions and codes of a batch."""
+        return {**super().predict_step(batch, batch_idx, dataloader_idx), "codes": self.codes(self.unpack(batch)[0])}
+
+    def initialise(self, x: Tensor) -> None:
+        with torch.no_grad():
+            self.codebook.start(self._latents(x[:1024].to(self.device)))
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        prior = list(self.code_prior.parameters())
+        others = [p for name, p in self.named_parameters() if not name.startswith("code_prior.")]
+        return [{"params": others}, {"params": prior}]
+
+    def configure_optimizers(self) -> Any:
+        configured = super().configure_optimizers()
+        optimizer: Optimizer = configured["optimizer"] if isinstance(configured, dict) else configured
+        self._follow(optimizer)
+        return configured
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        for optimizer in self.trainer.optimizers[:1]:
+            self._follow(optimizer)  # which a subclass may have made on its own
+
+    def _follow(self, optimizer: Optimizer) -> None:
+        if self._after_step not in optimizer._optimizer_step_post_hooks.values():
+            optimizer.register_step_post_hook(self._after_step)
+
+    def _after_step(self, *_: Any) -> None:
+        self.move_codes()
+
+    def move_codes(self) -> None:
+        """Move the codes by what has been seen: after each step of the optimizer, unless only the prior is fitted."""
+        if self.frozen:
+            self.codebook.forget()
+        else:
+            self.codebook.update()
+
+    def _latents(self, x: Tensor) -> Tensor:
+        self.check_examples(x)
+        return self.run_encoder(x)

@@ -1,0 +1,1 @@
+"""Models with latents in layers."""

@@ -1,0 +1,125 @@
+"""The ladder variational autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.nn.functional import leaky_relu
+
+from vae_zoo.distributions import DiagonalNormal, Hierarchical, StandardNormal, combine, kl_per_dim
+from vae_zoo.models.base.components import make
+from vae_zoo.models.plain.vae import VAE
+from vae_zoo.nn import Dense
+from vae_zoo.nn.feeding import feed
+from vae_zoo.typing import Network, Shape
+
+_DEFAULT = 16
+
+
+class LadderVAE(VAE):
+    r"""VAE with any number of layers of latents, whose inference corrects the generative model layer by layer.
+
+    .. math::
+        \mathcal{L}(x) = \mathbb{E}_{q(z|x)} \Big[ \log p(x|z_1) - \sum_{l=1}^{L}
+        \mathrm{KL}(q(z_l | z_{l+1}, x) \,\|\, p(z_l | z_{l+1})) \Big], \quad
+        q(z_l | z_{l+1}, x) \propto \hat q(z_l | x) \, p(z_l | z_{l+1})
+
+    A deterministic pass upwards gives each layer's normal evidence :math:`\hat q(z_l|x)`; on the way down it is
+    combined with the generative layer's normal distribution by precision. The top layer has the standard normal
+    distribution as its prior, and a latent z holds all layers, the lowest first. Warm-up, without which upper layers
+    hardly take part, is the callback ``LinearAnnealing``. There is no batch normalisation, unlike in the paper: the
+    bound of an example must not depend on the others in its batch.
+
+    References:
+        | Ladder Variational Autoencoders (Sønderby et al., 2016)
+        | https://arxiv.org/abs/1602.02282
+
+    Args:
+        latent_dim: Number of latent dimensions of all layers together, where ``latent_dims`` does not say it.
+        latent_dims: Dimensions of each layer, the lowest first; two layers, the upper a third of them, if not given.
+        width: Number of deterministic features that each layer of the pass upwards has.
+        layer: Network from the features of a layer to those of the next, and from a latent to the prior of the one
+            below.
+        kwargs: Arguments of :class:`VAE`, but for ``posterior`` and ``prior``, which are normal here.
+
+    Raises:
+        ValueError: If latent_dims is empty or does not add up to latent_dim, or a dimension or width is less than 1.
+    """
+
+    fixed = dict.fromkeys(("posterior", "prior"), "every layer of its latents is normal")
+
+    apart = {"BetaTCVAE": "the dimensions of its posterior are not independent, which the parts of the rate need"}
+
+    def __init__(
+        self,
+        *,
+        latent_dim: int = _DEFAULT,
+        latent_dims: Sequence[int] | None = None,
+        width: int = 128,
+        layer: Network = Dense,
+        **kwargs: Any,
+    ) -> None:
+        upper = latent_dim // 3
+        dims = list(latent_dims or [latent_dim - upper, upper][: 1 + (upper > 0)])
+        if (latent_dims is not None and (not latent_dims or min(latent_dims) < 1)) or width < 1:
+            raise ValueError(f"latent_dims and width must be at least 1, got {latent_dims} and {width}.")
+        if latent_dim not in (sum(dims), _DEFAULT):
+            raise ValueError(f"latent_dim is {latent_dim}, but latent_dims add up to {sum(dims)}: give one of the two.")
+        self.latent_dims, self.width = dims, width  # the networks' shapes follow from them
+        super().__init__(latent_dim=sum(dims), posterior=DiagonalNormal, prior=StandardNormal, **kwargs)
+        self.latent_prior = StandardNormal((dims[-1],))
+        self.families = nn.ModuleList(DiagonalNormal((dim,)) for dim in dims)
+        self.up = nn.ModuleList(make("layer", layer, nn.Module, (width,), (width,)) for _ in dims[1:])
+        self.heads = nn.ModuleList(Dense((width,), (2, dim), hidden=()) for dim in dims)
+        pairs = pairwise(dims)
+        self.down = nn.ModuleList(make("layer", layer, nn.Module, (above,), (2, dim)) for dim, above in pairs)
+
+    @property
+    def encoder_shapes(self) -> tuple[Shape, Shape]:
+        return self.shape, (self.width,)
+
+    @property
+    def decoder_shapes(self) -> tuple[Shape, Shape]:
+        return (self.latent_dims[0],), self.likelihood.param_shape
+
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
+        evidence = self.bottom_up(x)
+        below = [partial(self.corrected, n, evidence[n]) for n in range(len(self.down))]
+        return Hierarchical(evidence[-1], below, self.latent_dims)
+
+    def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        return super().decode(z[..., : self.latent_dims[0]], c)
+
+    def prior(self, c: Tensor | None = None) -> Distribution:
+        below = [partial(self.generative, n) for n in range(len(self.down))]
+        return Hierarchical(self.latent_prior(c), below, self.latent_dims)
+
+    def divergence(self, q: Any, p: Any, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        pairs = zip(q.layers(z), p.layers(z), z.split(self.latent_dims, -1), strict=True)
+        rates = [kl_per_dim(q_n, p_n, z_n) for q_n, p_n, z_n in pairs]  # (K, B, D) below the top, which has (B, D)
+        rates = [rate.reshape(-1, *rate.shape[-2:]).mean(0) for rate in rates]
+        return torch.cat(rates, 1), {f"kl_{n + 1}": rate.sum(1) for n, rate in enumerate(rates)}
+
+    def bottom_up(self, x: Tensor) -> list[Distribution]:
+        """What the pass upwards says of each layer, the lowest first."""
+        self.check_examples(x)
+        gives = (self.width,)
+        features = [leaky_relu(feed(self.encoder, x, len(self.shape), gives=gives, name="encoder"))]
+        for layer in self.up:
+            features.append(leaky_relu(feed(layer, features[-1], gives=gives, name="layer")))
+        parts = zip(self.families, self.heads, features, strict=True)
+        return [family(feed(head, feature)) for family, head, feature in parts]
+
+    def generative(self, n: int, above: Tensor) -> Distribution:
+        """Prior of layer n, counted from 0, given latents of the layer above, (..., D above)."""
+        return self.families[n](feed(self.down[n], above, gives=(2, self.latent_dims[n]), name="layer"))
+
+    def corrected(self, n: int, evidence: Distribution, above: Tensor) -> Distribution:
+        """Posterior of layer n, given what the pass upwards says of it and latents of the layer above."""
+        return combine(evidence, self.generative(n, above))

@@ -1,0 +1,1 @@
+"""Models that match the aggregate posterior."""

@@ -1,0 +1,87 @@
+"""The FactorVAE."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import softplus
+
+from vae_zoo.elbo import ELBO
+from vae_zoo.functional import permute_dims
+from vae_zoo.models.base.components import make
+from vae_zoo.models.plain.vae import VAE
+from vae_zoo.nn import Discriminator
+from vae_zoo.nn.feeding import check_output
+from vae_zoo.typing import Network
+
+
+class FactorVAE(VAE):
+    r"""VAE with a penalty on total correlation, as a discriminator of latents and permuted latents sees it.
+
+    .. math:: \mathcal{L} = \mathbb{E}[\log p(x|z)] - \mathrm{KL}(q(z|x) \,\|\, p(z))
+        - \gamma \, \mathbb{E}_{q(z)} \Big[ \log \frac{D(z)}{1 - D(z)} \Big]
+
+    The discriminator D tells samples of q(z) from the same samples with every dimension permuted across the batch;
+    the paper permutes those of a second batch. Its loss is part of ``loss`` and reaches the discriminator alone.
+
+    References:
+        | Disentangling by Factorising (Kim and Mnih, 2018)
+        | https://arxiv.org/abs/1802.05983
+
+    Args:
+        gamma: Weight γ of the total correlation.
+        discriminator: Network from a latent to the logit of D.
+        discriminator_lr: Learning rate of the discriminator, whose Adam has β₁ = 0.5 and β₂ = 0.9.
+        kwargs: Arguments of :class:`VAE`.
+
+    Raises:
+        ValueError: If gamma is negative or not finite, or discriminator_lr is not positive and finite.
+    """
+
+    units = {"tc": "nats, by the discriminator", "discriminator_loss": "nats, ln 2 at chance"}
+
+    min_batch_size = 2
+
+    def __init__(
+        self,
+        *,
+        gamma: float = 10.0,
+        discriminator: Network = Discriminator,
+        discriminator_lr: float = 1e-4,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not (gamma >= 0 and math.isfinite(gamma)):
+            raise ValueError(f"gamma must be at least 0 and finite, got {gamma}.")
+        if not (discriminator_lr > 0 and math.isfinite(discriminator_lr)):
+            raise ValueError(f"discriminator_lr must be positive and finite, got {discriminator_lr}.")
+        self.gamma, self.discriminator_lr = gamma, discriminator_lr
+        self.discriminator = make("discriminator", discriminator, nn.Module, (self.latent_dim,), (1,))
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        own = list(self.discriminator.parameters())
+        ids = {id(p) for p in own}
+        others = [{**g, "params": [p for p in g["params"] if id(p) not in ids]} for g in super().param_groups()]
+        return [*others, {"params": own, "lr": self.discriminator_lr, "betas": (0.5, 0.9)}]
+
+    def objective(self, elbo: ELBO) -> dict[str, Tensor]:
+        parameters = dict(self.discriminator.named_parameters())
+        frozen = {name: p.detach() for name, p in parameters.items()}
+        tc = self._logits(elbo.z, frozen).mean()
+        z = elbo.z.detach()
+        real, permuted = self._logits(z, parameters), self._logits(permute_dims(z), parameters)
+        own = (softplus(-real) + softplus(permuted)).mean() / 2
+        values = super().objective(elbo)
+        loss = values["loss"] + elbo.annealing * self.gamma * tc + own
+        return values | {"loss": loss, "tc": tc, "discriminator_loss": own}
+
+    def _logits(self, z: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+        """Logits of D at latents (K, B, D), in their precision: positive where it takes them for samples of q(z)."""
+        rows = z.flatten(0, 1).to(next(iter(parameters.values())).dtype)
+        logits = functional_call(self.discriminator, dict(parameters), (rows,))
+        check_output(logits, len(rows), (1,), "discriminator")
+        return logits.to(z.dtype)

@@ -1,0 +1,1 @@
+"""Models that change the objective or the estimator."""

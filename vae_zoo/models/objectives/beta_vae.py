@@ -1,0 +1,38 @@
+"""The β-VAE."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor
+
+from vae_zoo.elbo import ELBO
+from vae_zoo.models.plain.vae import VAE
+
+
+class BetaVAE(VAE):
+    r"""VAE with a weighted rate: above 1, latents that are independent and, with luck, one factor each.
+
+    .. math:: \mathcal{L}(x) = \mathbb{E}_{q(z|x)}[\log p(x|z)] - \beta \, \mathrm{KL}(q(z|x) \,\|\, p(z))
+
+    References:
+        | β-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework (Higgins et al., 2017)
+        | https://openreview.net/forum?id=Sy2fzU9gl
+
+    Args:
+        beta: Weight β of the rate.
+        kwargs: Arguments of :class:`VAE`.
+
+    Raises:
+        ValueError: If beta is negative or not finite.
+    """
+
+    def __init__(self, *, beta: float = 4.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not (beta >= 0 and math.isfinite(beta)):
+            raise ValueError(f"beta must be at least 0 and finite, got {beta}.")
+        self.beta = beta
+
+    def objective(self, elbo: ELBO) -> dict[str, Tensor]:
+        return super().objective(elbo.weighted(self.beta))

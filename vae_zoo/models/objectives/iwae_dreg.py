@@ -1,0 +1,46 @@
+"""The importance-weighted autoencoder with doubly reparameterised gradients."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vae_zoo.elbo import ELBO
+from vae_zoo.models.objectives.iwae import IWAE
+
+
+class IWAEDReG(IWAE):
+    r"""IWAE whose encoder learns from a gradient of the same mean and of lower variance.
+
+    .. math:: \nabla_\phi \mathcal{L}_K(x) = \mathbb{E} \Big[ \sum_{k=1}^K \tilde w_k^2 \,
+        \frac{\partial \log w_k}{\partial z_k} \frac{\partial z_k}{\partial \phi} \Big], \quad
+        \tilde w_k = \frac{w_k}{\sum_l w_l}, \quad w_k = \frac{p(x, z_k)}{q(z_k|x)}
+
+    Decoder and prior learn from the gradient of :class:`IWAE`, and the value of the loss is that of the same bound.
+    With one sample this is the estimator that sticks the landing. Under free bits, the penalty of a posterior without
+    divergence in closed form is weighted by the shares too.
+
+    References:
+        | Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives (Tucker et al., 2019)
+        | https://arxiv.org/abs/1810.04152
+
+    Args:
+        kwargs: Arguments of :class:`IWAE`.
+    """
+
+    apart = dict.fromkeys(
+        ("CIWAE", "FactorVAE"), "the weights of the gradient at the latents would scale the other's terms too"
+    )
+
+    compilable = torch.__version__ >= "2.13"  # before, a compiled graph loses the hook, and half of the gradient
+
+    def objective(self, elbo: ELBO) -> dict[str, Tensor]:
+        z = elbo.z
+        if z.requires_grad:
+            share = torch.softmax(elbo.log_w.detach(), 0)
+            share = share.view(*share.shape, *[1] * (z.ndim - 2))
+            z.register_hook(lambda grad: grad * share)  # the loss weights it once, and this a second time
+        direct = elbo.q.log_prob(z.detach())  # depends on the encoder by the parameters of q alone: to be taken out
+        log_px = elbo.log_px + elbo.weight * (direct - direct.detach())
+        # A view, because a flow keeps the density of its own draw without a gradient that passes through it.
+        return super().objective(elbo._replace(log_px=log_px, z=z.view_as(z)))

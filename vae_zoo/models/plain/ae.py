@@ -1,0 +1,46 @@
+"""The plain autoencoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from vae_zoo.distributions import score
+from vae_zoo.models.base.autoencoder import Autoencoder
+from vae_zoo.models.base.components import check_point
+
+
+class AE(Autoencoder):
+    r"""Plain autoencoder: what a latent space is like without regularisation.
+
+    .. math:: \mathcal{L}(x) = \log p(x \,|\, f(x))
+
+    It has neither prior nor bound: a random latent decodes to nothing in particular. It is here to be compared with.
+
+    References:
+        | Reducing the Dimensionality of Data with Neural Networks (Hinton and Salakhutdinov, 2006)
+        | https://doi.org/10.1126/science.1127647
+
+    Args:
+        kwargs: Arguments of :class:`Autoencoder`.
+
+    Raises:
+        ValueError: If the posterior has a density, which would do nothing.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_point(self)
+
+    def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
+        log_px = score(self.decode(self.encode(x, c).mean, c), x, x.shape[:1]).mean()
+        return {"loss": -log_px, "reconstruction": log_px}
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "sample":  # an attribute that is missing, for those who ask whether a model can generate
+            raise AttributeError(
+                "AE has no prior to sample from: a random latent decodes to nothing in particular. Fit a VAE of the "
+                "same networks, or decode latents of your own."
+            )
+        return super().__getattr__(name)

@@ -1,0 +1,107 @@
+"""The variational autoencoder, over dense or convolutional networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vae_zoo.distributions import DiagonalNormal, Family, Prior, StandardNormal, check_pair
+from vae_zoo.elbo import ELBO, ELBOMixin
+from vae_zoo.models.base.autoencoder import Autoencoder
+from vae_zoo.models.base.components import make
+from vae_zoo.nn import ConvDecoder, ConvEncoder
+from vae_zoo.training.steps import check_values
+from vae_zoo.typing import Network, Shape
+
+
+class VAE(Autoencoder, ELBOMixin):
+    r"""Variational autoencoder.
+
+    .. math:: \mathcal{L}(x) = \mathbb{E}_{q(z|x)}[\log p(x|z)] - \mathrm{KL}(q(z|x) \,\|\, p(z))
+
+    References:
+        | Auto-Encoding Variational Bayes (Kingma and Welling, 2014)
+        | https://arxiv.org/abs/1312.6114
+
+    Args:
+        posterior: Family of q(z|x).
+        prior: Distribution p(z).
+        num_samples: Samples K of the posterior in the objective.
+        free_bits: Nats per latent dimension below which the rate costs nothing; see :meth:`~vae_zoo.elbo.ELBO.floored`.
+        kwargs: Arguments of :class:`Autoencoder`.
+
+    Raises:
+        ValueError: If num_samples is less than 1, free_bits is negative or not finite, or posterior and prior do not go
+            together.
+    """
+
+    monitor = "val/elbo"
+    monitor_mode = "max"
+
+    kl_weight: Tensor | None = None
+    """Weight of the divergence, set at every step by an annealing callback."""
+
+    def __init__(
+        self,
+        *,
+        posterior: Callable[[Shape], Family] = DiagonalNormal,
+        prior: Callable[[Shape], Prior] = StandardNormal,
+        num_samples: int = 1,
+        free_bits: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(posterior=posterior, **kwargs)
+        if num_samples < 1:
+            raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
+        if not (free_bits >= 0 and math.isfinite(free_bits)):
+            raise ValueError(f"free_bits must be at least 0 and finite, got {free_bits}.")
+        self.num_samples, self.free_bits = num_samples, free_bits
+        self.latent_prior = make("prior", prior, Prior, (self.latent_dim,))  # type: ignore[type-abstract]
+        check_pair(self.posterior, self.latent_prior)
+
+    def prior(self, c: Tensor | None = None) -> Distribution:
+        return self.latent_prior(c)
+
+    def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
+        elbo, name = self.elbo(x, c, self.num_samples), type(self).__name__
+        if not isinstance(elbo, ELBO):
+            raise ValueError(f"{name}.elbo must give an ELBO, gave a {type(elbo).__name__}.")
+        elbo.check(len(x))
+        seen = elbo.floored(self.free_bits) if self.free_bits else elbo
+        objective = self.objective(seen if self.kl_weight is None else seen.annealed(self.kl_weight))
+        check_values(objective, f"{name}.objective")
+        terms = {"elbo": elbo.value, "reconstruction": elbo.log_px, "kl": elbo.kl, **elbo.curves}
+        return objective | {name: term.mean() for name, term in terms.items()}
+
+
+class MLPVAE(VAE):
+    """Variational autoencoder over dense networks, for examples of any shape.
+
+    References:
+        | Auto-Encoding Variational Bayes (Kingma and Welling, 2014)
+        | https://arxiv.org/abs/1312.6114
+
+    Args:
+        kwargs: Arguments of :class:`VAE`.
+    """
+
+
+class ConvVAE(VAE):
+    """Variational autoencoder over convolutional networks, for images of any size.
+
+    References:
+        | Auto-Encoding Variational Bayes (Kingma and Welling, 2014)
+        | https://arxiv.org/abs/1312.6114
+
+    Args:
+        encoder: Network from an image to the parameters of the posterior.
+        decoder: Network from a latent to the parameters of the likelihood.
+        kwargs: Arguments of :class:`VAE`.
+    """
+
+    def __init__(self, *, encoder: Network = ConvEncoder, decoder: Network = ConvDecoder, **kwargs: Any) -> None:
+        super().__init__(encoder=encoder, decoder=decoder, **kwargs)

@@ -1,0 +1,1 @@
+"""Models that change the prior or the posterior."""

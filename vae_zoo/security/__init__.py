@@ -1,0 +1,1 @@
+"""Security: what may be named, imported and read."""

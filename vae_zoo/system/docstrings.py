@@ -1,0 +1,29 @@
+"""Docstrings, read as text."""
+
+from __future__ import annotations
+
+import re
+
+
+def first_line(doc: str) -> str:
+    """What a docstring says first, without its markup."""
+    return _plain(doc.partition("\n")[0]).rstrip(".")
+
+
+def summary(doc: str) -> tuple[str, str, str]:
+    """What a docstring says first, its paper and the paper's address."""
+    references = [line.strip().removeprefix("| ") for line in doc.splitlines() if line.strip().startswith("| ")]
+    paper, link = ([*references, "", ""])[:2]
+    return first_line(doc), paper, link
+
+
+def described(doc: str) -> dict[str, str]:
+    """The section ``Args:`` of a docstring."""
+    section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", doc, re.MULTILINE)
+    found = re.findall(r"^    (\w+): (.*(?:\n     +.*)*)", section[1], re.MULTILINE) if section else []
+    return {name: _plain(" ".join(text.split())) for name, text in found}
+
+
+def _plain(text: str) -> str:
+    text = re.sub(r":\w+:`~?(?:[\w.]*\.)?([^`]*)`", r"\1", text)
+    return text.replace("``", "").replace("\\*", "*")

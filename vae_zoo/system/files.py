@@ -1,0 +1,177 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from vae_zoo.system.signals import held
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+GONE = {errno.ENOENT, errno.ENOTDIR}
+UNNAMED = r"PytorchStreamWriter failed|file write failed|unexpected pos \d+ vs \d+"
+"""What torch says of a file that it could not write, whatever the reason."""
+
+
+class WriteError(OSError):
+    """A file that could not be written: which, why, and what to do."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes ``path`` once it is all on the disk, and is gone if that fails.
+
+    Raises:
+        WriteError: If it cannot be written; what was there before is kept.
+    """
+    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    with naming(path, part):
+        try:
+            yield part
+            _flush(part)
+            part.replace(path)
+        finally:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+        sync(path.parent)
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """A new folder to write to, whose files move into ``folder`` when all are written, and are gone if that fails.
+
+    A folder that is not there yet appears with all its files.
+
+    Raises:
+        WriteError: If the folder or a file cannot be written.
+    """
+    part = folder.parent / f".part-{secrets.token_hex(4)}"
+    with naming(folder, part):
+        try:
+            part.mkdir(parents=True)
+            yield part
+            for file in part.iterdir():
+                _flush(file)
+            with held():
+                if folder.exists():
+                    for file in part.iterdir():
+                        file.replace(folder / file.name)
+                else:
+                    part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        sync(folder.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text to a file, which is the old one or the new one whatever happens.
+
+    Raises:
+        WriteError: If it cannot be written.
+    """
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_npz(path: Path, columns: Mapping[str, tuple[Any, tuple[int, ...], Iterable[Any]]]) -> None:
+    """Write arrays to an .npz file a block of rows at a time, so that memory holds no more than a block.
+
+    Args:
+        path: The file.
+        columns: Of each array its type, its shape and its blocks, which are taken in order, one array after another.
+
+    Raises:
+        WriteError: If it cannot be written.
+    """
+    import numpy as np
+
+    with replacing(path) as part, zipfile.ZipFile(part, "w") as archive:
+        for name, (dtype, shape, blocks) in columns.items():
+            header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as column:
+                np.lib.format.write_array_header_1_0(column, header)
+                for rows in blocks:
+                    column.write(np.ascontiguousarray(rows, dtype).data)
+
+
+def as_column(array: Any) -> tuple[Any, tuple[int, ...], Iterable[Any]]:
+    """A whole array as a column of :func:`write_npz`."""
+    return array.dtype, array.shape, [array]
+
+
+@contextmanager
+def naming(path: Path, part: Path | None = None) -> Iterator[None]:
+    """Say of what could not be written which file it is, why, and what to do.
+
+    Args:
+        path: The file or folder.
+        part: Where it is written before it has its name.
+
+    Raises:
+        WriteError: In place of what a library says of it. All other errors pass.
+    """
+    try:
+        yield
+    except Exception as error:
+        if said := explain(error, path, part or path):
+            raise WriteError(said) from error
+        raise
+
+
+def explain(error: BaseException, path: Path, part: Path) -> str:
+    """Which file could not be written, why, and what to do; empty of an error that is about something else."""
+    if isinstance(error, WriteError):  # of a file within
+        return str(error).replace(str(part), str(path))
+    at: BaseException | None = error
+    while at is not None:
+        number = at.errno if isinstance(at, OSError) else None
+        if found := re.search(r"\(os error (\d+)\)", str(at)):  # as what is written in Rust says it
+            number = int(found[1])
+        name = at.filename if isinstance(at, OSError) else None
+        if number and (name is None or Path(os.fsdecode(name)).is_relative_to(part)):
+            where = path / Path(os.fsdecode(name)).relative_to(part) if name else path
+            return f"cannot write {where}, {os.strerror(number)}: {advice(number)}."
+        at = at.__cause__ or at.__context__
+    if re.search(UNNAMED, str(error)):
+        return f"cannot write {path}: make room on its disk, or choose another folder."
+    return ""
+
+
+def advice(number: int) -> str:
+    """What to do about a file that cannot be written, by the number of the error."""
+    if number in FULL:
+        return "make room on its disk, or choose another folder"
+    return "make its folder anew, or choose another" if number in GONE else "choose another folder"
+
+
+def _flush(file: Path) -> None:
+    """Have what a file holds on the disk."""
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync(folder: Path) -> None:
+    """Have the names in a folder on the disk, where its file system can say so.
+
+    Raises:
+        OSError: If that fails.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # a file system without it
+            raise
+    finally:
+        os.close(descriptor)

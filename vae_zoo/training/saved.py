@@ -1,0 +1,127 @@
+"""What a checkpoint says of a model, and what is looked at before its weights are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+import vae_zoo
+from vae_zoo.checkpoints.hyperparameters import Recorded, import_path
+from vae_zoo.security.class_paths import is_lost
+from vae_zoo.security.untrusted import check_callbacks, check_resumable
+from vae_zoo.training.optimizers import override_states
+from vae_zoo.typing import Shape
+
+WEIGHTS = ("state_dict", "current_model_state")
+"""Where a checkpoint has weights; the second is there beside a moving average of them."""
+
+
+class Saved(Recorded, LightningModule):
+    """Writes itself into checkpoints as plain data, and reads back only what is its own."""
+
+    shape: Shape
+    _built: dict[str, Any]
+
+    _initialised = False
+    """Whether what starts from the data is there."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write down the model and its data as plain class paths and arguments.
+
+        Raises:
+            ValueError: If a weight is NaN or infinite, or a buffer NaN.
+        """
+        super().on_save_checkpoint(checkpoint)
+        weights = [(name, p) for name, p in self.named_parameters()]
+        states = [item for key in WEIGHTS for item in checkpoint.get(key, {}).items()]
+        if bad := _not_finite(weights) or _not_finite(states, infinite=False):
+            raise ValueError(f"{bad} is not finite after step {checkpoint.get('global_step')}: nothing is saved.")
+        self._check_changes()
+        model = self.recorded()
+        data = getattr(self._trainer, "datamodule", None)
+        checkpoint["hyper_parameters"] = {
+            **model["init_args"],
+            "_class_path": model["class_path"],
+            "_instantiator": "lightning.pytorch.cli.instantiate_module",
+        }
+        checkpoint["vae_zoo"] = {
+            "version": vae_zoo.__version__,
+            "model": model,
+            "data": data.recorded() if isinstance(data, Recorded) else None,
+        }
+
+    def _check_changes(self) -> None:
+        """Refuse attributes that were changed to what the weights do not fit, and could not be loaded with."""
+        if not (changed := self.changed()):
+            return
+        try:
+            with torch.device("meta"):
+                again = type(self)(**{**self._init_args, **changed})
+            fits = {k: x.shape for k, x in again.state_dict().items()} == {
+                k: x.shape for k, x in self.state_dict().items()
+            }
+        except Exception:
+            fits = False
+        if not fits:
+            said = ", ".join(f"{name} {value!r} (was {self._built[name]!r})" for name, value in changed.items())
+            raise ValueError(f"changed since the model was built: {said}: its weights do not fit, so build another.")
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the weights of another model.
+
+        Raises:
+            ValueError: If the checkpoint is of another class or of examples of another shape, holds values that are not
+                finite, is not one to go on from, or would have files deleted that are not of the run.
+        """
+        self._check_class(checkpoint)  # first: what another model holds, or lacks to go on from, does not matter
+        self._check_finite(checkpoint)
+        if self._trainer is not None:
+            if self._trainer.state.fn == "fit" and self._trainer.ckpt_path is not None and self._fits(checkpoint):
+                groups: list[dict[str, Any]] = self.param_groups()  # type: ignore[operator]
+                check_resumable(checkpoint, [p for group in groups for p in group["params"] if isinstance(p, Tensor)])
+            folders = [getattr(callback, "dirpath", None) for callback in self._trainer.checkpoint_callbacks]
+            check_callbacks(checkpoint.get("callbacks"), [str(folder) for folder in folders if folder])
+        super().on_load_checkpoint(checkpoint)
+        self._initialised = True
+        saved = checkpoint.get("vae_zoo", {}).get("model")
+        if saved is None:
+            return
+        shape = tuple(saved["init_args"].get("shape", self.shape))
+        if shape != self.shape:
+            raise ValueError(f"the checkpoint is of examples of shape {shape}, the data have {self.shape}.")
+        override_states(checkpoint, saved["init_args"], self.recorded()["init_args"])
+
+    def _check_class(self, checkpoint: dict[str, Any]) -> None:
+        path = ((checkpoint.get("vae_zoo") or {}).get("model") or {}).get("class_path", import_path(type(self)))
+        if path != import_path(type(self)) and not is_lost(path, type(self)):
+            raise ValueError(f"the checkpoint holds a {path}, the model is a {import_path(type(self))}.")
+
+    def _fits(self, checkpoint: dict[str, Any]) -> bool:
+        """Whether the weights have the shapes of the model's: of others, loading them says more than the optimizer."""
+        own = self.state_dict()
+        weights = checkpoint.get("state_dict", {}).items()
+        return all(name in own and own[name].shape == getattr(x, "shape", None) for name, x in weights)
+
+    def _check_finite(self, checkpoint: dict[str, Any]) -> None:
+        own = {name for name, _ in self.named_parameters()}
+        items = [item for key in WEIGHTS for item in checkpoint.get(key, {}).items() if isinstance(item[1], Tensor)]
+        bad = _not_finite([item for item in items if item[0] in own]) or _not_finite(items, infinite=False)
+        for state in checkpoint.get("optimizer_states", []):
+            moments = [item for own in state["state"].values() if isinstance(own, dict) for item in own.items()]
+            moments = [item for item in moments if isinstance(item[1], Tensor)]
+            bad = bad or _not_finite(moments, infinite=False)
+        if bad:
+            raise ValueError(f"{bad} in the checkpoint is not finite: nothing can be computed from it.")
+
+
+def _not_finite(named: Iterable[tuple[str, Tensor]], *, infinite: bool = True) -> str:
+    """Name of the first tensor with a NaN, or an infinity if that counts; empty if there is none."""
+    values = [(name, x) for name, x in named if x.is_floating_point() or x.is_complex()]
+    if not values:
+        return ""
+    bad = torch.stack([~torch.isfinite(x).all() if infinite else torch.isnan(x).any() for _, x in values]).tolist()
+    return next((name for (name, _), found in zip(values, bad, strict=True) if found), "")
