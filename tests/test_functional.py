@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from vae_zoo.functional import bits_per_dim, cosine_path, expm1_minus, kl_normal, log_mean_exp, permute_dims
+from vae_zoo.functional import bits_per_dim, expm1_minus, kl_normal, log_mean_exp, permute_dims, slerp
 
 
 def arguments(dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
@@ -96,14 +96,14 @@ def test_bits_per_dim() -> None:
 class TestCosinePath:
     def test_ends(self) -> None:
         start, end = torch.randn(2, 5, 8)
-        path = cosine_path(start, end, 7)
+        path = slerp(start, end, 7)
         assert path.shape == (7, 5, 8)
         torch.testing.assert_close(path[0], start)
         torch.testing.assert_close(path[-1], end)
 
     def test_keeps_the_norm_and_divides_the_angle_evenly(self) -> None:
         start, end = torch.nn.functional.normalize(torch.randn(2, 5, 8, dtype=torch.float64), dim=-1)
-        path = cosine_path(start, end, 9)
+        path = slerp(start, end, 9)
         torch.testing.assert_close(path.norm(dim=-1), torch.ones(9, 5, dtype=torch.float64), rtol=1e-6, atol=1e-6)
         steps = torch.arccos((path[1:] * path[:-1]).sum(-1))
         torch.testing.assert_close(steps, steps.mean(0).expand_as(steps), rtol=1e-6, atol=1e-6)
@@ -111,7 +111,7 @@ class TestCosinePath:
     @pytest.mark.parametrize("factor", [1.0, 2.0, -1.0, 0.0])
     def test_parallel_opposite_and_zero_ends_are_finite(self, factor: float) -> None:
         start = torch.randn(3, 4)
-        path = cosine_path(start, factor * start, 5)
+        path = slerp(start, factor * start, 5)
         assert path.isfinite().all()
         if factor > 0:
             torch.testing.assert_close(path[2], (1 + factor) / 2 * start, rtol=1e-3, atol=1e-3)

@@ -130,15 +130,15 @@ def test_the_card(fitted: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", [0, 1])  # number of the first epoch: Lightning's loggers begin at 0
 def test_figures_are_those_of_the_checkpoints_step(tmp_path: Path, first: int) -> None:
-    from vae_zoo.export.card import figures
+    from vae_zoo.export.card import validation_metrics
 
     rows = (f"{first},1,5,", f"{first},1,,-7", f"{first + 1},3,4,", f"{first + 1},3,,-6")
     (tmp_path / "metrics.csv").write_text("\n".join(["epoch,step,train/loss,val/elbo", *rows]) + "\n")
     path = tmp_path / "checkpoints" / "0001.ckpt"
-    assert figures(path, 0) == {}
-    assert figures(path, 2) == {"val/elbo": -7}
-    assert figures(path, 3) == {"val/elbo": -6}
-    assert figures(tmp_path / "elsewhere" / "checkpoints" / "last.ckpt", 3) == {}
+    assert validation_metrics(path, 0) == {}
+    assert validation_metrics(path, 2) == {"val/elbo": -7}
+    assert validation_metrics(path, 3) == {"val/elbo": -6}
+    assert validation_metrics(tmp_path / "elsewhere" / "checkpoints" / "last.ckpt", 3) == {}
 
 
 def test_figures_of_the_best_epoch_are_on_its_card(tmp_path: Path) -> None:

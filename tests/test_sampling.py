@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 
 from vae_zoo.distributions import ConditionalNormal, Normal
 from vae_zoo.distributions.normal import independent
-from vae_zoo.elbo import looks_at
+from vae_zoo.elbo import depends_on_condition
 from vae_zoo.models import AE, VAE, VQVAE, ConditionalVAE, LadderVAE, VampVAE
 
 
@@ -111,7 +111,7 @@ class TestConditionsThatNothingLooksAt:
         with pytest.raises(ValueError, match=rf"^{cls.__name__} samples under no condition, got c of shape \(4,\)"):
             model.sample(4, torch.arange(4))
         assert model.sample(4).shape == (4, *SHAPE)
-        assert not looks_at(model, torch.arange(4))
+        assert not depends_on_condition(model, torch.arange(4))
 
     def test_are_taken_where_prior_or_decoder_looks(self) -> None:
         class Bright(VAE):
@@ -122,7 +122,7 @@ class TestConditionsThatNothingLooksAt:
 
         for model in (tiny(Bright), tiny(VAE, prior=ConditionalNormal), tiny(ConditionalVAE)):
             assert model.sample(3, torch.arange(3)).shape == (3, *SHAPE)
-            assert looks_at(model, torch.arange(3))
+            assert depends_on_condition(model, torch.arange(3))
 
     def test_an_autoencoder_says_why_it_has_no_samples(self) -> None:
         model = tiny(AE)

@@ -27,7 +27,7 @@ from vae_zoo.export import export
 from vae_zoo.hub import save_pretrained
 from vae_zoo.models import VAE, ConvVAE
 from vae_zoo.system import signals
-from vae_zoo.system.files import WriteError, filling, replacing, write_npz, write_text
+from vae_zoo.system.files import WriteError, replacing, replacing_folder, write_npz, write_text
 
 ROOM = "make room on its disk, or choose another folder"
 
@@ -149,7 +149,7 @@ class TestSignals:
         monkeypatch.setattr(os, "_exit", lambda code: None)
 
         def write() -> None:
-            with signals.obeyed(), filling(tmp_path / "d") as part:
+            with signals.exit_on_signals(), replacing_folder(tmp_path / "d") as part:
                 for name in "ab":
                     (part / f"{name}.txt").write_text("new")
 
@@ -159,7 +159,7 @@ class TestSignals:
 
     def test_nothing_is_written_after_a_signal_that_a_library_has_swallowed(self, tmp_path: Path) -> None:
         def write() -> None:
-            with signals.obeyed(), filling(tmp_path / "d") as part:
+            with signals.exit_on_signals(), replacing_folder(tmp_path / "d") as part:
                 (part / "a.txt").write_text("a")
                 with suppress(BaseException):
                     signal.raise_signal(signal.SIGINT)
@@ -169,7 +169,7 @@ class TestSignals:
 
     def test_an_error_that_a_library_makes_of_a_signal(self) -> None:
         def load() -> None:
-            with signals.obeyed():
+            with signals.exit_on_signals():
                 try:
                     signal.raise_signal(signal.SIGINT)
                 except SystemExit:
@@ -180,7 +180,7 @@ class TestSignals:
     def test_handlers_are_put_back_and_one_that_ignores_is_left(self) -> None:
         before = signal.getsignal(signal.SIGINT), signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:
-            with signals.obeyed():
+            with signals.exit_on_signals():
                 signal.raise_signal(signal.SIGTERM)
             assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == (before[0], signal.SIG_IGN)
         finally:

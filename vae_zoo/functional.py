@@ -163,7 +163,7 @@ def bits_per_dim(nats: Tensor, num_dims: int) -> Tensor:
     return nats / (num_dims * math.log(2))
 
 
-def cosine_path(start: Tensor, end: Tensor, num_steps: int) -> Tensor:
+def slerp(start: Tensor, end: Tensor, num_steps: int) -> Tensor:
     """Points between two latents at angles that are evenly spaced, so that their norm does not sag in the middle.
 
     Spherical interpolation keeps to the shell where nearly all of a high-dimensional normal distribution lies.

@@ -13,7 +13,7 @@ from PIL import Image
 
 from vae_zoo.callbacks import ReconstructionGrid, SampleGrid, TraversalGrid
 from vae_zoo.callbacks.pictures import drawing
-from vae_zoo.callbacks.pictures.folders import keep_picture
+from vae_zoo.callbacks.pictures.folders import save_picture
 from vae_zoo.models import AE, VAE
 
 GRIDS = [SampleGrid, ReconstructionGrid, TraversalGrid]
@@ -80,7 +80,7 @@ class TestLoggersOfOthers:
     def keep(self, folder: Path, **logger: Any) -> Path:
         mine = type("Mine", (Record,), logger)()
         trainer = quiet_trainer(folder, logger=mine)
-        return keep_picture(trainer, "samples", torch.full((3, 4, 5), 0.5))
+        return save_picture(trainer, "samples", torch.full((3, 4, 5), 0.5))
 
     def test_as_tensorboard(self, tmp_path: Path) -> None:
         experiment = Notes(add_image=True)
@@ -119,7 +119,7 @@ class TestLoggersOfOthers:
         with pytest.warns(
             UserWarning, match=r"Mine does not take pictures, which are in .*images: ConnectionError"
         ) as said:
-            paths = [keep_picture(trainer, name, torch.rand(3, 4, 5)) for name in ("a", "b")]
+            paths = [save_picture(trainer, name, torch.rand(3, 4, 5)) for name in ("a", "b")]
         assert len(said) == len(calls) == 1
         assert "server is away" in str(said[0].message)
         assert all(path.is_file() for path in paths)

@@ -184,7 +184,7 @@ def test_a_signal_to_the_sweep_waits_for_the_run(tmp_path: Path, signum: signal.
         f"trap 'touch {done}; exit' TERM; sleep .1; kill -{signum.value} $PPID; sleep .2; touch {done}.late",
     ]
     codes = []
-    with pytest.raises(SystemExit) as stop, signals.obeyed():
+    with pytest.raises(SystemExit) as stop, signals.exit_on_signals():
         codes.append(sweep_run._launch(command, tmp_path / "log.txt"))
     assert codes == [stop.value.code] == [128 + signum]
     assert done.exists() == (signum == signal.SIGTERM)

@@ -58,14 +58,14 @@ def test_what_fits(
     wanted: Any, device: torch.device, free: int, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transfer, "free_memory", lambda _: free)
-    assert transfer.resident(Split(torch.zeros(10, 25)), device, wanted) is expected
+    assert transfer.on_device(Split(torch.zeros(10, 25)), device, wanted) is expected
 
 
 def test_data_in_a_file_are_not_kept_on_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "free_memory", lambda _: 10**9)
     np.save(tmp_path / "a.npy", np.zeros((20, 3), np.float32))
     data = Arrays(path=str(tmp_path / "a.npy"), in_memory_limit=0, device_data=True)
-    assert not transfer.resident(data.load("train"), CUDA, "auto")
+    assert not transfer.on_device(data.load("train"), CUDA, "auto")
     with pytest.raises(ValueError, match=r"^device_data copies a split from memory: set in_memory_limit above .*\.$"):
         data.train_dataloader()
 
@@ -83,12 +83,12 @@ def test_one_batch_ahead() -> None:
             events.append(f"made {n}")
             yield Batch(torch.full((2, 1), n), None, torch.arange(2), n)
 
-    for batch in transfer.ahead(batches(), CPU):
+    for batch in transfer.prefetch(batches(), CPU):
         assert batch.x[0] == batch.key
         assert batch.y is None
         events.append(f"used {batch.key}")
     assert events == ["made 0", "made 1", "used 0", "made 2", "used 1", "used 2"]
-    assert list(transfer.ahead(iter(()), CPU)) == []
+    assert list(transfer.prefetch(iter(()), CPU)) == []
 
 
 @pytest.mark.parametrize("given", [1, 3, 5])

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import torch
 
-from vae_zoo.metrics import Curves
+from vae_zoo.metrics import LoggedMetrics
 
 
 def test_means_over_uneven_batches() -> None:
     values = torch.randn(10)
-    curves = Curves()
+    curves = LoggedMetrics()
     for part in values.split([1, 6, 3]):
         curves.update({"a": part.mean(), "b": 2 * part.mean()}, len(part))
     means = curves.compute()
@@ -16,7 +16,7 @@ def test_means_over_uneven_batches() -> None:
 
 def test_vectors() -> None:
     values, weights = torch.rand(10, 3), torch.rand(10)
-    curves = Curves()
+    curves = LoggedMetrics()
     for rows in (slice(4), slice(4, 10)):
         curves.update({"a": values[rows].mean(0), "b[c]": weights[rows].mean()}, len(values[rows]))
     assert curves.names == ["a[0]", "a[1]", "a[2]", "b[c]"]
@@ -24,7 +24,7 @@ def test_vectors() -> None:
 
 
 def test_compute_forgets() -> None:
-    curves = Curves()
+    curves = LoggedMetrics()
     curves.update({"a": torch.tensor(1.0)}, 3)
     curves.compute()
     assert curves.compute() == {}
@@ -34,7 +34,7 @@ def test_compute_forgets() -> None:
 
 def test_sums_over_ranks_with_shares_of_different_size() -> None:
     values = torch.tensor([1.0, 2.0, 3.0, 10.0])
-    here, there = Curves(), Curves()
+    here, there = LoggedMetrics(), LoggedMetrics()
     here.update({"a": values[:3].mean()}, 3)
     there.update({"a": values[3:].mean()}, 1)
     parts: list[torch.Tensor] = []
@@ -43,6 +43,6 @@ def test_sums_over_ranks_with_shares_of_different_size() -> None:
 
 
 def test_holds_no_graph() -> None:
-    curves = Curves()
+    curves = LoggedMetrics()
     curves.update({"a": torch.ones((), requires_grad=True) * 2}, 1)
     assert not curves.compute()["a"].requires_grad

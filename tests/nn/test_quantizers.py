@@ -36,7 +36,7 @@ class TestForward:
         torch.testing.assert_close(found.z, book.lookup(found.codes))
         squares = distances.min(-1).values.square().reshape(6, -1).sum(-1)
         torch.testing.assert_close(found.commitment, squares)
-        torch.testing.assert_close(found.pull, squares if kind is Codebook else torch.zeros(6))
+        torch.testing.assert_close(found.codebook_loss, squares if kind is Codebook else torch.zeros(6))
 
     def test_gradients(self, kind: type[Quantizer], grid: tuple[int, ...]) -> None:
         book, z = started(kind), latents(grid=grid).requires_grad_()
@@ -46,11 +46,11 @@ class TestForward:
         (commitment,) = torch.autograd.grad(found.commitment.sum(), z, retain_graph=True)
         torch.testing.assert_close(commitment, 2 * (z - found.z).detach())
         if kind is Codebook:
-            (pull,) = torch.autograd.grad(found.pull.sum(), book.vectors, retain_graph=True)
+            (codebook_loss,) = torch.autograd.grad(found.codebook_loss.sum(), book.vectors, retain_graph=True)
             rows, codes = z.detach().movedim(1, -1).reshape(-1, 3), found.codes.flatten()
             for k in range(5):
-                torch.testing.assert_close(pull[k], 2 * (book.vectors[k].detach() - rows[codes == k]).sum(0))
-            assert torch.autograd.grad(found.pull.sum(), z, allow_unused=True, retain_graph=True)[0] is None
+                torch.testing.assert_close(codebook_loss[k], 2 * (book.vectors[k].detach() - rows[codes == k]).sum(0))
+            assert torch.autograd.grad(found.codebook_loss.sum(), z, allow_unused=True, retain_graph=True)[0] is None
             assert torch.autograd.grad(found.z.sum(), book.vectors, allow_unused=True)[0] is None
 
 
@@ -68,7 +68,7 @@ class TestAverages:
         for step in range(3):
             z = latents(seed=step)
             codes, rows = book(z).codes, z.movedim(1, -1).reshape(-1, 3)
-            book.record(z, codes)
+            book.accumulate(z, codes)
             book.update()
             for k in range(5):
                 mine = rows[codes.flatten() == k]
@@ -83,16 +83,16 @@ class TestAverages:
         torch.manual_seed(0)
         for _ in range(100):
             z = (means.repeat(50, 1) + 0.1 * torch.randn(150, 3))[..., None]
-            book.record(z, book(z).codes)
+            book.accumulate(z, book(z).codes)
             book.update()
         assert torch.cdist(book.vectors, means).min(0).values.max() < 0.05
 
     def test_nothing_moves_until_the_step(self) -> None:
         book, z = started(EMACodebook), latents()
         before = copy.deepcopy(book.state_dict())
-        book.record(z, book(z).codes)
+        book.accumulate(z, book(z).codes)
         assert all(torch.equal(before[k], v) for k, v in book.state_dict().items())
-        book.forget()
+        book.reset_stats()
         book.update()
         torch.testing.assert_close(book.vectors, before["vectors"])
         assert torch.equal(book.unused, before["unused"])
@@ -100,9 +100,9 @@ class TestAverages:
     @every_kind
     def test_accumulated_batches_are_one(self, kind: type[Quantizer]) -> None:
         one, two, z = (torch.manual_seed(0), started(kind))[1], (torch.manual_seed(0), started(kind))[1], latents()
-        one.record(z, one(z).codes)
+        one.accumulate(z, one(z).codes)
         for part in z.split(2):
-            two.record(part, two(part).codes)
+            two.accumulate(part, two(part).codes)
         one.update()
         two.update()
         for key, value in one.state_dict().items():
@@ -121,7 +121,7 @@ class TestRevival:
             codes = book(z).codes
             assert (codes != 2).all()
             torch.manual_seed(step)
-            book.record(z, codes)
+            book.accumulate(z, codes)
             book.update()
         rows = z.movedim(1, -1).reshape(-1, 3)
         assert (rows == book.vectors[2]).all(-1).any()
@@ -135,7 +135,7 @@ class TestRevival:
         with torch.no_grad():
             book.restart(torch.tensor([True, False, False, False, False]), torch.full((5, 3), 1e3))
         for step in range(5):
-            book.record(latents(seed=step), book(latents(seed=step)).codes)
+            book.accumulate(latents(seed=step), book(latents(seed=step)).codes)
             book.update()
         assert torch.equal(book.vectors[0].detach(), torch.full((3,), 1e3))
 
@@ -155,7 +155,7 @@ def test_densities_of_autocast(kind: type[Quantizer]) -> None:
     exact = book(z)
     with torch.autocast("cpu", torch.bfloat16):
         mixed = book(z)
-        book.record(z, mixed.codes)
+        book.accumulate(z, mixed.codes)
     assert torch.equal(mixed.codes, exact.codes)
     torch.testing.assert_close(mixed.commitment, exact.commitment)
     rows = z.movedim(1, -1).reshape(-1, 3)

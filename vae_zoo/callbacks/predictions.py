@@ -16,7 +16,7 @@ from torch import Tensor
 from vae_zoo.callbacks.pictures import drawing
 from vae_zoo.callbacks.pictures.folders import output_folder
 from vae_zoo.evaluation.scores import scores
-from vae_zoo.system.files import as_column, naming, write_npz
+from vae_zoo.system.files import as_column, explaining_write_errors, write_npz
 from vae_zoo.system.seeding import forked
 from vae_zoo.training.steps import seed_of
 from vae_zoo.typing import Batch
@@ -86,13 +86,13 @@ class PredictionWriter(BasePredictionWriter):
         found = scores(pl_module, x, y, seed=seed, num_samples=self.num_importance)
         rows = {"index": index, "x": x, **prediction, **found} | ({} if y is None else {"y": y})
         folder = self._folder(trainer, dataloader_idx)
-        with naming(folder / "parts"):
+        with explaining_write_errors(folder / "parts"):
             (folder / "parts").mkdir(parents=True, exist_ok=True)
         for name, value in rows.items():
             value = value.float() if value.dtype == torch.bfloat16 else value  # which numpy does not know
             array = value.detach().cpu().numpy()
             path = folder / "parts" / f"{trainer.global_rank}_{name}.bin"
-            with naming(path), path.open("ab") as file:
+            with explaining_write_errors(path), path.open("ab") as file:
                 file.write(np.ascontiguousarray(array).tobytes())
             self._layout.setdefault(dataloader_idx, {})[name] = (array.dtype, array.shape[1:])
         if batch_idx == 0 and trainer.is_global_zero:

@@ -19,7 +19,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from vae_zoo.system.files import sync
-from vae_zoo.system.locks import take
+from vae_zoo.system.locks import acquire
 
 _MARK = b"vae_zoo crc32 "
 _LENGTH = len(_MARK) + 8
@@ -160,7 +160,7 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
-            take(file)  # as long as the process lives: what nobody holds is an orphan
+            acquire(file)  # as long as the process lives: what nobody holds is an orphan
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -176,7 +176,7 @@ def _remove_orphans(folder: Path) -> None:
     """Remove what processes that are dead by now have left half written."""
     for temporary in folder.glob(".*.tmp"):
         with suppress(OSError), temporary.open("rb+") as file:
-            if take(file):
+            if acquire(file):
                 temporary.unlink()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from vae_zoo.system.signals import obeyed
+from vae_zoo.system.signals import exit_on_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # while typing is imported no signal is obeyed yet
@@ -16,7 +16,7 @@ __all__ = ["find_config", "main", "packaged", "packaged_configs"]
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run ``vae-zoo`` with the arguments given, or those of the command line."""
-    with obeyed():  # before anything else is imported, which takes seconds
+    with exit_on_signals():  # before anything else is imported, which takes seconds
         _run(list(sys.argv[1:] if args is None else args))
 
 

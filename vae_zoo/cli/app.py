@@ -108,7 +108,7 @@ class VAECLI(LightningCLI):
         with trust.guard():
             self.config = parser.parse_args(given)
         if saved:
-            precedence.settle(self.config[verb], given, saved["model"])
+            precedence.resolve_defaults(self.config[verb], given, saved["model"])
 
     def _read(self, path: str) -> dict[str, Any]:
         """What a checkpoint holds of model and data. The whole file is read for its checksum, and therefore once."""
@@ -193,7 +193,7 @@ class VAECLI(LightningCLI):
         if self.run is not None:
             faults.show_how_to_resume(callbacks, self.run.path / "config.yaml")
         config["plugins"] = faults.with_files(config.get("plugins"))
-        self._notice = precedence.Notice(self._saved, self._asked[self.subcommand], self._given, self._suited)
+        self._notice = precedence.OverrideReport(self._saved, self._asked[self.subcommand], self._given, self._suited)
         trainer = super()._instantiate_trainer(config, [*callbacks, self._notice])
         for logger in trainer.loggers:
             loggers.count_from_one(logger, fits=self.subcommand == "fit")

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from vae_zoo.security.trust import ADDRESS, advice
-from vae_zoo.system.signals import leave_if_asked
+from vae_zoo.system.signals import exit_if_signalled
 
 WIDTH = 200
 USERS = {"ValueError", "TypeError", "OSError", "ImportError", "MisconfigurationException", "NotImplementedError"}
@@ -58,7 +58,7 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        leave_if_asked()
+        exit_if_signalled()
         if isinstance(error, BrokenPipeError) and _unread():
             sys.exit(141)  # as a shell says of a command that such a pipe has ended
         unfit = _misfit(error) or _unrestored(error)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from vae_zoo.security.class_paths import PATH
-from vae_zoo.security.trust import is_closed, is_never_trusted, naming
+from vae_zoo.security.trust import is_closed, is_never_trusted, trusting
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def command_line(args: Sequence[str]) -> Iterator[list[str]]:
         ValueError: If ``--trust`` is not followed by the name of a package, or by one that is never trusted.
     """
     rest, trusted = split(args)
-    with naming([*trusted, *_classes(rest)]):
+    with trusting([*trusted, *_classes(rest)]):
         yield rest
 
 

@@ -23,9 +23,9 @@ __all__ = [
     "ELBOMixin",
     "check_condition",
     "check_number",
+    "depends_on_condition",
     "has_density",
-    "looked_at",
-    "looks_at",
+    "refuse_unused",
     "require_density",
 ]
 
@@ -154,7 +154,7 @@ class ELBOMixin(ABC):
         """
         check_temperature(temperature)
         check_number("num", num)
-        with looked_at(c, self):
+        with refuse_unused(c, self):
             p = self.prior(c)
             if temperature != 1:
                 p = tempered(p, temperature)
@@ -206,7 +206,7 @@ def check_condition(c: Any) -> None:
 
 
 @contextmanager
-def looked_at(c: Tensor | None, model: object) -> Iterator[None]:
+def refuse_unused(c: Tensor | None, model: object) -> Iterator[None]:
     """Refuse a condition of samples that what is within does not look at: they would be of no class in particular.
 
     Raises:
@@ -226,7 +226,7 @@ def looked_at(c: Tensor | None, model: object) -> Iterator[None]:
 
 
 @torch.no_grad()
-def looks_at(model: Any, c: Tensor) -> bool:
+def depends_on_condition(model: Any, c: Tensor) -> bool:
     """Whether samples of a model depend on conditions (B, ...): those of the data are left out where they do not."""
     z = torch.zeros(len(c), *model.latent_shape, device=c.device)
     with _Watch(c) as watch:

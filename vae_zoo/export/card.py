@@ -65,7 +65,7 @@ def card(
     return "\n\n".join(parts) + "\n"
 
 
-def figures(ckpt_path: Path, steps: int) -> dict[str, float]:
+def validation_metrics(ckpt_path: Path, steps: int) -> dict[str, float]:
     """Figures of the last validation before a checkpoint was written, from ``metrics.csv`` of its run.
 
     Args:

@@ -17,7 +17,7 @@ from vae_zoo.export.parts import DecoderPart, EncoderPart, Part, program
 from vae_zoo.export.pretrained import save_pretrained
 from vae_zoo.models import Autoencoder
 from vae_zoo.system.extras import require
-from vae_zoo.system.files import filling
+from vae_zoo.system.files import replacing_folder
 
 SIZES = (1, 2, 3, 8)
 """Batch sizes at which what was exported is compared with the model."""
@@ -67,7 +67,7 @@ def export(model: Autoencoder, folder: str | Path, form: str, *, ckpt_path: str 
     if form not in FORMATS:
         raise ValueError(f"there is no format {form}: there are {', '.join(FORMATS)}.")
     folder = Path(folder)
-    with filling(folder) as part:
+    with replacing_folder(folder) as part:
         written = FORMATS[form](model, part, ckpt_path, folder)
     return [found._replace(path=folder / found.path.name) for found in written]
 

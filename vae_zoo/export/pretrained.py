@@ -11,9 +11,9 @@ import vae_zoo
 from vae_zoo.checkpoints.hyperparameters import Recorded
 from vae_zoo.checkpoints.load import read
 from vae_zoo.checkpoints.pretrained import CONFIG, WEIGHTS, read_config
-from vae_zoo.export.card import figures, write_card
+from vae_zoo.export.card import validation_metrics, write_card
 from vae_zoo.system.extras import require
-from vae_zoo.system.files import filling
+from vae_zoo.system.files import replacing_folder
 
 if TYPE_CHECKING:
     from vae_zoo.models import Autoencoder
@@ -43,7 +43,7 @@ def save_pretrained(
     config["data"] = _portable(origin.get("data"))
     # Copies, because weights that two modules share are one tensor, which the format does not allow.
     weights = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
-    with filling(folder) as part:
+    with replacing_folder(folder) as part:
         safetensors.save_file(weights, part / WEIGHTS, metadata={"format": "pt"})
         (part / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         write_card(model, part, config, origin.get("figures", {}), name or folder.resolve().name)
@@ -93,7 +93,7 @@ def _origin(model: Autoencoder, ckpt_path: str | Path | None) -> dict[str, Any]:
     checkpoint = read(ckpt_path)
     loop = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.state_dict", {})
     steps = int(loop.get("_batches_that_stepped", checkpoint["global_step"]))  # the latter counts every optimizer's
-    return {"data": checkpoint["vae_zoo"].get("data"), "figures": figures(Path(ckpt_path), steps)}
+    return {"data": checkpoint["vae_zoo"].get("data"), "figures": validation_metrics(Path(ckpt_path), steps)}
 
 
 def _portable(data: Any) -> Any:

@@ -2,9 +2,9 @@
 
 from vae_zoo.metrics.active_units import ActiveUnits, InformativeUnits
 from vae_zoo.metrics.aggregate_posterior import AggregatePosterior
-from vae_zoo.metrics.curves import Curves
 from vae_zoo.metrics.extractors import DataClassifier, InceptionFeatures
 from vae_zoo.metrics.fidelity import FID, KID
+from vae_zoo.metrics.logged_metrics import LoggedMetrics
 from vae_zoo.metrics.mutual_information_gap import MIG, Modularity, SampledMIG
 from vae_zoo.metrics.prdc import PRDC
 from vae_zoo.metrics.predictors import DCI, SAP
@@ -26,14 +26,16 @@ __all__ = [
     "AggregatePosterior",
     "AnomalyAUROC",
     "BetaVAEScore",
-    "Curves",
     "DataClassifier",
     "FactorVAEScore",
     "InceptionFeatures",
     "InformativeUnits",
     "KNNProbe",
     "LinearProbe",
+    "LoggedMetrics",
     "Modularity",
     "RateDistortion",
     "SampledMIG",
 ]
+
+Curves = LoggedMetrics  # its name before

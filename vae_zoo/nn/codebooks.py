@@ -21,7 +21,7 @@ class Codebook(Quantizer):
         revive_after: Steps without use after which a code starts again from a random latent; 0 for never.
     """
 
-    def hold(self, vectors: Tensor) -> None:
+    def init_vectors(self, vectors: Tensor) -> None:
         self.vectors = nn.Parameter(vectors)
 
 
@@ -55,12 +55,12 @@ class EMACodebook(Quantizer):
             raise ValueError(f"decay must lie in [0, 1), got {decay}.")
         self.decay = decay
 
-    def hold(self, vectors: Tensor) -> None:
+    def init_vectors(self, vectors: Tensor) -> None:
         self.register_buffer("vectors", vectors)
         self.register_buffer("weights", torch.ones(len(vectors)))
         self.register_buffer("totals", vectors.clone())
 
-    def move(self) -> None:
+    def ema_update(self) -> None:
         decay = torch.where(self.counts.sum() > 0, self.decay, 1.0)
         self.weights.copy_(decay * self.weights + (1 - decay) * self.counts)
         self.totals.copy_(decay * self.totals + (1 - decay) * self.sums)

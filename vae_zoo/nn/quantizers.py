@@ -26,7 +26,7 @@ class Quantized(NamedTuple):
 
     z: Tensor
     codes: Tensor
-    pull: Tensor
+    codebook_loss: Tensor
     commitment: Tensor
 
 
@@ -59,17 +59,17 @@ class Quantizer(nn.Module, ABC):
                 f"got {num_codes}, {dim} and {revive_after}."
             )
         self.num_codes, self.dim, self.revive_after = num_codes, dim, revive_after
-        self.hold(torch.empty(num_codes, dim).uniform_(-1 / num_codes, 1 / num_codes))
+        self.init_vectors(torch.empty(num_codes, dim).uniform_(-1 / num_codes, 1 / num_codes))
         self.register_buffer("unused", torch.zeros(num_codes))
         self.register_buffer("counts", torch.zeros(num_codes), persistent=False)
         self.register_buffer("sums", torch.zeros(num_codes, dim), persistent=False)
         self.register_buffer("candidates", torch.zeros(num_codes, dim), persistent=False)
 
     @abstractmethod
-    def hold(self, vectors: Tensor) -> None:
+    def init_vectors(self, vectors: Tensor) -> None:
         """Register the first code vectors, (num_codes, D)."""
 
-    def move(self) -> None:
+    def ema_update(self) -> None:
         """Move the code vectors towards what was seen, where no gradient does."""
 
     def restart(self, which: Tensor, vectors: Tensor) -> None:
@@ -85,9 +85,9 @@ class Quantizer(nn.Module, ABC):
         codes = codes.unflatten(0, (len(z), *z.shape[2:]))
         picked, z = self.lookup(codes), _exact(z)
         commitment = (z - picked.detach()).square().flatten(1).sum(-1)
-        pull = (picked - z.detach()).square().flatten(1).sum(-1)
-        pull = pull if picked.requires_grad else torch.zeros_like(pull)
-        return Quantized(z + (picked - z).detach(), codes, pull, commitment)
+        codebook_loss = (picked - z.detach()).square().flatten(1).sum(-1)
+        codebook_loss = codebook_loss if picked.requires_grad else torch.zeros_like(codebook_loss)
+        return Quantized(z + (picked - z).detach(), codes, codebook_loss, commitment)
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Code vectors (B, D, *grid) of codes (B, *grid)."""
@@ -98,7 +98,7 @@ class Quantizer(nn.Module, ABC):
         return self._one_hot(codes).mean(0)
 
     @torch.no_grad()
-    def record(self, z: Tensor, codes: Tensor) -> None:
+    def accumulate(self, z: Tensor, codes: Tensor) -> None:
         """Note the latents (B, D, *grid) of a training step, and the codes (B, *grid) they got."""
         with torch.autocast(z.device.type, enabled=False):
             rows, one_hot = _rows(z), self._one_hot(codes)
@@ -115,13 +115,13 @@ class Quantizer(nn.Module, ABC):
             distributed.all_reduce(self.sums)
             distributed.broadcast(self.candidates, 0)
         seen = self.counts.sum() > 0
-        self.move()
+        self.ema_update()
         self.unused.copy_(torch.where(self.counts > 0, 0.0, self.unused + seen))
         if self.revive_after:
             dead = self.unused >= self.revive_after
             self.restart(dead, self.candidates)
             self.unused.masked_fill_(dead, 0.0)
-        self.forget()
+        self.reset_stats()
 
     @torch.no_grad()
     def start(self, z: Tensor) -> None:
@@ -131,7 +131,7 @@ class Quantizer(nn.Module, ABC):
         index = order[torch.arange(self.num_codes) % len(rows)].to(rows.device)
         self.restart(torch.ones_like(self.unused, dtype=torch.bool), rows[index].to(self.vectors.dtype))
 
-    def forget(self) -> None:
+    def reset_stats(self) -> None:
         """Drop what has been recorded since the last update."""
         self.counts.zero_()
         self.sums.zero_()

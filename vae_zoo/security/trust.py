@@ -77,7 +77,7 @@ def by_command() -> Iterator[None]:
 
 
 @contextmanager
-def naming(packages: Iterable[str]) -> Iterator[None]:
+def trusting(packages: Iterable[str]) -> Iterator[None]:
     """Trust packages that the user has named, for as long as it lasts.
 
     The working folder can be imported from only if one is.

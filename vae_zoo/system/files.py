@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from vae_zoo.system.signals import held
+from vae_zoo.system.signals import deferred
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 GONE = {errno.ENOENT, errno.ENOTDIR}
@@ -33,7 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
         WriteError: If it cannot be written; what was there before is kept.
     """
     part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    with naming(path, part):
+    with explaining_write_errors(path, part):
         try:
             yield part
             _flush(part)
@@ -45,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def filling(folder: Path) -> Iterator[Path]:
+def replacing_folder(folder: Path) -> Iterator[Path]:
     """A new folder to write to, whose files move into ``folder`` when all are written, and are gone if that fails.
 
     A folder that is not there yet appears with all its files.
@@ -54,13 +54,13 @@ def filling(folder: Path) -> Iterator[Path]:
         WriteError: If the folder or a file cannot be written.
     """
     part = folder.parent / f".part-{secrets.token_hex(4)}"
-    with naming(folder, part):
+    with explaining_write_errors(folder, part):
         try:
             part.mkdir(parents=True)
             yield part
             for file in part.iterdir():
                 _flush(file)
-            with held():
+            with deferred():
                 if folder.exists():
                     for file in part.iterdir():
                         file.replace(folder / file.name)
@@ -108,7 +108,7 @@ def as_column(array: Any) -> tuple[Any, tuple[int, ...], Iterable[Any]]:
 
 
 @contextmanager
-def naming(path: Path, part: Path | None = None) -> Iterator[None]:
+def explaining_write_errors(path: Path, part: Path | None = None) -> Iterator[None]:
     """Say of what could not be written which file it is, why, and what to do.
 
     Args:

@@ -13,7 +13,7 @@ with suppress(ImportError):  # not on Windows, where nothing is locked
     import fcntl
 
 
-def take(file: IO[Any]) -> bool:
+def acquire(file: IO[Any]) -> bool:
     """Lock a file for this process; False if another one has it. Where a file system has no locks, all have it."""
     if fcntl is None:
         return True
@@ -40,7 +40,7 @@ class FolderLock:
         self.path = Path(folder) / ".lock"
         while True:
             self._file = self.path.open("a+", encoding="utf-8")
-            if not take(self._file):
+            if not acquire(self._file):
                 self._file.seek(0)
                 owner = self._file.read().strip() or "another run"
                 self._file.close()

@@ -19,7 +19,7 @@ _held = False
 
 
 @contextmanager
-def obeyed() -> Iterator[None]:
+def exit_on_signals() -> Iterator[None]:
     """Raise ``SystemExit`` with 130 on SIGINT and 143 on SIGTERM; a second signal ends the process at once.
 
     An error that a library makes of it, and an end that came because nobody let it through, are that exit all the same.
@@ -39,32 +39,32 @@ def obeyed() -> Iterator[None]:
         try:
             yield
         except Exception:
-            leave_if_asked()
+            exit_if_signalled()
             raise
-        leave_if_asked()
+        exit_if_signalled()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         _asked = 0
 
 
-def leave_if_asked() -> None:
+def exit_if_signalled() -> None:
     """End now if a signal has asked for it, and what it has raised was lost on the way."""
     if _asked:
         raise SystemExit(128 + _asked) from None
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def deferred() -> Iterator[None]:
     """Let a few files get their names all together: a signal is obeyed after that."""
     global _held
-    leave_if_asked()
+    exit_if_signalled()
     _held = True
     try:
         yield
     finally:
         _held = False
-    leave_if_asked()
+    exit_if_signalled()
 
 
 def _hear(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001

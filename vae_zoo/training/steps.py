@@ -14,7 +14,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vae_zoo.metrics import Curves
+from vae_zoo.metrics import LoggedMetrics
 from vae_zoo.system.seeding import forked, global_seed, mix, seed_all
 from vae_zoo.training.guard import Guard, tunes
 from vae_zoo.typing import Batch, Shape
@@ -80,7 +80,7 @@ def num_batches(trainer: Any) -> list[float]:
     return list(loop.max_batches) if loop and loop._is_sequential else [math.inf]
 
 
-def ends(trainer: Any, batch_idx: int, dataloader_idx: int) -> bool:
+def is_last_batch(trainer: Any, batch_idx: int, dataloader_idx: int) -> bool:
     """Whether a batch is the last one of one of several loaders.
 
     Its figures are logged with it, because only then does Lightning know whose they are: at the end of the epoch its
@@ -90,7 +90,7 @@ def ends(trainer: Any, batch_idx: int, dataloader_idx: int) -> bool:
     return len(batches) > 1 and not trainer.sanity_checking and batch_idx + 1 == batches[dataloader_idx]
 
 
-def suffix(trainer: Any, dataloader_idx: int) -> str:
+def loader_suffix(trainer: Any, dataloader_idx: int) -> str:
     """What Lightning adds to the names of figures where there are several loaders."""
     return f"/dataloader_idx_{dataloader_idx}" if len(num_batches(trainer)) > 1 else ""
 
@@ -254,15 +254,15 @@ class Steps(LightningModule, ABC):
     def _evaluate(self, stage: str, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
         with forked(seed_of(batch, batch_idx, rank=self.global_rank), self.device):
             self._update(stage, batch, dataloader_idx)
-        if ends(self._trainer, batch_idx, dataloader_idx):
+        if is_last_batch(self._trainer, batch_idx, dataloader_idx):
             self._log(stage, self._sum_over_ranks, dataloader_idx)
 
     def _log_evaluation(self, stage: str) -> None:
         loaders = len(num_batches(self.trainer))
         for n in range(loaders):  # what has not been logged with the last batch
-            self._log(stage, self._sum_over_ranks, n, suffix(self.trainer, n))
+            self._log(stage, self._sum_over_ranks, n, loader_suffix(self.trainer, n))
         if loaders > 1:  # a monitor looks at the first
-            figures, first = self.trainer.callback_metrics, suffix(self.trainer, 0)
+            figures, first = self.trainer.callback_metrics, loader_suffix(self.trainer, 0)
             figures.update({name.removesuffix(first): x for name, x in figures.items() if name.endswith(first)})
 
     def _look(self) -> None:
@@ -278,8 +278,8 @@ class Steps(LightningModule, ABC):
         self._curves_of(stage, dataloader_idx).update(values, len(x))
         return values["loss"]
 
-    def _curves_of(self, stage: str, dataloader_idx: int) -> Curves:
-        return self._curves.setdefault(f"{stage}/{dataloader_idx}" if dataloader_idx else stage, Curves())
+    def _curves_of(self, stage: str, dataloader_idx: int) -> LoggedMetrics:
+        return self._curves.setdefault(f"{stage}/{dataloader_idx}" if dataloader_idx else stage, LoggedMetrics())
 
     def _compute(self, stage: str) -> Callable[..., dict[str, Tensor]]:
         """The class's :meth:`losses`, compiled or not."""
@@ -360,8 +360,8 @@ def check_values(values: Any, hook: str, *, vectors: bool = False) -> None:
             raise ValueError(f"{wanted} and scalar tensors beside it: {name} has shape {tuple(value.shape)}.")
 
 
-def _no_curves() -> dict[str, Curves]:
-    return {stage: Curves() for stage in ("train", "val", "test")}
+def _no_curves() -> dict[str, LoggedMetrics]:
+    return {stage: LoggedMetrics() for stage in ("train", "val", "test")}
 
 
 @functools.cache

@@ -26,13 +26,13 @@ def pending(trainer: Trainer) -> dict[str, float]:
     current = loop.epoch_progress.current
     if not loop.epoch_loop.batch_progress.is_last_batch or current.completed >= current.ready:
         return {}
-    figures = trainer.callback_metrics
+    metrics = trainer.callback_metrics
     due = [config for config in _plateaus(trainer) if (trainer.current_epoch + 1) % config.frequency == 0]
-    awaited = [config.monitor for config in due if config.monitor in figures]
-    return {str(monitor): float(figures[str(monitor)]) for monitor in awaited}
+    awaited = [config.monitor for config in due if config.monitor in metrics]
+    return {str(monitor): float(metrics[str(monitor)]) for monitor in awaited}
 
 
-def figures(trainer: Trainer) -> dict[str, float]:
+def metrics_at_save(trainer: Trainer) -> dict[str, float]:
     """What callbacks and schedulers can watch: the last of each figure, which Lightning keeps in memory only."""
     return {str(name): float(value) for name, value in trainer.callback_metrics.items() if value.numel() == 1}
 
@@ -62,11 +62,11 @@ def continue_files(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
             logger.continue_from([path.parents[1], path.parent] if len(path.parts) > 2 else [path.parent], step)
 
 
-def catch_up(trainer: Trainer, figures: dict[str, float]) -> None:
+def step_plateau_schedulers(trainer: Trainer, metrics: dict[str, float]) -> None:
     """Tell those schedulers what they have missed."""
     for config in _plateaus(trainer):
-        if config.monitor in figures:
-            figure = torch.tensor(figures[str(config.monitor)])
+        if config.monitor in metrics:
+            figure = torch.tensor(metrics[str(config.monitor)])
             trainer.lightning_module.lr_scheduler_step(config.scheduler, figure)
 
 

@@ -120,7 +120,7 @@ class LastCheckpoint(BestCheckpoint):
         self._signals.take_over(trainer)
         resuming.restore(trainer, self._seen)
         self._seen = {}
-        resuming.catch_up(trainer, self._untold)
+        resuming.step_plateau_schedulers(trainer, self._untold)
         self._untold = {}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
@@ -149,7 +149,7 @@ class LastCheckpoint(BestCheckpoint):
             self._save_now(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        resuming.catch_up(trainer, self._untold)
+        resuming.step_plateau_schedulers(trainer, self._untold)
         self._untold = {}
         self._leave()
 
@@ -159,7 +159,7 @@ class LastCheckpoint(BestCheckpoint):
         self._leave()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
-        checkpoint["pending"], checkpoint["figures"] = resuming.pending(trainer), resuming.figures(trainer)
+        checkpoint["pending"], checkpoint["figures"] = resuming.pending(trainer), resuming.metrics_at_save(trainer)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
         self._untold, self._seen = (resuming.remembered(checkpoint, key) for key in ("pending", "figures"))

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from vae_zoo.callbacks.evaluation.units import LayerUnits
-from vae_zoo.training.steps import ends, seed_of, suffix
+from vae_zoo.training.steps import is_last_batch, loader_suffix, seed_of
 
 
 class CollapseWarning(Callback):
@@ -68,12 +68,12 @@ class CollapseWarning(Callback):
             x, c = pl_module.unpack(batch)  # type: ignore[operator]
             seed = seed_of(batch, batch_idx, rank=trainer.global_rank)
             self._units.setdefault(dataloader_idx, LayerUnits()).update(pl_module, x, c, seed)
-        if ends(trainer, batch_idx, dataloader_idx):
+        if is_last_batch(trainer, batch_idx, dataloader_idx):
             self._log(pl_module, dataloader_idx)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for number in sorted(self._units):
-            self._log(pl_module, number, suffix(trainer, number))
+            self._log(pl_module, number, loader_suffix(trainer, number))
 
     def _log(self, pl_module: LightningModule, dataloader_idx: int, suffix: str = "") -> None:
         units = self._units.pop(dataloader_idx).compute()

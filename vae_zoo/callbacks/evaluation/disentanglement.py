@@ -7,13 +7,13 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from vae_zoo.callbacks.evaluation.passes import Figures, data_of
+from vae_zoo.callbacks.evaluation.passes import TestMetrics, data_of
 from vae_zoo.data.base.splits import SplitName
 from vae_zoo.distributions.normal import is_normal
 from vae_zoo.metrics import DCI, MIG, SAP, BetaVAEScore, FactorVAEScore, Modularity, SampledMIG
 
 
-class Disentanglement(Figures):
+class Disentanglement(TestMetrics):
     """Logs the disentanglement of test latents: two gaps of mutual information, SAP, DCI, FactorVAE, β-VAE, modularity.
 
     ``test/mig`` is :class:`vae_zoo.metrics.MIG`, of posterior means, and ``test/sampled_mig`` is
@@ -83,7 +83,7 @@ class Disentanglement(Figures):
         if is_normal(q):
             self._of_samples.update(q.base_dist.loc, q.base_dist.log_scale, factors)
 
-    def figures(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:  # noqa: ARG002
+    def metrics(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:  # noqa: ARG002
         values: dict[str, Any] = {}
         for name, metric in self._of_means.items():
             found = metric.compute()

@@ -17,7 +17,7 @@ from vae_zoo.elbo import ELBOMixin, has_density
 from vae_zoo.elbo.importance import HEAVY, check, tail_size
 from vae_zoo.functional import bits_per_dim
 from vae_zoo.system.seeding import forked, mix
-from vae_zoo.training.steps import ends, num_batches, seed_of, suffix
+from vae_zoo.training.steps import is_last_batch, loader_suffix, num_batches, seed_of
 
 _MANY = 0.2
 """Part of the examples with heavy tails that is warned of: fits of 70 weights find a twentieth where there are none."""
@@ -77,12 +77,12 @@ class Evidence(Callback):
             seen.seconds += _now(pl_module.device) - start
             seen.images += len(x)
             seen.estimates.to(pl_module.device).update(torch.stack(estimates, 1))
-        if ends(trainer, batch_idx, dataloader_idx):
+        if is_last_batch(trainer, batch_idx, dataloader_idx):
             self._log(trainer, pl_module, self._seen.pop(dataloader_idx))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for number, seen in self._seen.items():  # whose last batch nobody knew to be the last
-            self._log(trainer, pl_module, seen, suffix(trainer, number))
+            self._log(trainer, pl_module, seen, loader_suffix(trainer, number))
 
     def _log(self, trainer: Trainer, pl_module: LightningModule, seen: _Seen, suffix: str = "") -> None:
         if isinstance(pl_module, ELBOMixin) and has_density(pl_module):

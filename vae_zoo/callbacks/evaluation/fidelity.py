@@ -9,16 +9,16 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from vae_zoo.callbacks.evaluation.passes import Figures, data_of, rows_of, shares
-from vae_zoo.elbo import looks_at
-from vae_zoo.metrics import FID, KID, PRDC, PSNR, SSIM, Curves, DataClassifier
+from vae_zoo.callbacks.evaluation.passes import TestMetrics, chunks_of_rank, data_of, rows_of
+from vae_zoo.elbo import depends_on_condition
+from vae_zoo.metrics import FID, KID, PRDC, PSNR, SSIM, DataClassifier, LoggedMetrics
 from vae_zoo.system.seeding import forked, mix
 from vae_zoo.typing import Shape
 
 _MAX_FITTED = 20_000
 
 
-class Fidelity(Figures):
+class Fidelity(TestMetrics):
     """Logs FID, KID, precision, recall, density and coverage of samples against the test images.
 
     Each figure carries the name of the extractor whose features it is of: ``test/fid[classifier of MNIST]`` is no FID
@@ -64,7 +64,7 @@ class Fidelity(Figures):
         label = getattr(self._network, "label", lambda _: type(self._network).__name__)
         self._label = label(type(data).__name__)
         self._metrics: dict[str, Any] = {}
-        self._curves = Curves()
+        self._curves = LoggedMetrics()
 
     def add(self, model: Any, batch: Any) -> None:
         x, y = model.unpack(batch)
@@ -72,13 +72,13 @@ class Fidelity(Figures):
         if y is not None and hasattr(self._network, "accuracy"):
             self._curves.update({"accuracy": self._network.accuracy(x, y)}, len(x))
 
-    def figures(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:
+    def metrics(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:
         data = data_of(trainer, "Fidelity")
         test = data.load("test")
         total, mean = self.num_samples or len(test.x), not all(map(is_binary, data.chunks("test")))
-        for n, start, end in shares(total, trainer):
+        for n, start, end in chunks_of_rank(total, trainer):
             c = None if test.y is None else test.y[torch.arange(start, end) % len(test.x)].to(model.device)
-            c = c if c is not None and looks_at(model, c) else None
+            c = c if c is not None and depends_on_condition(model, c) else None
             with forked(mix(self.seed, n, 1), model.device):
                 self._add(model.sample(end - start, c, mean=mean), real=False)
         kid, spread = self._metrics["kid"].compute()
@@ -104,7 +104,7 @@ class Fidelity(Figures):
             metric.update(features[:0], real=not real)  # a process may have none of one kind
 
 
-class Reconstructions(Figures):
+class Reconstructions(TestMetrics):
     """Logs ``test/psnr`` and ``test/ssim`` of the reconstructions of test images, which lie in [0, 1]."""
 
     units = {"psnr": "dB, mean over images", "ssim": "at most 1, mean over images"}
@@ -122,7 +122,7 @@ class Reconstructions(Figures):
         for metric in self._metrics.values():
             metric.update(reconstruction, x)
 
-    def figures(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:  # noqa: ARG002
+    def metrics(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:  # noqa: ARG002
         return {name: metric.compute() for name, metric in self._metrics.items()}
 
 

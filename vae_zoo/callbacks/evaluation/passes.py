@@ -18,7 +18,7 @@ from vae_zoo.typing import Batch
 _CHUNK = 256
 
 
-class Figures(Callback, ABC):
+class TestMetrics(Callback, ABC):
     """Figures of a test beyond the model's own; of several test loaders, the first is looked at."""
 
     units: dict[str, str] = {}
@@ -33,7 +33,7 @@ class Figures(Callback, ABC):
         """Look at a batch of the test split."""
 
     @abstractmethod
-    def figures(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:
+    def metrics(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:
         """The figures over all batches and processes, by name."""
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -52,7 +52,7 @@ class Figures(Callback, ABC):
             self.add(pl_module, batch)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for name, value in self.figures(trainer, pl_module).items():
+        for name, value in self.metrics(trainer, pl_module).items():
             pl_module.log(f"test/{name}", value.float())
 
 
@@ -68,7 +68,7 @@ def data_of(trainer: Trainer, who: str) -> DataModule:
     return data
 
 
-def shares(total: int, trainer: Trainer) -> Iterator[tuple[int, int, int]]:
+def chunks_of_rank(total: int, trainer: Trainer) -> Iterator[tuple[int, int, int]]:
     """Number, start and end of each chunk of a range that is this process's; how many there are changes no chunk."""
     for n, start in enumerate(range(0, total, _CHUNK)):
         if n % trainer.world_size == trainer.global_rank:
@@ -88,5 +88,5 @@ def batches(
     """This process's share of a split, or of a random part of it, in batches."""
     size = len(data.load(split).x)
     rows = torch.randperm(size, generator=torch.Generator().manual_seed(seed))[:num]
-    for n, start, end in shares(len(rows), model.trainer):
+    for n, start, end in chunks_of_rank(len(rows), model.trainer):
         yield rows_of(data, split, rows[start:end], mix(seed, n), model.device)

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from vae_zoo.callbacks.evaluation.passes import Figures, batches, data_of
+from vae_zoo.callbacks.evaluation.passes import TestMetrics, batches, data_of
 from vae_zoo.data import DataModule
 from vae_zoo.elbo import ELBOMixin, has_density
 from vae_zoo.evaluation.scores import scores
@@ -17,7 +17,7 @@ from vae_zoo.metrics import AnomalyAUROC, KNNProbe, LinearProbe
 from vae_zoo.system.seeding import mix
 
 
-class Probes(Figures):
+class Probes(TestMetrics):
     """Logs the accuracy on test latents of logistic regression and of nearest neighbours, fitted to training latents.
 
     The latents of a conditional model are given the label, and may repeat it.
@@ -51,7 +51,7 @@ class Probes(Figures):
     def add(self, model: Any, batch: Any) -> None:
         self._add(model, batch.x, batch.y, train=False)
 
-    def figures(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:
+    def metrics(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:
         for batch in batches(data_of(trainer, "Probes"), "train", model, seed=self.seed, num=self.num_train):
             self._add(model, batch.x, batch.y, train=True)  # type: ignore[arg-type]  # start has seen labels
         return {name: metric.compute() for name, metric in self._metrics.items()}
@@ -63,7 +63,7 @@ class Probes(Figures):
             metric.update(z[:0], y[:0], train=not train)  # a process may have none of one kind
 
 
-class Anomaly(Figures):
+class Anomaly(TestMetrics):
     """Logs how well the model's scores tell anomalies from normal test examples.
 
     Scores are the negative bound of one sample, the negative log evidence and the negative log p(x|z) at the
@@ -114,7 +114,7 @@ class Anomaly(Figures):
         anomalous = x.new_zeros(len(x), dtype=torch.bool) if y is None or self.data else ~torch.isin(y, normal)
         self._add(model, x, y, anomalous, batch.key)
 
-    def figures(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:  # noqa: ARG002
+    def metrics(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:  # noqa: ARG002
         if self.data is not None:
             for batch in batches(self.data, "test", model, seed=self.seed):
                 self._add(model, batch.x, batch.y, batch.x.new_ones(len(batch.x), dtype=torch.bool), batch.key)

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vae_zoo.distributions import mean_of
-from vae_zoo.elbo import looks_at
+from vae_zoo.elbo import depends_on_condition
 from vae_zoo.evaluation.sampling import chunks
-from vae_zoo.functional import cosine_path
+from vae_zoo.functional import slerp
 from vae_zoo.models.base.autoencoder import Autoencoder
-from vae_zoo.system.files import naming, replacing
+from vae_zoo.system.files import explaining_write_errors, replacing
 
 MOST_PIXELS = 2**26
 """Pixels of a picture, at most: 64 images of 1024 by 1024."""
@@ -57,7 +57,7 @@ def samples(model: Any, num: int, c: Tensor | None = None) -> tuple[Tensor, int]
     classes = getattr(model, "num_classes", None)
     if classes is not None:
         c = torch.arange(classes, device=model.device)
-    elif c is not None and not looks_at(model, c):
+    elif c is not None and not depends_on_condition(model, c):
         c = None
     parts = [model.sample(len(at), None if c is None else c[at.to(c.device) % len(c)]) for at in chunks(num)]
     return torch.cat(parts), min(classes or max(1, int(num**0.5)), max(num, 1))
@@ -70,7 +70,7 @@ def interpolations(model: Autoencoder, x: Tensor, c: Tensor | None = None, num_s
     """
     half = len(x) // 2
     z = model.embed(x, c)
-    path = cosine_path(z[:half], z[half : 2 * half], num_steps)
+    path = slerp(z[:half], z[half : 2 * half], num_steps)
     c = None if c is None else torch.cat([c[:half]] * num_steps)
     return mean_of(model.decode(path.flatten(0, 1), c), path.device).unflatten(0, path.shape[:2]).transpose(0, 1)
 
@@ -113,7 +113,7 @@ def save_png(picture: Tensor, path: Path) -> Path:
     """
     from torchvision.utils import save_image
 
-    with naming(path):
+    with explaining_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
         save_image(picture, part)

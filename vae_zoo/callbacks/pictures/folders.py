@@ -23,7 +23,7 @@ def output_folder(trainer: Trainer) -> Path:
     return Path(first.log_dir if isinstance(first, (CSVLogger, TensorBoardLogger)) else trainer.default_root_dir)
 
 
-def keep_picture(trainer: Trainer, name: str, picture: Tensor) -> Path:
+def save_picture(trainer: Trainer, name: str, picture: Tensor) -> Path:
     """Write a picture (3, H, W) in [0, 1] to ``images/<name>_<epoch>.png``, and show it in loggers that can."""
     epochs = trainer.current_epoch + (not trainer.fit_loop.done)
     path = drawing.save_png(picture, output_folder(trainer) / "images" / f"{name}_{epochs:04d}.png")
@@ -31,7 +31,7 @@ def keep_picture(trainer: Trainer, name: str, picture: Tensor) -> Path:
         if logger in _refused:
             continue
         try:
-            hand_over(logger, name, picture, path, trainer.global_step)
+            log_picture(logger, name, picture, path, trainer.global_step)
         except Exception as error:  # of a library or a server of others: no reason to end a run
             _refused.add(logger)
             why = " ".join(f"{type(error).__name__}: {error}".split())[:150]
@@ -39,7 +39,7 @@ def keep_picture(trainer: Trainer, name: str, picture: Tensor) -> Path:
     return path
 
 
-def hand_over(logger: Any, name: str, picture: Tensor, path: Path, step: int) -> None:
+def log_picture(logger: Any, name: str, picture: Tensor, path: Path, step: int) -> None:
     """Show a picture in a logger that has some way to take one; any other is left alone.
 
     Args:

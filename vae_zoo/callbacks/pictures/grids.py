@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from vae_zoo.callbacks.pictures import drawing
-from vae_zoo.callbacks.pictures.folders import keep_picture
+from vae_zoo.callbacks.pictures.folders import save_picture
 from vae_zoo.models.base.autoencoder import Autoencoder
 from vae_zoo.system.seeding import forked
 
@@ -85,7 +85,7 @@ class Grid(Callback, ABC):
         pl_module.train(was_training)
         if picture is None:
             return
-        self.path = keep_picture(trainer, self.name, picture)
+        self.path = save_picture(trainer, self.name, picture)
 
 
 class SampleGrid(Grid):

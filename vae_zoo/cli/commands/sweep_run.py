@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from vae_zoo.cli.commands.sweep_check import check
-from vae_zoo.cli.commands.sweep_table import collect, last, report, said
+from vae_zoo.cli.commands.sweep_table import collect, formatted, last, report
 from vae_zoo.cli.inspect.configs import find_sweep, read_yaml
 from vae_zoo.cli.run.children import COMMAND
 from vae_zoo.cli.sweeps.command import arguments_of, expand
 from vae_zoo.cli.sweeps.draws import draws
 from vae_zoo.cli.terminal import greet
 from vae_zoo.cli.verbs import VerbParser
-from vae_zoo.system.files import naming, write_text
+from vae_zoo.system.files import explaining_write_errors, write_text
 from vae_zoo.system.locks import FolderLock
 
 DESCRIPTION = """Run a sweep here, one run after the other, with nothing sent anywhere: the whole of a grid, or random
@@ -51,7 +51,7 @@ def sweep_run(args: list[str]) -> None:
     runs = draws(sweep, options.num, options.seed)
     metric = sweep.get("metric") or {"name": "val/loss"}
     folder = Path(options.out or Path("results", "sweeps", path.stem))
-    with naming(folder):
+    with explaining_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(folder)
     try:
@@ -77,10 +77,10 @@ def _run_all(
 
 def _finish(folder: Path, run: dict[str, Any], sweep: dict[str, Any], metric: str, more: Sequence[str]) -> bool:
     """Whether a run is done: it is run if it is not, from its last checkpoint where there is one."""
-    words = " ".join(f"{name}={said(value)}" for name, value in run.items())
+    words = " ".join(f"{name}={formatted(value)}" for name, value in run.items())
     if not _read(folder).get("done"):
         begun, record = time.monotonic(), {"parameters": run, "done": False}
-        with naming(folder):
+        with explaining_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "run.json", json.dumps(record))
         write_text(folder / "parameters.json", json.dumps(run))
@@ -103,7 +103,11 @@ def _finish(folder: Path, run: dict[str, Any], sweep: dict[str, Any], metric: st
 
 def _launch(command: Sequence[str], log: Path) -> int:
     """The exit code of a command, all of whose output goes into a file."""
-    with naming(log), open(log, "ab") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
+    with (
+        explaining_write_errors(log),
+        open(log, "ab") as file,
+        subprocess.Popen(command, stdout=file, stderr=file) as process,
+    ):
         try:
             return process.wait()
         except SystemExit as stop:

@@ -124,7 +124,7 @@ def report(folder: Path, rows: Iterable[Row], metric: str, *, maximize: bool) ->
         writer.writerow(["run", *names, metric])
         for row in best:
             values = [row.parameters.get(name, "") for name in names]
-            table.add_row(row.run, *map(said, values), "–" if math.isnan(row.value) else f"{row.value:.4f}")
+            table.add_row(row.run, *map(formatted, values), "–" if math.isnan(row.value) else f"{row.value:.4f}")
             writer.writerow([row.run, *values, "" if math.isnan(row.value) else row.value])
     console.print(table)
     picture = draw(folder / "parallel.png", [row.parameters for row in best], [row.value for row in best], metric)
@@ -132,7 +132,7 @@ def report(folder: Path, rows: Iterable[Row], metric: str, *, maximize: bool) ->
         print(f"{path.name:20} {path}")
 
 
-def said(value: Any) -> str:
+def formatted(value: Any) -> str:
     """A value as it is typed."""
     if isinstance(value, float):
         return f"{value:.4g}"

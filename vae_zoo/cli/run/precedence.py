@@ -17,7 +17,7 @@ from vae_zoo.cli.inspect.options import CHOSEN, LINKED, pairs
 from vae_zoo.distributions import Bernoulli
 
 
-def settle(config: Any, args: Sequence[str], saved: Mapping[str, Any]) -> None:
+def resolve_defaults(config: Any, args: Sequence[str], saved: Mapping[str, Any]) -> None:
     """Give an optimizer that is chosen over the checkpoint's its own defaults, where the parser hands on the other's.
 
     Of Adam in the checkpoint, AdamW would else get the weight decay of 0.
@@ -113,7 +113,7 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-class Notice(Callback):
+class OverrideReport(Callback):
     """Says on stderr what a run does not take, once the checkpoint is loaded: of one that does not fit, only that.
 
     Args:

@@ -58,7 +58,7 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         eval_batch_size = max(batch_size, 256) if eval_batch_size is None else eval_batch_size
         self.eval_batch_size = check_positive("eval_batch_size", eval_batch_size)
         self.drop_last, self.device_data = drop_last, device_data
-        self._resident = transfer.Resident()
+        self._resident = transfer.DeviceSplits()
         self._splits: dict[SplitName, Split] = {}
 
     @abstractmethod
@@ -189,10 +189,10 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
 
     def _loader(self, split: SplitName) -> TensorLoader:
         device, loaded, prefetch = self._device(), self.load(split), None
-        if transfer.resident(loaded, device, self.device_data):
+        if transfer.on_device(loaded, device, self.device_data):
             loaded = self._resident.get(split, loaded, device)
         elif transfer.overlaps(device):
-            prefetch = partial(transfer.ahead, device=device)
+            prefetch = partial(transfer.prefetch, device=device)
         return TensorLoader(loaded.x, loaded.y, **self._loading(split), ahead=prefetch)
 
     def _loading(self, split: SplitName) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def chunks(x: Tensor | Mapped) -> Iterator[tuple[Tensor, Tensor]]:
         yield torch.from_numpy(index), x[torch.from_numpy(index)]
 
 
-def hold(x: Mapped, limit: float) -> Tensor | Mapped:
+def load_if_small(x: Mapped, limit: float) -> Tensor | Mapped:
     """The examples in memory, unless they take more than a limit.
 
     Args:

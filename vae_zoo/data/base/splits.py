@@ -63,7 +63,7 @@ def split_indices(num: int, *, num_val: int, num_test: int, seed: int) -> dict[S
     return {"train": train, "val": val, "test": test}
 
 
-def carve(num: int, fractions: Mapping[SplitName, float], seed: int, where: str) -> dict[SplitName, Tensor]:
+def random_split(num: int, fractions: Mapping[SplitName, float], seed: int, where: str) -> dict[SplitName, Tensor]:
     """Take random validation and test splits from ``num`` examples; the rest is to train on.
 
     Args:

@@ -18,7 +18,7 @@ SHARE = 0.25
 """Part of the device's free memory that a split may take."""
 
 
-def resident(split: Split, device: torch.device, wanted: DeviceData) -> bool:
+def on_device(split: Split, device: torch.device, wanted: DeviceData) -> bool:
     """Whether a split is to be kept on a device.
 
     Args:
@@ -39,7 +39,7 @@ def resident(split: Split, device: torch.device, wanted: DeviceData) -> bool:
     return wanted
 
 
-class Resident:
+class DeviceSplits:
     """Splits that are kept on a device, each copied there once."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ def overlaps(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+def prefetch(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
     """The same batches on a device, each copied there while the one before it is worked on.
 
     Args:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from vae_zoo.data.base.checks import check_finite, check_fractions, check_labelled, check_limit, check_size
-from vae_zoo.data.base.mapped import Mapped, hold
-from vae_zoo.data.base.splits import Split, SplitName, carve
+from vae_zoo.data.base.mapped import Mapped, load_if_small
+from vae_zoo.data.base.splits import Split, SplitName, random_split
 from vae_zoo.data.datasets.images import Images
 from vae_zoo.data.files.array_files import Table, read_table
 from vae_zoo.typing import Shape
@@ -100,7 +100,7 @@ class Arrays(Images):
         table = self._tables[split if split in self._tables else "train"]
         index = self._index[split].numpy() if split in self._index else None
         limit = self.in_memory_limit if isinstance(table.x, np.memmap) else math.inf
-        x = hold(Mapped(table.x, index, finite=True), limit)
+        x = load_if_small(Mapped(table.x, index, finite=True), limit)
         if table.y is None or not self.classes:
             return Split(x)
         labels = np.asarray(table.y if index is None else table.y[index]).astype(self._sorted_labels.dtype)
@@ -119,4 +119,4 @@ class Arrays(Images):
     @cached_property
     def _index(self) -> dict[SplitName, torch.Tensor]:
         fractions = {split: part for split, part in self.fractions.items() if split not in self.paths}
-        return carve(len(self._tables["train"].x), fractions, self.split_seed, str(self.paths["train"]))
+        return random_split(len(self._tables["train"].x), fractions, self.split_seed, str(self.paths["train"]))

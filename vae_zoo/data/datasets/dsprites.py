@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from vae_zoo.data.base.checks import check_limit
-from vae_zoo.data.base.mapped import Mapped, hold
+from vae_zoo.data.base.mapped import Mapped, load_if_small
 from vae_zoo.data.base.paths import data_root
 from vae_zoo.data.base.splits import Split, SplitName, split_indices
 from vae_zoo.data.datasets.sprite_factors import SpriteImages
@@ -84,7 +84,7 @@ class DSprites(SpriteImages):
         images = cached_images(self._blocks(), [str(self.path)], self.path.parent, how="dsprites", shape=shape)
         index = split_indices(self._num_images, num_val=self.num_val, num_test=self.num_test, seed=self.seed)[split]
         factors = torch.stack(torch.unravel_index(index, self.factor_sizes), dim=1)  # in their order
-        return Split(hold(Mapped(images, index.numpy()), self.in_memory_limit), factors[:, 0], factors)
+        return Split(load_if_small(Mapped(images, index.numpy()), self.in_memory_limit), factors[:, 0], factors)
 
     @property
     def _num_images(self) -> int:

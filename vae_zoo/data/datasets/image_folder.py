@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from vae_zoo.data.base.checks import check_fractions, check_limit, check_positive
-from vae_zoo.data.base.mapped import Mapped, hold
-from vae_zoo.data.base.splits import STAGES, Split, SplitName, carve
+from vae_zoo.data.base.mapped import Mapped, load_if_small
+from vae_zoo.data.base.splits import STAGES, Split, SplitName, random_split
 from vae_zoo.data.datasets.images import Images
 from vae_zoo.data.files.image_cache import cached_images
 from vae_zoo.data.files.image_files import IMAGE_ENDINGS, list_images, read_images
@@ -119,7 +119,7 @@ class ImageFolder(Images):
 
     def dataset(self, split: SplitName) -> Split:
         _, names = self._listing[split]
-        x = hold(Mapped(self._cached(split)), self.in_memory_limit) if self.cache else self._decoded(split)
+        x = load_if_small(Mapped(self._cached(split)), self.in_memory_limit) if self.cache else self._decoded(split)
         if not self.classes:
             return Split(x)
         number = {name: label for label, name in enumerate(self.classes)}
@@ -152,7 +152,7 @@ class ImageFolder(Images):
         listing = {split: _labelled(folder / split) for split in _SPLITS if split in subfolders} if explicit else {}
         paths, names = listing.pop("train") if explicit else _labelled(folder)
         fractions = {split: part for split, part in self.fractions.items() if split not in listing}
-        for split, index in carve(len(paths), fractions, self.split_seed, f"{folder}").items():
+        for split, index in random_split(len(paths), fractions, self.split_seed, f"{folder}").items():
             listing[split] = [paths[i] for i in index], [names[i] for i in index]
         return listing
 

@@ -16,7 +16,7 @@ from vae_zoo.data.base.datamodule import DataModule
 from vae_zoo.data.base.loader import TensorLoader
 from vae_zoo.data.base.splits import SplitName
 from vae_zoo.data.streaming.shard_index import check_index
-from vae_zoo.system.files import filling
+from vae_zoo.system.files import replacing_folder
 from vae_zoo.typing import Batch
 
 _BLOCK = 1024
@@ -166,7 +166,7 @@ def write_shards(
         if (path / "index.json").exists():
             raise FileExistsError(f"There are shards in {path} already: remove them, or choose another folder.")
         loaded = data.load(split)
-        with filling(path) as part:
+        with replacing_folder(path) as part:
             cache = Cache(str(part), chunk_bytes=chunk_bytes)
             order = torch.randperm(len(loaded.x), generator=torch.Generator().manual_seed(0))
             for number, index in enumerate(order.split(_BLOCK)):

@@ -76,5 +76,5 @@ class Stream(DataModule):
 
     def _loader(self, split: SplitName) -> TensorLoader:
         device = self._device()
-        ahead = partial(transfer.ahead, device=device) if transfer.overlaps(device) else None
+        ahead = partial(transfer.prefetch, device=device) if transfer.overlaps(device) else None
         return StreamLoader(self._path(split), cache_size=self.cache_size, **self._loading(split), ahead=ahead)

@@ -15,9 +15,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from vae_zoo.distributions import Bernoulli, Family, Point, check_family, check_likelihood, mean_of, stddev_of
 from vae_zoo.models.base.combining import check_arguments, check_combination
 from vae_zoo.models.base.components import building, check_settings, check_shape, make
-from vae_zoo.models.base.sharing import Exchanged
+from vae_zoo.models.base.sharing import Shareable
 from vae_zoo.nn import Dense
-from vae_zoo.nn.feeding import feed
+from vae_zoo.nn.batching import apply_batched
 from vae_zoo.security.untrusted import read_plainly
 from vae_zoo.system.memory import check_trainable, fitting, keep_freed_memory
 from vae_zoo.training.optimizers import annealings, check_length, check_plateaus, check_rates, rate_of, rehearse
@@ -27,7 +27,7 @@ from vae_zoo.training.steps import Steps
 from vae_zoo.typing import Batch, Network, Shape
 
 
-class Autoencoder(Exchanged, Saved, Steps):
+class Autoencoder(Shareable, Saved, Steps):
     """An encoder and a decoder under Lightning; what is optimised is left to :meth:`losses`.
 
     Components are factories, a class or a ``functools.partial`` of one; their sizes follow from ``shape`` and
@@ -145,11 +145,11 @@ class Autoencoder(Exchanged, Saved, Steps):
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
         """Likelihood p(x|z) of latents (..., \\*latent)."""
         gives = self.likelihood.param_shape
-        return self.likelihood(feed(self.decoder, z, len(self.latent_shape), gives=gives, name="decoder"))
+        return self.likelihood(apply_batched(self.decoder, z, len(self.latent_shape), gives=gives, name="decoder"))
 
     def run_encoder(self, x: Tensor) -> Tensor:
         """Parameters of the posterior of inputs of the encoder, (B, \\*param_shape)."""
-        return feed(self.encoder, x, len(self.shape), gives=self.posterior.param_shape, name="encoder")
+        return apply_batched(self.encoder, x, len(self.shape), gives=self.posterior.param_shape, name="encoder")
 
     def embed(self, x: Tensor, c: Tensor | None = None, *, sample: bool = False) -> Tensor:
         """Latents of examples, (B, \\*latent): the mean of the posterior, the same at each call, or a draw."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class Exchanged:
+class Shareable:
     """Saves and loads a model as safetensors and JSON, in a folder or on the Hugging Face Hub."""
 
     def save_pretrained(self, folder: str | Path, **kwargs: Any) -> Path:

@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 from torch.optim import Optimizer
 
 from vae_zoo.distributions import mean_of, score
-from vae_zoo.elbo import check_number, looked_at
+from vae_zoo.elbo import check_number, refuse_unused
 from vae_zoo.models.base.autoencoder import Autoencoder
 from vae_zoo.models.base.components import check_point, make
 from vae_zoo.nn import Codebook, CodePrior, Quantizer
@@ -98,12 +98,12 @@ class VQVAE(Autoencoder):
         z = self._latents(x)
         found = self.codebook(z)
         if self.training:
-            self.codebook.record(z, found.codes)
+            self.codebook.accumulate(z, found.codes)
         log_px = score(self.decode(found.z, c), x, x.shape[:1]).mean()
         rate = -self.code_prior.log_prob(found.codes).mean()
-        pull, commitment = found.pull.mean(), found.commitment.mean()
+        codebook_loss, commitment = found.codebook_loss.mean(), found.commitment.mean()
         terms = {
-            "loss": pull + self.beta * commitment + rate - log_px,
+            "loss": codebook_loss + self.beta * commitment + rate - log_px,
             "elbo": log_px - rate,
             "reconstruction": log_px,
             "kl": rate,
@@ -123,7 +123,7 @@ class VQVAE(Autoencoder):
     def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True, temperature: float = 1.0) -> Tensor:
         """Draw codes from their prior, whose logits a temperature divides, and decode them, (num, \\*shape)."""
         check_number("num", num)
-        with looked_at(c, self):
+        with refuse_unused(c, self):
             px = self.decode(self.codebook.lookup(self.code_prior.sample(num, temperature=temperature)), c)
         return mean_of(px, self.device) if mean else px.sample()
 
@@ -161,7 +161,7 @@ class VQVAE(Autoencoder):
     def move_codes(self) -> None:
         """Move the codes by what has been seen: after each step of the optimizer, unless only the prior is fitted."""
         if self.frozen:
-            self.codebook.forget()
+            self.codebook.reset_stats()
         else:
             self.codebook.update()
 

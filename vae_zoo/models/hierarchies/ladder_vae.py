@@ -16,7 +16,7 @@ from vae_zoo.distributions import DiagonalNormal, Hierarchical, StandardNormal, 
 from vae_zoo.models.base.components import make
 from vae_zoo.models.plain.vae import VAE
 from vae_zoo.nn import Dense
-from vae_zoo.nn.feeding import feed
+from vae_zoo.nn.batching import apply_batched
 from vae_zoo.typing import Network, Shape
 
 _DEFAULT = 16
@@ -110,15 +110,15 @@ class LadderVAE(VAE):
         """What the pass upwards says of each layer, the lowest first."""
         self.check_examples(x)
         gives = (self.width,)
-        features = [leaky_relu(feed(self.encoder, x, len(self.shape), gives=gives, name="encoder"))]
+        features = [leaky_relu(apply_batched(self.encoder, x, len(self.shape), gives=gives, name="encoder"))]
         for layer in self.up:
-            features.append(leaky_relu(feed(layer, features[-1], gives=gives, name="layer")))
+            features.append(leaky_relu(apply_batched(layer, features[-1], gives=gives, name="layer")))
         parts = zip(self.families, self.heads, features, strict=True)
-        return [family(feed(head, feature)) for family, head, feature in parts]
+        return [family(apply_batched(head, feature)) for family, head, feature in parts]
 
     def generative(self, n: int, above: Tensor) -> Distribution:
         """Prior of layer n, counted from 0, given latents of the layer above, (..., D above)."""
-        return self.families[n](feed(self.down[n], above, gives=(2, self.latent_dims[n]), name="layer"))
+        return self.families[n](apply_batched(self.down[n], above, gives=(2, self.latent_dims[n]), name="layer"))
 
     def corrected(self, n: int, evidence: Distribution, above: Tensor) -> Distribution:
         """Posterior of layer n, given what the pass upwards says of it and latents of the layer above."""

@@ -15,7 +15,7 @@ from vae_zoo.functional import permute_dims
 from vae_zoo.models.base.components import make
 from vae_zoo.models.plain.vae import VAE
 from vae_zoo.nn import Discriminator
-from vae_zoo.nn.feeding import check_output
+from vae_zoo.nn.batching import check_output
 from vae_zoo.typing import Network
 
 

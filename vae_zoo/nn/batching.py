@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from vae_zoo.typing import Shape
 
 
-def feed(
+def apply_batched(
     network: nn.Module, x: Tensor, event_dims: int = 1, *, gives: Shape | None = None, name: str = "network"
 ) -> Tensor:
     """Apply a network in the precision of its weights, which may be lower than that of densities and latents.

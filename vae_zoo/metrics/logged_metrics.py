@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-class Curves:
+class LoggedMetrics:
     """Means over examples of named scalars and vectors, without a host sync on the way.
 
     Handing every value of every step to Lightning costs more than a small model's whole step; this costs one addition
