@@ -10,7 +10,7 @@ export TORCHINDUCTOR_COMPILE_THREADS ?= 1
 .PHONY: help demo test check docs figures lowest clean
 
 help:
-	@echo "make demo     train a VAE on the digits that come in the box"
+	@echo "make demo     train a VAE on the digits of scikit-learn"
 	@echo "make test     run the whole suite"
 	@echo "make check    ruff and mypy"
 	@echo "make docs     build the documentation, docs/_build/html/index.html"
@@ -34,6 +34,7 @@ docs: $(INSTALLED)
 
 figures: $(INSTALLED)
 	$(BIN)/python docs/figures.py
+	$(BIN)/python docs/floors.py
 
 # Warnings of old releases about newer ones beneath them are no failures.
 lowest: .lowest/.installed

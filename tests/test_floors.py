@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import runpy
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -104,6 +106,19 @@ def test_a_folder_is_seen_at_once() -> None:
     assert {path.name for path in PACKAGE.glob("[!_]*") if path.name != "py.typed"} == {
         part + ".py" * (PACKAGE / f"{part}.py").is_file() for part in FLOOR if part != "__main__"
     }
+
+
+def test_the_picture_of_the_floors_is_drawn_from_them() -> None:
+    docs = PACKAGE.parent / "docs"
+    drawing = runpy.run_path(str(docs / "floors.py"))["drawing"](FLOORS)
+    assert (docs / "figures" / "floors.svg").read_text(encoding="utf-8") == drawing, "run python docs/floors.py"
+
+
+def test_every_path_that_the_architecture_page_names_is_there() -> None:
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    paths = {path for path in re.findall(r"`([\w/*]+(?:\.py|/))`", text) if not path.startswith("tests/")}
+    assert len(paths) > 30
+    assert not {path for path in paths if not any(PACKAGE.rglob(path))}
 
 
 def test_an_upward_import_is_seen() -> None:
