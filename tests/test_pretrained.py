@@ -246,7 +246,7 @@ def test_a_vector_model_has_no_pictures(tmp_path: Path) -> None:
     text = (tmp_path / "README.md").read_text()
     assert "samples.png" not in text
     assert "pipeline_tag" not in text
-    assert "## Figures" not in text
+    assert "## Metrics" not in text
 
 
 def test_an_attached_trainer_is_no_hindrance(tmp_path: Path) -> None:

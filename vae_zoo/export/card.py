@@ -1,4 +1,4 @@
-"""The model card of a model that is shared: what it is, of what data, what was measured, what it generates."""
+"""Model cards of shared models: class, data, metrics and samples."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ CARD, SAMPLES = "README.md", "samples.png"
 
 
 def write_card(model: Autoencoder, folder: Path, config: dict[str, Any], measured: dict[str, float], name: str) -> None:
-    """Write ``README.md``, and ``samples.png`` where the model generates images.
+    """Write ``README.md``, and ``samples.png`` if the model generates images.
 
     Args:
         model: Model.
-        folder: Folder, which is there.
-        config: What ``config.json`` holds.
-        measured: Figures by name, such as ``val/elbo``.
-        name: What the model is loaded by.
+        folder: Existing folder.
+        config: Content of ``config.json``.
+        measured: Metrics by name, such as ``val/elbo``.
+        name: Name or path that the model is loaded by.
     """
     pictured = can_generate(model) and drawing.drawable(model.shape)
     if pictured:
@@ -66,14 +66,14 @@ def card(
 
 
 def validation_metrics(ckpt_path: Path, steps: int) -> dict[str, float]:
-    """Figures of the last validation before a checkpoint was written, from ``metrics.csv`` of its run.
+    """Metrics of the last validation before a checkpoint was written, from ``metrics.csv`` of its run.
 
     Args:
         ckpt_path: Checkpoint, in the folder ``checkpoints`` of its run.
         steps: Steps up to it, as loggers count them.
 
     Returns:
-        Figures by name; none where there is no such file.
+        Metrics by name; empty if there is no such file.
     """
     path = ckpt_path.resolve().parents[1] / "metrics.csv"
     if not path.is_file():
@@ -112,8 +112,8 @@ def _table(model: Autoencoder, measured: dict[str, float]) -> str:
         f"| `{key}` | {value:.4f} | {units.get(key.removeprefix('val/'), '')} |"
         for key, value in sorted(measured.items(), key=lambda item: (item[0] != "val/elbo", item[0]))
     ]
-    head = "| figure | value | unit |\n|---|---|---|"
-    return f"## Figures\n\nOf the validation split, at the epoch of the weights.\n\n{head}\n" + "\n".join(rows)
+    head = "| metric | value | unit |\n|---|---|---|"
+    return f"## Metrics\n\nOn the validation split, at the epoch of the weights.\n\n{head}\n" + "\n".join(rows)
 
 
 def _short(path: str) -> str:

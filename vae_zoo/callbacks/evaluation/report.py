@@ -1,4 +1,4 @@
-"""The table that validate and test end with."""
+"""The table of metrics at the end of validate and test."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ BOUND = ("loss", "elbo", "reconstruction", "bound")
 
 
 class Report(Callback):
-    """Prints the figures of ``validate`` and ``test`` with their units.
+    """Prints the metrics of ``validate`` and ``test`` with their units.
 
-    A callback or a model states those of its own figures in ``units``, a dictionary by the figure's name without its
-    stage; a figure whose unit nobody states is printed without one.
+    Callbacks and models give the units of their own metrics in ``units``, a dictionary by the name of the metric
+    without its stage; a metric that is not in any is printed without a unit.
     """
 
     @rank_zero_only
@@ -51,7 +51,7 @@ class Report(Callback):
         codes = getattr(getattr(pl_module, "codebook", None), "num_codes", "?")
         samples = next((c.num_samples for c in trainer.callbacks if isinstance(c, Evidence)), None)  # type: ignore[attr-defined]
         discrete = getattr(getattr(pl_module, "likelihood", None), "is_discrete", True)
-        continuous = "" if discrete else ", of a continuous density: no code length"
+        continuous = "" if discrete else ", of a continuous density: not a code length"
         unit = "nats" if has_density(pl_module) else "energy, not nats"
         units = {"kl": "nats"} | dict.fromkeys(BOUND, unit)
         for owner in (pl_module, *trainer.callbacks):  # type: ignore[attr-defined]
@@ -60,11 +60,11 @@ class Report(Callback):
             "log_evidence": f"nats, {samples} importance samples",
             "log_evidence_se": "nats, standard error of the mean from importance sampling",
             "log_evidence_se_data": "nats, standard error of the mean from the choice of examples",
-            "pareto_k": "shape of the weights' tail; above 0.7 the error means nothing",
-            "pareto_k_high": "part of the examples above 0.7",
+            "pareto_k": "shape of the weights' tail; above 0.7 the error is meaningless",
+            "pareto_k_high": "fraction of examples above 0.7",
             "ess": f"effective samples of {samples}",
             "evidence_images_per_second": f"images/s, {samples} samples each",
-            "ais_log_evidence": "nats, annealed importance sampling, its examples only",
+            "ais_log_evidence": "nats, annealed importance sampling, on its examples only",
             "ais_log_evidence_se": "nats, standard error of that mean from sampling",
             "ais_gain": "nats over the importance-weighted evidence of the same examples",
             "bits_per_dim": f"bits per dimension, from the log evidence{continuous}",
@@ -81,7 +81,7 @@ class Report(Callback):
         data = getattr(trainer, "datamodule", None)
         where = f" on {type(data).__name__}" if data is not None else ""
         table = Table(title=f"{type(pl_module).__name__}{where}, {stage} split")
-        table.add_column("figure", overflow="fold")
+        table.add_column("metric", overflow="fold")
         table.add_column("value", justify="right", overflow="fold")
         table.add_column("unit")
         values = {
@@ -90,14 +90,14 @@ class Report(Callback):
         for key in sorted(values, key=_order):
             name = _bare(key)
             if f"{name}/dataloader_idx_0" in values and name == key:
-                continue  # the first loader's again, under the name that monitors look for
+                continue  # repeats the first loader's, under the name that monitors look for
             digits = 0 if key.startswith(("active_units", "informative_units")) else 4
             table.add_row(escape(key), f"{values[key].item():.{digits}f}", escape(units.get(name, "")))
         get_console().print(table)  # above the progress bar, which is on the same one
 
 
 def _bare(key: str) -> str:
-    """Name of a figure without that of its loader."""
+    """Name of a metric without the suffix of its loader."""
     return key.partition("/dataloader_idx_")[0]
 
 
