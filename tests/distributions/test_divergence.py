@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import FAMILIES, PRIORS
 from torch import Tensor
-from torch.distributions import Independent, MultivariateNormal
+from torch.distributions import Gamma, Independent, MultivariateNormal, kl_divergence
 
 from vae_zoo.distributions import (
     AutoregressiveFlow,
@@ -22,9 +22,12 @@ from vae_zoo.distributions import (
     SplinePrior,
     StandardNormal,
     combine,
+    divergence,
     has_closed_form,
     kl,
+    kl_per_dim,
     log_prob_per_dim,
+    register_kl,
     tempered,
 )
 from vae_zoo.distributions.normal import independent, is_normal
@@ -48,10 +51,10 @@ def test_closed_form_agrees_with_monte_carlo(posterior: type[Family], prior: typ
     z = q.rsample((50_000,))
     log_ratio = q.log_prob(z) - p.log_prob(z)
     error = log_ratio.std(0) / len(z) ** 0.5
-    divergence = kl(q, p, z[:1] if is_normal(q) else z)
-    assert divergence.shape == (4,)
-    assert ((divergence - log_ratio.mean(0)).abs() < 4 * error + 1e-9).all()
-    assert (divergence >= 0).all()
+    found = kl(q, p, z[:1] if is_normal(q) else z)
+    assert found.shape == (4,)
+    assert ((found - log_ratio.mean(0)).abs() < 4 * error + 1e-9).all()
+    assert (found >= 0).all()
 
 
 def test_normal_prior_of_any_place_and_scale() -> None:
@@ -127,3 +130,21 @@ class TestInheritedCode:
         assert not issubclass(DiagonalLaplace, DiagonalNormal)
         assert not issubclass(SplineFlow, AutoregressiveFlow)
         assert not issubclass(SplinePrior, FlowPrior)
+
+
+def test_a_pair_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registered form is taken, with the distributions themselves, and agrees with torch's."""
+    monkeypatch.setattr(divergence, "_FORMS", {**divergence._FORMS})
+    q = Independent(Gamma(torch.tensor([[2.0, 3.0]]), torch.tensor([[1.0, 0.5]])), 1)
+    p = Independent(Gamma(torch.ones(2), torch.ones(2)), 1)
+    z = q.sample((1000,))
+    assert not has_closed_form(q, p)
+
+    @register_kl(Gamma, Gamma)
+    def gamma_gamma(q: Gamma, p: Gamma, event_dims: int) -> torch.Tensor:
+        assert event_dims == 1
+        return kl_divergence(q, p)
+
+    assert has_closed_form(q, p)
+    assert kl_per_dim(q, p, z).shape == (1, 2)
+    torch.testing.assert_close(kl(q, p, z), kl_divergence(q, p))

@@ -1,6 +1,6 @@
 """Distributions: families turn the output of a network into one, priors need none."""
 
-from vae_zoo.distributions.divergence import has_closed_form, kl, kl_per_dim
+from vae_zoo.distributions.divergence import has_closed_form, kl, kl_per_dim, register_kl
 from vae_zoo.distributions.families import Bernoulli, DiagonalNormal, Family, FixedNormal, Point, SharedNormal
 from vae_zoo.distributions.flows.families import AutoregressiveFlow, FlowPrior, SplineFlow, SplinePrior
 from vae_zoo.distributions.flows.steps import Flow
@@ -71,6 +71,7 @@ __all__ = [
     "kl_per_dim",
     "log_prob_per_dim",
     "mean_of",
+    "register_kl",
     "score",
     "stddev_of",
     "tempered",

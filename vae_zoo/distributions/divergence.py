@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,6 +13,33 @@ from torch.distributions import Distribution, Independent
 from vae_zoo.distributions.location_scale import CholeskyNormal, Laplace
 from vae_zoo.distributions.normal import Normal
 from vae_zoo.functional import expm1_minus, kl_normal
+
+Form: TypeAlias = Callable[[Any, Any, int], Tensor]
+
+_FORMS: dict[tuple[type, type], Form] = {}
+"""Closed forms by the classes of q and p."""
+
+
+def register_kl(q_class: type, p_class: type) -> Callable[[Form], Form]:
+    """Register the closed form of a divergence, for posteriors and priors of exactly these classes.
+
+    Args:
+        q_class: Class of the posterior, of what is inside :class:`torch.distributions.Independent`.
+        p_class: Class of the prior, likewise.
+
+    Returns:
+        Decorator of a function ``form(q, p, event_dims)`` that gives nats of each dimension, (B, D), or of all, (B, 1).
+
+    Example:
+        >>> @register_kl(torch.distributions.Gamma, torch.distributions.Gamma)  # doctest: +SKIP
+        ... def gamma_gamma(q, p, event_dims): ...
+    """
+
+    def register(form: Form) -> Form:
+        _FORMS[q_class, p_class] = form
+        return form
+
+    return register
 
 
 def kl(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
@@ -42,11 +69,11 @@ def kl_per_dim(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
     Returns:
         Nats, (B, D) or (B, 1).
     """
-    form = _FORMS.get((type(_base(q)), type(_base(p))))
+    q_base, p_base = _base(q), _base(p)
+    form = _FORMS.get((type(q_base), type(p_base)))
     if form is None:
         return (q.log_prob(z) - p.log_prob(z)).mean(0).unsqueeze(-1)
-    event = len(q.event_shape)
-    return form(_base(q), *(x.flatten(-event) for x in (_base(p).loc, _base(p).log_scale)), event)
+    return form(q_base, p_base, len(q.event_shape))
 
 
 def has_closed_form(q: Distribution, p: Distribution) -> bool:
@@ -119,37 +146,45 @@ def kl_normal_laplace(q_loc: Tensor, q_log_scale: Tensor, p_loc: Tensor, p_log_s
     return log_ratio.exp() * folded - log_ratio + 0.5 * math.log(2 / math.pi) - 0.5
 
 
-def _each(elementwise: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Of each dimension of an event, where those of q are independent."""
-
-    def form(q: Any, p_loc: Tensor, p_log_scale: Tensor, event: int) -> Tensor:
-        return elementwise(q.loc.flatten(-event), q.log_scale.flatten(-event), p_loc, p_log_scale)
-
-    return form
+@register_kl(Normal, Normal)
+def _normal_normal(q: Any, p: Any, event_dims: int) -> Tensor:
+    return kl_normal(*_parameters(q, event_dims), *_parameters(p, event_dims))
 
 
-def _full_normal(q: CholeskyNormal, p_loc: Tensor, p_log_scale: Tensor, event: int) -> Tensor:  # noqa: ARG001
-    """Of a normal with any covariance from an independent one: the terms of its diagonal factor, and the rest."""
-    rest = (torch.tril(q.scale_tril, -1) * torch.exp(-p_log_scale).unsqueeze(-1)).square().sum(-1)
-    return (kl_normal(q.loc, q.log_diagonal, p_loc, p_log_scale) + 0.5 * rest).sum(-1, keepdim=True)
+@register_kl(Normal, Laplace)
+def _normal_laplace(q: Any, p: Any, event_dims: int) -> Tensor:
+    return kl_normal_laplace(*_parameters(q, event_dims), *_parameters(p, event_dims))
 
 
-def _full_laplace(q: CholeskyNormal, p_loc: Tensor, p_log_scale: Tensor, event: int) -> Tensor:  # noqa: ARG001
-    """Each marginal of q against p, less what the dimensions of q tell of each other."""
-    log_scale = 0.5 * torch.log(q.scale_tril.square().sum(-1))
-    return (kl_normal_laplace(q.loc, log_scale, p_loc, p_log_scale) + log_scale - q.log_diagonal).sum(-1, keepdim=True)
+@register_kl(Laplace, Laplace)
+def _laplace_laplace(q: Any, p: Any, event_dims: int) -> Tensor:
+    return kl_laplace(*_parameters(q, event_dims), *_parameters(p, event_dims))
+
+
+@register_kl(Laplace, Normal)
+def _laplace_normal(q: Any, p: Any, event_dims: int) -> Tensor:
+    return kl_laplace_normal(*_parameters(q, event_dims), *_parameters(p, event_dims))
+
+
+@register_kl(CholeskyNormal, Normal)
+def _full_normal(q: CholeskyNormal, p: Any, event_dims: int) -> Tensor:
+    """A normal with any covariance and an independent one: the terms of its diagonal factor, and the rest."""
+    loc, log_scale = _parameters(p, event_dims)
+    rest = (torch.tril(q.scale_tril, -1) * torch.exp(-log_scale).unsqueeze(-1)).square().sum(-1)
+    return (kl_normal(q.loc, q.log_diagonal, loc, log_scale) + 0.5 * rest).sum(-1, keepdim=True)
+
+
+@register_kl(CholeskyNormal, Laplace)
+def _full_laplace(q: CholeskyNormal, p: Any, event_dims: int) -> Tensor:
+    """Each marginal of q and p, less the information that the dimensions of q have about each other."""
+    q_log_scale = 0.5 * torch.log(q.scale_tril.square().sum(-1))
+    marginal = kl_normal_laplace(q.loc, q_log_scale, *_parameters(p, event_dims))
+    return (marginal + q_log_scale - q.log_diagonal).sum(-1, keepdim=True)
+
+
+def _parameters(d: Any, event_dims: int) -> tuple[Tensor, Tensor]:
+    return d.loc.flatten(-event_dims), d.log_scale.flatten(-event_dims)
 
 
 def _base(d: Distribution) -> Any:
     return d.base_dist if type(d) is Independent else d  # a class that inherits its code may have another density
-
-
-_FORMS: dict[tuple[type, type], Callable[..., Tensor]] = {
-    (Normal, Normal): _each(kl_normal),
-    (Normal, Laplace): _each(kl_normal_laplace),
-    (Laplace, Laplace): _each(kl_laplace),
-    (Laplace, Normal): _each(kl_laplace_normal),
-    (CholeskyNormal, Normal): _full_normal,
-    (CholeskyNormal, Laplace): _full_laplace,
-}
-"""Closed forms by the kinds of q and p; the dimensions of every p here are independent."""
