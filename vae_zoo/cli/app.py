@@ -46,6 +46,7 @@ class VAECLI(LightningCLI):
         for plugin in plugins():  # classes of other packages, under their short names
             plugin.load()
         self.run: RunFolder | None = None
+        self._saved: dict[str, Any] = {}
         self._checkpoints: dict[str, dict[str, Any]] = {}
         self._suited: type | None = None
         finished = False
@@ -120,39 +121,16 @@ class VAECLI(LightningCLI):
         """Nothing to do: what the checkpoint holds is a default already."""
 
     def instantiate_classes(self) -> None:
-        """Give the run its folder, and what is in it, beyond what the user asked for and the saved config repeats."""
+        """Prepare the run and build data, model and trainer; the saved configuration keeps what the user asked for."""
         if self.subcommand == "fit":
             faults.set_limits(self.config.fit.trainer, self._given)
         self._asked, self.config = self.config, self.config.clone()
         config = self.config[self.subcommand]
-        model, data = (config[key].class_path for key in ("model", "data"))
-        name = "_".join(path.rpartition(".")[2] for path in (model, data))
-        root = Path(config.trainer.default_root_dir or "results") / name
-        if config.ckpt_path == "last":
-            config.ckpt_path = faults.last_of(root, config.last.dirpath, self.subcommand or "")
-        if config.weights_only is False:
-            raise ValueError("weights_only: checkpoints are read as plain data, always: leave it out.")
-        config.weights_only = True  # where it is not said, an environment variable may decide
-        saved = {} if config.ckpt_path is None else self._read(config.ckpt_path)
-        self._saved = saved
-        fit_in(config.trainer)
-        check_devices(config.trainer.accelerator, config.trainer.devices)
-        check_trainer(config, self.subcommand or "")
+        root = _results(config)
+        self._find_checkpoint(config, root)
+        self._check(config)
         torch.set_float32_matmul_precision(config.matmul_precision)
-        self.run = RunFolder(root, self.subcommand)  # type: ignore[arg-type]
-        if self.subcommand == "fit" and self.run.owner:
-            check_writable(self.run.path)  # before a logger's thread finds out
-        if self.subcommand == "fit" and config.ckpt_path is None and self.run.owner:
-            (self.run.path / faults.BEGUN).touch()
-        self.save_config_kwargs = {"run": self.run}
-        config.trainer.default_root_dir = folder = str(self.run.path)
-        if not config.trainer.barebones:  # which takes none
-            config.trainer.logger = loggers_of(config.trainer.logger, folder, fits=self.subcommand == "fit")
-        for checkpoint in (config.checkpoint, config.last):
-            checkpoint.dirpath = checkpoint.dirpath or str(self.run.path / "checkpoints")
-        if config.checkpoint.monitor is None:
-            cls: Any = locate(model)
-            config.checkpoint.monitor, config.checkpoint.mode = cls.monitor, cls.monitor_mode
+        self._fill_in(config, self._make_folder(config, root))
         self.parser.makers = [  # type: ignore[attr-defined]
             (self._make_data, DataModule, True),
             (self._make_model, Autoencoder, True),
@@ -160,6 +138,41 @@ class VAECLI(LightningCLI):
         with trust.guard():
             super().instantiate_classes()
         check_linked(config.model, self.model, LINKED)
+
+    def _find_checkpoint(self, config: Namespace, root: Path) -> None:
+        """Read what the checkpoint of the run holds of model and data, if it has one."""
+        if config.ckpt_path == "last":
+            config.ckpt_path = faults.last_of(root, config.last.dirpath, self.subcommand or "")
+        if config.weights_only is False:
+            raise ValueError("weights_only: checkpoints are read as plain data, always: leave it out.")
+        config.weights_only = True  # by default, an environment variable may decide
+        self._saved = {} if config.ckpt_path is None else self._read(config.ckpt_path)
+
+    def _check(self, config: Namespace) -> None:
+        """Refuse devices and settings of the Trainer that would fail later, before anything is written."""
+        fit_in(config.trainer)
+        check_devices(config.trainer.accelerator, config.trainer.devices)
+        check_trainer(config, self.subcommand or "")
+
+    def _make_folder(self, config: Namespace, root: Path) -> Path:
+        self.run = run = RunFolder(root, self.subcommand)  # type: ignore[arg-type]
+        self.save_config_kwargs = {"run": run}
+        if self.subcommand == "fit" and run.owner:
+            check_writable(run.path)  # before a logger's thread finds out
+            if config.ckpt_path is None:
+                (run.path / faults.BEGUN).touch()
+        return run.path
+
+    def _fill_in(self, config: Namespace, folder: Path) -> None:
+        """Set what follows from the folder and the model: loggers, where checkpoints go, what is monitored."""
+        config.trainer.default_root_dir = str(folder)
+        if not config.trainer.barebones:  # which takes none
+            config.trainer.logger = loggers_of(config.trainer.logger, str(folder), fits=self.subcommand == "fit")
+        for checkpoint in (config.checkpoint, config.last):
+            checkpoint.dirpath = checkpoint.dirpath or str(folder / "checkpoints")
+        if config.checkpoint.monitor is None:
+            cls: Any = locate(config.model.class_path)
+            config.checkpoint.monitor, config.checkpoint.mode = cls.monitor, cls.monitor_mode
 
     def _make_data(self, cls: type, *, applied_instantiation_links: Any, **kwargs: Any) -> DataModule:
         del applied_instantiation_links
@@ -199,6 +212,12 @@ class VAECLI(LightningCLI):
             loggers.count_from_one(logger, fits=self.subcommand == "fit")
         watch_over(trainer)
         return trainer
+
+
+def _results(config: Namespace) -> Path:
+    """Folder of all runs of a model on some data: ``results/BetaVAE_Digits``."""
+    name = "_".join(config[key].class_path.rpartition(".")[2] for key in ("model", "data"))
+    return Path(config.trainer.default_root_dir or "results") / name
 
 
 def _has(given: list[Any], cls: type) -> bool:

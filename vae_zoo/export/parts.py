@@ -14,6 +14,7 @@ from torch.fx import GraphModule
 
 from vae_zoo.distributions import mean_of, stddev_of
 from vae_zoo.models import Autoencoder
+from vae_zoo.training.trainers import trainer_of
 from vae_zoo.typing import Shape
 
 
@@ -33,7 +34,7 @@ class Part(nn.Module, ABC):
 
     def __init__(self, model: Autoencoder) -> None:
         super().__init__()
-        self.model = copy.deepcopy(model, {id(model._trainer): None}).cpu().eval()
+        self.model = copy.deepcopy(model, {id(trainer_of(model)): None}).cpu().eval()
         self.num_classes: int = getattr(model, "num_classes", None) or 0
         self.in_shape = self.shape_taken()
 

@@ -14,6 +14,7 @@ from vae_zoo.checkpoints.pretrained import CONFIG, WEIGHTS, read_config
 from vae_zoo.export.card import validation_metrics, write_card
 from vae_zoo.system.extras import require
 from vae_zoo.system.files import replacing_folder
+from vae_zoo.training.trainers import trainer_of
 
 if TYPE_CHECKING:
     from vae_zoo.models import Autoencoder
@@ -87,7 +88,7 @@ def push_to_hub(
 def _origin(model: Autoencoder, ckpt_path: str | Path | None) -> dict[str, Any]:
     """The data of a model as plain data, and the figures of its run."""
     if ckpt_path is None or Path(ckpt_path).is_dir():
-        data = getattr(model._trainer, "datamodule", None)
+        data = getattr(trainer_of(model), "datamodule", None)
         known = read_config(Path(ckpt_path) / CONFIG).get("data") if ckpt_path else None
         return {"data": data.recorded() if isinstance(data, Recorded) else known}
     checkpoint = read(ckpt_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -165,9 +166,7 @@ class InceptionFeatures(nn.Module):
 
 def _fidelity() -> Any:
     """The module that knows the network, and where its weights are published."""
-    from torchmetrics.utilities.imports import _TORCH_FIDELITY_AVAILABLE
-
-    if not _TORCH_FIDELITY_AVAILABLE:
+    if find_spec("torch_fidelity") is None:
         raise ImportError("Inception needs torch-fidelity: pip install 'vae_zoo[metrics]', or choose DataClassifier.")
     import torch_fidelity.feature_extractor_inceptionv3 as network
 

@@ -13,7 +13,8 @@ import torch
 from lightning.pytorch.callbacks import BackboneFinetuning, WeightAveraging
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def check_fit(model: Any, data: Any, world_size: int = 1) -> None:
@@ -98,7 +99,7 @@ def has_bfloat16() -> bool | None:
 
 
 def _check_batches(model: Any, size: int, num: int, world_size: int, drop_last: bool) -> None:
-    norm = next((type(part).__name__ for part in model.modules() if isinstance(part, _BatchNorm)), None)
+    norm = next((type(part).__name__ for part in model.modules() if isinstance(part, BATCH_NORMS)), None)
     coupled = norm or (type(model).__name__ if model.min_batch_size > 1 else None)
     if coupled and size < max(2, model.min_batch_size):
         raise ValueError(f"{coupled} compares the examples of a batch, but batch_size is {size}: take at least 2.")

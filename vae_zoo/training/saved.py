@@ -14,6 +14,7 @@ from vae_zoo.checkpoints.hyperparameters import Recorded, import_path
 from vae_zoo.security.class_paths import is_lost
 from vae_zoo.security.untrusted import check_callbacks, check_resumable
 from vae_zoo.training.optimizers import override_states
+from vae_zoo.training.trainers import trainer_of
 from vae_zoo.typing import Shape
 
 WEIGHTS = ("state_dict", "current_model_state")
@@ -42,7 +43,7 @@ class Saved(Recorded, LightningModule):
             raise ValueError(f"{bad} is not finite after step {checkpoint.get('global_step')}: nothing is saved.")
         self._check_changes()
         model = self.recorded()
-        data = getattr(self._trainer, "datamodule", None)
+        data = getattr(trainer_of(self), "datamodule", None)
         checkpoint["hyper_parameters"] = {
             **model["init_args"],
             "_class_path": model["class_path"],
@@ -79,11 +80,11 @@ class Saved(Recorded, LightningModule):
         """
         self._check_class(checkpoint)  # first: what another model holds, or lacks to go on from, does not matter
         self._check_finite(checkpoint)
-        if self._trainer is not None:
-            if self._trainer.state.fn == "fit" and self._trainer.ckpt_path is not None and self._fits(checkpoint):
+        if (trainer := trainer_of(self)) is not None:
+            if trainer.state.fn == "fit" and trainer.ckpt_path is not None and self._fits(checkpoint):
                 groups: list[dict[str, Any]] = self.param_groups()  # type: ignore[operator]
                 check_resumable(checkpoint, [p for group in groups for p in group["params"] if isinstance(p, Tensor)])
-            folders = [getattr(callback, "dirpath", None) for callback in self._trainer.checkpoint_callbacks]
+            folders = [getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks]
             check_callbacks(checkpoint.get("callbacks"), [str(folder) for folder in folders if folder])
         super().on_load_checkpoint(checkpoint)
         self._initialised = True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from torch.optim import Optimizer
 from vae_zoo.metrics import LoggedMetrics
 from vae_zoo.system.seeding import forked, global_seed, mix, seed_all
 from vae_zoo.training.guard import Guard, tunes
+from vae_zoo.training.trainers import is_last_batch, loader_suffix, num_batches, trainer_of
 from vae_zoo.typing import Batch, Shape
 
 LABELS = ("label", "labels", "y", "target", "targets", "class")
@@ -72,27 +72,6 @@ def _kind(batch: Any) -> str:
         return f"tensor {tuple(batch.shape)}"
     inner = f" of {type(batch[0]).__name__}" if isinstance(batch, (list, tuple)) and batch else ""
     return f"{type(batch).__name__}{inner}"
-
-
-def num_batches(trainer: Any) -> list[float]:
-    """Batches of each loader of the validation or test that runs, infinity where a loader does not know."""
-    loop = trainer and trainer._evaluation_loop
-    return list(loop.max_batches) if loop and loop._is_sequential else [math.inf]
-
-
-def is_last_batch(trainer: Any, batch_idx: int, dataloader_idx: int) -> bool:
-    """Whether a batch is the last one of one of several loaders.
-
-    Its figures are logged with it, because only then does Lightning know whose they are: at the end of the epoch its
-    tables would have those of one loader under every other.
-    """
-    batches = num_batches(trainer)
-    return len(batches) > 1 and not trainer.sanity_checking and batch_idx + 1 == batches[dataloader_idx]
-
-
-def loader_suffix(trainer: Any, dataloader_idx: int) -> str:
-    """What Lightning adds to the names of figures where there are several loaders."""
-    return f"/dataloader_idx_{dataloader_idx}" if len(num_batches(trainer)) > 1 else ""
 
 
 def seed_of(batch: Any, batch_idx: int, *, epoch: int = 0, rank: int = 0) -> int:
@@ -254,7 +233,7 @@ class Steps(LightningModule, ABC):
     def _evaluate(self, stage: str, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
         with forked(seed_of(batch, batch_idx, rank=self.global_rank), self.device):
             self._update(stage, batch, dataloader_idx)
-        if is_last_batch(self._trainer, batch_idx, dataloader_idx):
+        if is_last_batch(trainer_of(self), batch_idx, dataloader_idx):
             self._log(stage, self._sum_over_ranks, dataloader_idx)
 
     def _log_evaluation(self, stage: str) -> None:

@@ -101,11 +101,13 @@ class LastCheckpoint(BestCheckpoint):
             **kwargs,
         )
         self._every_n_epochs = every_n_epochs  # which Lightning takes for another choice
+        self._steps, self._interval = every_n_train_steps or 0, train_time_interval
         self._signals = Listener()
         self._late = self._leaving = False
         self._untold: dict[str, float] = {}
         self._seen: dict[str, float] = {}
         self._lock: FolderLock | None = None
+        self._versions = enable_version_counter
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_fit_start(trainer, pl_module)
@@ -129,7 +131,7 @@ class LastCheckpoint(BestCheckpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        every = self._every_n_train_steps
+        every = self._steps
         self._late |= every > 0 and trainer.global_step % every == 0
         self._late |= trainer.global_step == trainer.max_steps  # more of them go on from here, and not from an end
         if not resuming.exact(trainer):
@@ -137,7 +139,7 @@ class LastCheckpoint(BestCheckpoint):
         self._leaving = self._signals.asked(trainer)  # and leave once the figures of the step are logged
         if self._late or self._leaving:
             self._save_now(trainer)
-        elif self._train_time_interval is not None:
+        elif self._interval is not None:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -192,7 +194,7 @@ class LastCheckpoint(BestCheckpoint):
         path = Path(self.format_checkpoint_name({}))
         resumed = Path(trainer.ckpt_path).resolve().parent if trainer.ckpt_path else None
         theirs = path.exists() and resumed != path.resolve().parent and str(path) != self._last_checkpoint_saved
-        if theirs and not self._enable_version_counter:
+        if theirs and not self._versions:
             self._end()
             raise ValueError(f"{path} is of another run: resume it by --ckpt_path, or give this one another folder.")
 

@@ -10,7 +10,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from vae_zoo.callbacks.evaluation.units import LayerUnits
-from vae_zoo.training.steps import is_last_batch, loader_suffix, seed_of
+from vae_zoo.training.steps import seed_of
+from vae_zoo.training.trainers import is_last_batch, loader_suffix
 
 
 class CollapseWarning(Callback):

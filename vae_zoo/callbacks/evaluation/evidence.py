@@ -17,7 +17,8 @@ from vae_zoo.elbo import ELBOMixin, has_density
 from vae_zoo.elbo.importance import HEAVY, check, tail_size
 from vae_zoo.functional import bits_per_dim
 from vae_zoo.system.seeding import forked, mix
-from vae_zoo.training.steps import is_last_batch, loader_suffix, num_batches, seed_of
+from vae_zoo.training.steps import seed_of
+from vae_zoo.training.trainers import is_last_batch, loader_suffix, num_batches
 
 _MANY = 0.2
 """Part of the examples with heavy tails that is warned of: fits of 70 weights find a twentieth where there are none."""

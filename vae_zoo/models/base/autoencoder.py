@@ -24,6 +24,7 @@ from vae_zoo.training.optimizers import annealings, check_length, check_plateaus
 from vae_zoo.training.preflight import check_averages, check_backbone, check_fit, say_if_emulated
 from vae_zoo.training.saved import Saved
 from vae_zoo.training.steps import Steps
+from vae_zoo.training.trainers import trainer_of
 from vae_zoo.typing import Batch, Network, Shape
 
 
@@ -192,7 +193,7 @@ class Autoencoder(Shareable, Saved, Steps):
 
     def configure_optimizers(self) -> Any:
         # Lightning refuses to clip the gradients of a fused optimizer in mixed precision.
-        fused = not getattr(self._trainer, "gradient_clip_val", None)
+        fused = not getattr(trainer_of(self), "gradient_clip_val", None)
         make = self._make_optimizer or functools.partial(torch.optim.Adam, lr=self.lr, fused=fused)
         optimizer = make(self.param_groups())
         if self._make_optimizer or self._make_scheduler:
@@ -202,7 +203,7 @@ class Autoencoder(Shareable, Saved, Steps):
         scheduler = self._make_scheduler(optimizer)
         same = getattr(scheduler, "mode", self.monitor_mode) == self.monitor_mode
         monitor = getattr(scheduler, "monitor", self.monitor if same else "val/loss")
-        every = getattr(self._trainer, "check_val_every_n_epoch", None) or 1
+        every = getattr(trainer_of(self), "check_val_every_n_epoch", None) or 1
         frequency = every if isinstance(scheduler, ReduceLROnPlateau) and monitor.startswith("val/") else 1
         chosen = {"scheduler": scheduler, "monitor": monitor, "frequency": frequency}
         return {"optimizer": optimizer, "lr_scheduler": chosen}

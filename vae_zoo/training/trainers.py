@@ -1,0 +1,39 @@
+"""What a model asks of the Trainer that runs it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lightning.pytorch import LightningModule
+
+
+def trainer_of(model: LightningModule) -> Any:
+    """The Trainer that runs a model; None outside a run."""
+    if model.fabric is not None:  # whose place of a trainer answers nothing
+        return None
+    try:
+        return model.trainer
+    except RuntimeError:
+        return None
+
+
+def num_batches(trainer: Any) -> list[float]:
+    """Batches of each loader of the validation or test that runs, infinity where a loader does not know."""
+    loop = trainer and trainer._evaluation_loop
+    return list(loop.max_batches) if loop and loop._is_sequential else [math.inf]
+
+
+def is_last_batch(trainer: Any, batch_idx: int, dataloader_idx: int) -> bool:
+    """Whether a batch is the last one of one of several loaders.
+
+    Its metrics are logged with it, because only then does Lightning know whose they are: at the end of the epoch its
+    tables would have those of one loader under every other.
+    """
+    batches = num_batches(trainer)
+    return len(batches) > 1 and not trainer.sanity_checking and batch_idx + 1 == batches[dataloader_idx]
+
+
+def loader_suffix(trainer: Any, dataloader_idx: int) -> str:
+    """What Lightning adds to the names of metrics where there are several loaders."""
+    return f"/dataloader_idx_{dataloader_idx}" if len(num_batches(trainer)) > 1 else ""
