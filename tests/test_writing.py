@@ -27,7 +27,7 @@ from vae_zoo.export import export
 from vae_zoo.hub import save_pretrained
 from vae_zoo.models import VAE, ConvVAE
 from vae_zoo.system import signals
-from vae_zoo.system.files import WriteError, replacing, replacing_folder, write_npz, write_text
+from vae_zoo.system.writing import WriteError, replacing, replacing_folder, write_npz, write_text
 
 ROOM = "make room on its disk, or choose another folder"
 

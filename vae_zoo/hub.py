@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from vae_zoo.checkpoints.folders import CONFIG, download, read_folder
 from vae_zoo.checkpoints.load import read, restore
-from vae_zoo.checkpoints.pretrained import CONFIG, download, read_folder
 from vae_zoo.export.pretrained import push_to_hub, save_pretrained
 from vae_zoo.models import Autoencoder
 

@@ -22,7 +22,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from vae_zoo.system.files import replacing
+from vae_zoo.system.writing import replacing
 
 PROBE_SECONDS = 5.0
 """How long a server may take to answer before a run goes on without it."""

@@ -13,7 +13,7 @@ from fits import FIT, FOLDER, SHORT, SMALL, said, signal_at
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 
-from vae_zoo.cli.run.loggers import loggers_of
+from vae_zoo.cli.run.default_loggers import loggers_of
 from vae_zoo.loggers import MetricsFile
 
 

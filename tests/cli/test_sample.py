@@ -138,7 +138,7 @@ def test_nothing_is_left_where_writing_fails(
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("vae_zoo.system.files.os.fsync", full)
+    monkeypatch.setattr("vae_zoo.system.writing.os.fsync", full)
     outcome = sampled(VAE, "--out", f"s{kind}")
     assert outcome.code == 2
     assert outcome.err.splitlines()[-1] == (

@@ -188,7 +188,7 @@ def test_such_classes_are_seen(tmp_path: Path) -> None:
         "lightning.pytorch.cli.LightningCLI",
         "lightning.pytorch.loggers.CometLogger",
         "vae_zoo.hub.load",
-        "vae_zoo.checkpoints.pretrained.from_pretrained",
+        "vae_zoo.checkpoints.folders.from_pretrained",
     ],
 )
 def test_what_is_not_open(path: str) -> None:

@@ -16,8 +16,8 @@ from torch import Tensor
 from vae_zoo.callbacks.pictures import drawing
 from vae_zoo.callbacks.pictures.folders import output_folder
 from vae_zoo.evaluation.scores import scores
-from vae_zoo.system.files import as_column, explaining_write_errors, write_npz
 from vae_zoo.system.seeding import forked
+from vae_zoo.system.writing import as_column, explaining_write_errors, write_npz
 from vae_zoo.training.steps import seed_of
 from vae_zoo.typing import Batch
 

@@ -18,8 +18,8 @@ from zipfile import BadZipFile, ZipFile
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from vae_zoo.system.files import sync
 from vae_zoo.system.locks import acquire
+from vae_zoo.system.writing import sync
 
 _MARK = b"vae_zoo crc32 "
 _LENGTH = len(_MARK) + 8

@@ -22,13 +22,12 @@ from vae_zoo.checkpoints.hyperparameters import import_path
 from vae_zoo.cli.inspect.options import CALLBACKS, LINKED, pairs
 from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.run import faults, precedence
+from vae_zoo.cli.run.checks import check_devices, check_linked, check_trainer
 from vae_zoo.cli.run.config_file import SaveConfig
-from vae_zoo.cli.run.devices import check_devices
+from vae_zoo.cli.run.default_loggers import loggers_of
 from vae_zoo.cli.run.folder import RunFolder
 from vae_zoo.cli.run.launched import fit_in
 from vae_zoo.cli.run.launcher import watch_over
-from vae_zoo.cli.run.loggers import loggers_of
-from vae_zoo.cli.run.trainer import check_linked, check_trainer
 from vae_zoo.cli.terminal import quiet, show
 from vae_zoo.data import DataModule
 from vae_zoo.distributions import Bernoulli

@@ -2,8 +2,8 @@
 
 from vae_zoo.distributions.divergence import has_closed_form, kl, kl_per_dim, register_kl
 from vae_zoo.distributions.families import Bernoulli, DiagonalNormal, Family, FixedNormal, Point, SharedNormal
-from vae_zoo.distributions.flows.families import AutoregressiveFlow, FlowPrior, SplineFlow, SplinePrior
-from vae_zoo.distributions.flows.steps import Flow
+from vae_zoo.distributions.flows.autoregressive import Flow
+from vae_zoo.distributions.flows.flows import AutoregressiveFlow, FlowPrior, SplineFlow, SplinePrior
 from vae_zoo.distributions.hierarchical import Hierarchical, combine
 from vae_zoo.distributions.likelihoods.continuous import (
     ContinuousBernoulli,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MixtureSameFamily
 
-from vae_zoo.distributions.flows.steps import Flow
+from vae_zoo.distributions.flows.autoregressive import Flow
 from vae_zoo.distributions.hierarchical import Hierarchical
 from vae_zoo.distributions.location_scale import CholeskyNormal, Laplace
 from vae_zoo.distributions.mixture import Mixture

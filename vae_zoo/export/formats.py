@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vae_zoo.checkpoints.folders import read_folder
 from vae_zoo.checkpoints.load import restore
-from vae_zoo.checkpoints.pretrained import read_folder
 from vae_zoo.export.parts import DecoderPart, EncoderPart, Part, program
 from vae_zoo.export.pretrained import save_pretrained
 from vae_zoo.models import Autoencoder
 from vae_zoo.system.extras import require
-from vae_zoo.system.files import replacing_folder
+from vae_zoo.system.writing import replacing_folder
 
 SIZES = (1, 2, 3, 8)
 """Batch sizes at which what was exported is compared with the model."""

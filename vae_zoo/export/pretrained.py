@@ -8,12 +8,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import vae_zoo
+from vae_zoo.checkpoints.folders import CONFIG, WEIGHTS, read_config
 from vae_zoo.checkpoints.hyperparameters import Recorded
 from vae_zoo.checkpoints.load import read
-from vae_zoo.checkpoints.pretrained import CONFIG, WEIGHTS, read_config
 from vae_zoo.export.card import validation_metrics, write_card
 from vae_zoo.system.extras import require
-from vae_zoo.system.files import replacing_folder
+from vae_zoo.system.writing import replacing_folder
 from vae_zoo.training.trainers import trainer_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vae_zoo.testing import bounds, losses, running
-from vae_zoo.testing.report import Outcome, Report
+from vae_zoo.testing.outcomes import Outcome, Report
 from vae_zoo.testing.subject import Found, SkipCheck, Subject
 
 __all__ = ["CHECKS", "Found", "Outcome", "Report", "SkipCheck", "Subject", "check", "examine"]

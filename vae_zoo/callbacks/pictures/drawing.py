@@ -16,7 +16,7 @@ from vae_zoo.elbo import depends_on_condition
 from vae_zoo.evaluation.sampling import chunks
 from vae_zoo.functional import slerp
 from vae_zoo.models.base.autoencoder import Autoencoder
-from vae_zoo.system.files import explaining_write_errors, replacing
+from vae_zoo.system.writing import explaining_write_errors, replacing
 
 MOST_PIXELS = 2**26
 """Pixels of a picture, at most: 64 images of 1024 by 1024."""

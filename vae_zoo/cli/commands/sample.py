@@ -51,7 +51,7 @@ def sample(args: list[str]) -> None:
     from vae_zoo.callbacks.pictures import drawing
     from vae_zoo.evaluation.sampling import draw, generate
     from vae_zoo.hub import load
-    from vae_zoo.system.files import write_npz
+    from vae_zoo.system.writing import write_npz
 
     quiet()
     model = load(options.ckpt_path)

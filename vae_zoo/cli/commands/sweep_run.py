@@ -19,8 +19,8 @@ from vae_zoo.cli.sweeps.command import arguments_of, expand
 from vae_zoo.cli.sweeps.draws import draws
 from vae_zoo.cli.terminal import greet
 from vae_zoo.cli.verbs import VerbParser
-from vae_zoo.system.files import explaining_write_errors, write_text
 from vae_zoo.system.locks import FolderLock
+from vae_zoo.system.writing import explaining_write_errors, write_text
 
 DESCRIPTION = """Run a sweep here, one run after the other, with nothing sent anywhere: the whole of a grid, or random
 draws in place of a random or Bayesian search; no run is stopped early. The same command goes on where it was stopped.

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from vae_zoo.cli.errors import nearest
 from vae_zoo.cli.inspect.configs import read_yaml
 from vae_zoo.cli.verbs import VerbParser
-from vae_zoo.system.files import replacing
+from vae_zoo.system.writing import replacing
 
 DESCRIPTION = """Show what fits had for parameters, and what came out: all fits below a folder, whether sweep-run, an
 agent of W&B or nobody chose them. Beside the table, results.csv and parallel.png are written into the folder."""

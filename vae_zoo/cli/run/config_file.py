@@ -16,9 +16,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
 from vae_zoo.checkpoints.hyperparameters import Recorded
+from vae_zoo.cli.run.checks import check_monitors
 from vae_zoo.cli.run.folder import RunFolder
-from vae_zoo.cli.run.monitors import check_monitors
-from vae_zoo.system.files import replacing
+from vae_zoo.system.writing import replacing
 
 FINDERS = ("LearningRateFinder", "BatchSizeFinder")
 """Callbacks that change an argument before the first step."""

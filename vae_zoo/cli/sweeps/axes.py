@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vae_zoo.system.files import replacing
+from vae_zoo.system.writing import replacing
 
 _MOST_TICKS = 8
 

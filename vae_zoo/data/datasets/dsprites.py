@@ -15,7 +15,7 @@ from vae_zoo.data.base.checks import check_limit
 from vae_zoo.data.base.mapped import Mapped, load_if_small
 from vae_zoo.data.base.paths import data_root
 from vae_zoo.data.base.splits import Split, SplitName, split_indices
-from vae_zoo.data.datasets.sprite_factors import SpriteImages
+from vae_zoo.data.datasets.sprites import SpriteImages
 from vae_zoo.data.files.image_cache import cached_images
 from vae_zoo.security.limits import check_archive
 from vae_zoo.typing import Shape

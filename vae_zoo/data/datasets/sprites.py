@@ -10,11 +10,26 @@ from torch import Tensor
 
 from vae_zoo.data.base.checks import check_positive
 from vae_zoo.data.base.splits import Split, SplitName, split_indices
-from vae_zoo.data.datasets.sprite_factors import FACTOR_SIZES, SpriteImages
+from vae_zoo.data.datasets.images import Images
 from vae_zoo.typing import Shape
 
 _CHUNK = 1024
 _RADIUS = 0.17  # of the largest sprite, as a fraction of the image: it stays inside at every place and rotation
+
+FACTOR_SIZES = (3, 6, 40, 32, 32)
+
+
+class SpriteImages(Images):
+    """Images of sprites, whose class is their shape."""
+
+    grey = False
+
+    factor_sizes: tuple[int, ...] = FACTOR_SIZES
+    """Number of values of each factor: shape (square, ellipse, heart), scale, rotation, x and y."""
+
+    @property
+    def num_classes(self) -> int:
+        return self.factor_sizes[0]
 
 
 class Sprites(SpriteImages):

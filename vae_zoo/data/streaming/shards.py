@@ -16,7 +16,7 @@ from vae_zoo.data.base.datamodule import DataModule
 from vae_zoo.data.base.loader import TensorLoader
 from vae_zoo.data.base.splits import SplitName
 from vae_zoo.data.streaming.shard_index import check_index
-from vae_zoo.system.files import replacing_folder
+from vae_zoo.system.writing import replacing_folder
 from vae_zoo.typing import Batch
 
 _BLOCK = 1024

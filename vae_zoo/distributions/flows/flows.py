@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_zoo.distributions.families import Family
-from vae_zoo.distributions.flows.steps import Flow, autoregressions
+from vae_zoo.distributions.flows.autoregressive import Flow, autoregressions
 from vae_zoo.distributions.priors import Prior, given, mixture
 from vae_zoo.typing import Shape
 
