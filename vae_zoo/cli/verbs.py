@@ -36,9 +36,7 @@ VERBS = (
     Verb("list", "list models, data sets and configurations", "vae_zoo.cli.commands.list:show"),
     Verb("show", "describe one of them: summary, paper, arguments", "vae_zoo.cli.commands.show:show"),
     Verb("check", "run the conformance suite on a model", "vae_zoo.cli.commands.check:check"),
-    Verb(
-        "sweep-check", "check whether the runs of a sweep would start", "vae_zoo.cli.commands.sweep_check:sweep_check"
-    ),
+    Verb("sweep-check", "check that the runs of a sweep would start", "vae_zoo.cli.commands.sweep_check:sweep_check"),
     Verb("sweep-run", "run a sweep here, without an account", "vae_zoo.cli.commands.sweep_run:sweep_run"),
     Verb("sweep-table", "a table and a plot of finished runs", "vae_zoo.cli.commands.sweep_table:sweep_table"),
     Verb("schema", "a JSON schema of config files, for editors", "vae_zoo.cli.commands.schema:show"),

@@ -1,4 +1,4 @@
-"""The evidence lower bound, and what every model that has one can do with it."""
+"""The evidence lower bound, and methods of all models that have one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ELBOMixin(ABC):
     """A model with a posterior, a prior and a likelihood, and therefore a bound. It knows nothing of Lightning."""
 
     compiled: bool = False
-    """Whether to compile what decodes, for every number of samples and examples at once."""
+    """Whether to compile the decoding, once for all numbers of samples and examples."""
 
     @abstractmethod
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
@@ -61,9 +61,9 @@ class ELBOMixin(ABC):
         return ELBO(q=q, p=p, z=z, log_px=log_px, kl=rates.sum(1), rates=rates, curves=curves)
 
     def divergence(self, q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Divergence of q from p, from samples (K, B, \\*latent) if need be; and terms of it that are logged, (B,).
+        """Divergence of q from p, with samples (K, B, \\*latent) for Monte Carlo; and parts of it to log, (B,).
 
-        It is of each dimension where that is known, (B, D), and else in one piece, (B, 1).
+        It is given for each dimension if that is known, (B, D), and otherwise as a total, (B, 1).
         """
         return kl_per_dim(q, p, z), {}
 
@@ -83,7 +83,7 @@ class ELBOMixin(ABC):
 
         .. math:: \log \hat p(x) = \log \frac{1}{K} \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k|x)}, \quad z_k \sim q(z|x)
 
-        An example is encoded once. How many samples are decoded at once changes which noise an example gets, and
+        An example is encoded once. The number of samples decoded at once changes which noise an example gets, but
         nothing else.
 
         References:
@@ -93,16 +93,16 @@ class ELBOMixin(ABC):
         Args:
             x: Examples, (B, \*shape).
             c: Conditions, (B, ...).
-            num_samples: Number of samples K, every one of which is used.
-            chunk: Samples of each example decoded at once, of all examples together; as many samples, of as many
-                examples, as fit into memory if not given.
-            memory: MiB that all that is decoded at once may take; 32 on a CPU, 1024 elsewhere if not given.
+            num_samples: Number of samples K, each of which is used once.
+            chunk: Samples of each example to decode at once, for all examples together; if not given, as many samples
+                and examples as fit into memory.
+            memory: Budget in MiB for what is decoded at once; by default 32 on a CPU, 1024 elsewhere.
 
         Returns:
             Nats, (B,).
 
         Raises:
-            ValueError: If num_samples or chunk is less than 1, memory is not positive, or the likelihood is no
+            ValueError: If num_samples or chunk is less than 1, memory is not positive, or the likelihood is not a
                 density.
         """
         return self.evidence(x, c, num_samples, chunk, memory).value
@@ -121,9 +121,9 @@ class ELBOMixin(ABC):
         return estimate(self._weights, x, c, num_samples, chunk, memory)
 
     def _weights(self, x: Tensor, c: Tensor | None) -> Draw:
-        """What draws importance weights p(x, z) / q(z|x) of these examples."""
+        """A function that draws importance weights p(x, z) / q(z|x) of these examples."""
         if getattr(self.elbo, "__func__", None) is not ELBOMixin.elbo:
-            return lambda num: self.elbo(x, c, num).log_w  # terms of one's own, which may weigh samples otherwise
+            return lambda num: self.elbo(x, c, num).log_w  # its own terms may weight samples differently
         q, p = self.encode(x, c), self.prior(c)
         check_latents(q, p, len(x))
 
@@ -142,15 +142,15 @@ class ELBOMixin(ABC):
         Args:
             num: Number of samples.
             c: Conditions, (num, ...).
-            mean: Whether to return the mean of p(x|z), as pictures usually show, or a draw from it.
+            mean: Whether to return the mean of p(x|z), as usual for pictures, or a draw from it.
             temperature: Factor on the spread of the prior: see :func:`~vae_zoo.distributions.tempered`.
 
         Returns:
             (num, \\*shape).
 
         Raises:
-            ValueError: If the temperature is not positive and finite, or means nothing for this prior; or if a
-                condition is given and neither prior nor decoder looks at it.
+            ValueError: If the temperature is not positive and finite, or undefined for this prior; or if a
+                condition is given and neither prior nor decoder uses it.
         """
         check_temperature(temperature)
         check_number("num", num)
@@ -186,7 +186,7 @@ class _Watch(TorchFunctionMode):
 
 
 def check_number(name: str, number: int, least: int = 0) -> None:
-    """Refuse what is no number of samples.
+    """Refuse an invalid number of samples.
 
     Raises:
         ValueError: With what was expected and what came.
@@ -196,7 +196,7 @@ def check_number(name: str, number: int, least: int = 0) -> None:
 
 
 def check_condition(c: Any) -> None:
-    """Refuse conditions that are no tensor, such as a list of labels.
+    """Refuse conditions other than tensors, such as a list of labels.
 
     Raises:
         ValueError: With what was expected and what came.
@@ -207,10 +207,10 @@ def check_condition(c: Any) -> None:
 
 @contextmanager
 def refuse_unused(c: Tensor | None, model: object) -> Iterator[None]:
-    """Refuse a condition of samples that what is within does not look at: they would be of no class in particular.
+    """Refuse a condition that the code in this context does not use: samples would not be of the chosen class.
 
     Raises:
-        ValueError: If there is one and nothing has been computed from it.
+        ValueError: If a condition is given and nothing has been computed from it.
     """
     if c is None:
         yield
@@ -227,7 +227,7 @@ def refuse_unused(c: Tensor | None, model: object) -> Iterator[None]:
 
 @torch.no_grad()
 def depends_on_condition(model: Any, c: Tensor) -> bool:
-    """Whether samples of a model depend on conditions (B, ...): those of the data are left out where they do not."""
+    """Whether samples of a model depend on conditions (B, ...); if not, those of the data are left out."""
     z = torch.zeros(len(c), *model.latent_shape, device=c.device)
     with _Watch(c) as watch:
         if isinstance(model, ELBOMixin):
@@ -238,7 +238,7 @@ def depends_on_condition(model: Any, c: Tensor) -> bool:
 
 
 def has_density(model: object) -> bool:
-    """Whether what a model's likelihood gives is a log-density, so that its bound and evidence mean something."""
+    """Whether the likelihood of a model gives log-densities, so that it has a bound and an evidence."""
     return getattr(getattr(model, "likelihood", None), "is_density", True)
 
 

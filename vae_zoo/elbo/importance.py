@@ -1,4 +1,4 @@
-"""The importance-weighted estimate of log p(x), in pieces that fit into memory."""
+"""The importance-weighted estimate of log p(x), in chunks that fit into memory."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor
 from vae_zoo.system.memory import Peak, keep_freed_memory
 
 Draw: TypeAlias = Callable[[int], Tensor]
-"""Draws so many samples of each example; gives the logarithms of their importance weights, (K, B)."""
+"""Draws a number K of samples of each example and returns the logarithms of their importance weights, (K, B)."""
 
 _FIRST = 16
-"""Examples of which one sample each shows what a sample takes: few, because it is not yet known whether more fit."""
+"""Examples whose samples are measured first: few, because it is not yet known whether more fit."""
 
 HEAVY = 0.7
-"""Shape of the tail of weights above which their mean does not converge at a practical number of samples."""
+"""Shape of the tail of the weights above which their mean does not converge at practical numbers of samples."""
 
 _MEMORY = {"cpu": 32.0, "other": 1024.0}
-"""MiB that samples take at once if nobody says: on a CPU what was fastest, elsewhere enough to fill the device."""
+"""Default MiB of the samples decoded at once: the fastest on a CPU, and enough to fill other devices."""
 
 
 class LogEvidence(NamedTuple):
-    r"""An estimate of log p(x) from K importance weights w of each example, and how far it can be trusted.
+    r"""An estimate of log p(x) from K importance weights w of each example, with diagnostics.
 
     .. math::
         \log \hat p = \log \bar w, \quad
@@ -34,10 +34,10 @@ class LogEvidence(NamedTuple):
 
     Args:
         value: The estimate: in expectation a lower bound, by about half the square of the error. Nats, (B,).
-        error: Its standard error by the delta method, infinite for K = 1, where nothing is known of it. Nats, (B,).
-        ess: Effective sample size, from 1, where one sample carries all the weight, to K, (B,).
-        pareto_k: Shape of the tail of the weights by :func:`pareto_shape`, (B,). Above 0.7 the error is too small, and
-            the effective sample size too large, by any amount; NaN for K up to 20, which show no tail.
+        error: Its standard error by the delta method; infinite for K = 1, where it is unknown. Nats, (B,).
+        ess: Effective sample size, from 1, where one sample has all the weight, to K, (B,).
+        pareto_k: Shape of the tail of the weights by :func:`pareto_shape`, (B,). Above 0.7 the error may be far too
+            small, and the effective sample size far too large; NaN for K up to 20, which are too few to fit a tail.
     """
 
     value: Tensor
@@ -71,19 +71,19 @@ class LogEvidence(NamedTuple):
 
 
 def tail_size(num_samples: int) -> int:
-    """Number of the largest of K weights that are their tail, the lesser of K/5 and 3√K; 0 if there are too few."""
+    """Number of largest weights, of K, that make up the tail: the smaller of K/5 and 3√K; 0 if K is too small."""
     size = math.ceil(min(num_samples / 5, 3 * math.sqrt(num_samples)))
     return size if size >= 5 else 0
 
 
 def pareto_shape(log_w: Tensor) -> Tensor:
-    r"""Shape k of the generalised Pareto distribution of the largest weights, by how much they exceed the least here.
+    r"""Shape k of the generalised Pareto distribution of the excesses of the largest weights over the smallest of them.
 
     .. math:: p(w) \propto \Big( 1 + k \, \frac{w - u}{\sigma} \Big)^{-1 / k - 1}
 
-    Weights have as many moments as 1/k: no finite variance from k = ½ on, no mean from k = 1 on. Up to 0.7 or so means
-    of them converge at practical numbers of samples; above, their standard error means nothing, since what it leaves
-    out has not been drawn. The fit is the mean under a posterior on a grid, which is pulled towards ½ by the weight of
+    Weights have 1/k moments: no finite variance from k = ½ on, no mean from k = 1 on. Up to about 0.7 their means
+    converge at practical numbers of samples; above that, the standard error is meaningless, since it misses the weights
+    that have not been drawn. The fit is the mean of a posterior on a grid, shrunk towards ½ with the weight of
     ten samples.
 
     References:
@@ -93,10 +93,10 @@ def pareto_shape(log_w: Tensor) -> Tensor:
         | https://doi.org/10.1198/tech.2009.08017
 
     Args:
-        log_w: Logarithms of the M + 1 largest weights, in any order, (M + 1, B); the least of them is the threshold u.
+        log_w: Logarithms of the M + 1 largest weights, in any order, (M + 1, B); the smallest is the threshold u.
 
     Returns:
-        The shape, (B,); 0 where all weights are alike.
+        The shape, (B,); 0 if all weights are equal.
     """
     wide = torch.float32 if log_w.device.type == "mps" else torch.float64
     ordered = log_w.to(wide).sort(0).values
@@ -113,17 +113,17 @@ def pareto_shape(log_w: Tensor) -> Tensor:
 
 
 class _Tail:
-    """The largest of the weights that are drawn a chunk at a time: no more of them are held than twice their number.
+    """The largest weights over chunks, holding at most twice as many as needed.
 
     Args:
-        size: How many are wanted.
+        size: Number of largest weights.
     """
 
     def __init__(self, size: int) -> None:
         self.size, self.kept = size, list[Tensor]()
 
     def add(self, log_w: Tensor) -> None:
-        """Look at logarithms of weights, (K', B)."""
+        """Add logarithms of weights, (K', B)."""
         self.kept.append(log_w if len(log_w) <= self.size else log_w.topk(self.size, 0).values)
         if sum(map(len, self.kept)) > 2 * self.size:
             self.kept = [self.largest()]
@@ -142,15 +142,15 @@ def estimate(
     chunk: int | None,
     memory: float | None,
 ) -> LogEvidence:
-    """The estimate of examples, a part of them and a chunk of their samples at a time.
+    """The estimate for a batch, computed for parts of the batch and chunks of the samples.
 
     Args:
-        weights: Gives what draws the weights of some examples and their conditions; called once for each part.
+        weights: Makes the function that draws weights, from examples and their conditions; called once for each part.
         x: Examples, (B, \\*shape).
         c: Conditions, (B, ...).
-        num_samples: Number of samples K, every one of which is used.
-        chunk: Samples of each example drawn at once, of all examples together; by memory if not given.
-        memory: MiB that what is drawn at once may take.
+        num_samples: Number of samples K, each of which is used once.
+        chunk: Samples of each example to draw at once, for all examples together; if not given, from ``memory``.
+        memory: Budget in MiB for what is drawn at once.
 
     Raises:
         ValueError: If num_samples or chunk is less than 1, or memory is not positive.
@@ -175,11 +175,11 @@ def estimate(
             tail.add(log_w)
         found = LogEvidence.from_sums(first, second, tail.largest(), num_samples)
         parts.append(LogEvidence(*(t.to(log_w.dtype) for t in found)))
-    return LogEvidence(*(torch.cat(figures) for figures in zip(*parts, strict=True)))
+    return LogEvidence(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
 def check(num_samples: int, chunk: int | None, memory: float | None) -> None:
-    """Refuse settings of an estimate.
+    """Refuse invalid settings of an estimate.
 
     Raises:
         ValueError: If num_samples or chunk is less than 1, or memory is not positive.
@@ -192,11 +192,11 @@ def check(num_samples: int, chunk: int | None, memory: float | None) -> None:
 
 
 class _Pace:
-    """How many latents are decoded at once: as many as are given, or as fit into memory once one has been measured.
+    """Number of latents to decode at once: given, or measured to fit into memory.
 
     Args:
-        rows: Their number, if it is given.
-        memory: MiB that they may take.
+        rows: The number, if it is given.
+        memory: Budget in MiB.
     """
 
     def __init__(self, rows: int | None, memory: float) -> None:
@@ -206,7 +206,7 @@ class _Pace:
         """Weights of all samples, (K', B) at a time."""
         left = num_samples
         if self.rows is None:
-            yield draw(1)  # not measured: it makes what lasts, such as a copy of the weights in half precision
+            yield draw(1)  # not measured: allocates what stays, such as a half-precision copy of the weights
             left -= 1
         if self.rows is None and left:
             with Peak() as peak:

@@ -20,12 +20,13 @@ class ELBO(NamedTuple):
         z: Samples of q, (K, B, \*latent).
         log_px: log p(x|z), (K, B).
         kl: Divergence of q from p, in closed form where known, (B,).
-        weight: Weight of the divergence, of an objective's own and while it is annealed.
-        annealing: The part of that weight that is of the annealing: for what an objective adds to the divergence.
-        penalty: What free bits add to the divergence, a scalar.
-        rates: The divergence before it is summed, of each dimension where that is known, (B, D), else (B, 1); ``kl`` in
-            one piece if not given.
-        curves: Further terms that are logged, such as the divergence of each layer, (B,).
+        weight: Weight of the divergence, from the objective and from annealing.
+        annealing: The factor of that weight that comes from annealing; for terms that an objective adds to the
+            divergence.
+        penalty: Penalty of free bits on the divergence, a scalar.
+        rates: The divergence before summation: of each dimension if that is known, (B, D), otherwise the total, (B, 1).
+            By default the total ``kl``.
+        curves: Further terms to log, such as the divergence of each layer, (B,).
     """
 
     q: Distribution
@@ -60,7 +61,7 @@ class ELBO(NamedTuple):
         return self.log_px.mean(0) - self.kl
 
     def check(self, num: int) -> None:
-        """Refuse terms that are not of a number of examples each, and would broadcast to a plausible bound.
+        """Refuse terms of wrong shapes, which could broadcast to a plausible bound.
 
         Raises:
             ValueError: With what was expected and what came.
@@ -73,21 +74,21 @@ class ELBO(NamedTuple):
             )
 
     def annealed(self, weight: Tensor) -> ELBO:
-        """The same terms with the divergence weighted: what an objective sees while it is annealed."""
+        """The same terms with an annealed divergence, as passed to the objective."""
         return self.weighted(weight)._replace(annealing=weight * self.annealing)
 
     def weighted(self, weight: Tensor | float) -> ELBO:
-        """The same terms with the divergence weighted: what an objective passes on to that of the next class."""
+        """The same terms with a weighted divergence, for the objective of the next class."""
         return self._replace(kl=weight * self.kl, weight=weight * self.weight)
 
     def floored(self, free_bits: float) -> ELBO:
-        r"""The same terms with a divergence that costs nothing below a floor: what an objective sees under free bits.
+        r"""The same terms with a divergence that costs nothing below a floor: free bits.
 
         .. math:: \sum_j \max(\lambda, \overline{\mathrm{KL}}_j)
             = \sum_j \overline{\mathrm{KL}}_j + \sum_j \max(0, \lambda - \overline{\mathrm{KL}}_j)
 
         The mean is over the batch. The second sum is the penalty, which cancels the gradient of each dimension below
-        the floor. A divergence that is not a sum over dimensions has one floor, of λ times their number.
+        the floor. A divergence that is not a sum over dimensions has a single floor, λ times the number of dimensions.
 
         References:
             | Improved Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016)

@@ -1,4 +1,4 @@
-"""The zoo: one paper, one file."""
+"""Models: one paper, one file."""
 
 from vae_zoo.models.base.autoencoder import Autoencoder
 from vae_zoo.models.codes.vqvae import VQVAE

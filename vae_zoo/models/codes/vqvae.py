@@ -28,8 +28,8 @@ class VQVAE(Autoencoder):
         \quad e_i = e_{s_i} \text{ nearest to } z_i = f(x)_i
 
     The posterior has all its mass on one grid of codes s, so :math:`\log p(x | e) + \log p(s)` is a bound on log p(x):
-    the curve ``elbo``, whose rate ``kl`` is :math:`-\log p(s)`. The prior p(s) learns along with the autoencoder, on
-    codes it does not influence, so that every checkpoint can sample; in the paper it is fitted afterwards, which the
+    the curve ``elbo``, whose rate ``kl`` is :math:`-\log p(s)`. The prior p(s) is trained along with the autoencoder,
+    without influence on the codes, so that every checkpoint can sample; in the paper it is fitted afterwards, as the
     callback ``FitCodePrior`` does in the last epochs.
 
     References:
@@ -39,15 +39,15 @@ class VQVAE(Autoencoder):
     Args:
         latent_dim: Dimensions of each code vector.
         num_codes: Number of code vectors.
-        grid: Shape of the grid of codes; for images a quarter of their height and width, else 8, if not given.
+        grid: Shape of the grid of codes; by default a quarter of the height and width of images, and 8 for other data.
         beta: Weight β of the commitment of the latents to their codes.
-        codebook: Class of the codebook, which is moved by gradient or as moving averages.
+        codebook: Class of the codebook, trained by gradient or by moving averages.
         code_prior: Distribution over grids of codes.
         kwargs: Arguments of :class:`Autoencoder`.
 
     Raises:
         ValueError: If num_codes or a side of the grid is less than 1, beta is negative or not finite, or the posterior
-            has a density, which would do nothing.
+            has a density, which would have no effect.
     """
 
     monitor = "val/elbo"
@@ -113,7 +113,7 @@ class VQVAE(Autoencoder):
         return terms
 
     def curves(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What is logged: in place of the usage of each code, its perplexity e^H and the number of codes in use."""
+        """Logged metrics: the usage of each code is replaced by its perplexity e^H and the number of codes in use."""
         usage = means["usage"]
         shown = {name: mean for name, mean in means.items() if name != "usage"}
         perplexity = torch.exp(torch.special.entr(usage).sum())
@@ -121,7 +121,7 @@ class VQVAE(Autoencoder):
 
     @torch.no_grad()
     def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True, temperature: float = 1.0) -> Tensor:
-        """Draw codes from their prior, whose logits a temperature divides, and decode them, (num, \\*shape)."""
+        """Draw codes from their prior, with logits divided by the temperature, and decode them, (num, \\*shape)."""
         check_number("num", num)
         with refuse_unused(c, self):
             px = self.decode(self.codebook.lookup(self.code_prior.sample(num, temperature=temperature)), c)

@@ -23,7 +23,7 @@ _DEFAULT = 16
 
 
 class LadderVAE(VAE):
-    r"""VAE with any number of layers of latents, whose inference corrects the generative model layer by layer.
+    r"""VAE with any number of layers of latents, whose posterior corrects the generative model layer by layer.
 
     .. math::
         \mathcal{L}(x) = \mathbb{E}_{q(z|x)} \Big[ \log p(x|z_1) - \sum_{l=1}^{L}
@@ -31,9 +31,9 @@ class LadderVAE(VAE):
         q(z_l | z_{l+1}, x) \propto \hat q(z_l | x) \, p(z_l | z_{l+1})
 
     A deterministic pass upwards gives each layer's normal evidence :math:`\hat q(z_l|x)`; on the way down it is
-    combined with the generative layer's normal distribution by precision. The top layer has the standard normal
-    distribution as its prior, and a latent z holds all layers, the lowest first. Warm-up, without which upper layers
-    hardly take part, is the callback ``LinearAnnealing``. There is no batch normalisation, unlike in the paper: the
+    combined with the generative layer's normal distribution by precision. The prior of the top layer is the standard
+    normal distribution, and a latent z contains all layers, the lowest first. The paper's warm-up, without which upper
+    layers are hardly used, is the callback ``LinearAnnealing``. Unlike the paper, there is no batch normalisation: the
     bound of an example must not depend on the others in its batch.
 
     References:
@@ -41,12 +41,12 @@ class LadderVAE(VAE):
         | https://arxiv.org/abs/1602.02282
 
     Args:
-        latent_dim: Number of latent dimensions of all layers together, where ``latent_dims`` does not say it.
-        latent_dims: Dimensions of each layer, the lowest first; two layers, the upper a third of them, if not given.
-        width: Number of deterministic features that each layer of the pass upwards has.
+        latent_dim: Number of latent dimensions of all layers together, if ``latent_dims`` is not given.
+        latent_dims: Dimensions of each layer, the lowest first; by default two layers, the upper with a third of them.
+        width: Number of deterministic features of each layer of the upward pass.
         layer: Network from the features of a layer to those of the next, and from a latent to the prior of the one
             below.
-        kwargs: Arguments of :class:`VAE`, but for ``posterior`` and ``prior``, which are normal here.
+        kwargs: Arguments of :class:`VAE` except ``posterior`` and ``prior``, which are normal here.
 
     Raises:
         ValueError: If latent_dims is empty or does not add up to latent_dim, or a dimension or width is less than 1.
@@ -107,7 +107,7 @@ class LadderVAE(VAE):
         return torch.cat(rates, 1), {f"kl_{n + 1}": rate.sum(1) for n, rate in enumerate(rates)}
 
     def bottom_up(self, x: Tensor) -> list[Distribution]:
-        """What the pass upwards says of each layer, the lowest first."""
+        """Evidence of the upward pass for each layer, the lowest first."""
         self.check_examples(x)
         gives = (self.width,)
         features = [leaky_relu(apply_batched(self.encoder, x, len(self.shape), gives=gives, name="encoder"))]
@@ -121,5 +121,5 @@ class LadderVAE(VAE):
         return self.families[n](apply_batched(self.down[n], above, gives=(2, self.latent_dims[n]), name="layer"))
 
     def corrected(self, n: int, evidence: Distribution, above: Tensor) -> Distribution:
-        """Posterior of layer n, given what the pass upwards says of it and latents of the layer above."""
+        """Posterior of layer n, given its evidence from the upward pass and latents of the layer above."""
         return combine(evidence, self.generative(n, above))

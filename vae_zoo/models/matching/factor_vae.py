@@ -20,13 +20,13 @@ from vae_zoo.typing import Network
 
 
 class FactorVAE(VAE):
-    r"""VAE with a penalty on total correlation, as a discriminator of latents and permuted latents sees it.
+    r"""VAE with a penalty on total correlation, estimated by a discriminator between latents and permuted latents.
 
     .. math:: \mathcal{L} = \mathbb{E}[\log p(x|z)] - \mathrm{KL}(q(z|x) \,\|\, p(z))
         - \gamma \, \mathbb{E}_{q(z)} \Big[ \log \frac{D(z)}{1 - D(z)} \Big]
 
-    The discriminator D tells samples of q(z) from the same samples with every dimension permuted across the batch;
-    the paper permutes those of a second batch. Its loss is part of ``loss`` and reaches the discriminator alone.
+    The discriminator D distinguishes samples of q(z) from the same samples with every dimension permuted across the
+    batch; the paper permutes those of a second batch. Its loss is part of ``loss`` and trains only the discriminator.
 
     References:
         | Disentangling by Factorising (Kim and Mnih, 2018)
@@ -35,7 +35,7 @@ class FactorVAE(VAE):
     Args:
         gamma: Weight γ of the total correlation.
         discriminator: Network from a latent to the logit of D.
-        discriminator_lr: Learning rate of the discriminator, whose Adam has β₁ = 0.5 and β₂ = 0.9.
+        discriminator_lr: Learning rate of the discriminator, trained by Adam with β₁ = 0.5 and β₂ = 0.9.
         kwargs: Arguments of :class:`VAE`.
 
     Raises:
@@ -80,7 +80,7 @@ class FactorVAE(VAE):
         return values | {"loss": loss, "tc": tc, "discriminator_loss": own}
 
     def _logits(self, z: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
-        """Logits of D at latents (K, B, D), in their precision: positive where it takes them for samples of q(z)."""
+        """Logits of D at latents (K, B, D), in their precision; positive for samples of q(z)."""
         rows = z.flatten(0, 1).to(next(iter(parameters.values())).dtype)
         logits = functional_call(self.discriminator, dict(parameters), (rows,))
         check_output(logits, len(rows), (1,), "discriminator")

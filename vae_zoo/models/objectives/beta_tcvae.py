@@ -19,8 +19,8 @@ class BetaTCVAE(VAE):
     .. math:: \mathcal{L} = \mathbb{E}[\log p(x|z)] - \alpha \, \mathrm{I}(x; z)
         - \beta \, \mathrm{KL}\Big(q(z) \,\Big\|\, \prod_j q(z_j)\Big) - \gamma \sum_j \mathrm{KL}(q(z_j) \,\|\, p(z_j))
 
-    The parts are estimated from the batch, stratified: see :func:`~vae_zoo.functional.decompose_kl`. With all three
-    weights 1 this is the VAE. Validation estimates them from its own batches, as drawn from the training set.
+    The parts are estimated from the batch with stratified weights: see :func:`~vae_zoo.functional.decompose_kl`. With
+    all three weights 1 this is the VAE. In validation they are estimated as if its batches came from the training set.
 
     References:
         | Isolating Sources of Disentanglement in Variational Autoencoders (Chen et al., 2018)
@@ -28,7 +28,7 @@ class BetaTCVAE(VAE):
 
     Args:
         num_train: Number of training examples; linked from the data on the command line.
-        alpha: Weight α of the mutual information of example and latent.
+        alpha: Weight α of the mutual information between example and latent.
         beta: Weight β of the total correlation.
         gamma: Weight γ of the divergence of each dimension from the prior.
         kwargs: Arguments of :class:`VAE`.

@@ -12,7 +12,7 @@ from vae_zoo.models.plain.vae import VAE
 
 
 class BetaVAE(VAE):
-    r"""VAE with a weighted rate: above 1, latents that are independent and, with luck, one factor each.
+    r"""VAE with a weighted rate; weights above 1 favour independent, possibly disentangled latents.
 
     .. math:: \mathcal{L}(x) = \mathbb{E}_{q(z|x)}[\log p(x|z)] - \beta \, \mathrm{KL}(q(z|x) \,\|\, p(z))
 

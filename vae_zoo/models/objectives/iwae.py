@@ -22,7 +22,7 @@ class IWAE(VAE):
         | https://arxiv.org/abs/1509.00519
 
     Args:
-        num_samples: Samples K of the posterior; one makes this the VAE.
+        num_samples: Samples K of the posterior; with one, this is the VAE.
         kwargs: Arguments of :class:`VAE`.
     """
 

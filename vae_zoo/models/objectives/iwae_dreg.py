@@ -10,15 +10,15 @@ from vae_zoo.models.objectives.iwae import IWAE
 
 
 class IWAEDReG(IWAE):
-    r"""IWAE whose encoder learns from a gradient of the same mean and of lower variance.
+    r"""IWAE whose encoder is trained with a gradient of the same mean and lower variance.
 
     .. math:: \nabla_\phi \mathcal{L}_K(x) = \mathbb{E} \Big[ \sum_{k=1}^K \tilde w_k^2 \,
         \frac{\partial \log w_k}{\partial z_k} \frac{\partial z_k}{\partial \phi} \Big], \quad
         \tilde w_k = \frac{w_k}{\sum_l w_l}, \quad w_k = \frac{p(x, z_k)}{q(z_k|x)}
 
-    Decoder and prior learn from the gradient of :class:`IWAE`, and the value of the loss is that of the same bound.
-    With one sample this is the estimator that sticks the landing. Under free bits, the penalty of a posterior without
-    divergence in closed form is weighted by the shares too.
+    Decoder and prior are trained with the gradient of :class:`IWAE`, and the value of the loss is the same bound.
+    With one sample this is the sticking-the-landing estimator. With free bits, the penalty of a posterior without a
+    closed-form divergence is also weighted by the normalised weights.
 
     References:
         | Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives (Tucker et al., 2019)

@@ -12,11 +12,11 @@ from vae_zoo.models.base.components import check_point
 
 
 class AE(Autoencoder):
-    r"""Plain autoencoder: what a latent space is like without regularisation.
+    r"""Plain autoencoder, the baseline of a latent space without regularisation.
 
     .. math:: \mathcal{L}(x) = \log p(x \,|\, f(x))
 
-    It has neither prior nor bound: a random latent decodes to nothing in particular. It is here to be compared with.
+    It has neither a prior nor a bound, and random latents do not decode to meaningful examples.
 
     References:
         | Reducing the Dimensionality of Data with Neural Networks (Hinton and Salakhutdinov, 2006)
@@ -26,7 +26,7 @@ class AE(Autoencoder):
         kwargs: Arguments of :class:`Autoencoder`.
 
     Raises:
-        ValueError: If the posterior has a density, which would do nothing.
+        ValueError: If the posterior has a density, which would have no effect.
     """
 
     def __init__(self, **kwargs: Any) -> None:

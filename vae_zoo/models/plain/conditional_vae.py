@@ -14,13 +14,13 @@ from vae_zoo.typing import Shape
 
 
 class ConditionalVAE(VAE):
-    r"""VAE of examples given their class, which samples of a chosen class.
+    r"""VAE conditioned on the class, which can sample from a chosen class.
 
     .. math::
         \mathcal{L}(x, c) = \mathbb{E}_{q(z|x, c)}[\log p(x|z, c)] - \mathrm{KL}(q(z|x, c) \,\|\, p(z|c))
 
-    The class enters both networks as a one-hot vector: beside the latent, and beside a vector as further entries or
-    an image as further channels that are 1 or 0 all over. So any network will do. The prior is told the class as well;
+    The class enters both networks as a one-hot vector, which is appended to the latent and to vectors, or added to
+    images as constant channels of 0 or 1, so any network can be used. The prior gets the class as well;
     the standard normal distribution ignores it, which makes the latent independent of the class.
 
     References:
@@ -32,7 +32,7 @@ class ConditionalVAE(VAE):
         kwargs: Arguments of :class:`VAE`.
 
     Raises:
-        ValueError: If the data have no classes; later, if labels are missing or no numbers of a class.
+        ValueError: If the data have no classes; later, if labels are missing or out of range.
     """
 
     def __init__(self, *, num_classes: int | None = None, **kwargs: Any) -> None:
@@ -66,11 +66,11 @@ class ConditionalVAE(VAE):
         return super().embed(x, c, sample=sample)
 
     def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True, temperature: float = 1.0) -> Tensor:
-        """Draw latents from the prior and decode them, of chosen classes or of all in turn.
+        """Draw latents from the prior and decode them, for chosen classes or for all classes in turn.
 
         Args:
             num: Number of samples.
-            c: Labels, (num,); 0, 1, … and over again if not given.
+            c: Labels, (num,); 0, 1, … repeated if not given.
             mean: Whether to return the mean of p(x|z, c), or a draw from it.
             temperature: Factor on the spread of the prior.
 
@@ -90,7 +90,7 @@ class ConditionalVAE(VAE):
             self.check_labels(c, len(x))
 
     def check_labels(self, c: Tensor | None, num: int) -> None:
-        """Refuse labels of num examples that are missing or out of range: it waits for the device, as no step may.
+        """Refuse labels of num examples that are missing or out of range; synchronises, so not for use in a step.
 
         Raises:
             ValueError: With what was expected and what came.
@@ -100,7 +100,7 @@ class ConditionalVAE(VAE):
             raise ValueError(f"labels must lie in 0 .. {self.num_classes - 1}, got {int(c.min())} to {int(c.max())}.")
 
     def one_hot(self, c: Tensor | None, num: int) -> Tensor:
-        """Labels of num examples as rows of truth values, (num, num_classes)."""
+        """Labels of num examples as boolean rows, (num, num_classes)."""
         if c is None:
             raise ValueError(f"{type(self).__name__} needs labels: pass those of the examples as c, (B,); got none.")
         check_condition(c)

@@ -1,4 +1,4 @@
-"""The variational autoencoder, over dense or convolutional networks."""
+"""The variational autoencoder, with dense or convolutional networks."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class VAE(Autoencoder, ELBOMixin):
         kwargs: Arguments of :class:`Autoencoder`.
 
     Raises:
-        ValueError: If num_samples is less than 1, free_bits is negative or not finite, or posterior and prior do not go
-            together.
+        ValueError: If num_samples is less than 1, free_bits is negative or not finite, or posterior and prior cannot be
+            combined.
     """
 
     monitor = "val/elbo"
@@ -79,7 +79,7 @@ class VAE(Autoencoder, ELBOMixin):
 
 
 class MLPVAE(VAE):
-    """Variational autoencoder over dense networks, for examples of any shape.
+    """Variational autoencoder with dense networks, for examples of any shape.
 
     References:
         | Auto-Encoding Variational Bayes (Kingma and Welling, 2014)
@@ -91,7 +91,7 @@ class MLPVAE(VAE):
 
 
 class ConvVAE(VAE):
-    """Variational autoencoder over convolutional networks, for images of any size.
+    """Variational autoencoder with convolutional networks, for images of any size.
 
     References:
         | Auto-Encoding Variational Bayes (Kingma and Welling, 2014)

@@ -1,4 +1,4 @@
-"""The VAE with normalising flows for its posterior and its prior."""
+"""The VAE with normalising flows as posterior and prior."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class FlowVAE(VAE):
         - \log \mathcal{N}(\epsilon; 0, I) + \log \Big| \det \frac{\partial g(\epsilon; x)}{\partial \epsilon} \Big|
         \Big]
 
-    The posterior is an inverse autoregressive flow, as of Kingma et al. (2016, https://arxiv.org/abs/1606.04934), which
-    takes one pass for a sample and its density; the prior is a masked one, which takes one pass for a density. Any
-    other family or prior may take their place. A flow has no mean in closed form: latents of examples are the images
-    of the noise's mean, as :class:`~vae_zoo.distributions.Flow` says.
+    The posterior is the inverse autoregressive flow of Kingma et al. (2016, https://arxiv.org/abs/1606.04934), which
+    takes one pass for a sample and its density; the prior is a masked one, which takes one pass for a density. Both
+    can be replaced. A flow has no mean in closed form: latents of examples are the images of the noise's mean, see
+    :class:`~vae_zoo.distributions.Flow`.
 
     References:
         | Variational Inference with Normalizing Flows (Rezende and Mohamed, 2015)

@@ -21,7 +21,7 @@ class VampVAE(VAE):
     .. math:: p(z) = \frac{1}{P} \sum_{i=1}^P q(z \,|\, u_i)
 
     Pseudo-inputs start from random training examples plus noise, or from noise alone, as in the paper. They are kept in
-    [0, 1] by a clamp that, unlike the paper's Hardtanh, has a gradient back inside.
+    [0, 1] by a clamp that, unlike the paper's Hardtanh, has a gradient towards the inside.
 
     References:
         | VAE with a VampPrior (Tomczak and Welling, 2018)
@@ -30,9 +30,9 @@ class VampVAE(VAE):
     Args:
         num_pseudo: Number P of pseudo-inputs.
         pseudo_mean: Mean of the noise that pseudo-inputs start from; random training examples if not given.
-        pseudo_std: Standard deviation of that noise, or of what is added to the examples.
-        in_unit_interval: Whether examples lie in [0, 1], and pseudo-inputs with them.
-        kwargs: Arguments of :class:`VAE`, of which ``prior`` stays at its default.
+        pseudo_std: Standard deviation of that noise, or of the noise added to the examples.
+        in_unit_interval: Whether examples, and therefore pseudo-inputs, lie in [0, 1].
+        kwargs: Arguments of :class:`VAE`; ``prior`` must keep its default.
 
     Raises:
         ValueError: If num_pseudo is less than 1, pseudo_mean is not finite, or pseudo_std is negative or not finite; at
