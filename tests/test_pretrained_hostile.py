@@ -64,7 +64,8 @@ def test_a_hostile_configuration(recorded: dict[str, Any], tmp_path: Path, monke
     (tmp_path / "a" / "config.json").write_text(json.dumps({"model": recorded}))
     with pytest.raises(
         ValueError,
-        match=r"is not trusted|names no model|is not allowed here|does not fit|is no path of a class|there is no class",
+        match=r"is not trusted|names no model|is not allowed here|does not fit|is no path of a class|there is no class"
+        r"|has no argument more|is no Autoencoder",
     ):
         hub.from_pretrained(tmp_path / "a")
     assert not (tmp_path / "escaped").exists()
@@ -98,5 +99,5 @@ def test_damaged_files(name: str, content: str | None, said: str, tmp_path: Path
 def test_weights_of_another_model(tmp_path: Path) -> None:
     tiny(VAE).save_pretrained(tmp_path)
     save_file({"other": torch.zeros(1)}, tmp_path / "model.safetensors")
-    with pytest.raises(RuntimeError, match="loading state_dict"):
+    with pytest.raises(ValueError, match="do not fit its model: Missing key"):
         hub.from_pretrained(tmp_path)

@@ -95,10 +95,10 @@ def compare(rank: int, folder: Path) -> None:
     books = [EMACodebook(6, 4, revive_after=0) for _ in range(2)]
     books[1].load_state_dict(books[0].state_dict())
     z = torch.randn(8, 4, 5, generator=torch.Generator().manual_seed(1))
-    books[0].record(z[rank::2], books[0](z[rank::2]).codes)
+    books[0].accumulate(z[rank::2], books[0](z[rank::2]).codes)
     books[0].update()
     with alone():
-        books[1].record(z, books[1](z).codes)
+        books[1].accumulate(z, books[1](z).codes)
         books[1].update()
     assert torch.allclose(books[0].vectors, books[1].vectors, atol=1e-6)
     assert same_everywhere(books[0].vectors)

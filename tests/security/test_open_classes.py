@@ -43,8 +43,9 @@ CALLS = """
 STOCK = [f"lightning.{half}.strategies" for half in ("pytorch", "fabric")]
 REVIEWED: dict[str, list[str]] = {
     "data, which read arrays, images and shards as numbers when they are used": [
-        *(f"vae_zoo.data.{path}" for path in ("arrays.Arrays", "dsprites.DSprites", "frey_faces.FreyFaces")),
-        *(f"vae_zoo.data.{path}" for path in ("image_folder.ImageFolder", "mnist.MNIST", "stream.Stream")),
+        *(f"vae_zoo.data.datasets.{path}" for path in ("arrays.Arrays", "dsprites.DSprites", "frey_faces.FreyFaces")),
+        *(f"vae_zoo.data.datasets.{path}" for path in ("image_folder.ImageFolder", "mnist.MNIST")),
+        "vae_zoo.data.streaming.stream.Stream",
         "vae_zoo.data.streaming.shards.StreamLoader",
     ],
     "reads rows of numbers from the file of metrics of a run that goes on": ["vae_zoo.loggers.MetricsFile"],

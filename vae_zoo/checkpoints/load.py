@@ -102,7 +102,7 @@ def restore(
     with trust.guard(*more):
         try:
             made = _load_state(cls, checkpoint, strict=strict, **given)
-        except ArgumentError as error:
+        except (ArgumentError, TypeError, ImportError) as error:
             raise ValueError(trust.denied(str(error), where)) from error
         except RuntimeError as error:
             lines = str(error).splitlines()
@@ -112,6 +112,8 @@ def restore(
         except ValueError as error:
             if unknown := re.search(r"got an unexpected keyword argument '(\w+)'", str(error)):
                 raise ValueError(f"{where} holds a {held.__name__}, which has no argument {unknown[1]}.") from error
+            if str(error).startswith("Does not validate"):
+                raise ValueError(trust.denied(str(error), where)) from error
             raise
     weights = next((x for x in checkpoint.get("state_dict", {}).values() if isinstance(x, torch.Tensor)), None)
     return made.to(weights.device) if isinstance(made, torch.nn.Module) and weights is not None else made

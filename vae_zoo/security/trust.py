@@ -195,6 +195,8 @@ def denied(message: str, where: str) -> str:
     if found := re.search(r"Importing '([^']+)' is not allowed", message):
         return f"{advice(found[1])}; {where} names it."
     where_in = ".".join(re.findall(r'Parser key "([^"]+)"', message)).removeprefix("module.")
+    if not where_in and (reasons := re.findall(r"^\s*- (.+)$", message, re.MULTILINE)):  # of a union, the first counts
+        where_in = reasons[0].rstrip(".")[:200]
     return f"{where} holds an argument that does not fit: {where_in or ' '.join(message.split())[:100]}."
 
 
