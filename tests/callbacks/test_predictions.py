@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -137,3 +138,17 @@ def test_scores_that_a_model_has(cls: type, kwargs: dict[str, Any], names: set[s
 def test_errors(kwargs: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 0 and num_steps at least 2, got"):
         PredictionWriter(**kwargs)
+
+
+def test_rows_that_fill_up_a_rank_are_left_out(tmp_path: Path) -> None:
+    """Of 5 examples on 2 ranks, a sampler gives the first one once more to the second rank."""
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for rank, index in enumerate(([0, 2, 4], [1, 3, 0])):
+        np.array(index).tofile(parts / f"{rank}_index.bin")
+        (np.array(index, np.float32) + 10 * rank).tofile(parts / f"{rank}_z.bin")
+    layout = {"index": (np.dtype(np.int64), ()), "z": (np.dtype(np.float32), ())}
+    PredictionWriter()._merge(SimpleNamespace(world_size=2), tmp_path / "latents.npz", layout)  # type: ignore[arg-type]
+    with np.load(tmp_path / "latents.npz") as written:
+        assert written["index"].tolist() == [0, 1, 2, 3, 4]
+        assert written["z"].tolist() == [0, 11, 2, 13, 4]
