@@ -58,5 +58,5 @@ $(INSTALLED): pyproject.toml
 .lowest/.installed: pyproject.toml .ci/lowest.py
 	$(PYTHON) -m venv --clear .lowest
 	$(PYTHON) .ci/lowest.py > .lowest/constraints.txt
-	.lowest/bin/python -m pip install -c .lowest/constraints.txt -e '.[export,flows,hub,stream,wandb]' hatchling pytest pytest-xdist
+	.lowest/bin/python -m pip install -c .lowest/constraints.txt -e '.[export,flows,hub,stream,sweeps]' hatchling pytest pytest-xdist
 	touch $@

@@ -21,7 +21,7 @@ from helpers import tiny, tiny_data
 
 from vae_zoo.callbacks.pictures import drawing
 from vae_zoo.cli.commands import sweep_table
-from vae_zoo.cli.sweeps import axes
+from vae_zoo.cli.sweeps import plots
 from vae_zoo.data import write_shards
 from vae_zoo.export import export
 from vae_zoo.hub import save_pretrained
@@ -63,7 +63,7 @@ def shards(path: Path) -> None:
 
 
 def parallel_picture(path: Path) -> None:
-    axes.draw(path, [{"a": 1}, {"a": 2}], [1.0, 2.0], "m")
+    plots.draw(path, [{"a": 1}, {"a": 2}], [1.0, 2.0], "m")
 
 
 WRITERS = {

@@ -13,6 +13,7 @@ from helpers import saved, small, tiny, tiny_data
 
 from vae_zoo import hub
 from vae_zoo.cli.commands.sweep_check import expand
+from vae_zoo.cli.sweeps.draws import draws
 from vae_zoo.data import write_shards
 from vae_zoo.export import export
 from vae_zoo.metrics import InceptionFeatures
@@ -23,6 +24,7 @@ CASES: list[tuple[str, str, Callable[[Path], Any]]] = [
     ("flows", "zuko", lambda folder: FlowVAE(shape=(3,), encoder=small, decoder=small)),
     ("stream", "litdata", lambda folder: write_shards(tiny_data(), str(folder / "shards"))),
     ("wandb", "wandb", lambda folder: expand({"command": ["vae-zoo"]}, {})),
+    ("sweeps", "optuna", lambda folder: next(draws({"method": "grid", "parameters": {"a": {"value": 1}}}, None, 0))),
     ("metrics", "torch_fidelity", lambda folder: InceptionFeatures((1, 8, 8))),
     ("hub", "safetensors", lambda folder: hub.save_pretrained(tiny(VAE), folder / "a")),
     ("hub", "safetensors", lambda folder: hub.from_pretrained(folder)),

@@ -12,7 +12,8 @@ import torch
 import yaml
 from helpers import MODELS, tiny
 
-from vae_zoo.cli.sweeps.rules import logged, points
+from vae_zoo.cli.sweeps.draws import points
+from vae_zoo.cli.sweeps.rules import logged
 
 GOOD: dict[str, Any] = {
     "method": "grid",
@@ -55,6 +56,18 @@ PLAIN = [  # what is changed, and what is said of it
         "is the text '1e-3', not a number",
     ),
     ({"method": "random", "parameters": {"model.beta": {"min": 1, "max": 4.5}}}, "must both be whole numbers or both"),
+    (
+        {"method": "random", "parameters": {"model.beta": {"distribution": "unifrom", "min": 1.0, "max": 2.0}}},
+        "model.beta: distribution unifrom is unknown, did you mean uniform?",
+    ),
+    (
+        {"method": "random", "parameters": {"model.beta": {"distribution": "uniform", "min": 1.0}}},
+        "model.beta needs a value, values, or min and max",
+    ),
+    ({"early_terminate": {"min_iter": 3}}, "early_terminate needs a type"),
+    ({"early_terminate": {"type": "hyperband", "eta": 3}}, "early_terminate needs min_iter, or max_iter and s"),
+    ({"early_terminate": {"type": "hyperband", "min_iter": 0}}, "min_iter must be a number of at least 1, got 0"),
+    ({"early_terminate": {"type": "hyperband", "miniter": 3}}, "key miniter is unknown, did you mean min_iter?"),
     (
         {"command": FILE, "parameters": {"model": {"value": "BetaVAE"}, "model.beta": {"value": 1}}},
         "model and its arguments do not fit into one file",
@@ -129,4 +142,4 @@ def test_points_are_values_or_the_ends_and_the_middle() -> None:
     assert points({"min": 0.0, "max": 1.0}) == [0.0, 0.5, 1.0]
     assert points({"distribution": "q_uniform", "min": 4, "max": 16, "q": 4}) == [4, 8, 12]
     assert points({"distribution": "log_uniform_values", "min": 0.01, "max": 1.0}) == pytest.approx([0.01, 0.1, 1.0])
-    assert points({"distribution": "normal", "mu": 1.0, "sigma": 2.0}) == [-3.0, 1.0, 5.0]
+    assert points({"distribution": "normal", "mu": 1.0, "sigma": 2.0}) == pytest.approx([-3.0, 1.0, 5.0])

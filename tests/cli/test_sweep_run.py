@@ -7,9 +7,9 @@ import json
 import math
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,10 @@ from forking import Forking
 from PIL import Image
 
 from vae_zoo.cli.commands import sweep_run
-from vae_zoo.cli.commands.sweep_table import differing, flat
+from vae_zoo.cli.commands.sweep_table import differing, flat, history
 from vae_zoo.cli.inspect.configs import packaged_sweeps
-from vae_zoo.cli.sweeps.axes import axis_of, draw
-from vae_zoo.cli.sweeps.draws import draw as draw_one
-from vae_zoo.cli.sweeps.draws import draws
+from vae_zoo.cli.sweeps.draws import DISTRIBUTIONS, draws, points, quantile
+from vae_zoo.cli.sweeps.plots import axis_of, draw
 from vae_zoo.system import signals
 from vae_zoo.system.locks import FolderLock
 
@@ -39,30 +38,63 @@ SWEEP = {
 }
 
 
+def drawn(sweep: dict[str, Any], num: int | None = None, seed: int = 0) -> list[dict[str, Any]]:
+    """Runs of a sweep, of which its search is told nothing."""
+    return [run for _, run in draws(sweep, num, seed)]
+
+
 class TestDraws:
+    @pytest.fixture(autouse=True)
+    def _optuna(self) -> None:
+        pytest.importorskip("optuna", reason="the extra sweeps is not installed")
+
     def test_a_grid(self) -> None:
-        runs = draws(GRID, None, 0)
+        runs = drawn(GRID)
         assert runs[:2] == [{"a": 1, "b": "x", "c": [3]}, {"a": 1, "b": "x", "c": [4]}]
         assert len(runs) == 4
-        assert draws(GRID, 3, 0) == runs[:3]
+        assert drawn(GRID, 3) == runs[:3]
 
     def test_a_grid_beyond_all_bounds(self) -> None:
         """It is refused, or its first runs are drawn, without a list of its values."""
         count = {"min": 0, "max": 10**9}
         huge = {"method": "grid", "parameters": {"a": count, "b": {"values": [1, 2]}, "c": {**count, "min": 5}}}
         with pytest.raises(ValueError, match=r"the grid has [\d,]{25,} runs, .* give --num, at most 10,000"):
-            draws({**huge, "parameters": {**huge["parameters"], "d": {"values": [1] * 500}}}, None, 0)
-        assert draws(huge, 2, 0) == [{"a": 0, "b": 1, "c": 5}, {"a": 0, "b": 1, "c": 6}]
+            drawn({**huge, "parameters": {**huge["parameters"], "d": {"values": [1] * 500}}})
+        assert drawn(huge, 2) == [{"a": 0, "b": 1, "c": 5}, {"a": 0, "b": 1, "c": 6}]
+        last = {**huge, "parameters": {"a": count, "b": {"values": [1, 2]}, "c": {"values": [3, 4]}}}
+        assert drawn(last, 5)[3:] == [{"a": 0, "b": 2, "c": 4}, {"a": 1, "b": 1, "c": 3}]
         with pytest.raises(ValueError, match="20,000 runs were asked for"):
-            draws({**RANDOM, "run_cap": 20_000}, None, 0)
+            drawn({**RANDOM, "run_cap": 20_000})
 
-    def test_random_runs(self) -> None:
-        runs = draws(RANDOM, 5, 0)
-        assert draws(RANDOM, 3, 0) == runs[:3], "more runs begin with the same ones"
-        assert draws(RANDOM, 5, 1) != runs
-        assert len(draws({**RANDOM, "run_cap": 7}, None, 0)) == 7
-        with pytest.raises(ValueError, match="a random search has no end of its own: give --num"):
-            draws(RANDOM, None, 0)
+    @pytest.mark.parametrize("method", ["random", "bayes"])
+    def test_runs_of_a_search(self, method: str) -> None:
+        sweep = {**RANDOM, "method": method}
+        runs = drawn(sweep, 5)
+        assert drawn(sweep, 3) == runs[:3], "more runs begin with the same ones"
+        assert drawn(sweep, 5, seed=1) != runs
+        assert len(drawn({**sweep, "run_cap": 7})) == 7
+        with pytest.raises(ValueError, match=f"a {method} search has no end of its own: give --num"):
+            drawn(sweep)
+
+    def test_a_bayesian_search_learns(self) -> None:
+        """After ten draws at random it looks where the metric was good, and does so again when it is told the same."""
+        parameters = {
+            "a": {"distribution": "log_uniform_values", "min": 0.001, "max": 1.0},
+            "b": {"values": [[1], [2]]},
+        }
+        sweep = {"metric": {"name": "m", "goal": "maximize"}, "parameters": parameters}
+
+        def search(method: str, seed: int) -> list[float]:
+            values = []
+            for trial, run in draws({**sweep, "method": method}, 40, seed):
+                values.append(-abs(math.log10(run["a"]) + 2) - (run["b"] == [1]))
+                trial.study.tell(trial, values[-1])
+            return values
+
+        found = {method: [search(method, seed) for seed in range(4)] for method in ("random", "bayes")}
+        late = {method: np.mean([values[20:] for values in runs]) for method, runs in found.items()}
+        assert late["bayes"] > late["random"] / 2
+        assert search("bayes", 0) == found["bayes"][0]
 
     @pytest.mark.parametrize(
         ("parameter", "mean", "low", "high"),
@@ -71,28 +103,35 @@ class TestDraws:
             ({"min": 2.0, "max": 4.0}, 3, 2, 4),
             ({"distribution": "q_uniform", "min": 0, "max": 8, "q": 4}, 4, 0, 8),
             ({"distribution": "log_uniform_values", "min": 0.01, "max": 1.0}, 0.99 / math.log(100), 0.01, 1),
+            ({"distribution": "inv_log_uniform_values", "min": 0.01, "max": 1.0}, 0.99 / math.log(100), 0.01, 1),
             ({"distribution": "log_uniform", "min": 0.0, "max": 1.0}, math.e - 1, 1, math.e),
+            ({"distribution": "inv_log_uniform", "min": 0.0, "max": 1.0}, 1 - 1 / math.e, 1 / math.e, 1),
             ({"distribution": "normal", "mu": 5.0, "sigma": 0.1}, 5, 4, 6),
             ({"distribution": "log_normal", "mu": 0.0, "sigma": 0.1}, math.exp(0.005), 0.5, 2),
-            ({"distribution": "beta", "a": 2.0, "b": 2.0}, 0.5, 0, 1),
+            ({"distribution": "beta", "a": 2.0, "b": 3.0}, 0.4, 0, 1),
             ({"values": [0, 1], "probabilities": [0.1, 0.9]}, 0.9, 0, 1),
         ],
         ids=str,
     )
     def test_distributions(self, parameter: dict[str, Any], mean: float, low: float, high: float) -> None:
-        random = Random(0)
-        values = np.array([draw_one(parameter, random) for _ in range(4000)])
-        assert values.mean() == pytest.approx(mean, abs=4 * values.std() / 4000**0.5)
+        values = np.array([quantile(parameter, (n + 0.5) / 1000) for n in range(1000)])
+        assert values.mean() == pytest.approx(mean, rel=2e-3)
         assert low <= values.min() <= values.max() <= high
+        assert (np.diff(values) >= 0).all()
+        random = np.array([run["a"] for run in drawn({**RANDOM, "parameters": {"a": parameter}}, 400)])
+        assert random.mean() == pytest.approx(mean, abs=4 * random.std() / 20)
+        assert low <= random.min() <= random.max() <= high
 
-    def test_an_unknown_distribution(self) -> None:
-        with pytest.raises(ValueError, match="inv_log_uniform is not drawn here"):
-            draw_one({"distribution": "inv_log_uniform", "min": 1.0, "max": 2.0}, Random(0))
+    @pytest.mark.parametrize("kind", DISTRIBUTIONS)
+    def test_every_distribution_has_points(self, kind: str) -> None:
+        found = points({"distribution": kind, "min": 1, "max": 3, "q": 0.01})
+        assert found == sorted(found)
+        assert len(found) == len(set(found)) == 3
 
     @pytest.mark.parametrize("path", packaged_sweeps().values(), ids=lambda path: path.stem)
     def test_packaged_sweeps(self, path: Path) -> None:
         sweep = yaml.safe_load(path.read_text())
-        runs = draws(sweep, None, 0)
+        runs = drawn(sweep)
         assert all(list(run) == list(sweep["parameters"]) for run in runs)
         assert len({json.dumps(run) for run in runs}) > 10
 
@@ -190,6 +229,75 @@ def test_a_signal_to_the_sweep_waits_for_the_run(tmp_path: Path, signum: signal.
     assert done.exists() == (signum == signal.SIGTERM)
 
 
+RUN = """
+import json, pathlib, signal, sys, time
+folder = next(pathlib.Path(arg.partition("=")[2]) for arg in sys.argv if "default_root_dir" in arg)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+x = json.loads((folder / "parameters.json").read_text())["x"]
+(folder / "M" / "fit_0").mkdir(parents=True, exist_ok=True)
+if folder.name == "1" and not (folder / "tried").exists():
+    (folder / "tried").touch()
+    sys.exit({code})
+with open(folder / "M" / "fit_0" / "metrics.csv", "w") as file:
+    file.write("step,val/loss,train/loss\\n")
+    for step in range(1, 7):
+        file.write(f"{{step}},{{x + 1 / step}},\\n{{step}},,0\\n")
+        file.flush()
+    if x == 2:
+        time.sleep(60)
+    file.write("7,")
+"""
+"""A run whose metric is known: that of x = 2 does not end by itself, and number 1 fails the first time, if it is to."""
+
+
+class TestSearch:
+    @pytest.fixture
+    def sweep(self, run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+        """Run a sweep of such runs."""
+        pytest.importorskip("optuna", reason="the extra sweeps is not installed")
+        for name in ("check", "expand", "arguments_of"):
+            monkeypatch.setattr(sweep_run, name, lambda *_: [])
+        monkeypatch.setattr(sweep_run, "LOOK_SECONDS", 0.05)
+
+        def call(content: dict[str, Any], *args: str, code: int = 0) -> Any:
+            Path("run.py").write_text(RUN.format(code=code) if code else RUN.format(code=0).replace("sys.exit(0)", "0"))
+            monkeypatch.setattr(sweep_run, "COMMAND", [sys.executable, "run.py"])
+            Path("s.yaml").write_text(yaml.safe_dump({"metric": {"name": "val/loss"}, **content}))
+            return run("sweep-run", "s.yaml", "--out", "o", *args)
+
+        return call
+
+    def test_a_poor_run_is_stopped_early(self, sweep: Callable[..., Any]) -> None:
+        halving = {"early_terminate": {"type": "hyperband", "min_iter": 2, "eta": 3}}
+        content = {"method": "grid", "parameters": {"x": {"values": [3, 1, 2]}}, **halving}
+        first = sweep(content)
+        assert first.code == 0, first.err
+        assert "   2  val/loss 2.1667  stopped early, after 2 validations  x=2" in first.out
+        assert first.out.count("stopped early") == 1
+        record = json.loads(Path("o/2/run.json").read_text())
+        assert (record["done"], record["told"]) == (True, {"state": "PRUNED", "num": 2})
+        assert sweep(content).out == first.out, "what is done is not run again"
+        assert len(history(Path("o/2"), "val/loss")) == 6
+
+    def test_a_search_goes_on_as_it_would_have(self, sweep: Callable[..., Any]) -> None:
+        """Also where a run has failed that does not the next time."""
+        content = {"method": "bayes", "parameters": {"x": {"min": 3.0, "max": 5.0}}}
+        whole = sweep(content, "--num", "14", code=1)
+        assert whole.code == 1
+        assert "1 of 14 runs failed" in whole.err
+        records = [json.loads(Path(f"o/{n}/run.json").read_text()) for n in range(14)]
+        assert [record["told"]["state"] for record in records] == ["COMPLETE", "FAIL", *["COMPLETE"] * 12]
+        again = sweep(content, "--num", "16", code=1)
+        assert (again.code, again.err) == (0, "")
+        assert json.loads(Path("o/1/run.json").read_text())["done"]
+        assert [json.loads(Path(f"o/{n}/run.json").read_text())["parameters"] for n in range(14)] == [
+            record["parameters"] for record in records
+        ]
+        other = sweep(content, "--num", "16", "--seed", "1")
+        assert (other.code, other.out) == (2, "")
+        assert "o/0 has another run in it" in other.err
+
+
 @pytest.mark.slow
 class TestRuns:
     @pytest.fixture(autouse=True)
@@ -249,7 +357,7 @@ class TestRuns:
 
     @pytest.mark.parametrize(("code", "ends"), [(130, 130), (-15, 143)])
     def test_a_run_that_is_stopped(self, code: int, ends: int, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sweep_run, "_launch", lambda command, log: code)
+        monkeypatch.setattr(sweep_run, "_launch", lambda *_: code)
         outcome = run("sweep-run", "s.yaml", *SHORT)
         assert outcome.code == ends
         assert outcome.err == f"vae-zoo: stopped in {Path('results/sweeps/s/0')}; the same command goes on from there\n"

@@ -115,4 +115,4 @@ def test_without_wandb_there_is_one_line(run: Callable, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "wandb", None)
     outcome = run("sweep-check", "beta_vae_digits")
     assert outcome.code == 2
-    assert outcome.err == ("vae-zoo: error: sweeps need wandb, which is not installed: pip install 'vae_zoo[wandb]'.\n")
+    assert outcome.err == ("vae-zoo: error: a sweep needs wandb: pip install 'vae_zoo[wandb]'.\n")

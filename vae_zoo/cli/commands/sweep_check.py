@@ -9,6 +9,7 @@ import shlex
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,8 +17,8 @@ from typing import Any
 from vae_zoo.cli.commands.fit import refuse
 from vae_zoo.cli.errors import explain
 from vae_zoo.cli.inspect.configs import find_sweep, read_yaml
-from vae_zoo.cli.sweeps.command import expand, expand_all
-from vae_zoo.cli.sweeps.rules import check_metric, check_rules, count, place, points
+from vae_zoo.cli.sweeps.draws import count, points
+from vae_zoo.cli.sweeps.rules import check_metric, check_rules, expand, expand_all
 from vae_zoo.cli.terminal import greet
 from vae_zoo.cli.verbs import VerbParser
 from vae_zoo.security.trust import guard
@@ -97,7 +98,7 @@ def chosen_runs(sweep: dict[str, Any], num: int) -> list[dict[str, Any]]:
     sizes = [len(values) for values in axes.values()]
     total = math.prod(sizes)
     if total <= num:
-        places = dict.fromkeys(place(index, sizes) for index in range(total))
+        places = dict.fromkeys(product(*map(range, sizes)))
     else:
         places = dict.fromkeys(tuple(min(n, size - 1) for size in sizes) for n in range(max(sizes)))
         draw = random.Random(0)

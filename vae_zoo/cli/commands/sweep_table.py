@@ -74,12 +74,14 @@ def collect(folder: Path, metric: str) -> list[Row]:
 
 def last(folder: Path, metric: str) -> float:
     """The last value of a metric in the files of a run, NaN if there is none: what Weights & Biases goes by, too."""
-    values = [
-        row.get(metric)
-        for file in _files(folder)
-        for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())
-    ]
-    return float(next((value for value in reversed(values) if value), math.nan))
+    return next(reversed(history(folder, metric)), math.nan)
+
+
+def history(folder: Path, metric: str) -> list[float]:
+    """Values of a metric in the files of a run, one a step; a row that is still being written is left out."""
+    lines = [file.read_text(encoding="utf-8").splitlines(keepends=True) for file in _files(folder)]
+    rows = [row for part in lines for row in csv.DictReader(line for line in part if line.endswith("\n"))]
+    return list({row.get("step"): float(row[metric]) for row in rows if row.get(metric)}.values())
 
 
 def flat(config: Any, name: str = "") -> dict[str, Any]:
@@ -110,7 +112,7 @@ def report(folder: Path, rows: Iterable[Row], metric: str, *, maximize: bool) ->
     from rich.console import Console
     from rich.table import Column, Table
 
-    from vae_zoo.cli.sweeps.axes import draw
+    from vae_zoo.cli.sweeps.plots import draw
 
     best = sorted(rows, key=lambda row: (math.isnan(row.value), -row.value if maximize else row.value))
     names = list(dict.fromkeys(name for row in best for name in row.parameters))

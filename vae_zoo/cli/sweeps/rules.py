@@ -1,21 +1,38 @@
-"""What is wrong with a sweep of Weights & Biases, as far as its file alone shows it."""
+"""What is wrong with a sweep of Weights & Biases, as far as its file shows it, and the commands of its runs."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from vae_zoo.cli.errors import check_known, nearest
+from vae_zoo.cli.inspect.configs import packaged_configs
 from vae_zoo.cli.inspect.sources import written_keys
-from vae_zoo.cli.sweeps.command import check_command
+from vae_zoo.cli.named_packages import split
+from vae_zoo.cli.sweeps.draws import DISTRIBUTIONS, kind_of, points
+from vae_zoo.system.extras import require
 
 KEYS = ("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap", "name", "description")
 RARE_KEYS = ("project", "entity", "controller", "settings", "kind", "apiVersion")
 METHODS = ("grid", "random", "bayes")
+STOPPING = {"min_iter": 1, "max_iter": 1, "s": 1, "eta": 1}
+"""Keys of early_terminate that are numbers, and the least that each may be."""
+
 PARAMETER = ("value", "values", "min", "max", "distribution", "mu", "sigma", "q", "a", "b", "probabilities")
-MOST = 64
-"""Values of one parameter that are all looked at where they are only counted, by min and max; of more, three are."""
+COMMAND = 'command: ["${env}", "${program}", fit, --config, NAME, --config, wandb, "${args}"]'
+FORMS = ("${args}", "${args_no_equals}", "${args_json_file}")
+"""How parameters reach the command: ``--a=1``, ``--a 1``, or the path of a file."""
+
+BROKEN = {
+    "${interpreter}": "runs python vae-zoo, and there is no such script",
+    "${args_no_boolean_flags}": "leaves out what is false, and gives what is true no value",
+    "${args_no_hyphens}": "gives model.beta=2 without its two hyphens",
+    "${args_append_hydra}": "is for another library",
+    "${args_override_hydra}": "is for another library",
+    "${args_json}": "gives the text of a file where its path is needed",
+}
 
 
 def check_rules(sweep: dict[str, Any]) -> None:
@@ -35,7 +52,7 @@ def check_rules(sweep: dict[str, Any]) -> None:
     for name, parameter in parameters.items():
         _check_parameter(str(name), parameter, sweep["method"])
     _check_order(list(parameters))
-    check_command(sweep)
+    _check_command(sweep)
     for name, parameter in parameters.items():
         if "${args_json_file}" not in sweep["command"] and None in points(parameter):
             raise ValueError(
@@ -43,6 +60,8 @@ def check_rules(sweep: dict[str, Any]) -> None:
                 'in the command write --config, "${args_json_file}" instead.'
             )
     _check_goal(sweep)
+    if "early_terminate" in sweep:
+        _check_stopping(sweep["early_terminate"])
 
 
 def check_metric(metric: dict[str, Any], cls: Any, more: Iterable[str] = (), *, ours: bool) -> None:
@@ -75,60 +94,77 @@ def logged(path: str) -> list[str]:
     return list(dict.fromkeys(["loss", *written_keys(path, ("losses", "curves", "objective"))]))
 
 
-def count(parameter: dict[str, Any]) -> int:
-    """Number of values of a parameter that is listed or counted; 0 of a continuous one."""
-    if "value" in parameter:
-        return 1
-    if "values" in parameter:
-        return len(parameter["values"])
-    kind = _kind(parameter)
-    if "min" not in parameter or kind not in ("int_uniform", "q_uniform"):
-        return 0
-    return max(0, int((parameter["max"] - parameter["min"]) / parameter.get("q", 1)) + (kind == "int_uniform"))
+def expand(sweep: dict[str, Any], run: dict[str, Any], json_file: str = "config.json") -> list[str]:
+    """The command of one run, as wandb's agent makes it.
+
+    Args:
+        sweep: What the file of the sweep holds.
+        run: Parameters and their values.
+        json_file: Where the agent writes them for ``${args_json_file}``.
+
+    Raises:
+        ImportError: If wandb is not installed.
+    """
+    utils = require("wandb.sdk.launch.sweeps.utils", "wandb", "a sweep")
+    made = utils.create_sweep_command_args({"args": {name: {"value": value} for name, value in run.items()}})
+    made |= {"env": ["/usr/bin/env"], "program": [sweep.get("program")], "args_json_file": [json_file]}
+    words = map(str, utils.create_sweep_command(list(sweep["command"])))
+    filled = [made.get(word[2:-1]) or [] if word.startswith("${") and word.endswith("}") else [word] for word in words]
+    return [str(word) for part in filled for word in part]
 
 
-def value_at(parameter: dict[str, Any], n: int) -> Any:
-    """The value of that number of a parameter that is listed or counted."""
-    if "value" in parameter:
-        return parameter["value"]
-    return parameter["values"][n] if "values" in parameter else parameter["min"] + n * parameter.get("q", 1)
+def expand_all(sweep: dict[str, Any], runs: list[dict[str, Any]], folder: Path) -> Iterator[list[str]]:
+    """What follows ``fit`` in the command of each run, with the files that the command names."""
+    for n, run in enumerate(runs):
+        file = folder / f"{n}.json"
+        file.write_text(json.dumps(run), encoding="utf-8")
+        yield arguments_of(expand(sweep, run, str(file)), sweep)
 
 
-def place(index: int, sizes: Sequence[int]) -> tuple[int, ...]:
-    """Of each parameter the number of its value, in the run of that index of a grid."""
-    found = []
-    for size in reversed(sizes):
-        index, n = divmod(index, size)
-        found.append(n)
-    return tuple(reversed(found))
+def arguments_of(command: Sequence[str], sweep: dict[str, Any]) -> list[str]:
+    """What follows ``fit`` in a command, with the names of packaged configurations as their paths.
+
+    Raises:
+        ValueError: If the command is not one of vae-zoo, or another verb of it.
+    """
+    words = [Path(word).name for word in command]
+    place = words.index("vae-zoo") if "vae-zoo" in words else -1
+    if place < 0 and "vae_zoo" in words and words[words.index("vae_zoo") - 1] == "-m":
+        place = words.index("vae_zoo")
+    if place < 0:
+        raise ValueError(f"command: it runs {sweep.get('program') or command[0]}: write program: vae-zoo.")
+    if words[place - 1].startswith("python") and words[place] == "vae-zoo":
+        raise ValueError("command: there is no script for python vae-zoo: leave python out.")
+    if words[place + 1 : place + 2] != ["fit"]:
+        raise ValueError('command: fit must follow "${program}".')
+    return [word for word in packaged_configs(split(command[place + 2 :])[0]) if word]
 
 
-def points(parameter: dict[str, Any]) -> list[Any]:
-    """The values of a parameter that is listed, or counted and has few; else the lowest, the middle and the highest."""
-    if num := count(parameter):
-        few = "min" not in parameter or num <= MOST
-        return [value_at(parameter, n) for n in (range(num) if few else (0, num // 2, num - 1))]
-    kind = _kind(parameter)
-    if "min" in parameter:
-        low, high = parameter["min"], parameter["max"]
-        if kind.endswith("log_uniform"):
-            found = [math.exp(low), math.exp((low + high) / 2), math.exp(high)]
-        else:
-            found = [low, math.sqrt(low * high) if "log" in kind else (low + high) / 2, high]
-    else:
-        mu, sigma = parameter.get("mu", 0.0), parameter.get("sigma", 1.0)
-        found = [mu - 2 * sigma, mu, mu + 2 * sigma]
-        if "log" in kind:
-            found = [math.exp(value) for value in found]
-        elif "beta" in kind:
-            found = [0.0, 0.5, 1.0]
-    q = parameter.get("q") if kind.startswith("q_") else None
-    return [round(value / q) * q for value in found] if q else [float(value) for value in found]
-
-
-def _kind(parameter: dict[str, Any]) -> str:
-    default = "int_uniform" if isinstance(parameter.get("min"), int) else "uniform"
-    return str(parameter.get("distribution", default))
+def _check_command(sweep: dict[str, Any]) -> None:
+    command = sweep.get("command")
+    if not command:
+        raise ValueError(f"command is missing, and the default one runs python vae-zoo, which fails: write {COMMAND}")
+    if not isinstance(command, list):
+        raise ValueError(f"command must be a list, a word an entry: write {COMMAND}")
+    words = [str(word) for word in command]
+    for word in words:
+        if word in BROKEN:
+            use = "leave it out" if word == "${interpreter}" else 'use "${args}"'
+            raise ValueError(f"command: {word} {BROKEN[word]}: {use}.")
+        if word.startswith("${") and not word.startswith("${envvar:"):
+            check_known("command: word", word, ("${env}", "${program}", *FORMS))
+    if "${program}" in words and not sweep.get("program"):
+        raise ValueError("program is missing: write program: vae-zoo.")
+    if not set(FORMS) & set(words):
+        raise ValueError('command: the parameters reach no run: put "${args}" at its end.')
+    for place, word in enumerate(words):
+        if word == "${args_json_file}" and words[place - 1] not in ("-c", "--config"):
+            raise ValueError('command: "${args_json_file}" needs --config before it, as an entry of its own.')
+    for name in sweep["parameters"] if "${args_json_file}" in words else ():
+        if any(other.startswith(f"{name}.") for other in sweep["parameters"]):  # one file holds no key twice
+            raise ValueError(
+                f'{name} and its arguments do not fit into one file: use "${{args}}", or --{name} before it.'
+            )
 
 
 def _check_parameter(name: str, parameter: Any, method: str) -> None:
@@ -143,14 +179,15 @@ def _check_parameter(name: str, parameter: Any, method: str) -> None:
         raise ValueError(f"{name}: choose a class by {name.rpartition('.')[0]}, and put it before its arguments.")
     if "values" in parameter and not (isinstance(parameter["values"], list) and parameter["values"]):
         raise ValueError(f"{name}: values must be a list with something in it, got {parameter['values']}.")
-    if not {"value", "values", "distribution"} & set(parameter) and not {"min", "max"} <= set(parameter):
-        raise ValueError(f"{name} needs a value, values, or min and max.")
+    listed, kind = {"value", "values"} & set(parameter), kind_of(parameter)
+    if not listed:
+        check_known(f"{name}: distribution", kind, DISTRIBUTIONS)
+        if not kind.endswith(("normal", "beta")) and not {"min", "max"} <= set(parameter):
+            raise ValueError(f"{name} needs a value, values, or min and max.")
     if {"min", "max"} & set(parameter):
         _check_bounds(name, parameter)
-    if method == "grid" and not {"value", "values"} & set(parameter):
-        kind = parameter.get("distribution", "uniform" if isinstance(parameter["min"], float) else "int_uniform")
-        if kind not in ("int_uniform", "q_uniform"):
-            raise ValueError(f"{name}: a grid needs values, or min and max that are whole numbers.")
+    if method == "grid" and not listed and kind not in ("int_uniform", "q_uniform"):
+        raise ValueError(f"{name}: a grid needs values, or min and max that are whole numbers.")
 
 
 def _check_bounds(name: str, parameter: dict[str, Any]) -> None:
@@ -188,6 +225,17 @@ def _check_goal(sweep: dict[str, Any]) -> None:
     for key in metric:
         check_known("metric: key", str(key), ("name", "goal", "target", "impute", "impute_while_running"))
     check_known("metric: goal", str(metric.get("goal", "minimize")), ("maximize", "minimize"))
+
+
+def _check_stopping(stopping: Any) -> None:
+    if not isinstance(stopping, dict) or stopping.get("type") != "hyperband":
+        raise ValueError("early_terminate needs a type: write early_terminate: {type: hyperband, min_iter: 3}.")
+    for key, value in stopping.items():
+        check_known("early_terminate: key", str(key), ("type", *STOPPING, "strict"))
+        if key in STOPPING and (not isinstance(value, (int, float)) or value < STOPPING[key]):
+            raise ValueError(f"early_terminate: {key} must be a number of at least {STOPPING[key]}, got {value}.")
+    if "min_iter" not in stopping and not {"max_iter", "s"} <= set(stopping):
+        raise ValueError("early_terminate needs min_iter, or max_iter and s.")
 
 
 def _decimal(text: str) -> str:
