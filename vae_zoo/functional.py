@@ -1,4 +1,4 @@
-"""The mathematics, as pure functions of tensors."""
+"""Mathematics as pure functions of tensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def expm1_minus(t: Tensor) -> Tensor:
-    r"""The function :math:`e^t - 1 - t`, without the cancellation near 0 that makes divergences negative.
+    r"""The function :math:`e^t - 1 - t` without cancellation near 0, which would make divergences negative.
 
     Args:
         t: Any shape.
@@ -22,7 +22,7 @@ def expm1_minus(t: Tensor) -> Tensor:
 
 
 class _Expm1Minus(torch.autograd.Function):
-    """Its derivative is e^t − 1, where autograd would go back through every term of the series."""
+    """Implements the derivative e^t − 1, since autograd would differentiate every term of the series."""
 
     generate_vmap_rule = True
 
@@ -101,11 +101,11 @@ def decompose_kl(
         \mathbb{E}_x \, \mathrm{KL}(q(z|x) \,\|\, p(z)) = \mathrm{I}(x; z)
         + \mathrm{KL}\Big(q(z) \,\Big\|\, \prod_d q(z_d)\Big) + \sum_d \mathrm{KL}(q(z_d) \,\|\, p(z_d))
 
-    The three add up to the mean of log q(z|x) − log p(z), whatever their own error. Density of the aggregate
-    posterior q(z) is estimated from the batch: an example counts 1 / N for itself, and the others share the rest
-    (stratified); or all count 1 / (N B) (weighted), which is too low by up to log N, in every dimension. The paper
-    gives one of the others a weight of its own; ours is the mean over which one it is: as unbiased a density, of
-    lower variance, exact when the batch is the whole set, and the same for any order of the batch.
+    The three add up to the mean of log q(z|x) − log p(z), whatever their errors. The density of the aggregate
+    posterior q(z) is estimated from the batch: an example has the weight 1 / N for itself, and the others share the
+    rest (stratified); or all have the weight 1 / (N B) (weighted), which is too low by up to log N, in every dimension.
+    The paper gives one of the others a different weight; ours is the mean over the choice of that one: equally
+    unbiased, with lower variance, exact when the batch is the whole set, and independent of the order of the batch.
 
     References:
         | Isolating Sources of Disentanglement in Variational Autoencoders (Chen et al., 2018)
@@ -113,10 +113,11 @@ def decompose_kl(
 
     Args:
         log_qz: Log-density of each dimension of a sample of each example's posterior under that of every example,
-            (..., B of the samples, B of the posteriors, D). The posteriors are of any kind with independent dimensions.
+            (..., B of the samples, B of the posteriors, D). The posteriors may be of any kind with independent
+            dimensions.
         log_pz: Log-density of the samples under the prior, (..., B).
         num_train: Number N of examples that the batch was drawn from without replacement.
-        stratified: Whether to weight by strata.
+        stratified: Whether to use stratified weights.
 
     Returns:
         Mutual information, total correlation and dimension-wise divergence: scalars, nats. Estimates may be negative.
@@ -141,7 +142,7 @@ def decompose_kl(
 
 
 def permute_dims(z: Tensor) -> Tensor:
-    r"""Permute each dimension of latents across the batch, on its own: samples of the product of the marginals.
+    r"""Permute each dimension of latents independently across the batch: samples of the product of the marginals.
 
     .. math:: z'_{id} = z_{\pi_d(i) d}
 
@@ -150,7 +151,7 @@ def permute_dims(z: Tensor) -> Tensor:
         | https://arxiv.org/abs/1802.05983
 
     Args:
-        z: Latents, (..., B, D); leading dimensions have permutations of their own.
+        z: Latents, (..., B, D); leading dimensions are permuted independently.
 
     Returns:
         The values of each dimension in another order, (..., B, D).
@@ -164,9 +165,10 @@ def bits_per_dim(nats: Tensor, num_dims: int) -> Tensor:
 
 
 def slerp(start: Tensor, end: Tensor, num_steps: int) -> Tensor:
-    """Points between two latents at angles that are evenly spaced, so that their norm does not sag in the middle.
+    """Spherical interpolation: points between two latents at evenly spaced angles.
 
-    Spherical interpolation keeps to the shell where nearly all of a high-dimensional normal distribution lies.
+    Unlike on a straight line, the norm does not shrink in the middle, so the points stay in the shell that has nearly
+    all of the mass of a high-dimensional normal distribution.
 
     References:
         | Sampling Generative Networks (White, 2016)

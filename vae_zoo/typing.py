@@ -1,4 +1,4 @@
-"""Types that every floor shares."""
+"""Types shared by the whole package."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Network: TypeAlias = Callable[[Shape, Shape], nn.Module]
 
 
 class Batch(NamedTuple):
-    """What a loader of :class:`vae_zoo.data.DataModule` yields.
+    """A batch from a loader of :class:`vae_zoo.data.DataModule`.
 
     Args:
         x: Examples, (B, \\*shape); uint8 images in the loader, float in [0, 1] once on the device.
         y: Labels, (B,), or None for data without any.
         index: Position of each example in its split, (B,).
-        key: Seed of whatever is random about this batch: a function of (seed, epoch, rank, position).
+        key: Seed of everything random in this batch: a function of (seed, epoch, rank, position).
     """
 
     x: Tensor

@@ -1,4 +1,4 @@
-"""Data modules, one family of data sets a file; they know no model."""
+"""Data modules; one file for each family of data sets. They are independent of models."""
 
 from vae_zoo.data.base.datamodule import DataModule
 from vae_zoo.data.base.loader import TensorLoader

@@ -1,4 +1,4 @@
-"""Distributions: families turn the output of a network into one, priors need none."""
+"""Distributions: families, which turn the output of a network into a distribution, and priors."""
 
 from vae_zoo.distributions.divergence import has_closed_form, kl, kl_per_dim, register_kl
 from vae_zoo.distributions.families import Bernoulli, DiagonalNormal, Family, FixedNormal, Point, SharedNormal

@@ -1,4 +1,4 @@
-"""The Bernoulli distribution of whole events, whose density is where an estimate of the evidence spends its time."""
+"""The Bernoulli distribution of whole events, with a fast density, which dominates estimates of the evidence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Independent
 
 _BLOCK = 64
-"""Factors of at least ½ that are multiplied before one logarithm is taken: 2⁻⁶⁴ is far from the end of float32."""
+"""Number of factors, each at least ½, multiplied before taking a logarithm: 2⁻⁶⁴ is well within float32."""
 
 
 class Bernoulli(torch.distributions.Bernoulli):
@@ -49,9 +49,9 @@ def log_bernoulli(logits: Tensor, x: Tensor) -> Tensor:
 
     .. math:: \log p(x) = \sum_i \big( x_i l_i - \max(l_i, 0) \big) + \sum_{b} \log \prod_{i \in b} \sigma(|l_i|)
 
-    The identity :math:`\log(1 + e^{-|l|}) = -\log \sigma(|l|)` leaves factors between ½ and 1, so that one logarithm
-    serves a block of 64 of them. Beside rounding in proportion to the result, an event of D values is off by at most
-    D · 6e-8 nats in float32, that of the factors.
+    The identity :math:`\log(1 + e^{-|l|}) = -\log \sigma(|l|)` leaves factors between ½ and 1, so one logarithm
+    suffices for a block of 64 of them. Besides the relative rounding error of the result, an event of D values has an
+    error of at most D · 6e-8 nats in float32, from rounding the factors.
 
     Args:
         logits: Logits l, (\*batch, D).

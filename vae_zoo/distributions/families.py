@@ -1,4 +1,4 @@
-"""Families: modules that turn the output of a network into a distribution, q(z|x) and p(x|z) alike."""
+"""Families: modules that turn the output of a network into a distribution, for q(z|x) and p(x|z)."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _SPANS = tuple(
         constraints.less_than(0),
     )
 )
-"""Supports that hold all data whose least and greatest values they hold."""
+"""Supports that contain all data if they contain the smallest and the largest value."""
 
 _SIDES = (("lower", -math.inf), ("upper", math.inf))
 
 
 def _ends(support: constraints.Constraint) -> list[Any]:
-    """Bounds of a support that has any."""
+    """Bounds of a support, if any."""
     return [getattr(support, f"{side}_bound") for side, _ in _SIDES if hasattr(support, f"{side}_bound")]
 
 
@@ -46,10 +46,10 @@ class Family(nn.Module, ABC):
     advice: str = "remove or replace such values"
 
     is_density: bool = True
-    """Whether ``log_prob`` is a log-density: without one there is neither a bound nor an evidence."""
+    """Whether ``log_prob`` is a log-density; otherwise there is neither a bound nor an evidence."""
 
     is_for_latents: bool = True
-    """Whether the parameters alone make the distribution, as they must for a posterior."""
+    """Whether the parameters alone determine the distribution, as required for a posterior."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Family(nn.Module, ABC):
 
     @cached_property
     def support(self) -> constraints.Constraint:
-        """Values that have a density, of one dimension or of a whole event: those of the distribution, if not set."""
+        """Support of one dimension or of a whole event; by default that of the distribution."""
         found = [core for value in (0.0, 1.0) if (core := self._support_at(value)) is not None]
         bounds = [[torch.as_tensor(end).float().unique().tolist() for end in _ends(core)] for core in found]
         if not found or any(other != bounds[0] for other in bounds) or any(len(bound) > 1 for bound in bounds[0]):
@@ -68,7 +68,7 @@ class Family(nn.Module, ABC):
 
     @cached_property
     def is_discrete(self) -> bool:
-        """Whether ``log_prob`` is the log-probability of discrete values, and bits per dimension a length of a code."""
+        """Whether ``log_prob`` is the log-probability of discrete values, and bits per dimension a code length."""
         found = self._support_at(0.0) or self._support_at(1.0)
         return found is not None and bool(found.is_discrete)
 
@@ -83,7 +83,7 @@ class Family(nn.Module, ABC):
 
     @property
     def param_shape(self) -> Shape:
-        """Shape of the parameters that a network must give for one event."""
+        """Shape of the parameters that a network must output for one event."""
         return self.shape
 
     @abstractmethod
@@ -99,33 +99,33 @@ class Family(nn.Module, ABC):
         return self.distribution(params if params.dtype == torch.float64 else params.float())
 
     def at_zeros(self, num: int = 1) -> Distribution:
-        """The distributions of a number of events whose parameters are 0: they show the kind of all of them."""
+        """The distributions of a number of events with all parameters 0, to inspect their kind."""
         return self.at(0.0, num)
 
     @torch.no_grad()
     def at(self, value: float, num: int = 1) -> Distribution:
-        """The distributions of a number of events whose parameters all have one value."""
+        """The distributions of a number of events with all parameters equal to one value."""
         like = next(self.parameters(), torch.zeros(()))
         return self(torch.full((num, *self.param_shape), value, dtype=like.dtype, device=like.device))
 
     def check(self, x: Tensor) -> None:
-        """Refuse data that the family gives no density to.
+        """Refuse data outside the support of the family.
 
         Raises:
-            ValueError: If x holds a value outside the support, or one that is not finite.
+            ValueError: If x contains a value that is outside the support or not finite.
         """
         if not bool(self.allows(gist := self.gist(x))):
             raise ValueError(f"{self.complaint(gist)}.")
 
     def gist(self, x: Tensor) -> Tensor:
-        """What :meth:`allows` and :meth:`complaint` need of data, a vector on their device: nothing waits for it."""
+        """Summary of data for :meth:`allows` and :meth:`complaint`, a vector on their device, without a sync."""
         low, high = torch.aminmax(x.detach().float())
         if isinstance(self.support, _SPANS):
             return torch.stack([low, high])
         return torch.stack([low, high, self.support.check(x).all().float()])
 
     def allows(self, gists: Tensor) -> Tensor:
-        """Whether all of some data have a density, from their gists (..., K): (...)."""
+        """Whether all data are in the support, from their gists (..., K): (...)."""
         ends = gists[..., :2]
         fine = ends.isfinite().all(-1)
         if isinstance(self.support, _SPANS):
@@ -133,7 +133,7 @@ class Family(nn.Module, ABC):
         return fine & (gists[..., 2] > 0)
 
     def complaint(self, gist: Tensor) -> str:
-        """What is wrong with data that are not allowed, and what to do."""
+        """Message about data that are not allowed: what is wrong, and what to do."""
         low, high = gist[:2].tolist()
         if not (math.isfinite(low) and math.isfinite(high)):
             return f"{type(self).__name__} needs finite data, got NaN or infinity: {Family.advice}"
@@ -148,12 +148,12 @@ class Family(nn.Module, ABC):
 
 
 class Bernoulli(Family):
-    r"""Independent binary values, on logits.
+    r"""Independent binary values, parametrised by logits.
 
     .. math:: \log p(x|z) = \sum_i x_i l_i - \log(1 + e^{l_i})
 
-    A grey level between 0 and 1 is read as the probability that the pixel is 1: the density is then the expected one
-    over binarisations of the image, and every bound stays a bound.
+    A grey level between 0 and 1 is interpreted as the probability that the pixel is 1: the log-density is then the
+    expected one over binarisations of the image, and every bound remains valid.
 
     Args:
         shape: Shape of one event.
@@ -168,13 +168,13 @@ class Bernoulli(Family):
 
 
 class FixedNormal(Family):
-    r"""Independent normal values with one fixed σ: the likelihood of the squared error.
+    r"""Independent normal values with one fixed σ: the likelihood that corresponds to the squared error.
 
     .. math:: \log p(x|z) = -\sum_i \frac{(x_i - \mu_i)^2}{2 \sigma^2} - \frac{D}{2} \log 2 \pi \sigma^2
 
     Args:
         shape: Shape of one event.
-        scale: Standard deviation σ. Images in [0, 1] want about 0.1; 1 lets the rate outweigh the picture.
+        scale: Standard deviation σ. About 0.1 suits images in [0, 1]; with 1, the rate outweighs the reconstruction.
 
     Raises:
         ValueError: If scale is not positive and finite.
@@ -198,7 +198,7 @@ class SharedNormal(Family):
 
     Args:
         shape: Shape of one event.
-        scale: Standard deviation σ to start from.
+        scale: Initial standard deviation σ.
 
     Raises:
         ValueError: If scale is not positive and finite.
@@ -213,7 +213,7 @@ class SharedNormal(Family):
 
 
 class LocationScale(Family):
-    """What families of independent values have in common whose location and log-scale come from the network.
+    """Base of families of independent values whose location and log-scale come from the network.
 
     Args:
         shape: Shape of one event.
@@ -240,7 +240,7 @@ class LocationScale(Family):
 
     @abstractmethod
     def of(self, loc: Tensor, log_scale: Tensor) -> Distribution:
-        """The distribution of every value on its own."""
+        """The distribution of the single values."""
 
 
 class DiagonalNormal(LocationScale):
@@ -248,8 +248,7 @@ class DiagonalNormal(LocationScale):
 
     Args:
         shape: Shape of one event.
-        min_log_scale: Lower bound of log σ. As a likelihood the family needs one: a pixel that never changes
-            would have infinite density.
+        min_log_scale: Lower bound of log σ. A likelihood needs one: a constant pixel would have infinite density.
         max_log_scale: Upper bound of log σ.
 
     Raises:
@@ -261,7 +260,7 @@ class DiagonalNormal(LocationScale):
 
 
 class Point(Family):
-    """The network's output itself, without spread: the latent of a plain autoencoder. It has no density.
+    """All mass on the network's output: the latent of a plain autoencoder. It has no density.
 
     Args:
         shape: Shape of one event.
@@ -285,7 +284,7 @@ def log_of_scale(scale: float) -> float:
 
 
 def check_bounds(min_log_scale: float, max_log_scale: float) -> None:
-    """Refuse bounds that leave no room.
+    """Refuse empty bounds.
 
     Raises:
         ValueError: If min_log_scale is not below max_log_scale.

@@ -1,4 +1,4 @@
-"""Latents in layers: each layer's distribution is a function of the layer above."""
+"""Latents in layers, where each layer's distribution is a function of the layer above."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Layer: TypeAlias = Callable[[Tensor], Distribution]
 
 
 class Hierarchical(Distribution):
-    r"""Layers of latents side by side in one vector, the lowest first.
+    r"""Layers of latents concatenated into one vector, the lowest first.
 
     .. math:: \log p(z) = \log p(z_L) + \sum_{l=1}^{L-1} \log p(z_l | z_{l+1})
 
-    ``mean`` and ``variance`` are those along one path: each layer's, given the mean of the layer above.
+    ``mean`` and ``variance`` are computed along one path: for each layer, given the mean of the layer above.
 
     Args:
         top: Distribution of the highest layer, batch shape () or (B,).

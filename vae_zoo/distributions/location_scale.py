@@ -1,4 +1,4 @@
-"""Distributions of a location and a scale that torch.distributions lacks, or states less exactly."""
+"""Location-scale distributions that torch.distributions lacks, or computes less accurately."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.distributions import Distribution, constraints
 
 
 class Laplace(torch.distributions.Laplace):
-    """Laplace distribution that keeps log b, so that densities and divergences never take the log of an exp.
+    """Laplace distribution parametrised by log b, so that densities and divergences need no log of an exp.
 
     Args:
         loc: Mean.
@@ -37,7 +37,7 @@ class Laplace(torch.distributions.Laplace):
 
 
 class CholeskyNormal(Distribution):
-    """Normal distribution over events of any shape, by the lower Cholesky factor of its covariance.
+    """Normal distribution over events of any shape, parametrised by the lower Cholesky factor of its covariance.
 
     Args:
         loc: Mean, (\\*batch, D) for events of D elements.
@@ -83,9 +83,9 @@ class CholeskyNormal(Distribution):
 
 
 def _columns(rows: Tensor, num_dims: int) -> Tensor:
-    """Samples (\\*sample, \\*batch, D) as columns of matrices of so many dimensions, (\\*batch, D, K).
+    """Samples (\\*sample, \\*batch, D) as columns of matrices with a given number of dimensions, (\\*batch, D, K).
 
-    A factor is then applied to all samples of its example at once, where a broadcast would copy it for each of them.
+    A factor is then applied to all samples of its example at once; broadcasting would copy it for each of them.
     """
     samples = rows.ndim + 1 - num_dims
     return rows.reshape(-1, *rows.shape[samples:]).movedim(0, -1)

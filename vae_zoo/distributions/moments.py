@@ -1,4 +1,4 @@
-"""Mean and standard deviation of distributions, from samples where no form is known."""
+"""Mean and standard deviation of distributions, from samples if no closed form is known."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NUM_SAMPLES = 256
 
 
 def mean_of(d: Distribution, device: torch.device) -> Tensor:
-    """The mean of a distribution; where it has no form, that of 256 samples, which are the same at each call."""
+    """The mean of a distribution; without a closed form, the mean of 256 samples, the same at each call."""
     try:
         return d.mean
     except NotImplementedError:
@@ -20,7 +20,7 @@ def mean_of(d: Distribution, device: torch.device) -> Tensor:
 
 
 def stddev_of(d: Distribution, device: torch.device) -> Tensor:
-    """The standard deviation of a distribution; where it has no form, that of the samples of :func:`mean_of`."""
+    """The standard deviation of a distribution; without a closed form, that of the samples of :func:`mean_of`."""
     try:
         return d.stddev
     except NotImplementedError:

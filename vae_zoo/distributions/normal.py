@@ -1,4 +1,4 @@
-"""Elementary distributions that torch.distributions lacks, or states less exactly than a bound needs."""
+"""Elementary distributions that torch.distributions lacks, or computes less accurately than a bound needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.distributions import Distribution, Independent, constraints
 
 
 class Normal(torch.distributions.Normal):
-    """Normal distribution that keeps log σ, so that densities and divergences never take the log of an exp.
+    """Normal distribution parametrised by log σ, so that densities and divergences need no log of an exp.
 
     Args:
         loc: Mean.
@@ -31,7 +31,7 @@ class Normal(torch.distributions.Normal):
 
 
 class PointMass(Distribution):
-    """All mass on one point: what the encoder of a plain autoencoder says of the latent. It has no density."""
+    """All mass on one point: the latent of a plain autoencoder. It has no density."""
 
     has_rsample = True
     support = constraints.real
@@ -54,28 +54,28 @@ class PointMass(Distribution):
 
 
 def independent(base: Distribution, event_dims: int) -> Independent:
-    """Let the last dimensions of a batch of distributions be one event."""
+    """Make the last dimensions of a batch of distributions one event."""
     return Independent(base, event_dims, validate_args=False)
 
 
 def is_normal(d: Distribution) -> bool:
-    """Whether a distribution is a normal one of this module with independent dimensions.
+    """Whether a distribution is a normal distribution of this module with independent dimensions.
 
-    The types are compared exactly: a class that inherits from one of them for its code may have another density.
+    Types are compared exactly: a subclass may have another density.
     """
     return type(d) is Independent and type(d.base_dist) is Normal
 
 
 def factorises(d: Distribution) -> bool:
-    """Whether a distribution states that the dimensions of its events are independent, each with a density of its own.
+    """Whether the dimensions of the events of a distribution are known to be independent.
 
-    It does so as ``torch.distributions.Independent``, whose density is the sum over them.
+    This is the case for ``torch.distributions.Independent``, whose log-density is the sum over the dimensions.
     """
     return type(d) is Independent and d.reinterpreted_batch_ndims == 1 and not d.base_dist.event_shape
 
 
 def log_prob_per_dim(d: Distribution, value: Tensor) -> Tensor:
-    """Log-density of each dimension of events with one dimension, by the distribution's own formula.
+    """Log-density of each dimension of vector events, by the distribution's own formula.
 
     Args:
         d: Distribution of independent dimensions, batch shape (\\*batch) and event shape (D,).

@@ -1,4 +1,4 @@
-"""Which distributions make a bound: their shapes, and which posterior goes with which prior."""
+"""Checks that distributions make a bound: their shapes, and pairs of posterior and prior."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def check_family(family: Family, role: str) -> Distribution:
 
     Args:
         family: Family of q(z|x) or p(x|z).
-        role: The argument that it was given as.
+        role: Name of the argument.
 
     Returns:
-        The distributions of two events whose parameters are all 0.
+        The distributions of two events with all parameters 0.
 
     Raises:
         ValueError: With what was expected and what came.
@@ -36,7 +36,7 @@ def check_family(family: Family, role: str) -> Distribution:
 
 
 def check_likelihood(family: Family) -> None:
-    """Refuse a likelihood whose distributions are not over examples, or have nothing to score them by.
+    """Refuse a likelihood whose distributions are not over examples, or cannot score them.
 
     Raises:
         ValueError: With what was expected and what came.
@@ -50,15 +50,15 @@ def check_likelihood(family: Family) -> None:
 
 
 def check_shapes(d: Distribution, what: str, batch: Shape, event: Shape) -> None:
-    """Refuse a distribution of other shapes, whose densities might broadcast to a plausible bound.
+    """Refuse a distribution of other shapes, whose densities could broadcast to a plausible bound.
 
-    Shapes are numbers that are known when a graph is compiled, so that this costs nothing in one.
+    Shapes are known when a graph is compiled, so the check costs nothing in a compiled graph.
 
     Args:
         d: Distribution.
-        what: What to call it.
-        batch: Batch shape that is expected.
-        event: Event shape that is expected.
+        what: Its name in errors.
+        batch: Expected batch shape.
+        event: Expected event shape.
 
     Raises:
         ValueError: With what was expected and what came.
@@ -74,7 +74,7 @@ def check_shapes(d: Distribution, what: str, batch: Shape, event: Shape) -> None
 
 
 def check_latents(q: Distribution, p: Distribution, num: int) -> None:
-    """Refuse a posterior of a number of examples, and a prior, whose densities do not belong to the same latents.
+    """Refuse a posterior and a prior that are not over the same latents, or not of this number of examples.
 
     Raises:
         ValueError: With what was expected and what came.
@@ -88,10 +88,10 @@ def check_latents(q: Distribution, p: Distribution, num: int) -> None:
 
 
 def score(px: Distribution, x: Tensor, batch: Shape) -> Tensor:
-    """log p(x|z) of examples under distributions of a batch shape, such as (K, B).
+    """log p(x|z) of examples under distributions with a given batch shape, such as (K, B).
 
     Raises:
-        ValueError: If the distributions are not over such examples, or give densities of another shape.
+        ValueError: If the distributions are not over such examples, or return densities of another shape.
     """
     check_shapes(px, "the likelihood p(x|z)", tuple(batch), tuple(x.shape[1:]))
     log_px = px.log_prob(x)
@@ -103,15 +103,15 @@ def score(px: Distribution, x: Tensor, batch: Shape) -> Tensor:
 
 
 def check_pair(posterior: Family, prior: Prior) -> None:
-    """Refuse a posterior and a prior that make no bound.
+    """Refuse a posterior and a prior that do not make a bound.
 
     Args:
         posterior: Family of q(z|x).
         prior: Distribution p(z).
 
     Raises:
-        ValueError: If q has no density or no reparameterised samples, or p is of another shape, or gives no density
-            to some of what q can draw.
+        ValueError: If q has no density or no reparameterised samples, or p has another shape or does not cover the
+            support of q.
     """
     names = f"{type(posterior).__name__} cannot be the posterior"
     if not posterior.is_for_latents:
@@ -129,7 +129,7 @@ def check_pair(posterior: Family, prior: Prior) -> None:
 
 
 def _contains(outer: constraints.Constraint | None, inner: constraints.Constraint | None) -> bool:
-    """Whether one support contains another; two that are no intervals must be of one kind."""
+    """Whether one support contains another; supports other than intervals must be of one kind."""
     a, b = _core(outer), _core(inner)
     if _interval(a) is None or _interval(b) is None:
         return type(a) is type(b)
@@ -148,7 +148,7 @@ def _interval(c: constraints.Constraint | None) -> tuple[float, float] | None:
 
 
 def _core(c: constraints.Constraint | None) -> constraints.Constraint | None:
-    """What holds for one element of an event."""
+    """The constraint on one element of an event."""
     while c is not None and hasattr(c, "base_constraint"):
         c = c.base_constraint
     return c

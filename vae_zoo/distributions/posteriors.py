@@ -1,4 +1,4 @@
-"""Families for q(z|x) beyond independent normal dimensions, whose parameters all come from the network."""
+"""Families for q(z|x) other than independent normal dimensions, with all parameters from the network."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class DiagonalLaplace(LocationScale):
 
 
 class FullNormal(Family):
-    r"""Normal values with any covariance: mean and lower Cholesky factor from the network.
+    r"""Normal values with full covariance: mean and lower Cholesky factor from the network.
 
     .. math:: z = \mu + L \epsilon, \quad \epsilon \sim \mathcal{N}(0, I), \quad L_{ii} = e^{l_i}
 
-    For D dimensions the network gives D (D + 3) / 2 numbers: the mean, the logarithm of the diagonal, and the rest of
+    For D dimensions the network outputs D (D + 3) / 2 numbers: the mean, the logarithm of the diagonal, and the rest of
     the factor row by row.
 
     References:

@@ -1,4 +1,4 @@
-"""Priors: distributions over the latent that need no network output."""
+"""Priors: distributions over the latent that do not depend on a network's output."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Prior(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, c: Tensor | None = None) -> Distribution:
-        """The prior, batch shape () without a condition, (B,) with one that it uses."""
+        """The prior, with batch shape () without a condition, or (B,) with a condition that it uses."""
 
 
 class _Standard(Prior, ABC):
@@ -58,7 +58,7 @@ class StandardNormal(_Standard):
 
 
 class StandardLaplace(_Standard):
-    """The Laplace distribution with mean 0 and scale 1 in every dimension, for codes with many values near 0.
+    """The Laplace distribution with mean 0 and scale 1 in every dimension, for sparse codes.
 
     Args:
         shape: Shape of one latent.
@@ -78,7 +78,7 @@ class MixtureNormal(Prior):
 
     Args:
         shape: Shape of one latent.
-        num_components: Number of components. Their means start from draws of the standard normal distribution.
+        num_components: Number of components. Their means are initialised from the standard normal distribution.
 
     Raises:
         ValueError: If num_components is less than 1.
@@ -98,7 +98,7 @@ class MixtureNormal(Prior):
 
 
 class ConditionalNormal(Prior):
-    r"""Normal distribution whose means and log σ a network gives for a condition.
+    r"""Normal distribution whose mean and log σ are the output of a network for a condition.
 
     .. math:: p(z|c) = \mathcal{N}(z; \mu(c), \sigma^2(c))
 
@@ -111,7 +111,7 @@ class ConditionalNormal(Prior):
     Args:
         shape: Shape of one latent.
         num_classes: Number of classes, or of attributes.
-        hidden: Widths of the hidden layers; none makes a table of the classes.
+        hidden: Widths of the hidden layers; without any, the network is a lookup table of the classes.
 
     Raises:
         ValueError: If num_classes or a width is less than 1.

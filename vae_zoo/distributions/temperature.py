@@ -22,26 +22,26 @@ _Form: TypeAlias = Callable[[Any, float], Distribution]
 
 @singledispatch
 def tempered(p: Distribution, temperature: float) -> Distribution:  # noqa: ARG001
-    r"""A distribution with its spread multiplied by a temperature, about where it is centred.
+    r"""A distribution with its spread around the centre multiplied by a temperature.
 
     .. math:: \mathcal{N}(\mu, \sigma^2) \mapsto \mathcal{N}(\mu, T^2 \sigma^2)
 
-    The scale of normal and Laplace distributions is multiplied by T; so is that of every component of a mixture, whose
-    weights stay; that of every layer of latents, given the layer above; and that of the noise of a flow. Any other
-    kind can be added by ``tempered.register``.
+    T multiplies the scale of normal and Laplace distributions; of every component of a mixture, whose weights do not
+    change; of every layer of latents, given the layer above; and of the noise of a flow. Other
+    kinds can be added by ``tempered.register``.
 
     Args:
         p: Distribution.
         temperature: Temperature T, above 0; 1 changes nothing.
 
     Raises:
-        ValueError: If it is not known what the spread of this kind of distribution is.
+        ValueError: If the spread of this kind of distribution is not defined.
     """
     raise ValueError(f"a temperature means nothing here: {type(p).__name__} has no scale to multiply; leave it at 1.")
 
 
 def check_temperature(temperature: float) -> None:
-    """Refuse what is no temperature.
+    """Refuse an invalid temperature.
 
     Raises:
         ValueError: If it is not positive and finite.
@@ -51,7 +51,7 @@ def check_temperature(temperature: float) -> None:
 
 
 def _exactly(kind: type[Any]) -> Callable[[_Form], _Form]:
-    """Register for this very class: one that inherits its code may have another spread."""
+    """Register for exactly this class: a subclass may have another spread."""
 
     def register(form: _Form) -> _Form:
         def of(p: Distribution, temperature: float) -> Distribution:

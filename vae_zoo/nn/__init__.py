@@ -1,4 +1,4 @@
-"""Networks: factories (in_shape, out_shape) -> module, every inner size derived from the two; and parts over codes."""
+"""Networks: factories (in_shape, out_shape) -> module that derive all inner sizes; codebooks and priors over codes."""
 
 from vae_zoo.nn.bounded import Bounded
 from vae_zoo.nn.code_prior import CodePrior

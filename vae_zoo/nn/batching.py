@@ -1,4 +1,4 @@
-"""How a network is applied to what has more than one dimension of batch."""
+"""Application of networks to inputs with several batch dimensions."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def apply_batched(
         network: Module that maps (N, \\*in_shape) to (N, \\*out_shape).
         x: Inputs, (..., \\*in_shape).
         event_dims: Dimensions of in_shape.
-        gives: The out_shape that is expected; not looked at if not given.
-        name: What to call the network.
+        gives: Expected out_shape; not checked if not given.
+        name: Name of the network in errors.
 
     Returns:
         (..., \\*out_shape).
 
     Raises:
-        ValueError: If the network gives something else, which might broadcast to a plausible bound.
+        ValueError: If the output has another shape, which could broadcast to a plausible bound.
     """
     weight = next(network.parameters(), None)
     batch, event = x.shape[:-event_dims], x.shape[-event_dims:]
@@ -35,7 +35,7 @@ def apply_batched(
 
 
 def check_output(out: Tensor, num: int, gives: Shape, name: str) -> None:
-    """Refuse what a network has given for a number of rows unless it is of the shape that is expected.
+    """Refuse the output of a network for a number of rows if it does not have the expected shape.
 
     Raises:
         ValueError: With what was expected and what came.

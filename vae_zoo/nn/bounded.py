@@ -23,9 +23,9 @@ class _Clamp(torch.autograd.Function):
 
 
 class Bounded(nn.Module):
-    """Clamp to an interval, whose gradient stops only where a step against it would lead further out.
+    """Clamp to an interval whose gradient is 0 only where a gradient step would lead further out.
 
-    The gradient of Hardtanh is 0 outside and at both ends: what it bounds is stuck there.
+    The gradient of Hardtanh is 0 outside and at both ends, so values get stuck there.
 
     Args:
         low: Lower end.

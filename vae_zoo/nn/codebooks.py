@@ -1,4 +1,4 @@
-"""Codebooks whose vectors move by gradient, or as moving averages."""
+"""Codebooks trained by gradient or by moving averages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vae_zoo.nn.quantizers import Quantizer
 
 
 class Codebook(Quantizer):
-    """A codebook whose vectors are parameters, moved towards the latents by gradient.
+    """A codebook whose vectors are parameters, trained towards the latents by gradient.
 
     References:
         | Neural Discrete Representation Learning (van den Oord et al., 2017)

@@ -13,7 +13,7 @@ from vae_zoo.typing import Shape
 
 
 class ConvEncoder(nn.Module):
-    """Convolutions that each halve the image, then dense layers, initialised for rectifiers.
+    """Convolutions that each halve the image, then dense layers, with He initialisation.
 
     References:
         | Delving Deep into Rectifiers: Surpassing Human-Level Performance on ImageNet Classification (He et al., 2015)
@@ -121,8 +121,8 @@ def _sizes(image: Shape, channels: Sequence[int], hidden: int) -> list[Size]:
 def _initialize(network: nn.Module) -> None:
     """Normal weights of variance 2 / fan-in.
 
-    torch's own variance is a sixth of that or less, so that a deep network passes on hardly more than its biases, and a
-    VAE begins close to a collapse.
+    torch's default variance is a sixth of that or less, with which the output of a deep network hardly depends on its
+    input, and a VAE starts close to a collapse.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):

@@ -11,12 +11,12 @@ from vae_zoo.typing import Shape
 
 
 class Dense(nn.Module):
-    """Flatten, dense layers, reshape: encoder or decoder of anything.
+    """Flatten, dense layers, reshape: an encoder or decoder for any shapes.
 
     Args:
         in_shape: Shape of one input.
         out_shape: Shape of one output.
-        hidden: Widths of the hidden layers, from input to output; none makes the network linear.
+        hidden: Widths of the hidden layers, from input to output; without any, the network is linear.
         activation: Class of the activation between the layers.
 
     Raises:
@@ -47,7 +47,7 @@ class Dense(nn.Module):
 
 
 class Discriminator(Dense):
-    """Dense layers as wide and as many as the discriminator of FactorVAE has.
+    """Dense layers with the sizes of the discriminator of FactorVAE.
 
     References:
         | Disentangling by Factorising (Kim and Mnih, 2018)

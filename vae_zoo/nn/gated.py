@@ -12,7 +12,7 @@ from vae_zoo.typing import Shape
 
 
 class GatedLinear(nn.Module):
-    r"""A dense layer times a gate between 0 and 1, which is a dense layer too.
+    r"""A dense layer multiplied by a gate between 0 and 1, which is another dense layer.
 
     .. math:: y = (A x + a) \odot \sigma(G x + g)
 
@@ -31,9 +31,9 @@ class GatedLinear(nn.Module):
 
 
 class GatedDense(nn.Module):
-    """Flatten, gated dense layers, a linear layer, reshape: encoder or decoder of anything.
+    """Flatten, gated dense layers, a linear layer, reshape: an encoder or decoder for any shapes.
 
-    Weights start from the normal distribution of He et al. with variance 2 / fan-in, biases from 0.
+    Weights are initialised from the normal distribution of He et al. with variance 2 / fan-in, biases with 0.
 
     References:
         | VAE with a VampPrior (Tomczak and Welling, 2018)
@@ -42,7 +42,7 @@ class GatedDense(nn.Module):
     Args:
         in_shape: Shape of one input.
         out_shape: Shape of one output.
-        hidden: Widths of the gated layers, from input to output; none makes the network linear.
+        hidden: Widths of the gated layers, from input to output; without any, the network is linear.
 
     Raises:
         ValueError: If a width is less than 1.

@@ -12,7 +12,7 @@ from vae_zoo.typing import Shape
 
 
 class GridEncoder(nn.Module):
-    """Strided convolutions, then residual blocks: an image becomes a grid of vectors of a half, a quarter, … its size.
+    """Strided convolutions, then residual blocks: from an image to a grid of vectors of a half, a quarter, … its size.
 
     References:
         | Neural Discrete Representation Learning, section 4.1 (van den Oord et al., 2017)
@@ -75,7 +75,7 @@ class GridDecoder(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two convolutions whose output is added to what came in."""
+    """Two convolutions with a residual connection."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class _Block(nn.Module):
 
 
 def _sizes(image: Shape, grid: Shape, width: int, num_blocks: int) -> list[Size]:
-    """Height and width of the image, halved until they are those of the grid."""
+    """Height and width of the image, halved down to those of the grid."""
     if len(image) != 3 or len(grid) < 3:
         shapes = f"{tuple(image)} and {tuple(grid)}"
         raise ValueError(f"a network of grids needs an image (C, H, W) and a grid (D, h, w), got {shapes}: use Dense.")

@@ -1,4 +1,4 @@
-"""Sizes of images that convolutions halve or double, of any number of pixels."""
+"""Sizes and kernels of convolutions that halve or double images of any size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def halved(size: Size) -> Size:
 
 
 def geometry(large: Size, small: Size) -> tuple[Size, Size, Size]:
-    """Kernel, stride and output padding that take one size to the other: 4 and 2, or 3 and 1 where a side is 1."""
+    """Kernel, stride and output padding from one size to the other: 4 and 2, or 3 and 1 if a side is 1."""
     (k_h, s_h, e_h), (k_w, s_w, e_w) = (_side(n, m) for n, m in zip(large, small, strict=True))
     return (k_h, k_w), (s_h, s_w), (e_h, e_w)
 

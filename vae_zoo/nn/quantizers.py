@@ -1,7 +1,7 @@
-"""Codebooks: the nearest of a learned set of vectors in place of each vector.
+"""Codebooks: vector quantisation to the nearest of a learned set of vectors.
 
-They are the project's own hundred lines: the usual library for this draws in six packages, and moves its codes within
-the forward pass, which neither gradient accumulation nor a compiled graph over several processes leaves right.
+This is our own implementation because the usual library depends on six packages, and updates its codes within
+the forward pass, which is wrong with gradient accumulation and in a compiled graph over several processes.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from torch.nn.functional import embedding
 
 
 class Quantized(NamedTuple):
-    """What a codebook makes of latents (B, D, \\*grid).
+    """Quantised latents (B, D, \\*grid).
 
     Args:
-        z: The nearest code vectors, (B, D, \\*grid); their gradient goes to the latents unchanged.
-        codes: Their numbers, (B, \\*grid).
-        pull: Squared distance of the code vectors from the latents, to move the former, (B,); 0 where no gradient does.
-        commitment: The same, to move the latents, (B,).
+        z: The nearest code vectors, (B, D, \\*grid), with a straight-through gradient to the latents.
+        codes: Their indices, (B, \\*grid).
+        pull: Squared distance of the code vectors from the latents, with gradient to the former, (B,); 0 for moving
+            averages.
+        commitment: The same with gradient to the latents, (B,).
     """
 
     z: Tensor
@@ -31,15 +32,15 @@ class Quantized(NamedTuple):
 
 
 class Quantizer(nn.Module, ABC):
-    """A codebook. What a training step saw is kept until :meth:`update`, called once after the optimizer's step.
+    """A codebook. Statistics of training steps are kept until :meth:`update`, called once after the optimizer's step.
 
-    Thus several batches may accumulate, and processes share what they saw. A code that no vector has been nearest to
-    for a while is dead: it starts again from a random vector of the last batch.
+    So gradients can be accumulated over several batches, and processes share their statistics. A code that has not been
+    used for a while is dead: it is reset to a random vector of the last batch.
 
     Args:
         num_codes: Number of code vectors.
         dim: Dimensions of each, D.
-        revive_after: Steps without use after which a code starts again; 0 for never.
+        revive_after: Steps without use after which a code is reset; 0 for never.
 
     Raises:
         ValueError: If a size is less than 1, or revive_after negative.
@@ -67,10 +68,10 @@ class Quantizer(nn.Module, ABC):
 
     @abstractmethod
     def init_vectors(self, vectors: Tensor) -> None:
-        """Register the first code vectors, (num_codes, D)."""
+        """Register the initial code vectors, (num_codes, D)."""
 
     def ema_update(self) -> None:
-        """Move the code vectors towards what was seen, where no gradient does."""
+        """Update the code vectors from statistics, if they are not trained by gradient."""
 
     def restart(self, which: Tensor, vectors: Tensor) -> None:
         """Replace the code vectors for which ``which``, (num_codes,), is true."""
@@ -94,12 +95,12 @@ class Quantizer(nn.Module, ABC):
         return embedding(codes, _exact(self.vectors)).movedim(-1, 1)
 
     def usage(self, codes: Tensor) -> Tensor:
-        """Part of the codes (B, \\*grid) that each code is, (num_codes,): of several batches, the mean of theirs."""
+        """Relative frequency of each code in codes (B, \\*grid), (num_codes,); can be averaged over batches."""
         return self._one_hot(codes).mean(0)
 
     @torch.no_grad()
     def accumulate(self, z: Tensor, codes: Tensor) -> None:
-        """Note the latents (B, D, *grid) of a training step, and the codes (B, *grid) they got."""
+        """Record the latents (B, D, *grid) of a training step, and their codes (B, *grid)."""
         with torch.autocast(z.device.type, enabled=False):
             rows, one_hot = _rows(z), self._one_hot(codes)
             self.counts.add_(one_hot.sum(0))
@@ -109,7 +110,7 @@ class Quantizer(nn.Module, ABC):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the codes by what has been recorded on all processes since the last update, and revive dead ones."""
+        """Update the codes from the records of all processes since the last update, and reset dead ones."""
         if distributed.is_available() and distributed.is_initialized():
             distributed.all_reduce(self.counts)
             distributed.all_reduce(self.sums)
@@ -125,14 +126,14 @@ class Quantizer(nn.Module, ABC):
 
     @torch.no_grad()
     def start(self, z: Tensor) -> None:
-        """Start every code from one of the latents (N, D, *grid), the same ones on every process."""
+        """Initialise every code with one of the latents (N, D, *grid), the same ones on every process."""
         rows = _rows(z)
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
         index = order[torch.arange(self.num_codes) % len(rows)].to(rows.device)
         self.restart(torch.ones_like(self.unused, dtype=torch.bool), rows[index].to(self.vectors.dtype))
 
     def reset_stats(self) -> None:
-        """Drop what has been recorded since the last update."""
+        """Clear the records since the last update."""
         self.counts.zero_()
         self.sums.zero_()
 

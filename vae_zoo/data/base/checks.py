@@ -1,4 +1,4 @@
-"""Checks of what comes from outside, each an error of one line."""
+"""Checks of external data, with one-line errors."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from vae_zoo.typing import Shape
 
 
 def check_form(given: Any, where: str) -> None:
-    """Refuse what is no split, or holds what is no tensor.
+    """Refuse anything but a split of tensors.
 
     Args:
-        given: What a data module gives.
-        where: What to call it in an error.
+        given: What a data module returned.
+        where: Its name in errors.
 
     Raises:
-        ValueError: With what came.
+        ValueError: With what was given.
     """
     if not isinstance(given, Split):
         raise ValueError(f"{where} must give a Split, Split(x) or Split(x, y), got a {type(given).__name__}.")
@@ -43,12 +43,12 @@ def check_split(split: Split, where: str, shape: Shape, num_classes: int | None)
 
     Args:
         split: The split.
-        where: What to call it in an error.
-        shape: Shape that each example must have.
-        num_classes: Number of classes that the labels must lie in, or None.
+        where: Its name in errors.
+        shape: Required shape of each example.
+        num_classes: Number of classes of the labels, or None.
 
     Raises:
-        ValueError: If the split is empty, of another shape, not finite, or its labels do not fit it.
+        ValueError: If the split is empty, of another shape, not finite, or has invalid labels.
     """
     x, y = split.x, split.y
     if x.dtype not in (torch.uint8, torch.float32):
@@ -67,14 +67,14 @@ def check_split(split: Split, where: str, shape: Shape, num_classes: int | None)
 
 
 def check_labelled(y: Any, where: str) -> None:
-    """Refuse labels that stand for none: they would be one more class, which is sampled of and told apart.
+    """Refuse placeholders for missing labels, which would become one more class.
 
     Args:
-        y: Labels of any type, an array of numpy, (N,).
-        where: What to call them in an error.
+        y: Labels of any type, a numpy array, (N,).
+        where: Their name in errors.
 
     Raises:
-        ValueError: If some are negative, unless they are -1 and 1, or empty.
+        ValueError: If some are empty, or negative, except for the two labels -1 and 1.
     """
     if y.dtype.kind == "i":
         missing = y < 0
@@ -91,7 +91,7 @@ def check_labelled(y: Any, where: str) -> None:
 
 
 def check_finite(x: Tensor | Mapped, where: str) -> None:
-    """Refuse values that are not finite: count them and name the first.
+    """Refuse values that are not finite, with their number and the place of the first.
 
     Raises:
         ValueError: If there are any.
@@ -109,10 +109,10 @@ def check_finite(x: Tensor | Mapped, where: str) -> None:
 
 
 def check_size(shape: Shape, batch_size: int, where: str) -> None:
-    """Refuse examples of which no batch fits into memory, before they are read.
+    """Refuse examples so large that no batch fits into memory, before they are read.
 
     Raises:
-        ValueError: If none does.
+        ValueError: If they are too large.
     """
     needed, limit = 4 * batch_size * math.prod(shape), physical()
     if needed > limit:
@@ -123,10 +123,10 @@ def check_size(shape: Shape, batch_size: int, where: str) -> None:
 
 
 def check_varied(x: Tensor | Mapped, where: str) -> None:
-    """Refuse examples that are all the same: what is learned from them says nothing. Some that are constant may be.
+    """Refuse examples that are all equal, from which nothing can be learned.
 
     Raises:
-        ValueError: If every example is the first one again.
+        ValueError: If every example equals the first one.
     """
     first = x[:1]
     if len(x) > 1 and all(bool((part == first).all()) for _, part in chunks(x)):
@@ -137,7 +137,7 @@ def check_varied(x: Tensor | Mapped, where: str) -> None:
 
 
 def check_positive(name: str, value: int) -> int:
-    """The value, if it is at least 1.
+    """Return the value if it is at least 1.
 
     Raises:
         ValueError: If it is not.
@@ -148,7 +148,7 @@ def check_positive(name: str, value: int) -> int:
 
 
 def check_drop_last(num: int, batch_size: int, world_size: int) -> None:
-    """Refuse to leave out the last batch of a training epoch where it is the only one.
+    """Refuse to leave out the last batch of a training epoch if it is the only one.
 
     Raises:
         ValueError: If it is.
@@ -159,7 +159,7 @@ def check_drop_last(num: int, batch_size: int, world_size: int) -> None:
 
 
 def check_limit(in_memory_limit: float) -> float:
-    """The limit, if it is one.
+    """Return the limit if it is valid.
 
     Raises:
         ValueError: If it is negative or not a number.
@@ -170,7 +170,7 @@ def check_limit(in_memory_limit: float) -> float:
 
 
 def check_fractions(val_fraction: float, test_fraction: float) -> None:
-    """Refuse fractions that are no fractions.
+    """Refuse invalid fractions.
 
     Raises:
         ValueError: If one lies outside (0, 1), or both together reach 1.

@@ -1,4 +1,4 @@
-"""The data module that every data set derives from."""
+"""The base class of data modules."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ from vae_zoo.typing import Batch, Shape
 
 _SAMPLE = 2**28
 _SCALED = 10.0
-"""Values of images that somebody has scaled: standardised ones are within."""
+"""Largest absolute value of images that count as scaled, which includes standardised ones."""
 
 
 class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
-    """Data as whole splits, in memory or mapped, given in batches that are indexed at once.
+    """Data as whole splits, in memory or mapped, from which a batch is one indexing operation.
 
-    A subclass writes :meth:`dataset`. It also writes ``shape``, ``num_train`` and ``num_classes`` where they are known
-    before the data are read, because the command line asks for them; by default the training split is loaded to tell.
+    A subclass defines :meth:`dataset`. It also defines ``shape``, ``num_train`` and ``num_classes`` if they are known
+    before the data are read, because the command line needs them; by default they come from the training split.
 
     Args:
         batch_size: Training examples in a batch, on each device.
         eval_batch_size: The same for validation, test and prediction; None for ``max(batch_size, 256)``.
         drop_last: Leave out the last, smaller batch of a training epoch.
-        device_data: Keep whole splits on the accelerator, where batches are then cut from them. "auto" does so on CUDA
-            with a split that takes at most a quarter of the free memory. Of other splits, the next batch is copied to a
+        device_data: Keep whole splits on the accelerator and index batches there. "auto" does so on CUDA
+            for splits that take at most a quarter of the free memory. For other splits, the next batch is copied to a
             CUDA device during each step.
 
     Raises:
-        ValueError: If a size is less than 1; when loaders are made, if device_data is true of data that stay in a file.
+        ValueError: If a size is less than 1; when loaders are made, if device_data is true for data that stay in a
+            file.
     """
 
     def __init__(
@@ -86,16 +87,16 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
 
     @property
     def likelihood(self) -> type[Family]:
-        """Likelihood that suits the examples, which the command takes where none is chosen.
+        """Likelihood that suits the examples, the default of the command.
 
-        Bernoulli for values that are 0 or 1 only. For all others OptimalNormal, whose σ follows the errors: read as
-        probabilities, grey levels often end in a posterior collapse. Images of 8 bits that were not divided by 255
-        have Bernoulli, which refuses them.
+        Bernoulli if all values are 0 or 1. OptimalNormal for all others, because grey levels as probabilities often
+        lead to a posterior collapse. For 8-bit images that were not divided by 255 it is Bernoulli, which refuses
+        them.
         """
         return _suited(self.load("train").x)
 
     def load(self, split: SplitName) -> Split:
-        """One split, read and checked at the first call and kept.
+        """One split, read and checked at the first call and then kept.
 
         Args:
             split: "train", "val" or "test".
@@ -116,10 +117,9 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         return self._splits[split]
 
     def examples(self, split: SplitName) -> Tensor:
-        """Examples of a split as float, before anything random is done to them, (N, \\*shape).
+        """Examples of a split as float, before any randomisation, (N, \\*shape).
 
-        All of them if they are in memory; of those that stay in a file some that are evenly spaced over it, so many
-        that they take 256 MiB.
+        All examples if they are in memory. If they stay in a file, evenly spaced examples that take 256 MiB.
 
         Args:
             split: "train", "val" or "test".
@@ -128,7 +128,7 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         return as_float(x.sample(_SAMPLE // (4 // x.dtype.itemsize)) if isinstance(x, Mapped) else x)
 
     def chunks(self, split: SplitName) -> Iterator[Tensor]:
-        """All examples of a split as they are in it, in parts that fit into memory.
+        """All examples of a split, unchanged, in chunks that fit into memory.
 
         Args:
             split: "train", "val" or "test".
@@ -140,17 +140,17 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
 
         Args:
             split: "train", "val" or "test".
-            loaded: What :meth:`dataset` gave.
+            loaded: The split that :meth:`dataset` returned.
         """
         del split
         x = loaded.x
         return loaded._replace(x=x.float() if isinstance(x, Tensor) and x.is_floating_point() else x)
 
     def randomize(self, x: Tensor, key: int) -> Tensor:
-        """Draw whatever is random about a batch of examples, before uint8 images become float.
+        """Randomise a batch of examples, before uint8 images become float.
 
         Args:
-            x: Examples as they are in the split, (B, \\*shape), on the device.
+            x: Examples as in the split, (B, \\*shape), on the device.
             key: Seed of the draw.
         """
         del key
@@ -178,7 +178,7 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         return self._loader("test")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
-        """Turn a batch of a loader into what a model takes: uint8 images become float32 in [0, 1]."""
+        """Prepare a batch for a model: uint8 images become float32 in [0, 1]."""
         del dataloader_idx
         x = self.randomize(batch.x, batch.key)
         return batch._replace(x=as_float(x))
@@ -196,7 +196,7 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         return TensorLoader(loaded.x, loaded.y, **self._loading(split), ahead=prefetch)
 
     def _loading(self, split: SplitName) -> dict[str, Any]:
-        """What a loader of a split is told besides the split."""
+        """Arguments of a loader besides the split."""
         trainer, training = self.trainer, split == "train"
         return {
             "batch_size": self.batch_size if training else self.eval_batch_size,
@@ -213,7 +213,7 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
 
 
 def _suited(x: Tensor | Mapped) -> type[Family]:
-    """The likelihood that suits a split, looking no further than it takes to know."""
+    """The likelihood that suits a split, reading only as much as necessary."""
     binary, largest, one = True, 0.0, 255 if x.dtype == torch.uint8 else 1
     for _, part in chunks(x):
         binary = binary and bool(((part == 0) | (part == one)).all())

@@ -1,4 +1,4 @@
-"""The loader: whole batches, indexed out of tensors in memory."""
+"""A loader that indexes whole batches of tensors in memory."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from vae_zoo.typing import Batch
 class TensorLoader:
     """Loader of one split whose order is a function of (seed, epoch) and which can resume within an epoch.
 
-    In training every rank takes the same number of steps: the order is padded by wrapping round, or cut with
-    ``drop_last``. In evaluation the shards are disjoint and unpadded, so that every example is seen exactly once over
-    all ranks; the ranks' numbers of steps may then differ by one. Evaluation knows no epochs: its keys never change.
+    In training every rank takes the same number of steps: the order is padded by wrapping around, or cut with
+    ``drop_last``. In evaluation the shards are disjoint and unpadded, so that every example is used exactly once over
+    all ranks; the ranks' numbers of steps may then differ by one. In evaluation, keys do not depend on the epoch.
 
     Args:
-        x: Examples, (N, \\*shape), on the device that batches are to be on.
-        y: Labels, (N,), or None, on the same.
+        x: Examples, (N, \\*shape), on the device of the batches.
+        y: Labels, (N,), or None, on the same device.
         batch_size: Examples in a batch, on each rank.
         seed: Seed of the order and of the keys.
         training: Pad, count epochs and resume; otherwise an evaluation shard.
@@ -30,7 +30,7 @@ class TensorLoader:
         drop_last: Leave out the last, smaller batch of training.
         rank: Number of this process.
         world_size: Number of processes.
-        ahead: What batches go through before they are given; it may make the next one in the meantime.
+        ahead: Applied to the iterator of batches; may prepare the next batch in the meantime.
 
     Raises:
         ValueError: If ``drop_last`` leaves no batch at all.
@@ -90,14 +90,14 @@ class TensorLoader:
 
     @property
     def batch_sampler(self) -> SimpleNamespace:
-        """Where Lightning looks for ``set_epoch``.
+        """The object whose ``set_epoch`` Lightning calls.
 
-        Not ``sampler``: Lightning would take that for a shuffling one to be replaced when batches are to be overfitted.
+        Not ``sampler``, which Lightning would replace as a shuffling sampler when overfitting batches.
         """
         return SimpleNamespace(sampler=self)
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the start of another epoch; nothing happens if it is the current one, or in evaluation."""
+        """Go to the start of another epoch; does nothing for the current epoch, or in evaluation."""
         if not self.training or epoch == self.epoch + self._num_empty:
             return
         if self._resumed and self._start == 0:
@@ -107,7 +107,7 @@ class TensorLoader:
         self.epoch, self._position, self._start = epoch - self._num_empty, 0, 0
 
     def state_dict(self) -> dict[str, int]:
-        """The place in training: plain integers, the same on every rank."""
+        """The position in training: plain integers, the same on every rank."""
         place = {"epoch": self.epoch, "position": self._position}
         return {**place, "num_batches": len(self), "num_empty": self._num_empty}
 
@@ -115,7 +115,7 @@ class TensorLoader:
         """Continue after the last batch that was given before ``state_dict``.
 
         Raises:
-            ValueError: If the place is within an epoch of another number of batches.
+            ValueError: If the position is within an epoch with another number of batches.
         """
         self.epoch, self._position, self._num_empty = state["epoch"], state["position"], state["num_empty"]
         self._start, self._resumed = self._position, True

@@ -1,4 +1,4 @@
-"""Arrays that stay on disk, and are read as they are indexed."""
+"""Arrays that stay on disk and are read when indexed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CHUNK = 2**24
 
 
 def to_tensor(x: np.ndarray) -> Tensor:
-    """Examples as they are kept: uint8 images stay so, black and white ones become uint8, all else float32."""
+    """Examples in their stored type: boolean images become uint8, uint8 images stay uint8, others become float32."""
     if x.ndim > 2 and x.dtype == np.bool_:
         return torch.from_numpy(x.astype(np.uint8) * 255)
     if x.ndim > 2 and x.dtype == np.uint8:
@@ -24,15 +24,16 @@ def to_tensor(x: np.ndarray) -> Tensor:
 
 
 class Mapped:
-    """Examples in a memory-mapped array, indexed like a tensor: a whole batch at once, read from disk when asked for.
+    """Examples in a memory-mapped array, indexed like a tensor, a whole batch at once.
 
-    Takes the place of the tensor ``x`` of a :class:`Split` that is larger than memory. What it has given is not kept.
+    Takes the place of the tensor ``x`` of a :class:`Split` that is larger than memory. Examples are not kept after
+    reading.
 
     Args:
         array: The array, (N, ...), from ``numpy.load(path, mmap_mode="r")`` or ``numpy.memmap``.
-        rows: Rows of the array that are the examples, in their order; None for all.
-        convert: From rows of the array to examples; uint8 images stay so by default, all else becomes float32.
-        finite: Whether all of them are known to be finite.
+        rows: Rows of the array that are the examples, in order; None for all.
+        convert: Conversion from rows of the array to examples; by default to float32, except for uint8 images.
+        finite: Whether all examples are known to be finite.
     """
 
     def __init__(
@@ -74,14 +75,14 @@ class Mapped:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the examples would take as a tensor."""
+        """Size of the examples as a tensor, in bytes."""
         return prod(self.shape) * self.dtype.itemsize
 
     def is_floating_point(self) -> bool:
         return self.dtype.is_floating_point
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Mapped:
-        """The same examples with a function applied to whatever is read, example by example."""
+        """The same examples with a function applied on reading."""
         convert, mapped = self._convert, Mapped.__new__(Mapped)
         mapped.__dict__ = {**self.__dict__, "_convert": lambda x: function(convert(x)), "finite": False}
         return mapped
@@ -94,19 +95,19 @@ class Mapped:
         return whole
 
     def sample(self, num_bytes: int) -> Tensor:
-        """Examples evenly spaced over all of them, as many as fit."""
+        """Evenly spaced examples, at most a given number."""
         num = max(1, min(len(self), num_bytes * len(self) // self.nbytes))
         index = torch.arange(num) * len(self) // num
         return torch.cat([self[part] for part in index.split(256)])
 
     def _release(self) -> None:
-        """Let go of the pages that were read, which would add up; the kernel still keeps them if it has room."""
+        """Release the pages that were read, which would add up; the kernel still caches them if it has room."""
         if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on every platform
             self._map.madvise(mmap.MADV_DONTNEED)
 
 
 def chunks(x: Tensor | Mapped) -> Iterator[tuple[Tensor, Tensor]]:
-    """Positions and examples in parts that fit into memory, in the order of the file; a tensor is one part.
+    """Positions and examples in chunks that fit into memory, in the order of the file; a tensor is one chunk.
 
     Args:
         x: Examples, (N, \\*shape).
@@ -122,7 +123,7 @@ def chunks(x: Tensor | Mapped) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def load_if_small(x: Mapped, limit: float) -> Tensor | Mapped:
-    """The examples in memory, unless they take more than a limit.
+    """The examples in memory, unless they are larger than a limit.
 
     Args:
         x: The examples.

@@ -1,4 +1,4 @@
-"""Where data files are kept."""
+"""Folders of data files and caches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def data_root(root: str | None = None) -> Path:
-    """The folder of data files: ``root``, else ``$VAE_ZOO_DATA``, else ``vae_zoo`` in the user's cache.
+    """The folder of data files: ``root``, or else ``$VAE_ZOO_DATA``, or else ``vae_zoo`` in the user's cache.
 
     Args:
         root: A folder, or None.
@@ -19,6 +19,6 @@ def data_root(root: str | None = None) -> Path:
 
 
 def cache_root() -> Path:
-    """The folder of what was computed from data files: ``$VAE_ZOO_CACHE``, else ``cache`` in the folder of these."""
+    """The folder of processed data: ``$VAE_ZOO_CACHE``, or else ``cache`` in the folder of data files."""
     given = os.environ.get("VAE_ZOO_CACHE")
     return Path(given).expanduser() if given else data_root() / "cache"

@@ -1,4 +1,4 @@
-"""Splits: what they hold, and how examples are divided among them."""
+"""Splits, and the random division of examples into splits."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ STAGES: dict[str | None, tuple[SplitName, ...]] = {
     "test": ("test",),
     "predict": ("test",),
 }
-"""The splits that a stage of Lightning's reads."""
+"""The splits used by each of Lightning's stages."""
 
 
 class Split(NamedTuple):
-    """One split, whole.
+    """One whole split.
 
     Args:
-        x: uint8 or float32 images (N, C, H, W), or float32 vectors (N, D), in memory; or those of a file, mapped.
+        x: uint8 or float32 images (N, C, H, W), or float32 vectors (N, D), in memory or mapped from a file.
         y: Class labels, (N,), or None.
         factors: Indices of the factors that generated each example, (N, F), or None.
     """
@@ -36,7 +36,7 @@ class Split(NamedTuple):
 
 
 def as_float(x: Tensor) -> Tensor:
-    """Examples as a model takes them: those of uint8 in [0, 1]."""
+    """Examples as floats, with uint8 scaled to [0, 1]."""
     return x.float() / 255 if x.dtype == torch.uint8 else x
 
 
@@ -64,13 +64,13 @@ def split_indices(num: int, *, num_val: int, num_test: int, seed: int) -> dict[S
 
 
 def random_split(num: int, fractions: Mapping[SplitName, float], seed: int, where: str) -> dict[SplitName, Tensor]:
-    """Take random validation and test splits from ``num`` examples; the rest is to train on.
+    """Take random validation and test splits from ``num`` examples; the rest is the training split.
 
     Args:
         num: Number of examples.
-        fractions: Part of the examples, at least one of them, that goes to each split other than "train".
+        fractions: Fraction of the examples, at least one example, for each split other than "train".
         seed: Seed of the shuffle.
-        where: What to call the source in an error.
+        where: Name of the source in errors.
 
     Returns:
         Disjoint indices of "train" and of each split in ``fractions``.

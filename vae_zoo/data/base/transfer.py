@@ -1,4 +1,4 @@
-"""Data on the accelerator: a whole split that fits, or else the next batch while the model works on this one."""
+"""Data on the accelerator: whole splits that fit, or the next batch copied during the current step."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from vae_zoo.typing import Batch
 DeviceData: TypeAlias = bool | Literal["auto"]
 
 SHARE = 0.25
-"""Part of the device's free memory that a split may take."""
+"""Fraction of the device's free memory that a split may take."""
 
 
 def on_device(split: Split, device: torch.device, wanted: DeviceData) -> bool:
-    """Whether a split is to be kept on a device.
+    """Whether to keep a split on a device.
 
     Args:
         split: The split.
         device: The device.
-        wanted: True and False decide; "auto" is for a split that takes at most a quarter of what CUDA has free.
+        wanted: True, False, or "auto" for splits that take at most a quarter of the free memory of a CUDA device.
 
     Raises:
-        ValueError: If True is asked for a split that is not in memory.
+        ValueError: If True is given for a split that is not in memory.
     """
     if isinstance(split.x, Mapped):
         if wanted is True:
@@ -40,39 +40,39 @@ def on_device(split: Split, device: torch.device, wanted: DeviceData) -> bool:
 
 
 class DeviceSplits:
-    """Splits that are kept on a device, each copied there once."""
+    """Splits kept on a device, each copied there once."""
 
     def __init__(self) -> None:
         self._splits: dict[SplitName, tuple[torch.device, Split]] = {}
 
     def get(self, name: SplitName, split: Split, device: torch.device) -> Split:
-        """A split, in memory, as it is on the device."""
+        """The copy on the device of a split in memory."""
         if self._splits.get(name, (None,))[0] != device:
             y = None if split.y is None else split.y.to(device)
             self._splits[name] = device, Split(split.x.to(device), y)  # type: ignore[union-attr]  # never mapped
         return self._splits[name][1]
 
     def clear(self) -> None:
-        """Give the memory of the device back."""
+        """Free the memory of the device."""
         self._splits.clear()
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that nobody uses on a CUDA device."""
+    """Free memory of a CUDA device in bytes."""
     return torch.cuda.mem_get_info(device)[0]
 
 
 def overlaps(device: torch.device) -> bool:
-    """Whether a device copies while it computes."""
+    """Whether a device can copy while it computes."""
     return device.type == "cuda"
 
 
 def prefetch(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """The same batches on a device, each copied there while the one before it is worked on.
+    """The same batches on a device, each copied while the previous one is processed.
 
     Args:
         batches: Batches in host memory.
-        device: The device; on CUDA the copies have a stream of their own.
+        device: The device; on CUDA the copies have their own stream.
     """
     stream = torch.cuda.Stream(device) if device.type == "cuda" else None
     waiting = None

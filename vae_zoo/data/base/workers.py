@@ -1,4 +1,4 @@
-"""Examples that worker processes fetch one by one, in an order that a run can go on with."""
+"""A resumable loader that fetches examples in worker processes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from vae_zoo.typing import Batch
 
 
 class WorkerLoader(TensorLoader):
-    """Loader of any data set of torch's that is indexed, with the epochs, keys and state of :class:`TensorLoader`.
+    """Loader of a map-style data set of torch, with the epochs, keys and state of :class:`TensorLoader`.
 
-    A run goes on from any step as if it had not stopped, which it does not with torch's own loader: that one starts its
-    epoch again, in another order. Whatever an example draws by ``torch``, ``numpy`` or ``random`` is a function of
-    (seed, epoch, index), whichever worker fetches it.
+    A run can resume at any step exactly. With torch's own loader it starts its epoch again, in another order. Random
+    numbers that an example draws from ``torch``, ``numpy`` or ``random`` are a function of (seed, epoch, index),
+    whichever worker fetches it.
 
     Args:
-        dataset: Gives an example, or a pair of an example and its label, by its index.
+        dataset: Returns an example, or a pair of an example and its label, by index.
         num_workers: Number of processes.
-        collate: Makes a batch of a list of them; torch's by default.
+        collate: Makes a batch from a list of them; torch's by default.
         kwargs: Arguments of :class:`TensorLoader` other than the tensors.
 
     Raises:
@@ -60,7 +60,7 @@ class WorkerLoader(TensorLoader):
 
 
 class _Keyed(Dataset[Any]):
-    """A data set whose examples draw from seeds of their own, in a process that nothing else draws in."""
+    """A data set that seeds the generators for each example, in a worker process used for nothing else."""
 
     def __init__(self, dataset: Any, seed: int) -> None:
         self.dataset, self.seed = dataset, seed

@@ -1,4 +1,4 @@
-"""A user's own array files: images or vectors."""
+"""Images or vectors from the user's array files."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from vae_zoo.typing import Shape
 class Arrays(Images):
     """Images or vectors from a ``.npy``, ``.npz``, ``.pt`` or ``.csv`` file.
 
-    An array of rank 2 holds vectors, one a row; of rank 3 grey images (N, H, W); of rank 4 images (N, C, H, W) or
-    (N, H, W, C). uint8 images stay so and come out in [0, 1]; floating-point images keep their range. Labels, of
-    whatever type, are numbered in the order of their sorted values.
+    Arrays of rank 2 are vectors (N, D), of rank 3 grey images (N, H, W), and of rank 4 images (N, C, H, W) or
+    (N, H, W, C). uint8 images are scaled to [0, 1] on the device; floating-point images keep their range. Labels, of
+    any type, are numbered in the order of their sorted values.
 
     Args:
         path: The file; it holds the training examples, and those of the splits that have no file of their own.
@@ -32,17 +32,17 @@ class Arrays(Images):
         key: Name of the examples in a ``.npz`` file or a dictionary; None for ``x``, or the only array.
         label_key: Name of the labels; None for ``y``, if there is one.
         label_column: Name of the labels' column in a ``.csv`` file, or its number if the file has no header.
-        channels_last: Whether images of rank 4 are (N, H, W, C); None to see it from their shape.
-        val_fraction: Part of the examples that validates, without ``val_path``.
-        test_fraction: Part of the examples to test on, without ``test_path``.
+        channels_last: Whether images of rank 4 are (N, H, W, C); None to infer it from their shape.
+        val_fraction: Fraction of examples for validation, without ``val_path``.
+        test_fraction: Fraction of examples for testing, without ``test_path``.
         split_seed: Seed of the random splits.
-        in_memory_limit: GiB of a split above which it stays in its ``.npy`` file, and batches are read from there;
+        in_memory_limit: Size in GiB above which a split stays in its ``.npy`` file, and batches are read from there;
             files of the other kinds are always read whole.
         kwargs: Arguments of :class:`Images`; only uint8 images can be made binary.
 
     Raises:
-        FileNotFoundError: When the data are read, if a file is not there.
-        ValueError: When the data are read, if a file is corrupt or holds something else.
+        FileNotFoundError: When the data are read, if a file does not exist.
+        ValueError: When the data are read, if a file is corrupt or has other content.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Arrays(Images):
 
     @cached_property
     def classes(self) -> list[Any]:
-        """The labels as the files have them, in the order of their numbers; none for data without."""
+        """The original labels, in the order of their numbers; empty for data without labels."""
         return list(self._sorted_labels.tolist())
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The 8x8 digits that come with scikit-learn: nothing to download."""
+"""The 8x8 digits that come with scikit-learn, without a download."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _NUM_TRAIN = 1797 - _NUM_VAL - _NUM_TEST
 
 
 class Digits(Images):
-    """Handwritten digits of 8x8 pixels, 1397 to train on, 200 to validate and 200 to test.
+    """Handwritten digits of 8x8 pixels: 1397 for training, 200 for validation and 200 for testing.
 
     References:
         | Optical Recognition of Handwritten Digits (Alpaydin & Kaynak, 1998)
         | https://doi.org/10.24432/C50P49
 
     Args:
-        batch_size: Training examples in a batch, half of what larger data have: an epoch is 22 steps.
+        batch_size: Training examples in a batch, half of the usual default: an epoch has 22 steps.
         kwargs: Arguments of :class:`Images`.
     """
 

@@ -27,9 +27,9 @@ _SIDE, _BLOCK = 64, 4096
 class DSprites(SpriteImages):
     """White sprites on black of 64x64 pixels, every combination of five factors once: 737,280 images.
 
-    The factors are shape (square, ellipse, heart), scale, rotation, and place in x and in y. Random images are held
-    out to validate and to test and the rest is to train on, where papers train on all of them. The archive is unpacked
-    once, into the cache: 2.8 GiB, which stay on disk.
+    The factors are shape (square, ellipse, heart), scale, rotation, and position in x and in y. Random images are held
+    out for validation and testing, whereas papers train on all images. The archive is unpacked
+    once, into the cache, where it takes 2.8 GiB.
 
     References:
         | dSprites: Disentanglement testing Sprites dataset (Matthey et al., 2017)
@@ -38,15 +38,15 @@ class DSprites(SpriteImages):
     Args:
         root: Folder with ``dSprites/dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz``; None for ``$VAE_ZOO_DATA``, else
             a folder in the user's cache.
-        num_val: Images to validate on.
-        num_test: Images to test on.
-        in_memory_limit: GiB above which a split stays in the cache's file and is read as it is needed.
+        num_val: Number of validation images.
+        num_test: Number of test images.
+        in_memory_limit: Size in GiB above which a split stays in the cache file and is read when needed.
         seed: Seed of the splits.
         kwargs: Arguments of :class:`Images`.
 
     Raises:
         ValueError: If a split would have no images; when the data are read, if the file is not that of dSprites.
-        FileNotFoundError: When the data are read, if the file is not there.
+        FileNotFoundError: When the data are read, if the file does not exist.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class DSprites(SpriteImages):
         return math.prod(self.factor_sizes)
 
     def _blocks(self) -> Iterator[np.ndarray]:
-        """The images of the archive as it is unpacked, 0 or 255."""
+        """The images of the archive during unpacking, 0 or 255."""
         wrong = f"{self.path} is truncated or not the archive of dSprites"
         try:
             check_archive(self.path)

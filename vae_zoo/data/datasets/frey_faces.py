@@ -18,7 +18,7 @@ _MAX_BYTES = 16 * 2**20  # as doubles, the faces take half of that
 
 
 class FreyFaces(Images):
-    """Grey frames of 28x20 pixels from one film of one face: 1565 to train on, 200 to validate and 200 to test.
+    """Grey frames of 28x20 pixels from one film of a face: 1565 for training, 200 for validation and 200 for testing.
 
     References:
         | Nonlinear Dimensionality Reduction by Locally Linear Embedding (Roweis & Saul, 2000)
@@ -29,8 +29,8 @@ class FreyFaces(Images):
         kwargs: Arguments of :class:`Images`.
 
     Raises:
-        FileNotFoundError: When the data are read, if the file is not there.
-        ValueError: When the data are read, if the file is not the one of the faces.
+        FileNotFoundError: When the data are read, if the file does not exist.
+        ValueError: When the data are read, if the file does not contain the faces.
     """
 
     def __init__(self, *, root: str | None = None, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""A user's own folder of image files."""
+"""Image files in a folder of the user."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ from vae_zoo.typing import Shape
 _SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
 Labelled: TypeAlias = tuple[list[str], list[str | None]]
-"""Image files, and for each the name of its class."""
+"""Image files with the names of their classes."""
 
 
 class ImageFolder(Images):
-    """Images of a folder, at one size.
+    """Images of a folder, resized to one size.
 
-    If the folder has a subfolder ``train`` and besides it only ``val`` and ``test``, those are the splits, and one that
-    is missing is taken from ``train`` at random. If all images of a split lie in subfolders, the subfolders, sorted by
-    name, are the classes; deeper folders may be nested at will. Hidden files and folders are passed over.
+    If the folder has a subfolder ``train`` and no others but ``val`` and ``test``, these are the splits; a
+    missing one is taken from ``train`` at random. If all images of a split are in subfolders, the subfolders, sorted by
+    name, are the classes; deeper folders may be nested at will. Hidden files and folders are ignored.
 
-    Images of any mode are converted: palettes resolved, 16 bits scaled to 8 by ``white_level``, transparent pixels laid
-    over black, and turned as their EXIF orientation says.
+    Images of any mode are converted: palettes are resolved, 16 bits are scaled to 8 by ``white_level``, transparent
+    pixels are composited onto black, and the EXIF orientation is applied.
 
-    The images of a split are decoded once: at their size, as bytes, they go to a file in ``$VAE_ZOO_CACHE``, else in
-    ``cache`` beside the data files. A later run reads that file, unless an image was added, removed or changed.
+    The images of a split are decoded once. Resized, as bytes, they are written to a file in ``$VAE_ZOO_CACHE``, or else
+    in ``cache`` beside the data files. Later runs read that file, unless an image was added, removed or changed.
 
     Args:
         folder: The folder.
         image_size: Height and width, or one number for both.
         channels: 1 for grey, 3 for colour.
-        crop: Resize the shorter side to fit and cut the longer from the centre; False squashes the whole image.
-        val_fraction: Part of the images that validates, if there is no folder for it.
-        test_fraction: Part of the images to test on, if there is no folder for it.
+        crop: Resize the shorter side to fit and crop the longer around the centre; False stretches the whole image.
+        val_fraction: Fraction of images for validation, if there is no folder for it.
+        test_fraction: Fraction of images for testing, if there is no folder for it.
         split_seed: Seed of the random splits.
-        cache: Keep the decoded images in a file; False decodes at every start, into memory.
-        in_memory_limit: GiB of a split above which it stays in that file, and batches are read from there.
-        num_workers: Threads that decode; None for one a core.
-        white_level: Value that is white in images of 16 bits, such as 4095 where they hold 12; 65535 if not given.
+        cache: Keep the decoded images in a file; False decodes into memory at every start.
+        in_memory_limit: Size in GiB above which a split stays in that file, and batches are read from there.
+        num_workers: Decoding threads; None for one per core.
+        white_level: Value of white in 16-bit images, for instance 4095 if they use 12 bits; by default 65535.
         kwargs: Arguments of :class:`Images`.
 
     Raises:
-        FileNotFoundError: When the folder is listed, if it is not there or has no images.
-        ValueError: When images are read, if some cannot be, or the cache cannot be written.
+        FileNotFoundError: When the folder is listed, if it does not exist or has no images.
+        ValueError: When images are read, if some are unreadable, or the cache cannot be written.
     """
 
     grey = True  # without decoding them on every rank; black and white ones are hardly so once they are resized
@@ -107,7 +107,7 @@ class ImageFolder(Images):
 
     @cached_property
     def classes(self) -> list[str]:
-        """Names of the classes, in the order of their labels; none for images without."""
+        """Names of the classes, in the order of their labels; empty for images without labels."""
         names = [name for _, labels in self._listing.values() for name in labels]
         return [] if None in names else sorted({name for name in names if name})
 

@@ -1,4 +1,4 @@
-"""Grey images and the ways to make them binary."""
+"""Grey images and their binarisation."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _STATIC_SEEDS: dict[SplitName, int] = {"train": mix(0, 0), "val": mix(0, 1), "te
 
 
 class Images(DataModule):
-    """uint8 images that may be made binary.
+    """uint8 images with optional binarisation.
 
-    Figures compare only under one kind of binarisation: "dynamic" is that of Burda et al. (2016) in training, with the
-    validation and test images drawn once, as Tomczak & Welling (2018) do; thresholded images compare to no paper.
+    Metrics can be compared only under the same binarisation: "dynamic" is that of Burda et al. (2016) in training, with
+    validation and test images drawn once, as in Tomczak & Welling (2018); "threshold" is comparable with no paper.
 
     Args:
         binarization: "none" keeps the grey levels; "threshold" sets pixels above 127; "static" draws each pixel once
-            with its grey level as probability, from a seed of its own; "dynamic" draws training images afresh at each
-            presentation, and validation and test images once, like "static".
+            with its grey level as probability, from a fixed seed; "dynamic" draws training images anew in every
+            epoch, and validation and test images once, like "static".
         kwargs: Arguments of :class:`DataModule`.
     """
 
     grey: bool | None = None
-    """Whether images have levels between black and white, where that is known; None to look at them."""
+    """Whether images have levels between black and white; None if only the data can tell."""
 
     def __init__(self, *, binarization: Binarization = "none", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -75,14 +75,14 @@ def threshold(x: Tensor) -> Tensor:
 
 
 def bernoulli(x: Tensor, seed: int) -> Tensor:
-    """Binary images, 0 or 255, in which each pixel is set with probability x / 255.
+    """Binary images, 0 or 255, in which each pixel is 255 with probability x / 255.
 
     Args:
         x: uint8 images of any shape.
-        seed: Seed of the draw, which is made on the device of x.
+        seed: Seed of the draw, on the device of x.
 
     Returns:
-        uint8 images like x; x itself where it is 0 or 255.
+        uint8 images like x, equal to x wherever x is 0 or 255.
     """
     generator = torch.Generator(device=x.device).manual_seed(seed)
     # Of the 255 equally likely levels 0 .. 254, exactly x lie below x: no rounding, and a byte instead of a float.

@@ -19,8 +19,8 @@ _FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in 
 class MNIST(Images):
     """Handwritten digits of 28x28 pixels.
 
-    The last ``num_val`` of the 60,000 training images validate: 10,000 gives the 50,000 / 10,000 / 10,000 of Tomczak &
-    Welling (2018), 400 the 59,600 / 400 of Burda et al. (2016). Files that are missing are downloaded.
+    The last ``num_val`` of the 60,000 training images are the validation split: 10,000 gives the 50,000 / 10,000 /
+    10,000 of Tomczak & Welling (2018), 400 the 59,600 / 400 of Burda et al. (2016). Missing files are downloaded.
 
     References:
         | Gradient-Based Learning Applied to Document Recognition (LeCun et al., 1998)
@@ -28,12 +28,12 @@ class MNIST(Images):
 
     Args:
         root: Folder with the idx files in ``MNIST/raw``; None for ``$VAE_ZOO_DATA``, else a folder in the user's cache.
-        num_val: Number of training images that validate.
+        num_val: Number of training images used for validation.
         binarization: See :class:`Images`.
         kwargs: Arguments of :class:`Images`.
 
     Raises:
-        FileNotFoundError: When the data are read, if they are not there and cannot be downloaded.
+        FileNotFoundError: When the data are read, if they do not exist and cannot be downloaded.
     """
 
     grey = True
@@ -81,7 +81,7 @@ class MNIST(Images):
 
 
 class FashionMNIST(MNIST):
-    """Articles of clothing of 28x28 pixels, made to take the place of MNIST.
+    """Articles of clothing of 28x28 pixels, a drop-in replacement of MNIST.
 
     References:
         | Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms (Xiao et al., 2017)
@@ -103,7 +103,7 @@ def _missing(name: str, root: Path) -> list[str]:
 
 
 def _ensure(name: str, root: Path) -> None:
-    """Download the files that are missing."""
+    """Download missing files."""
     if not _missing(name, root):
         return
     from torchvision import datasets

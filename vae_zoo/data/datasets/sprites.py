@@ -1,4 +1,4 @@
-"""Sprites drawn on the fly: images whose generating factors are known."""
+"""Sprites drawn on the fly, with known generating factors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FACTOR_SIZES = (3, 6, 40, 32, 32)
 
 
 class SpriteImages(Images):
-    """Images of sprites, whose class is their shape."""
+    """Images of sprites, with their shape as class."""
 
     grey = False
 
@@ -33,11 +33,11 @@ class SpriteImages(Images):
 
 
 class Sprites(SpriteImages):
-    """White sprites on black, with the factors of dSprites: shape, scale, rotation, and place in x and in y.
+    """White sprites on black, with the factors of dSprites: shape, scale, rotation, and position in x and in y.
 
-    A random part of the 737,280 combinations is drawn, an eighth of it to validate and an eighth to test. The images
-    are not those of dSprites to the pixel; unlike there, the 40 rotations are 40 different ones (0 and 360 degrees are
-    not both among them).
+    A random subset of the 737,280 combinations is drawn, with an eighth for validation and an eighth for testing. The
+    images differ from those of dSprites in some pixels; unlike there, the 40 rotations are all different (0 and 360
+    degrees are not both among them).
 
     References:
         | dSprites: Disentanglement testing Sprites dataset (Matthey et al., 2017)
@@ -46,7 +46,7 @@ class Sprites(SpriteImages):
     Args:
         num_examples: Number of images in all three splits together.
         image_size: Height and width.
-        seed: Seed of which combinations are drawn, and of their splits.
+        seed: Seed of the drawn combinations and of their splits.
         kwargs: Arguments of :class:`Images`.
     """
 
@@ -82,7 +82,7 @@ class Sprites(SpriteImages):
 
 
 def draw_sprites(factors: Tensor, image_size: int = 64) -> Tensor:
-    """Draw sprites, a pixel white where its centre lies inside.
+    """Draw sprites; a pixel is white if its centre lies inside.
 
     Args:
         factors: Indices of shape, scale, rotation, x and y, (N, 5).

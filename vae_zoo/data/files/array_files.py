@@ -1,4 +1,4 @@
-"""Reading array files, none of which can run code."""
+"""Readers of array files, which execute no code in them."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class Table(NamedTuple):
 def read_table(
     path: Path, *, key: str | None, label_key: str | None, label_column: str | None, channels_last: bool | None
 ) -> Table:
-    """Read a file, by the ending of its name.
+    """Read a file in the format of its extension.
 
     Args:
         path: The file.
         key: Name of the examples among several arrays.
         label_key: Name of the labels among several arrays.
         label_column: Name or number of the labels' column.
-        channels_last: Whether images are (N, H, W, C); None to see it from their shape.
+        channels_last: Whether images are (N, H, W, C); None to infer it from their shape.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read, or is no table of examples.
+        ValueError: If it cannot be read, or does not contain examples.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")

@@ -1,4 +1,4 @@
-"""Reading a table of comma-separated numbers."""
+"""Reader of tables of comma-separated numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def read_csv(path: Path, label_column: str | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read a table; commas, semicolons and tabs separate its columns, and a first line that is no numbers names them.
+    """Read a table with columns separated by commas, semicolons or tabs; a first line without numbers is the header.
 
     Args:
         path: The file.
@@ -21,7 +21,7 @@ def read_csv(path: Path, label_column: str | None) -> tuple[np.ndarray, np.ndarr
         float32 numbers of the other columns, (N, D), and the labels, (N,), or None.
 
     Raises:
-        ValueError: If something in it is no number, or there is no such column.
+        ValueError: If an entry is not a number, or there is no such column.
     """
     first, delimiter = _first_line(path)
     label = None if label_column is None else _column(path, first, label_column)
@@ -62,7 +62,7 @@ def _first_line(path: Path) -> tuple[list[str], str]:
 
 
 def _num_lines(path: Path) -> int:
-    """Number of lines that are not blank, but no more than 2."""
+    """Number of lines that are not blank, counted up to 2."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         return sum(1 for _ in islice(filter(str.strip, file), 2))
 

@@ -1,4 +1,4 @@
-"""Decoded images in a file, so that they are decoded once."""
+"""Cache of decoded images."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from vae_zoo.data.base.paths import cache_root
 def cached_images(
     blocks: Iterable[np.ndarray], paths: Sequence[str], folder: Path, *, how: str, shape: tuple[int, ...]
 ) -> np.ndarray:
-    """The images of some files, from the cache; they are decoded and put there if it lacks them.
+    """The images of some files, from the cache, which is filled if necessary.
 
     Args:
-        blocks: The images, in blocks; asked for only if they are not in the cache.
+        blocks: The images, in blocks; iterated only if they are not in the cache.
         paths: The files, in ``folder``.
         folder: The folder, which may be moved.
-        how: What else the images depend on.
-        shape: Shape that all images have together, (N, C, H, W).
+        how: Settings that the images depend on.
+        shape: Shape of all images together, (N, C, H, W).
 
     Returns:
         uint8 images, memory-mapped.
@@ -52,7 +52,7 @@ def _key(paths: Sequence[str], folder: Path, how: str) -> str:
 
 
 def _open(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The images, or None if the file is not there or not what was written."""
+    """The images, or None if the file does not exist or is damaged."""
     try:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -61,7 +61,7 @@ def _open(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def _write(path: Path, blocks: Iterable[np.ndarray], shape: tuple[int, ...]) -> None:
-    """Write the images aside and move them to their place, which so has all of them or none, whoever else writes."""
+    """Write the images to a temporary file and rename it, so that the cache has all of them or none."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Reading image files, each to one size."""
+"""Reader of image files, which resizes them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BLOCK = 2**24
 
 
 def list_images(folder: Path) -> list[str]:
-    """Image files in a folder and all folders below, sorted, without hidden ones."""
+    """Image files in a folder and all its subfolders, sorted, without hidden ones."""
     found = []
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
@@ -50,16 +50,16 @@ def read_images(
         paths: The files.
         size: Height and width.
         channels: 1 for grey, 3 for colour.
-        crop: Cut what does not fit the aspect ratio, instead of squashing it.
-        num_workers: Threads; None for one a core.
-        white_level: Value that is white in images of more than 8 bits, and above; 65,535 if not given, with a warning
-            where no image comes near it.
+        crop: Crop to the aspect ratio instead of stretching.
+        num_workers: Threads; None for one per core.
+        white_level: Value of white in images of more than 8 bits; by default 65,535, with a warning
+            if no image comes close to it.
 
     Yields:
-        uint8 images, (n, channels, height, width), a block of a few megabytes at a time.
+        uint8 images, (n, channels, height, width), in blocks of a few megabytes.
 
     Raises:
-        ValueError: After the last block, if files cannot be read; the first few are named.
+        ValueError: After the last block, if files cannot be read; it names the first few.
     """
     bad: list[str] = []
     levels: list[int] = []

@@ -1,1 +1,1 @@
-"""Data that are read shard by shard."""
+"""Data read shard by shard."""

@@ -1,4 +1,4 @@
-"""What the index of a folder of shards may say, which is read before any of them, and what the shards must then be."""
+"""Checks of the index of a folder of shards, and of the shards against it, before any sample is read."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _WORD = np.dtype("<u4")  # of which a shard has the number of its samples, and w
 
 
 def check_index(folder: Path, *, local: bool) -> None:
-    """Refuse shards whose samples would run code as they are read, that lie elsewhere, or are not as their index says.
+    """Refuse shards whose samples would run code when read, that lie elsewhere, or that do not match their index.
 
     Args:
         folder: Folder of the index.
-        local: Whether the shards are there as well, and not still to be copied.
+        local: Whether the shards are in the folder too, rather than still to be copied.
 
     Raises:
-        ValueError: If the index of the shards is damaged, or names such samples or files; if a shard is damaged.
+        ValueError: If the index is damaged or names such samples or files, or if a shard is damaged.
     """
     path = folder / "index.json"
     try:
@@ -53,7 +53,7 @@ def check_index(folder: Path, *, local: bool) -> None:
 
 
 def _check_shard(path: Path, chunk: Mapping[str, Any]) -> None:
-    """Compare a shard's own account of its samples with that of the index, and with its size."""
+    """Compare the header of a shard with the index and with the size of the file."""
     if not path.is_file():
         raise ValueError(f"{path} is not there, although its index names it.")
     size, num = path.stat().st_size, chunk["chunk_size"]
@@ -71,7 +71,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _num_leaves(spec: Any) -> int | None:
-    """Values in a sample of dictionaries and lists; None for anything else, which is imported by its name."""
+    """Number of values in a sample of dictionaries and lists; None for anything else, which is imported by its name."""
     keys = json.loads(spec["context"]) if isinstance(spec["context"], str) else spec["context"]
     named = keys is None or (isinstance(keys, list) and all(isinstance(key, (str, int)) for key in keys))
     if spec["type"] not in _CONTAINERS or not named:

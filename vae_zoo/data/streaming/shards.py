@@ -1,4 +1,4 @@
-"""Examples in shards of litdata, which are read one after another."""
+"""Loader and writer of litdata shards, which are read one after another."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from vae_zoo.typing import Batch
 
 _BLOCK = 1024
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, AssertionError, RuntimeError, struct.error, OSError)
-"""What the engine raises of samples that are not what they should be."""
+"""Exceptions of the engine on invalid samples."""
 
 
 class StreamLoader(TensorLoader):
     """Loader of a folder of shards, with the epochs, keys and state of :class:`TensorLoader`.
 
-    The order is the engine's own: shards are shuffled, and the examples in each of them, by (seed, epoch). On several
-    ranks training leaves out fewer examples than there are ranks, so that all take as many steps.
+    The order comes from the engine: shards, and the examples in each of them, are shuffled by (seed, epoch). On several
+    ranks, training leaves out fewer examples than there are ranks, so that all ranks take equally many steps.
 
     Args:
         path: Folder or address of the shards.
-        cache_size: Size of the local copies of remote shards, such as "100GB"; None leaves it to the engine.
+        cache_size: Size of the local copies of remote shards, such as "100GB"; None for the engine's default.
         kwargs: Arguments of :class:`TensorLoader` other than the tensors.
     """
 
@@ -68,7 +68,7 @@ class StreamLoader(TensorLoader):
 
 
 def open_shards(path: str, *, cache_size: str | None = None, **kwargs: Any) -> Any:
-    """The engine's data set of a folder of shards, whose iterator gives the number of each example with it.
+    """The engine's data set of a folder of shards, whose iterator also yields the index of each example.
 
     Args:
         path: Folder, or address such as ``s3://bucket/folder``.
@@ -112,11 +112,11 @@ def collate(samples: Sequence[Any], where: str) -> tuple[Tensor, Tensor | None]:
     """Examples, uint8 or float32, and labels of samples.
 
     Args:
-        samples: Dictionaries with an array ``x`` and, or not, a number ``y``.
-        where: What to call the source in an error.
+        samples: Dictionaries with an array ``x`` and optionally a number ``y``.
+        where: Name of the source in errors.
 
     Raises:
-        ValueError: If a sample is no such dictionary, examples differ in shape, or a label is negative.
+        ValueError: If a sample is not such a dictionary, examples differ in shape, or a label is negative.
     """
     first = samples[0]
     numbered = isinstance(first, dict) and all(isinstance(sample.get("y", 0), (int, np.integer)) for sample in samples)
@@ -143,19 +143,19 @@ def write_shards(
     chunk_bytes: int | str = "64MB",
     splits: Sequence[SplitName] = ("train", "val", "test"),
 ) -> None:
-    """Write the splits of a data module as shards for :class:`Stream`, one split after another, a block at a time.
+    """Write the splits of a data module as shards for :class:`Stream`, one split after another, in blocks.
 
-    Examples are shuffled on the way, because a batch comes from few shards.
+    Examples are shuffled, because a batch comes from few shards.
 
     Args:
-        data: The data; from a file or a folder, no more of them is in memory than its ``in_memory_limit``.
-        folder: Folder to write to, in which each split gets its own.
+        data: The data; of files and folders, at most ``in_memory_limit`` is in memory at a time.
+        folder: Folder to write to, with a subfolder for each split.
         chunk_bytes: Size of a shard.
         splits: Splits to write.
 
     Raises:
         FileExistsError: If there are shards already.
-        WriteError: If they cannot be written; of a split there are then none.
+        WriteError: If they cannot be written; an incomplete split is removed.
         ImportError: If litdata is not installed.
     """
     _engine()

@@ -1,4 +1,4 @@
-"""Data that do not fit one disk, read shard by shard."""
+"""Data larger than a disk, read shard by shard."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from vae_zoo.typing import Shape
 class Stream(DataModule):
     """Examples in shards of litdata, on a disk or in a bucket; see :func:`write_shards`.
 
-    Shards are read one after another, in an order that is a function of (seed, epoch), each rank its own; a run resumes
-    after the batch that it stopped at. A batch comes from few shards, so examples must be in a random order in them.
-    Callbacks and models that look at a split outside of its batches are given the first ``num_held`` examples.
+    Shards are read one after another, in an order that is a function of (seed, epoch), different shards on each rank;
+    a run can resume after any batch. A batch comes from few shards, so the examples in them must be in random order.
+    Callbacks and models that look at a split outside of its batches get the first ``num_held`` examples.
 
     Args:
         path: Folder, or address such as ``s3://bucket/folder``, with the shards of each split in ``train``, ``val`` and
-            ``test``. A sample is a dictionary with an array ``x`` and, or not, a label ``y``.
-        num_classes: Number of classes; None for data without labels, or whose labels nobody asks for.
+            ``test``. A sample is a dictionary with an array ``x`` and optionally a label ``y``.
+        num_classes: Number of classes; None for data without labels, or with unused labels.
         num_held: Examples of a split that are kept in memory.
-        cache_size: Size of the local copies of remote shards, such as "100GB"; None leaves it to the engine.
-        kwargs: Arguments of :class:`DataModule`; ``device_data`` has no effect but that of "auto".
+        cache_size: Size of the local copies of remote shards, such as "100GB"; None for the engine's default.
+        kwargs: Arguments of :class:`DataModule`; ``device_data`` always acts as "auto".
 
     Raises:
         ImportError: When data are read, if litdata is not installed.

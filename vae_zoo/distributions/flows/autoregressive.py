@@ -1,4 +1,4 @@
-"""Invertible autoregressive steps over the masked networks and maps of zuko, and what they make of noise."""
+"""Invertible autoregressive steps with the masked networks and maps of zuko, and flows composed of them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch.distributions import Distribution, constraints
 
 
 class Step(NamedTuple):
-    """One map y_i = f(x_i; x_<i, context), as it is at this moment: the weights are those of its making.
+    """One map y_i = f(x_i; x_<i, context), with the weights at the time of its construction.
 
     Args:
-        layers: Masked weight and bias of each layer of the network that gives the parameters of f.
+        layers: Masked weight and bias of each layer of the network that outputs the parameters of f.
         univariate: Constructor of f from its parameters, a transform of zuko.
-        sizes: Number of each parameter of f, 0 for one without a dimension of its own.
-        context: What the network sees beside x, (\\*batch, C).
+        sizes: Size of each parameter of f, 0 for scalars without their own dimension.
+        context: Input of the network besides x, (\\*batch, C).
     """
 
     layers: list[tuple[Tensor, Tensor]]
@@ -28,7 +28,7 @@ class Step(NamedTuple):
     context: Tensor
 
     def at(self, x: Tensor) -> Any:
-        """The univariate maps, given what comes before each dimension."""
+        """The univariate maps, given the previous dimensions of each dimension."""
         shape = torch.broadcast_shapes(x.shape[:-1], self.context.shape[:-1])
         h = torch.cat([x.expand(*shape, -1), self.context.expand(*shape, -1)], -1)
         with torch.autocast(h.device.type, enabled=False):  # densities are in float32 or better
@@ -93,11 +93,11 @@ class Autoregression(nn.Module):
 def autoregressions(
     owner: str, num_dims: int, context_dim: int, num_transforms: int, hidden: Sequence[int], num_bins: int
 ) -> nn.ModuleList:
-    """Steps in turn from the first and from the last dimension.
+    """Steps that start alternately from the first and from the last dimension.
 
     Raises:
         ImportError: If zuko is not installed.
-        ValueError: If there is no step, no context, or a width of less than 1.
+        ValueError: If the number of steps, the size of the context or a width is less than 1.
     """
     try:
         import zuko  # noqa: F401
@@ -114,23 +114,23 @@ def autoregressions(
 
 
 class Flow(Distribution):
-    r"""What invertible steps g make of standard normal noise.
+    r"""Distribution of standard normal noise after invertible steps g.
 
     .. math:: z = \mu + \sigma \, g(u), \quad u \sim \mathcal{N}(0, I)
 
-    A flow has no moments in closed form. :attr:`mean` is the image μ + σ g(0) of the noise's mean: a point in the
-    middle, the same at each call, and the median where there is one dimension. :attr:`stddev` is half the distance
-    between the images of the points one standard deviation either way along each axis of the noise, as a root sum of
-    squares over the axes. Both are exact where g is affine.
+    A flow has no moments in closed form. :attr:`mean` is the image μ + σ g(0) of the noise's mean: a deterministic
+    central point, and the median in one dimension. :attr:`stddev` is half the distance between the images of the
+    points at plus and minus one standard deviation along each axis of the noise, as a root sum of squares over the
+    axes. Both are exact if g is affine.
 
     Args:
-        steps: Steps of g, each a :class:`Step` or something else with its ``forward`` and ``inverse``.
+        steps: Steps of g, each a :class:`Step` or another object with its ``forward`` and ``inverse``.
         loc: Shift μ, (\*batch, D).
         log_scale: Logarithm of the scale σ, (\*batch, D).
         shape: Shape of one event of D elements.
-        sampler: Whether to take a sample in one pass (inverse autoregressive flow) or a density (masked one). The
+        sampler: Whether a sample (inverse autoregressive flow) or a density (masked flow) takes one pass. The
             other takes D passes; but the density of the last draw of :meth:`rsample` is kept, and costs nothing. Its
-            gradient does not pass through z: where that is wanted, ask for the density of ``z.view_as(z)``.
+            gradient does not pass through z; use the density of ``z.view_as(z)`` if it should.
     """
 
     has_rsample = True

@@ -1,4 +1,4 @@
-"""Flows, as posteriors and as priors."""
+"""Normalizing flows as posteriors and as priors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_LOG_SCALE = 7.0
 
 
 class _InverseFlow(Family):
-    """What inverse autoregressive flows have in common.
+    """Base of inverse autoregressive flows.
 
     Args:
         shape: Shape of one event.
@@ -47,14 +47,14 @@ class _InverseFlow(Family):
 
 
 class AutoregressiveFlow(_InverseFlow):
-    r"""Inverse autoregressive flow: each dimension of the noise is scaled and shifted by those before it.
+    r"""Inverse autoregressive flow: each dimension of the noise is scaled and shifted depending on the previous ones.
 
     .. math:: z = \mu + \sigma \, f_T \circ \dots \circ f_1(\epsilon; h), \quad
         f_t(u)_i = e^{a_i(u_{<i}, h)} u_i + b_i(u_{<i}, h)
 
-    The network gives μ, log σ and the context h of each example; a masked network with weights of its own gives a and
-    b. A sample and its density take one pass a step. μ and σ come last, where the paper has them first: the steps
-    then see noise of unit scale.
+    The network outputs μ, log σ and the context h of each example; a masked network with its own weights outputs a and
+    b. A sample and its density take one pass per step. μ and σ are applied last, whereas the paper applies them first:
+    the steps then get noise of unit scale.
 
     References:
         | Improved Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016)
@@ -113,7 +113,7 @@ class SplineFlow(_InverseFlow):
 
 
 class _MaskedFlow(Prior):
-    """What priors that are masked autoregressive flows have in common.
+    """Base of priors that are masked autoregressive flows.
 
     Args:
         shape: Shape of one latent.
@@ -149,7 +149,7 @@ class _MaskedFlow(Prior):
 
 
 class FlowPrior(_MaskedFlow):
-    r"""Masked autoregressive flow: a density in one pass a step, a sample in as many as there are dimensions.
+    r"""Masked autoregressive flow: a density takes one pass per step, a sample one pass per dimension.
 
     .. math:: \log p(z) = \log \mathcal{N}(f(z); 0, I) + \log |\det \partial f / \partial z|
 
@@ -161,8 +161,8 @@ class FlowPrior(_MaskedFlow):
         shape: Shape of one latent.
         num_transforms: Number of steps.
         hidden: Widths of the hidden layers of each step.
-        num_classes: Number of classes of the condition; 0 for a prior that has none and ignores it. Without a
-            condition a prior that has one is the mixture of its classes in equal parts.
+        num_classes: Number of classes of the condition; 0 for an unconditional prior, which ignores it. Without a
+            condition, a conditional prior is the mixture of its classes in equal parts.
 
     Raises:
         ImportError: If zuko is not installed.
@@ -186,7 +186,7 @@ class SplinePrior(_MaskedFlow):
         shape: Shape of one latent.
         num_transforms: Number of steps.
         hidden: Widths of the hidden layers of each step.
-        num_classes: Number of classes of the condition, as of :class:`FlowPrior`.
+        num_classes: Number of classes of the condition, as in :class:`FlowPrior`.
         num_bins: Bins of each spline.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Likelihoods beyond the Bernoulli and the normal."""
+"""Likelihoods other than the Bernoulli and the normal."""

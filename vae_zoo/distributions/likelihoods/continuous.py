@@ -1,4 +1,4 @@
-"""Likelihoods of continuous values: on [0, 1], and with tails heavier than the normal."""
+"""Likelihoods of continuous values: on [0, 1], and with heavier tails than the normal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vae_zoo.typing import Shape
 
 
 class ContinuousBernoulli(Family):
-    r"""Independent values in [0, 1] on logits: the Bernoulli formula, normalised as a density of grey levels.
+    r"""Independent values in [0, 1] with logits: the Bernoulli formula, normalised as a density of grey levels.
 
     .. math:: \log p(x|z) = \sum_i x_i l_i - \log \frac{e^{l_i} - 1}{l_i}
 
@@ -37,7 +37,7 @@ class ContinuousBernoulli(Family):
 
 
 class FixedLaplace(Family):
-    r"""Independent Laplace values with one fixed scale: the likelihood of the absolute error.
+    r"""Independent Laplace values with one fixed scale: the likelihood that corresponds to the absolute error.
 
     .. math:: \log p(x|z) = -\sum_i \frac{|x_i - \mu_i|}{s} - D \log 2 s
 
@@ -58,11 +58,11 @@ class FixedLaplace(Family):
 
 
 class _Shared(Family):
-    """What families with one scale, learned with the network, have in common.
+    """Base of families with one scale that is learned with the network.
 
     Args:
         shape: Shape of one event.
-        scale: Scale to start from.
+        scale: Initial scale.
     """
 
     def __init__(self, shape: Shape, *, scale: float = 0.5) -> None:
@@ -87,15 +87,15 @@ class SharedLaplace(_Shared):
 
 
 class StudentT(_Shared):
-    r"""Independent values of Student's t-distribution with one learned scale: a few bad pixels cost little.
+    r"""Independent values of Student's t-distribution with one learned scale, robust against outliers.
 
     .. math:: \log p(x|z) = \sum_i \log \frac{\Gamma(\frac{\nu + 1}{2})}{\Gamma(\frac{\nu}{2}) \sqrt{\pi \nu} \, s}
         - \frac{\nu + 1}{2} \log \Big( 1 + \frac{(x_i - \mu_i)^2}{\nu s^2} \Big)
 
     Args:
         shape: Shape of one event.
-        scale: Scale s to start from; the standard deviation is s √(ν / (ν − 2)).
-        df: Degrees of freedom ν, or those to start from.
+        scale: Initial scale s; the standard deviation is s √(ν / (ν − 2)).
+        df: Degrees of freedom ν, or their initial value.
         learn_df: Whether ν is learned with the network, and kept above 2.
 
     Raises:
@@ -117,15 +117,15 @@ class StudentT(_Shared):
 
 
 class LogCosh(_Shared):
-    r"""Independent values of the hyperbolic secant distribution: the density of the log-cosh error.
+    r"""Independent values of the hyperbolic secant distribution: the likelihood that corresponds to the log-cosh error.
 
-    It is normal for errors well below the scale and Laplace well above.
+    It resembles a normal distribution for errors well below the scale, and a Laplace distribution well above.
 
     .. math:: \log p(x|z) = -\sum_i \log \cosh \frac{x_i - \mu_i}{s} - D \log \pi s
 
     Args:
         shape: Shape of one event.
-        scale: Scale s to start from; the standard deviation is s π / 2.
+        scale: Initial scale s; the standard deviation is s π / 2.
 
     Raises:
         ValueError: If scale is not positive and finite.

@@ -1,4 +1,4 @@
-"""Likelihoods of discrete values: 8-bit images, and any other data on the levels of an even grid."""
+"""Likelihoods of discrete values: 8-bit images, and other data on an even grid of levels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vae_zoo.typing import Shape
 
 
 class Levels(Family):
-    """What families over the levels 0, 1/(n-1), …, 1 have in common: their data.
+    """Base of families over the levels 0, 1/(n-1), …, 1.
 
     Args:
         shape: Shape of one event.
@@ -32,7 +32,7 @@ class Levels(Family):
 
     @property
     def advice(self) -> str:  # type: ignore[override]
-        """What to do with other data."""
+        """Advice for other data."""
         steps = self.num_values - 1
         return f"divide integers from 0 to {steps} by {steps}, neither resize nor normalise them, or use SharedNormal"
 
@@ -59,15 +59,15 @@ class DiscretizedLogistic(Levels):
     .. math:: p(x_i|z) = \sigma \Big( \frac{x_i + \delta - \mu_i}{s_i} \Big)
         - \sigma \Big( \frac{x_i - \delta - \mu_i}{s_i} \Big), \quad \delta = \frac{1}{2 (n - 1)}
 
-    It is a probability of the pixels as they are stored, and its bits per dimension are those of a code.
+    It is a probability of the pixels as stored, and its bits per dimension are a code length.
 
-    With ``edges`` the bins of 0 and 1 reach to the infinities, and the probabilities of all levels sum to 1; this is
-    what the term usually means. Without, as in the code of the VampPrior paper, every bin has the same width and the
-    mass outside of the image's range is lost: the sum is below 1, which makes a figure worse and never better. That
-    paper puts level k at (k + ½) / 256 with bins of 1/256 rather than at k / 255 with bins of 1/255; the one is a
-    linear map of the other and leaves probabilities alone. Its figure of 4.63 bits per dimension on Frey Faces is of
-    ``edges=False, sigmoid=True, min_log_scale=-4.5, max_log_scale=0``, but for the 1e-7 that its code adds to every
-    probability: a floor of -16 nats a pixel, with which the levels sum to something else again.
+    With ``edges``, the bins of 0 and 1 extend to infinity and the probabilities of all levels sum to 1; this is
+    the usual definition. Without, as in the code of the VampPrior paper, every bin has the same width and the
+    mass outside of the image's range is lost: the sum is below 1, which can only make results worse. That
+    paper puts level k at (k + ½) / 256 with bins of 1/256 rather than at k / 255 with bins of 1/255; the two are
+    related by a linear map, which does not change probabilities. Its 4.63 bits per dimension on Frey Faces correspond
+    to ``edges=False, sigmoid=True, min_log_scale=-4.5, max_log_scale=0``, except for the 1e-7 that its code adds to
+    every probability: a floor of -16 nats per pixel, with which the probabilities do not sum to 1 either.
 
     References:
         | Improved Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016)
@@ -76,10 +76,10 @@ class DiscretizedLogistic(Levels):
     Args:
         shape: Shape of one event.
         num_values: Number n of levels.
-        shared: Whether one scale is learned for all values, in place of one each from the network.
-        scale: Scale that a shared one starts from; the data range from 0 to 1.
-        edges: Whether the outer bins reach to the infinities.
-        sigmoid: Whether the location is the sigmoid of the network's output, and so inside of the image's range.
+        shared: Whether to learn one scale for all values, instead of one for each value from the network.
+        scale: Initial value of a shared scale; the data range from 0 to 1.
+        edges: Whether the outer bins extend to infinity.
+        sigmoid: Whether the location is the sigmoid of the network's output, and therefore within the image's range.
         min_log_scale: Lower bound of the log-scale.
         max_log_scale: Upper bound of the log-scale.
 
@@ -126,7 +126,7 @@ class MixtureOfDiscretizedLogistics(Levels):
     .. math:: p(x_i|z) = \sum_{k=1}^K \pi_{ik} \, p_k(x_i|z)
 
     PixelCNN++ shares the weights between the channels of a pixel and makes the later channels depend on the earlier
-    ones; here channels are independent given z, as a decoder that gives all pixels at once has them.
+    ones; here channels are independent given z, since the decoder outputs all pixels at once.
 
     References:
         | PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture Likelihood (Salimans et al., 2017)
@@ -172,15 +172,15 @@ class MixtureOfDiscretizedLogistics(Levels):
 
 
 class Categorical(Levels):
-    r"""Independent values, each with a free probability for every level: no order or distance between them is assumed.
+    r"""Independent values, each with a free probability for every level; assumes no order or distance between levels.
 
     .. math:: \log p(x|z) = \sum_i \log \mathrm{softmax}(l_i)_{(n - 1) x_i}
 
-    The data are categories 0 … n-1 divided by n-1, as images in [0, 1] are. The mean is that of the levels.
+    The data are categories 0 … n-1 divided by n-1, like images in [0, 1]. The mean is the mean of the levels.
 
     Args:
         shape: Shape of one event.
-        num_values: Number n of categories; the network gives n logits for every value.
+        num_values: Number n of categories; the network outputs n logits for every value.
 
     Raises:
         ValueError: If num_values is below 2.

@@ -1,4 +1,4 @@
-"""Elementary distributions of continuous values that torch.distributions lacks, or states less exactly."""
+"""Distributions of continuous values that torch.distributions lacks, or computes less accurately."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 _SMALL = 1.0
-"""Logits below which the continuous Bernoulli distribution is computed from Taylor series."""
+"""Logits below which the continuous Bernoulli distribution is computed by Taylor series."""
 
 _LOG_SINHC = (1 / 6, -1 / 180, 1 / 2835, -1 / 37800, 1 / 467775, -691 / 3831077250)
 """log(sinh h / h) = Σ c_n h^(2n), n = 1, 2, …"""
@@ -27,7 +27,7 @@ def _even(h: Tensor, *, derivative: int) -> Tensor:
 
 
 class ContinuousBernoulli(Distribution):
-    r"""Density on [0, 1] that is proportional to :math:`e^{l x}`, exact in float32 for logits near 0 and far from it.
+    r"""Density on [0, 1] proportional to :math:`e^{l x}`, accurate in float32 for logits near 0 and far from it.
 
     Args:
         logits: Logits l.
@@ -76,7 +76,7 @@ class ContinuousBernoulli(Distribution):
 
 
 class HyperbolicSecant(Distribution):
-    r"""Density :math:`\mathrm{sech}(u) / \pi s` of :math:`u = (x - \mu) / s`: that of the log-cosh error.
+    r"""Density :math:`\mathrm{sech}(u) / \pi s` with :math:`u = (x - \mu) / s`, of the log-cosh error.
 
     Args:
         loc: Mean μ.

@@ -1,4 +1,4 @@
-"""Energies: what a reconstruction may be scored by in place of a density. They have no normaliser and no evidence."""
+"""Energies that score reconstructions in place of a density, without a normaliser and therefore without an evidence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vae_zoo.typing import Shape
 
 
 class Energy(Family):
-    """What energies have in common: ``log_prob`` is minus the energy, the mean and every sample the picture itself.
+    """Base of energies: ``log_prob`` is minus the energy; the mean and every sample are the picture itself.
 
     Args:
         shape: Shape of one image.
@@ -36,7 +36,7 @@ class Energy(Family):
 
     @abstractmethod
     def distance(self, picture: Tensor, x: Tensor) -> Tensor:
-        """Distance of pictures (N, \\*shape) from examples of the same shape, a mean over the image, (N,)."""
+        """Distance of pictures (N, \\*shape) from examples of the same shape, averaged over the image, (N,)."""
 
     def distribution(self, params: Tensor) -> Distribution:
         return _EnergyOf(params.sigmoid(), len(self.shape), self)
@@ -60,9 +60,9 @@ class MSSSIM(Energy):
 
     .. math:: E(x, z) = w D \, \big( 1 - \text{MS-SSIM}(\hat x(z), x) \big)
 
-    Small images have fewer scales, whose exponents are renormalised: as many, up to 5, as leave room for the window of
-    11 pixels, which are 2 for 28 x 28 and 3 for 64 x 64. Similarities are mapped from [-1, 1] to [0, 1] before they
-    are raised to their exponents, for gradients that are finite.
+    Small images have fewer scales, with renormalised exponents: as many, up to 5, as fit the window of
+    11 pixels, which is 2 for 28 x 28 and 3 for 64 x 64. Similarities are mapped from [-1, 1] to [0, 1] before they
+    are raised to their exponents, so that gradients are finite.
 
     References:
         | Multiscale Structural Similarity for Image Quality Assessment (Wang et al., 2003)
@@ -103,8 +103,8 @@ class Perceptual(Energy):
 
     .. math:: E(x, z) = w D \sum_l \frac{1}{D_l} \| f_l(\hat x(z)) - f_l(x) \|^2
 
-    The network is frozen and no part of the model: it is neither trained nor saved, and its constructor must load
-    its weights, so that a checkpoint finds them again.
+    The network is frozen and not part of the model: it is neither trained nor saved, and its constructor must load
+    its weights, since checkpoints do not contain them.
 
     References:
         | Deep Feature Consistent Variational Autoencoder (Hou et al., 2017)

@@ -1,4 +1,4 @@
-"""Distributions over the levels 0, 1/(n-1), …, 1 of n values: what an 8-bit image holds."""
+"""Distributions over the levels 0, 1/(n-1), …, 1 of n values, as in 8-bit images."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch.nn.functional import logsigmoid
 
 
 def to_level(value: Tensor, num_values: int, dtype: torch.dtype) -> Tensor:
-    """Index 0 … n-1 of the nearest level, as floating point: what rounding has done to the data is undone."""
+    """Index 0 … n-1 of the nearest level, as floating point, which undoes rounding of the data."""
     return (value.to(dtype) * (num_values - 1)).round()
 
 
 class LogisticLevels(Distribution):
-    r"""Mass that a logistic density gives to the bin around each level.
+    r"""Mass of a logistic density in the bin around each level.
 
     With edges :math:`a < b` in units of the scale, :math:`\sigma(b) - \sigma(a) = \sigma(b)\,\sigma(-a)\,(1 - e^{a-b})`
     is a product, whose logarithm neither cancels nor underflows at any scale.
@@ -25,7 +25,7 @@ class LogisticLevels(Distribution):
         loc: Location of the logistic density, on the axis of the data.
         log_scale: Logarithm of its scale, the shape of loc or one that broadcasts.
         num_values: Number n of levels.
-        edges: Whether the outer bins reach to the infinities.
+        edges: Whether the outer bins extend to infinity.
     """
 
     arg_constraints = {"loc": constraints.real, "log_scale": constraints.real}
@@ -58,7 +58,7 @@ class LogisticLevels(Distribution):
         return (square - mean.square()).clamp(min=0)
 
     def _moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and mean square, from the probabilities of lying at each level or above."""
+        """Mean and mean square, from the probabilities of each level or above."""
         top, precision = self.num_values - 1, torch.exp(-self.log_scale)
         mean, square = torch.zeros_like(self.loc), torch.zeros_like(self.loc)
         for level in range(1, self.num_values):
@@ -76,7 +76,7 @@ class LogisticLevels(Distribution):
 
 
 class CategoricalLevels(torch.distributions.Categorical):
-    """A free probability for each level, on logits that are last: (\\*batch, n)."""
+    """A free probability for each level, with logits in the last dimension: (\\*batch, n)."""
 
     def _level(self) -> Tensor:
         return torch.linspace(0, 1, self.logits.shape[-1], dtype=self.logits.dtype, device=self.logits.device)

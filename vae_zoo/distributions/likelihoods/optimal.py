@@ -1,4 +1,4 @@
-"""The normal likelihood whose σ is computed rather than learned."""
+"""The normal likelihood with a computed rather than learned σ."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from vae_zoo.typing import Shape
 
 
 class OptimalNormal(Family):
-    r"""Independent normal values with the one σ that fits the errors best, computed rather than learned.
+    r"""Independent normal values with a shared optimal σ, computed from the errors rather than learned.
 
     .. math:: \sigma^2 = \frac{1}{B D} \sum_{b, i} (x_{b i} - \mu_{b i})^2
 
-    While gradients are taken in training, σ is that of the batch, as in the paper: it has seen the examples that it
-    scores, so ``train/elbo`` is no bound there, only close to one. Everywhere else, and so in ``val/elbo``,
-    ``test/elbo`` and the evidence, σ is a number that training has left behind, an exponential mean over batches:
-    one fixed density, which looks at no example of the evaluation. The gradient leaves σ out, which changes nothing
-    in the objective of the VAE, where the derivative by the optimal σ is 0. With several processes the batch is that of
-    all of them together: one σ everywhere, and the objective of one process.
+    In training, with gradients, σ is that of the batch, as in the paper: it depends on the examples that it
+    scores, so ``train/elbo`` is not a bound, only close to one. Everywhere else, and therefore in ``val/elbo``,
+    ``test/elbo`` and the evidence, σ is an exponential moving average over training batches:
+    one fixed density, independent of the evaluated examples. Gradients do not pass through σ, which makes no difference
+    in the objective of the VAE, whose derivative by the optimal σ is 0. With several processes, σ is computed over
+    the batches of all of them, so the objective is that of one process.
 
     References:
         | Simple and Effective VAE Training with Calibrated Decoders (Rybkin et al., 2021)
@@ -32,9 +32,9 @@ class OptimalNormal(Family):
 
     Args:
         shape: Shape of one event.
-        scale: Standard deviation σ before anything has been trained.
-        decay: Weight of the past in the mean of σ² over batches; the first batches are weighted alike. Batches that are
-            not finite do not count.
+        scale: Standard deviation σ before training.
+        decay: Weight of the past in the moving average of σ²; the first batches have equal weights. Batches that are
+            not finite are left out.
         min_log_scale: Lower bound of log σ, for data that are reconstructed exactly.
 
     Raises:
@@ -83,7 +83,7 @@ class OptimalNormal(Family):
 
 
 class _OptimalNormal(Independent):
-    """Scores a batch with the σ that fits it best; whatever does not look at data has the tracked σ."""
+    """Scores a batch with its optimal σ; everything that does not depend on data uses the tracked σ."""
 
     def __init__(self, base: Normal, event_dims: int, track: Callable[[Tensor, Tensor], Normal]) -> None:
         super().__init__(base, event_dims, validate_args=False)
