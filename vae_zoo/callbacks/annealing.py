@@ -15,20 +15,20 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 _TINY = 1e-9
-"""By how much a number of epochs may miss the end of a schedule that it is."""
+"""Tolerance when comparing a number of epochs with the end of a schedule."""
 
 
 class Annealing(Callback, ABC):
-    """Sets the weight of the divergence at every step; validation keeps reporting the unweighted bound.
+    """Sets the weight of the divergence at every step; validation still reports the unweighted bound.
 
-    That bound is at its best before the rate has any weight, by a model that the end of the schedule leaves behind. So
-    patience and the best checkpoint count from there: until then early stopping waits, schedulers on a plateau are told
-    nothing, and at the first validation after it the checkpoints kept as the best so far make room.
+    During the schedule that bound may be better than at its end, with a model that is not the intended one. So
+    early stopping and schedulers on a plateau are suspended until the end of the schedule, and at the first validation
+    after it the best checkpoints so far are discarded.
 
     Args:
         num_steps: Length of the schedule in optimizer steps.
         num_epochs: Length of the schedule in epochs; give one of the two.
-        start: Weight to start from.
+        start: Initial weight.
 
     Raises:
         ValueError: If not exactly one length is given, it is not positive, or start is outside [0, 1].
@@ -53,17 +53,17 @@ class Annealing(Callback, ABC):
         """Fraction of the way from start to 1, at ``progress`` schedule lengths since the start of training."""
 
     def full(self, progress: float) -> bool:
-        """Whether the weight is 1 after so many schedule lengths, or will not be for longer than now."""
+        """Whether the weight is 1 after a number of schedule lengths, or will never be 1 for longer than now."""
         return progress >= 1 - _TINY
 
     def rising(self, trainer: Trainer) -> bool:
-        """Whether what a validation would report now is of a model that the schedule goes on to change."""
+        """Whether the schedule has not ended, so that validation metrics are preliminary."""
         loop = trainer.fit_loop.epoch_loop
         done = loop.batch_progress.current.ready / max(1, trainer.num_training_batches)
         return self.start < 1 and not self.full(self._progress(trainer.global_step, trainer.current_epoch + done))
 
     def weight(self, step: int, epochs: float) -> float:
-        """Weight at a step, which is also so many epochs into training."""
+        """Weight at a step, given also as a number of epochs."""
         return self.start + (1 - self.start) * self.ramp(self._progress(step, epochs))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -80,7 +80,7 @@ class Annealing(Callback, ABC):
                 self._patch(callback, "check_monitor_top_k", self._judge)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Say so if the run ends before the schedule does."""
+        """Warn if the run ends before the schedule."""
         batches = trainer.num_training_batches
         per_epoch = max(1, math.ceil(batches / trainer.accumulate_grad_batches))
         epochs = math.inf if trainer.max_epochs in (None, -1) else float(trainer.max_epochs or 0)
@@ -147,7 +147,7 @@ def _forget(trainer: Trainer, callback: Any) -> None:
 
 
 class LinearAnnealing(Annealing):
-    r"""Weight of the divergence that rises linearly and stays at 1.
+    r"""Raises the weight of the divergence linearly to 1.
 
     .. math:: w(t) = w_0 + (1 - w_0) \min(1, t / T)
 
@@ -158,7 +158,7 @@ class LinearAnnealing(Annealing):
     Args:
         num_steps: Optimizer steps T until the weight is 1.
         num_epochs: Epochs T until the weight is 1; give one of the two.
-        start: Weight to start from.
+        start: Initial weight.
     """
 
     def ramp(self, progress: float) -> float:
@@ -166,7 +166,7 @@ class LinearAnnealing(Annealing):
 
 
 class CyclicalAnnealing(Annealing):
-    r"""Weight of the divergence that rises linearly and falls back, again and again.
+    r"""Raises the weight of the divergence linearly in repeated cycles.
 
     .. math:: w(t) = w_0 + (1 - w_0) \min(1, \tau / R), \quad \tau = (t \bmod T) / T
 
@@ -177,8 +177,8 @@ class CyclicalAnnealing(Annealing):
     Args:
         num_steps: Optimizer steps T of one cycle.
         num_epochs: Epochs T of one cycle; give one of the two.
-        start: Weight that every cycle starts from.
-        ratio: Part R of a cycle during which the weight rises.
+        start: Weight at the start of every cycle.
+        ratio: Fraction R of a cycle during which the weight rises.
 
     Raises:
         ValueError: If ratio is outside (0, 1].

@@ -1,4 +1,4 @@
-"""A prior over codes that have come to rest."""
+"""Fit of the prior over codes after the autoencoder."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from vae_zoo.models import VQVAE
 
 
 class FitCodePrior(Callback):
-    """Fits only the distribution over codes in the last epochs: encoder, decoder and codebook stay as they are.
+    """Fits only the distribution over codes in the last epochs, with encoder, decoder and codebook fixed.
 
-    The learning rate of all other parameters is 0 in these epochs, which is a function of the epoch alone: a resumed
-    run is the uninterrupted one, and one that is resumed to train for longer lets everything learn again until its
-    own last epochs. Every checkpoint can sample, before and after.
+    The learning rate of all other parameters is 0 in these epochs. It depends only on the epoch, so a resumed run
+    equals the uninterrupted one, and a run resumed to train for longer trains everything again until its new last
+    epochs. Every checkpoint can sample, before and after.
 
     References:
         | Neural Discrete Representation Learning, section 3.3 (van den Oord et al., 2017)
@@ -24,8 +24,8 @@ class FitCodePrior(Callback):
         num_epochs: Number of epochs at the end of the fit.
 
     Raises:
-        ValueError: If num_epochs is less than 1; at the start of a fit, if the model has no codes, or the trainer no
-            more epochs than these.
+        ValueError: If num_epochs is less than 1; at the start of a fit, if the model has no codes, or the trainer has
+            no further epochs.
     """
 
     def __init__(self, *, num_epochs: int = 20) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of a step whose loss is no number."""
+"""Handling of steps with a NaN or infinite loss."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ __all__ = ["NaNGuard", "NonFiniteLossError"]
 class NaNGuard(Callback):
     """Ends a run whose loss turns NaN or infinite, with the step, the term that broke and the last good checkpoint.
 
-    Models of the zoo do that by themselves, by :class:`vae_zoo.training.guard.Guard`; for other models this does, as
-    far as their loss goes. Skipping looks at the gradient of every step, which an accelerator waits for.
+    Models of the zoo do this themselves, by :class:`vae_zoo.training.guard.Guard`; for the loss of other models, this
+    callback does. Skipping checks the gradient of every step, which synchronises with an accelerator.
 
     Args:
-        skip: Leave the weights as they are at a step whose loss or gradient is not finite, count it as
-            ``train/skipped``, and go on.
+        skip: Skip steps whose loss or gradient is not finite, count them as ``train/skipped``, and continue.
     """
 
     def __init__(self, *, skip: bool = False) -> None:

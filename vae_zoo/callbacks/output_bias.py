@@ -1,4 +1,4 @@
-"""The decoder starts from the mean image."""
+"""Initialisation of the decoder with the mean image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class OutputBias(Callback):
         | https://arxiv.org/abs/1509.00519
 
     Args:
-        epsilon: Distance ε that means keep from 0 and 1.
+        epsilon: Smallest distance ε of means from 0 and 1.
 
     Raises:
         ValueError: If epsilon does not lie between 0 and 0.5; at the start of the fit, if the likelihood is not

@@ -1,4 +1,4 @@
-"""The files that predict leaves."""
+"""The files of predict."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _BLOCK = 2**22
 class PredictionWriter(BasePredictionWriter):
     """Writes latents, scores, reconstructions, samples, interpolations and traversals as .npz, and pictures as .png.
 
-    ``latents.npz`` holds ``z`` (means), ``z_scale`` (σ), the ``codes`` of discrete latents and, where the data have
-    labels, ``y``; ``reconstructions.npz`` holds ``x`` and ``reconstruction``; ``scores.npz`` has ``log_px`` and, of a
-    model with a bound, ``elbo``, ``kl`` and, if asked for, ``log_evidence`` of each example in nats, all but the rate
-    low for anomalies. Rows are in the order of the data set, also when several processes share the work. Batches go to
-    disk as they come, so memory stays flat. Discrete latents have neither interpolations nor traversals. Files of a
+    ``latents.npz`` contains ``z`` (means), ``z_scale`` (σ), the ``codes`` of discrete latents and, for data with
+    labels, ``y``; ``reconstructions.npz`` contains ``x`` and ``reconstruction``; ``scores.npz`` contains ``log_px``
+    and, for models with a bound, ``elbo``, ``kl`` and optionally ``log_evidence`` of each example in nats, all but the
+    rate low for anomalies. Rows are in the order of the data set, also with several processes. Batches are written
+    as they come, so memory use is constant. Discrete latents have neither interpolations nor traversals. Files of a
     second loader are in the folder ``dataloader_idx_1``, and so on.
 
     Args:
-        num_importance: Importance samples of each example's log evidence; 0 for none.
+        num_importance: Importance samples for the log evidence of each example; 0 for none.
         num_samples: Samples from the prior; 0 for none.
-        num_paths: Interpolations between two examples each; 0 for none.
-        num_dims: Latent dimensions that are traversed; 0 for none.
+        num_paths: Interpolations between two examples; 0 for none.
+        num_dims: Latent dimensions to traverse; 0 for none.
         num_steps: Images on each path.
     """
 
@@ -128,7 +128,7 @@ class PredictionWriter(BasePredictionWriter):
             (folder / "parts").rmdir()
 
     def _merge(self, trainer: Trainer, path: Path, layout: dict[str, tuple[np.dtype, tuple[int, ...]]]) -> None:
-        """Put the rows of all ranks in order, some megabytes at a time."""
+        """Merge the rows of all ranks in order, a few megabytes at a time."""
         parts = path.parent / "parts"
         ranks = [np.fromfile(parts / f"{r}_index.bin", np.int64) for r in range(trainer.world_size)]
         # Of each example its first place: without those that fill up the last rank's share.

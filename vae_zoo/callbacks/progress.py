@@ -1,4 +1,4 @@
-"""What a terminal shows of a run: the model as it begins, and a bar of a single line that costs a step nothing."""
+"""Terminal output of a run: a table of the model, and a one-line progress bar without cost per step."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _LEAST, _MOST = 8, 40
 
 
 class TimedProgressBar(RichProgressBar):
-    """Lightning's progress bar, of one line however wide the terminal is, brought up to date by time.
+    """Lightning's progress bar on one line at any width of the terminal, refreshed at intervals of time.
 
-    At every step it would ask for all the metrics, and on an accelerator wait for them. Epochs count from 1, as in the
-    names of checkpoints and pictures.
+    Lightning's own bar fetches all metrics at every step, which waits for an accelerator. Epochs count from 1, as in
+    the names of checkpoints and pictures.
 
     Args:
         interval: Seconds between two updates.
@@ -37,7 +37,7 @@ class TimedProgressBar(RichProgressBar):
     def __init__(self, *, interval: float = 0.2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.interval, self._next = interval, 0.0
-        self.figures: dict[str, Any] = {}
+        self.metrics: dict[str, Any] = {}
 
     def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
         return [_Line(self, trainer)]
@@ -45,8 +45,8 @@ class TimedProgressBar(RichProgressBar):
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """None for the column that Lightning adds for them: they are in the line."""
         found = super().get_metrics(trainer, pl_module)
-        self.figures = {name: found[name] for name in sorted(found, key=lambda name: not name.startswith("val/"))}
-        self.figures.pop("v_num", None)
+        self.metrics = {name: found[name] for name in sorted(found, key=lambda name: not name.startswith("val/"))}
+        self.metrics.pop("v_num", None)
         return {}
 
     def on_train_batch_end(
@@ -82,7 +82,7 @@ class TimedProgressBar(RichProgressBar):
 
 
 class _Line(ProgressColumn):
-    """Everything about one task, in as many columns as there are: what matters least is left out first."""
+    """Everything about one task, fitted to the width: the least important parts are left out first."""
 
     def __init__(self, bar: TimedProgressBar, trainer: Trainer) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class _Line(ProgressColumn):
     def render(self, task: Task) -> RenderableType:
         fits = self._trainer.state.fn == "fit" and not self._trainer.sanity_checking
         shown = fits and self._bar.train_progress_bar_id == task.id
-        return _Fitted(task, self._bar.figures if shown else {})
+        return _Fitted(task, self._bar.metrics if shown else {})
 
 
 class _Fitted:
@@ -99,13 +99,13 @@ class _Fitted:
 
     Args:
         task: The task.
-        figures: Figures to show, the first ones matter most.
+        metrics: Metrics to show, in order of importance.
     """
 
-    def __init__(self, task: Task, figures: dict[str, Any]) -> None:
+    def __init__(self, task: Task, metrics: dict[str, Any]) -> None:
         known = task.total is not None and math.isfinite(task.total)
         left = _clock(task.time_remaining) if known and not task.finished else ""
-        texts = [f"{name} {_number(value)}" for name, value in figures.items()]
+        texts = [f"{name} {_number(value)}" for name, value in metrics.items()]
         parts = [
             (0, task.description),
             (1, f"{int(task.completed)}/{int(task.total or 0) if known else '--'}"),
@@ -152,7 +152,7 @@ def _number(value: Any) -> str:
 
 
 class ModelTable(ModelSummary):
-    """The parts of a model that have parameters, and how many it has in all, as a fit begins."""
+    """Prints the parts of a model with their numbers of parameters at the start of a fit."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:

@@ -1,4 +1,4 @@
-"""Weights of another fit as the start of this one."""
+"""Initialisation with the weights of another fit."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from vae_zoo.security.untrusted import check_file
 
 
 class StartFrom(Callback):
-    """Starts a fit from the weights of a checkpoint, and from nothing else in it: optimizer and epochs are new.
+    """Starts a fit from the weights of a checkpoint, with a new optimizer and epochs from 1.
 
-    The model may be of another class than the one in the checkpoint, such as an IWAE that starts from a VAE. A fit that
-    is resumed keeps its own weights.
+    The class of the model may differ from that in the checkpoint, for instance an IWAE that starts from a VAE. Resumed
+    fits keep their own weights.
 
     Args:
-        path: A checkpoint that a fit has written.
-        strict: Whether the checkpoint must hold every weight of the model, and no other. Otherwise what is missing
-            starts as it would have, and what is not asked for is left out; shapes must agree all the same.
+        path: Checkpoint of a fit.
+        strict: Whether the checkpoint must have exactly the weights of the model. Otherwise missing weights keep their
+            initial values and additional ones are ignored; shapes must agree in any case.
 
     Raises:
         FileNotFoundError: At the start of the fit, if there is no such file.
-        ValueError: At the start of the fit, if it is no checkpoint, or has none of the model's weights.
+        ValueError: At the start of the fit, if it is not a checkpoint, or has none of the model's weights.
     """
 
     def __init__(self, *, path: str, strict: bool = True) -> None:

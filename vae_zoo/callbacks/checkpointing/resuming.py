@@ -1,4 +1,4 @@
-"""Where a run can be resumed from exactly, and what its schedulers have yet to be told there."""
+"""Points from which a run can be resumed exactly, and metrics that schedulers and callbacks still need there."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from lightning.pytorch import Trainer
 
 
 def exact(trainer: Trainer) -> bool:
-    """Whether a checkpoint after the present batch resumes as if nothing had happened.
+    """Whether a run can be resumed exactly from a checkpoint after the current batch.
 
-    It does not within an accumulated step, whose gradients no checkpoint holds, nor where a validation or the end of
-    the epoch follows, which Lightning would leave out or count twice.
+    It cannot within an accumulated step, since checkpoints do not contain gradients, nor before a validation or the end
+    of the epoch, which Lightning would leave out or count twice.
     """
     loop = trainer.fit_loop.epoch_loop
     fetcher: Any = trainer.fit_loop._data_fetcher
@@ -21,7 +21,7 @@ def exact(trainer: Trainer) -> bool:
 
 
 def pending(trainer: Trainer) -> dict[str, float]:
-    """Figures that schedulers such as ``ReduceLROnPlateau`` will see at the end of the epoch, after it is saved."""
+    """Metrics that schedulers such as ``ReduceLROnPlateau`` need at the end of the epoch, after the checkpoint."""
     loop = trainer.fit_loop
     current = loop.epoch_progress.current
     if not loop.epoch_loop.batch_progress.is_last_batch or current.completed >= current.ready:
@@ -33,15 +33,15 @@ def pending(trainer: Trainer) -> dict[str, float]:
 
 
 def metrics_at_save(trainer: Trainer) -> dict[str, float]:
-    """What callbacks and schedulers can watch: the last of each figure, which Lightning keeps in memory only."""
+    """Latest values of all metrics, for callbacks and schedulers; Lightning keeps them only in memory."""
     return {str(name): float(value) for name, value in trainer.callback_metrics.items() if value.numel() == 1}
 
 
 def remembered(checkpoint: dict[str, Any], key: str) -> dict[str, float]:
-    """Figures in a checkpoint, by their names.
+    """Metrics in a checkpoint, by name.
 
     Raises:
-        ValueError: If they are none.
+        ValueError: If they are invalid.
     """
     try:
         return {str(name): float(value) for name, value in checkpoint.get(key, {}).items()}
@@ -50,12 +50,12 @@ def remembered(checkpoint: dict[str, Any], key: str) -> dict[str, float]:
 
 
 def restore(trainer: Trainer, seen: dict[str, float]) -> None:
-    """Have a run see the figures that were there when it was saved, until there are newer ones."""
+    """Restore the metrics at the time of the checkpoint, until there are newer ones."""
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in seen.items()})
 
 
 def continue_files(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Have loggers that write a file begin it with what the run before had logged when it was saved."""
+    """Have loggers that write a file begin it with the rows that the previous run had logged up to the checkpoint."""
     path, step = Path(str(trainer.ckpt_path)), int(checkpoint.get("global_step", 0))
     for logger in trainer.loggers:
         if hasattr(logger, "continue_from"):
@@ -63,7 +63,7 @@ def continue_files(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
 
 
 def step_plateau_schedulers(trainer: Trainer, metrics: dict[str, float]) -> None:
-    """Tell those schedulers what they have missed."""
+    """Step schedulers with the metrics that they have missed."""
     for config in _plateaus(trainer):
         if config.monitor in metrics:
             figure = torch.tensor(metrics[str(config.monitor)])

@@ -1,4 +1,4 @@
-"""Checkpoints that a run resumes from exactly, also one that a signal stops."""
+"""Checkpoints from which runs resume exactly, including runs stopped by a signal."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from vae_zoo.system.locks import FolderLock
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's ``ModelCheckpoint``, which finds out before the first step whether it can write.
+    """Lightning's ``ModelCheckpoint``, with a check before the first step that it can write.
 
-    A figure that is NaN or infinite is never among the best. Epochs count from 1 in names, as in the progress bar.
+    A metric that is NaN or infinite is never among the best. Epochs count from 1 in names, as in the progress bar.
 
     Args:
-        filename: Name of the files, with figures in braces.
-        auto_insert_metric_name: Whether figures in the name have their own names before them.
+        filename: Name of the files, with metrics in braces.
+        auto_insert_metric_name: Whether to put the names of metrics before their values.
         kwargs: Arguments of Lightning's callback.
 
     Raises:
-        CheckpointWriteError: When a fit starts, if nothing can be written to the folder.
+        CheckpointWriteError: When a fit starts, if the folder is not writable.
     """
 
     def __init__(
@@ -58,27 +58,27 @@ class BestCheckpoint(ModelCheckpoint):
 class LastCheckpoint(BestCheckpoint):
     """Keeps ``last.ckpt``, and stops a fit on SIGTERM or SIGINT without losing a step.
 
-    A run that goes on from it is bitwise the uninterrupted one: it is written at the end of an epoch, or after an
-    optimizer step that neither a validation nor the end of the epoch follows. A signal lets the run reach the next such
-    place, saves, and exits with 143 or 130; a second one ends the run at once. The folder belongs to one run at a time,
-    and only a run that goes on from a checkpoint in it may write over the last one of another.
+    A run resumed from it is bitwise identical to the uninterrupted one: it is written at the end of an epoch, or after
+    an optimizer step that is followed neither by a validation nor by the end of the epoch. On a signal, the run
+    continues to the next such point, saves, and exits with 143 or 130; a second signal ends it at once. The folder
+    belongs to one run at a time, and only a run resumed from a checkpoint in it may overwrite the last one of another.
 
     Args:
         filename: Name of the file.
         enable_version_counter: Whether to keep an earlier file of that name.
         save_on_train_epoch_end: Whether to save at the end of an epoch rather than of its validation.
-        every_n_epochs: Save at the end of every so many epochs.
-        every_n_train_steps: Save after so many steps, too.
-        train_time_interval: Save after so long, too.
+        every_n_epochs: Number of epochs between saves at the end of an epoch.
+        every_n_train_steps: Number of steps between additional saves.
+        train_time_interval: Time between additional saves.
         kwargs: Arguments of Lightning's ``ModelCheckpoint``.
 
     Raises:
-        ValueError: When a fit starts, if another run has the folder, or has left its last checkpoint in it.
-        CheckpointWriteError: When a fit starts, if nothing can be written to the folder.
+        ValueError: When a fit starts, if another run uses the folder, or has left its last checkpoint in it.
+        CheckpointWriteError: When a fit starts, if the folder is not writable.
     """
 
     resume = 'resume by ckpt_path="{path}"'
-    """What to say of how to go on after a signal."""
+    """Message about how to resume after a signal."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class LastCheckpoint(BestCheckpoint):
         self._late |= trainer.global_step == trainer.max_steps  # more of them go on from here, and not from an end
         if not resuming.exact(trainer):
             return
-        self._leaving = self._signals.asked(trainer)  # and leave once the figures of the step are logged
+        self._leaving = self._signals.asked(trainer)  # and leave once the metrics of the step are logged
         if self._late or self._leaving:
             self._save_now(trainer)
         elif self._interval is not None:

@@ -1,4 +1,4 @@
-"""Signals that ask a fit to end, heard but not obeyed until it can."""
+"""Deferred handling of signals that ask a fit to end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(SystemExit):
-    """The end of a fit that a signal has stopped: exit code 143 of SIGTERM, 130 of SIGINT.
+    """Raised when a signal has stopped a fit: exit code 143 for SIGTERM, 130 for SIGINT.
 
     Args:
         signum: The signal.
@@ -26,9 +26,9 @@ class Stopped(SystemExit):
 
 
 class Listener:
-    """Keeps the first of SIGTERM and SIGINT for later; the second ends the process at once.
+    """Defers the first SIGTERM or SIGINT; a second one ends the process at once.
 
-    ``signum`` is that of the signal by which all processes have agreed to end; 0 before.
+    ``signum`` is the signal on which all processes have agreed to end, or 0.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Listener:
             self._before[signum] = before
 
     def take_over(self, trainer: Trainer) -> None:
-        """Put Lightning's handler of SIGTERM aside, which ends a run with exit code 0, and take what it has heard."""
+        """Replace Lightning's handler of SIGTERM, which ends a run with exit code 0, and take over its signals."""
         if self._listening:
             connector = trainer._signal_connector
             if connector.received_sigterm:
@@ -58,13 +58,13 @@ class Listener:
             signal.signal(signal.SIGTERM, self._hear)
 
     def asked(self, trainer: Trainer, *, now: bool = False) -> bool:
-        """Whether this process, or another of the run, is asked to end: the same answer in all of them.
+        """Whether this or another process of the run was asked to end; the result is the same in all of them.
 
         Processes agree about once a second, because each agreement waits for the slowest of them.
 
         Args:
             trainer: The trainer.
-            now: Whether to agree at once, however long ago the last time was.
+            now: Whether to agree now, regardless of the time since the last agreement.
         """
         if not self._listening:
             return False
@@ -82,7 +82,7 @@ class Listener:
         return self.signum > 0
 
     def stop(self) -> None:
-        """Leave signals to whoever had them before."""
+        """Restore the previous signal handlers."""
         self._listening = False
         for signum, before in self._before.items():
             if signal.getsignal(signum) == self._hear:

@@ -1,4 +1,4 @@
-"""A second opinion on the evidence of a tested model."""
+"""The evidence of a tested model by annealed importance sampling."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from vae_zoo.training.steps import seed_of
 
 
 class AIS(Callback):
-    """Logs the evidence of the first test images by annealed importance sampling, which leans on no posterior.
+    """Logs the evidence of the first test images by annealed importance sampling, independently of the encoder.
 
     ``test/ais_log_evidence`` is the mean over these images, ``test/ais_log_evidence_se`` its standard error from
-    sampling, and ``test/ais_gain`` by how much it exceeds the importance-weighted evidence of the same images. A gain
-    far above the error shows mass that the posterior misses; one below 0, chains that are too short.
+    sampling, and ``test/ais_gain`` the difference to the importance-weighted evidence of the same images. A gain
+    far above the error reveals mass that the posterior misses; a gain below 0 reveals chains that are too short.
 
-    A model without a bound is left alone. Of several test loaders, the first is looked at.
+    Models without a bound are skipped. With several test loaders, only the first is used.
 
     References:
         | On the Quantitative Analysis of Decoder-Based Generative Models (Wu et al., 2017)
@@ -29,11 +29,11 @@ class AIS(Callback):
 
     Args:
         num_images: Number of images.
-        num_chains: Chains of each image.
+        num_chains: Chains for each image.
         num_steps: Distributions between the prior and the posterior.
         num_leapfrog: Leapfrog steps of each transition. The decoder runs and is differentiated about
             num_images · num_chains · num_steps · num_leapfrog times.
-        num_samples: Importance samples of what it is compared with.
+        num_samples: Importance samples of the evidence that it is compared with.
 
     Raises:
         ValueError: If a number is less than 1.

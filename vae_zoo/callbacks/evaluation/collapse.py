@@ -1,4 +1,4 @@
-"""A posterior that says nothing of the example."""
+"""Detection of posterior collapse."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from vae_zoo.training.trainers import is_last_batch, loader_suffix
 
 
 class CollapseWarning(Callback):
-    """Logs how many latent dimensions a model uses at every validation, and warns when hardly any are left.
+    """Logs the number of used latent dimensions at every validation, and warns of a posterior collapse.
 
-    ``val/active_units`` counts those whose posterior mean varies, ``val/informative_units`` those whose rate is above
-    0.1 nats. A collapse is a layer of latents with hardly any active units, or a rate of all latents near 0: means
-    may vary a little where the posterior is as wide as the prior.
+    ``val/active_units`` counts the dimensions whose posterior mean varies, ``val/informative_units`` those whose rate
+    is above 0.1 nats. A collapse is a layer of latents with hardly any active units, or a total rate near 0, since
+    means may vary a little even if the posterior is as wide as the prior.
 
-    Of several validation loaders each has its active units, and the first is warned of.
+    With several validation loaders, the units of each are logged, and the warning depends on the first.
 
     Args:
-        min_active: Least number of active units that is no collapse.
-        min_rate: Least rate of all latents together that is no collapse, in nats.
-        patience: Validations in a row with less, before the warning; a fit may well begin with a few.
-        num_batches: Batches of the validation set that are looked at.
+        min_active: Smallest number of active units without a collapse.
+        min_rate: Smallest total rate without a collapse, in nats.
+        patience: Consecutive validations below these limits before the warning; a fit may start with a few.
+        num_batches: Batches of the validation set to use.
 
     Raises:
         ValueError: If min_rate is negative, or another argument is less than 1.
     """
 
     val_curves = ("val/active_units", "val/informative_units")
-    """Figures of the validations of a fit that a monitor may name, though the check before it has none of them."""
+    """Metrics of validations that a monitor may name although the sanity check does not log them."""
 
     def __init__(
         self, *, min_active: int = 1, min_rate: float = 0.5, patience: int = 10, num_batches: int = 10
@@ -103,5 +103,5 @@ def _sizes(model: Any) -> list[int]:
 
 
 def _where(counts: list[Tensor]) -> str:
-    """The emptiest layer, where there are several."""
+    """The layer with the fewest units, if there are several."""
     return f" in layer {counts.index(min(counts)) + 1}" if len(counts) > 1 else ""

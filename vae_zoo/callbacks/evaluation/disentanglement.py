@@ -1,4 +1,4 @@
-"""Disentanglement of the latents of data whose factors are known."""
+"""Disentanglement of latents, for data with known factors."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from vae_zoo.metrics import DCI, MIG, SAP, BetaVAEScore, FactorVAEScore, Modular
 
 
 class Disentanglement(TestMetrics):
-    """Logs the disentanglement of test latents: two gaps of mutual information, SAP, DCI, FactorVAE, β-VAE, modularity.
+    """Logs the disentanglement of test latents: two mutual information gaps, SAP, DCI, FactorVAE, β-VAE, modularity.
 
-    ``test/mig`` is :class:`vae_zoo.metrics.MIG`, of posterior means, and ``test/sampled_mig`` is
-    :class:`vae_zoo.metrics.SampledMIG`, of samples; a model whose posterior is not a diagonal normal one has no second.
-    The rest are of posterior means too. Figures rise or fall with the number of test examples: compare at one number.
+    ``test/mig`` is :class:`vae_zoo.metrics.MIG` of posterior means, and ``test/sampled_mig`` is
+    :class:`vae_zoo.metrics.SampledMIG` of samples, only for diagonal normal posteriors.
+    The other metrics use posterior means too. All depend on the number of test examples: compare at equal numbers.
 
-    In a fit it may log ``val/mig`` too, of the validation split, which a checkpoint or a sweep can then be chosen by.
+    In a fit it can also log ``val/mig``, as a criterion for checkpoints and sweeps.
 
     Args:
-        val_every_n_epochs: Epochs between validations of a fit that log ``val/mig``; 0 for none.
-        estimator: Classifier of DCI: a class of scikit-learn, or gradient-boosted trees if not given.
+        val_every_n_epochs: Epochs between validations of a fit that log ``val/mig``; 0 for never.
+        estimator: Classifier of DCI: a class of scikit-learn; gradient-boosted trees by default.
             ``sklearn.ensemble.RandomForestClassifier`` is many times faster.
-        num_votes: Votes that the FactorVAE and β-VAE scores learn from; half as many measure.
-        seed: Seed of every draw.
+        num_votes: Training votes of the FactorVAE and β-VAE scores; half as many are used for testing.
+        seed: Seed of all draws.
 
     Raises:
         ValueError: If num_votes is less than 2 or val_every_n_epochs negative; at the start of the fit or the test, if

@@ -1,4 +1,4 @@
-"""What a test says beyond the bound: the importance-weighted evidence and the active units."""
+"""The importance-weighted evidence and the active units of a tested model."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from vae_zoo.training.steps import seed_of
 from vae_zoo.training.trainers import is_last_batch, loader_suffix, num_batches
 
 _MANY = 0.2
-"""Part of the examples with heavy tails that is warned of: fits of 70 weights find a twentieth where there are none."""
+"""Fraction of heavy-tailed examples for a warning; fits to 70 weights find a twentieth even without heavy tails."""
 
 
 class Evidence(Callback):
-    """Logs the importance-weighted evidence of the test split, how far it can be trusted, and the active units.
+    """Logs the importance-weighted evidence of the test split with diagnostics, and the active units.
 
     ``test/log_evidence`` and ``test/bits_per_dim`` are means over the split. ``test/log_evidence_se`` is the standard
-    error of that mean from importance sampling alone, which more samples lower; ``test/log_evidence_se_data`` is the
-    one from the choice of examples, which more examples lower: it is what a comparison across data sets needs.
+    error of that mean from importance sampling alone, which decreases with more samples; ``test/log_evidence_se_data``
+    is that from the choice of examples, which decreases with more examples and is needed to compare across data sets.
     ``test/ess`` is the mean effective sample size; ``test/pareto_k`` is the mean shape of the tail of the weights, and
-    ``test/pareto_k_high`` the part of the examples where it exceeds 0.7, so that their error means nothing: a warning
-    says so where they are more than a fifth. ``test/evidence_images_per_second`` is how many examples all processes
-    together get done in a second of wall time. A model without a bound, or with an energy
-    in place of a likelihood, has no evidence; only its units are logged. ``test/active_units`` are the latent
-    dimensions whose posterior mean varies, ``test/informative_units`` those whose rate is above 0.1 nats, where the
+    ``test/pareto_k_high`` the fraction of examples where it exceeds 0.7, so that their error is meaningless; there is a
+    warning if it is above a fifth. ``test/evidence_images_per_second`` is the number of examples per second of wall
+    time, over all processes. A model without a bound, or with an energy
+    in place of a likelihood, has no evidence; only its units are logged. ``test/active_units`` counts the latent
+    dimensions whose posterior mean varies, ``test/informative_units`` those whose rate is above 0.1 nats, if the
     rate is a sum over dimensions. A model with several layers of latents also has ``test/active_units_1`` and so on,
     the lowest first.
 
-    The networks run in the precision of the Trainer, as they do in a test step; densities are in float32 or better.
+    The networks run in the precision of the Trainer, as in a test step; densities are in float32 or better.
 
     Args:
         num_samples: Importance samples of each example.
-        chunk: Samples of each example decoded at once; as many as fit into memory if not given.
-        memory: MiB that all that is decoded at once may take; 32 on a CPU, 1024 elsewhere if not given.
+        chunk: Samples of each example to decode at once; by default as many as fit into memory.
+        memory: Budget in MiB for what is decoded at once; by default 32 on a CPU, 1024 elsewhere.
 
     Raises:
         ValueError: If num_samples or chunk is less than 1, or memory is not positive.
@@ -113,7 +113,7 @@ class Evidence(Callback):
 
 @dataclass
 class _Seen:
-    """What has been seen of one loader."""
+    """Accumulated results of one loader."""
 
     units: LayerUnits = field(default_factory=LayerUnits)
     estimates: CatMetric = field(default_factory=lambda: CatMetric(nan_strategy="disable"))
@@ -122,7 +122,7 @@ class _Seen:
 
 
 def _now(device: torch.device) -> float:
-    """Seconds on a clock, once what is queued on the device is done."""
+    """Time in seconds, after everything queued on the device is done."""
     if device.type != "cpu":
         torch.get_device_module(device).synchronize(device)
     return time.perf_counter()

@@ -1,4 +1,4 @@
-"""How samples compare with test images, and reconstructions with theirs."""
+"""Quality of samples and of reconstructions."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _MAX_FITTED = 20_000
 class Fidelity(TestMetrics):
     """Logs FID, KID, precision, recall, density and coverage of samples against the test images.
 
-    Each figure carries the name of the extractor whose features it is of: ``test/fid[classifier of MNIST]`` is no FID
-    that was ever published. Where the test images are binary, samples are draws from p(x|z), otherwise its means.
+    The name of each metric contains the feature extractor: ``test/fid[classifier of MNIST]`` is not the FID
+    of publications. If the test images are binary, samples are draws from p(x|z), otherwise its means.
 
     Args:
-        num_samples: Number of samples; as many as there are test images if not given.
-        extractor: Class of the feature extractor, from the shape of an image to a module from images to features. One
-            with a method ``fit`` is trained on the training images and their labels.
-        nearest: Neighbour of precision, recall, density and coverage.
+        num_samples: Number of samples; by default the number of test images.
+        extractor: Class of the feature extractor, from the shape of an image to a module from images to features. An
+            extractor with a method ``fit`` is trained on the training images and their labels.
+        nearest: Number of the nearest neighbour for precision, recall, density and coverage.
         seed: Seed of samples and subsets.
 
     Raises:
@@ -127,5 +127,5 @@ class Reconstructions(TestMetrics):
 
 
 def is_binary(x: Tensor) -> bool:
-    """Whether images hold two values only, 0 and 255 or 0 and 1."""
+    """Whether images have only two values, 0 and 255 or 0 and 1."""
     return bool(((x == 0) | (x == (255 if x.dtype == torch.uint8 else 1))).all())

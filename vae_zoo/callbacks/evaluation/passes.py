@@ -1,4 +1,4 @@
-"""What callbacks that measure on the test split share: their hooks, and batches outside of Lightning's loop."""
+"""Base class of callbacks that compute metrics of the test split, and batches outside of Lightning's loop."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _CHUNK = 256
 
 
 class TestMetrics(Callback, ABC):
-    """Figures of a test beyond the model's own; of several test loaders, the first is looked at."""
+    """Base of callbacks with additional test metrics; with several test loaders, only the first is used."""
 
     units: dict[str, str] = {}
-    """Unit of each figure, by its name without the stage, for the report."""
+    """Unit of each metric, by its name without the stage, for the report."""
 
     @abstractmethod
     def start(self, trainer: Trainer, model: Any) -> None:
-        """Refuse what cannot be measured, and forget the last test."""
+        """Reset, and refuse models and data for which the metrics are undefined."""
 
     @abstractmethod
     def add(self, model: Any, batch: Any) -> None:
-        """Look at a batch of the test split."""
+        """Add a batch of the test split."""
 
     @abstractmethod
     def metrics(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:
-        """The figures over all batches and processes, by name."""
+        """The metrics over all batches and processes, by name."""
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.start(trainer, pl_module)
@@ -69,14 +69,14 @@ def data_of(trainer: Trainer, who: str) -> DataModule:
 
 
 def chunks_of_rank(total: int, trainer: Trainer) -> Iterator[tuple[int, int, int]]:
-    """Number, start and end of each chunk of a range that is this process's; how many there are changes no chunk."""
+    """Number, start and end of this process's chunks of a range; chunks do not depend on the number of processes."""
     for n, start in enumerate(range(0, total, _CHUNK)):
         if n % trainer.world_size == trainer.global_rank:
             yield n, start, min(start + _CHUNK, total)
 
 
 def rows_of(data: DataModule, split: SplitName, rows: Tensor, key: int, device: torch.device) -> Batch:
-    """Some examples of a split as a model takes them."""
+    """Some examples of a split, prepared for a model."""
     loaded = data.load(split)
     y = None if loaded.y is None else loaded.y[rows].to(device)
     return data.on_after_batch_transfer(Batch(loaded.x[rows].to(device), y, rows, key))

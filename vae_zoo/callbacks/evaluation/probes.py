@@ -1,4 +1,4 @@
-"""What latents say of labels, and densities of anomalies."""
+"""Classification from latents, and anomaly detection from scores."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from vae_zoo.system.seeding import mix
 class Probes(TestMetrics):
     """Logs the accuracy on test latents of logistic regression and of nearest neighbours, fitted to training latents.
 
-    The latents of a conditional model are given the label, and may repeat it.
+    The latents of a conditional model depend on the label, and may encode it.
 
     Args:
-        num_train: Training examples that are used, at most.
+        num_train: Largest number of training examples to use.
         neighbours: Training latents that vote on a test latent.
-        seed: Seed of which training examples.
+        seed: Seed of the choice of training examples.
 
     Raises:
         ValueError: If num_train or neighbours is less than 1; at the start of the test, if the data have no labels.
@@ -64,21 +64,21 @@ class Probes(TestMetrics):
 
 
 class Anomaly(TestMetrics):
-    """Logs how well the model's scores tell anomalies from normal test examples.
+    """Logs how well the model's scores distinguish anomalies from normal test examples.
 
-    Scores are the negative bound of one sample, the negative log evidence and the negative log p(x|z) at the
-    posterior's mean; a model whose likelihood is no density has no second, and one without a bound the last only.
-    Anomalies are the test examples of other classes than the normal ones, or the test split of other data.
+    Scores are the negative bound of one sample, the negative log evidence (if the likelihood is a density) and the
+    negative log p(x|z) at the posterior's mean; models without a bound have only the last.
+    Anomalies are the test examples of classes other than the normal ones, or the test split of other data.
 
     Args:
-        normal_classes: Labels of the test examples that are normal.
-        data: Data module whose test examples are the anomalies; all those of the run's own are then normal.
+        normal_classes: Labels of normal test examples.
+        data: Data module whose test examples are the anomalies; all test examples of the run are then normal.
         num_samples: Importance samples of the log evidence.
         seed: Seed of the samples for other data.
 
     Raises:
         ValueError: If not exactly one of normal_classes and data is given, or num_samples is less than 1; at the start
-            of the test, if there are no labels to tell the classes by.
+            of the test, if normal_classes is given for data without labels.
     """
 
     units = {f"anomaly_auroc[{name}]": "0 to 1" for name in ("elbo", "log_evidence", "reconstruction")}

@@ -1,4 +1,4 @@
-"""What the rate of a tested model is made of."""
+"""Decomposition of the rate of a tested model."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from vae_zoo.metrics import AggregatePosterior
 class RateDecomposition(Callback):
     """Logs ``test/mutual_information``, ``test/total_correlation`` and ``test/dimension_wise_kl`` of the whole split.
 
-    The three add up to the rate ``test/kl``, but for sampling. The last one is left out where the prior is not a
-    normal distribution with independent dimensions; a model whose posterior is not one is skipped with a warning.
-    Of several test loaders, the first is looked at.
+    The three add up to the rate ``test/kl``, except for sampling error. The last one is left out if the prior is not a
+    normal distribution with independent dimensions; models whose posterior is not one are skipped with a warning.
+    With several test loaders, only the first is used.
 
     Args:
-        num_samples: Samples of each posterior. Time grows with their number times the square of the split's.
+        num_samples: Samples of each posterior. Time is proportional to it and to the square of the size of the split.
 
     Raises:
         ValueError: If num_samples is less than 1.

@@ -1,4 +1,4 @@
-"""How much the latents of a model say of an example, in all and of each layer."""
+"""Active and informative units of a model, in total and for each layer."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Units(NamedTuple):
 
     Args:
         active: Latent dimensions whose posterior mean varies.
-        informative: Latent dimensions whose rate is above the floor; empty where the rate is not one of dimensions.
-        rate: Rate of all together in nats; None for a model without a bound.
+        informative: Latent dimensions whose rate is above the floor; empty if the rate is not a sum over dimensions.
+        rate: Total rate in nats; None for a model without a bound.
     """
 
     active: list[Tensor]
@@ -27,7 +27,7 @@ class Units(NamedTuple):
     rate: Tensor | None
 
     def curves(self) -> dict[str, Tensor]:
-        """What is logged: each count in all, and with ``_1`` and so on that of each layer where there are several."""
+        """Logged metrics: total counts, and with ``_1`` and so on those of each layer if there are several."""
         found = {}
         for name, counts in (("active_units", self.active), ("informative_units", self.informative)):
             if counts:
@@ -38,7 +38,7 @@ class Units(NamedTuple):
 
 
 class LayerUnits:
-    """Counts the units of each layer: a model with several says their sizes in ``latent_dims``."""
+    """Counts the units of each layer; models with several layers have their sizes in ``latent_dims``."""
 
     def __init__(self) -> None:
         self._active: list[ActiveUnits] = []
@@ -52,7 +52,7 @@ class LayerUnits:
             model: The model.
             x: Examples.
             c: Conditions.
-            seed: Seed of the samples of the bound, where its rate needs some.
+            seed: Seed of the samples of the bound, if its rate needs any.
         """
         z = model.embed(x, c)
         dims = list(getattr(model, "latent_dims", [z[0].numel()]))
@@ -71,6 +71,6 @@ class LayerUnits:
                 informative.update(part)
 
     def compute(self) -> Units:
-        """Units of what was added."""
+        """Units of all examples added so far."""
         rate = self._whole.compute() if self._whole.update_called else None
         return Units([m.compute() for m in self._active], [m.compute() for m in self._rates], rate)

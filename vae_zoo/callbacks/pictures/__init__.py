@@ -1,1 +1,1 @@
-"""Callbacks that draw."""
+"""Callbacks that draw pictures."""

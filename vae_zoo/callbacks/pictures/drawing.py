@@ -1,4 +1,4 @@
-"""Pictures of what a model does, as tensors of images and as files."""
+"""Pictures of samples, reconstructions and latents, as tensors of images and as files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vae_zoo.models.base.autoencoder import Autoencoder
 from vae_zoo.system.writing import explaining_write_errors, replacing
 
 MOST_PIXELS = 2**26
-"""Pixels of a picture, at most: 64 images of 1024 by 1024."""
+"""Largest number of pixels of a picture: 64 images of 1024 by 1024."""
 
 
 def drawable(shape: tuple[int, ...]) -> bool:
@@ -28,15 +28,15 @@ def drawable(shape: tuple[int, ...]) -> bool:
 
 
 def check_size(option: str, num: int, shape: Sequence[int]) -> None:
-    """Refuse a picture that no memory holds.
+    """Refuse a picture that is too large for memory.
 
     Args:
-        option: What gives the number of images.
+        option: Option that sets the number of images.
         num: Number of images.
-        shape: Shape of one.
+        shape: Shape of one image.
 
     Raises:
-        ValueError: With how many there may be.
+        ValueError: With the largest allowed number.
     """
     most = max(1, MOST_PIXELS // math.prod(shape[1:]))
     if num > most:
@@ -50,9 +50,10 @@ def reconstructions(model: Autoencoder, x: Tensor, c: Tensor | None = None) -> T
 
 
 def samples(model: Any, num: int, c: Tensor | None = None) -> tuple[Tensor, int]:
-    """Samples, (num, \\*shape), and the columns of their picture.
+    """Samples, (num, \\*shape), and the number of columns of their picture.
 
-    A model of classes has one a column. Any other that looks at conditions is given those of the data, over and over.
+    For a class-conditional model, each column is a class. Other models that use conditions get repeated conditions of
+    the data.
     """
     classes = getattr(model, "num_classes", None)
     if classes is not None:
@@ -78,10 +79,10 @@ def interpolations(model: Autoencoder, x: Tensor, c: Tensor | None = None, num_s
 def traversals(
     model: Autoencoder, x: Tensor, c: Tensor | None = None, num_dims: int = 10, num_steps: int = 11, span: float = 3.0
 ) -> tuple[Tensor, Tensor]:
-    """One latent dimension at a time moved from -span to span, all others kept at those of the first example.
+    """Single latent dimensions varied from -span to span, with all others fixed to those of the first example.
 
-    The dimensions are those whose posterior mean varies most over the examples, most first; of several layers, only
-    the lowest is decoded.
+    The dimensions are those whose posterior mean varies most over the examples, in descending order; with several
+    layers, only the lowest is used.
 
     Returns:
         The dimensions, (D,), and the images, (D, num_steps, \\*shape).
@@ -96,7 +97,7 @@ def traversals(
 
 
 def grid(images: Tensor, columns: int, min_side: int = 32) -> Tensor:
-    """Arrange images (N, C, H, W) in [0, 1] in a picture (3, H', W'); small ones are enlarged without smoothing."""
+    """Arrange images (N, C, H, W) in [0, 1] in a picture (3, H', W'); small images are enlarged without smoothing."""
     from torchvision.utils import make_grid
 
     images = images.detach().float().cpu().clamp(0, 1)
@@ -106,7 +107,7 @@ def grid(images: Tensor, columns: int, min_side: int = 32) -> Tensor:
 
 
 def save_png(picture: Tensor, path: Path) -> Path:
-    """Write a picture (3, H, W) in [0, 1] to a file, whose folder is made.
+    """Write a picture (3, H, W) in [0, 1] to a file, and create its folder.
 
     Raises:
         WriteError: If it cannot be written.

@@ -1,4 +1,4 @@
-"""Where a run writes, and where its pictures go."""
+"""The folder of a run, and pictures in files and loggers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch import Tensor
 from vae_zoo.callbacks.pictures import drawing
 
 _refused: WeakSet[Any] = WeakSet()
-"""Loggers that a picture could not be handed to, which are not asked again."""
+"""Loggers that failed to take a picture, and get no more."""
 
 
 def output_folder(trainer: Trainer) -> Path:
-    """Folder of the run: that of the first logger where it has one on disk, else the trainer's root folder."""
+    """Folder of the run: that of the first logger if it has one on disk, otherwise the trainer's root folder."""
     first = trainer.loggers[0] if trainer.loggers else None
     return Path(first.log_dir if isinstance(first, (CSVLogger, TensorBoardLogger)) else trainer.default_root_dir)
 
@@ -40,7 +40,7 @@ def save_picture(trainer: Trainer, name: str, picture: Tensor) -> Path:
 
 
 def log_picture(logger: Any, name: str, picture: Tensor, path: Path, step: int) -> None:
-    """Show a picture in a logger that has some way to take one; any other is left alone.
+    """Log a picture to a logger that supports it; others are ignored.
 
     Args:
         logger: A logger of Lightning's, or one like it.

@@ -20,20 +20,20 @@ from vae_zoo.system.seeding import forked
 class Grid(Callback, ABC):
     """A picture of the model every few epochs and at the end of training, ``images/<name>_<epoch>.png``.
 
-    Nothing is drawn of examples that are no images. Of several validation loaders, the first is shown.
+    Nothing is drawn for examples other than images. With several validation loaders, the first is shown.
 
     Args:
         every_n_epochs: Epochs between pictures; 0 for none.
         num: Number of examples in the picture.
 
     Raises:
-        ValueError: If every_n_epochs is negative or num is less than 1; when a fit starts, if a picture of so many
-            would be beyond any memory.
+        ValueError: If every_n_epochs is negative or num is less than 1; when a fit starts, if the picture would be
+            too large for memory.
     """
 
     name: str
     of_images = True
-    """Whether it needs examples that can be shown."""
+    """Whether the picture needs examples that are images."""
 
     def __init__(self, *, every_n_epochs: int = 10, num: int = 64) -> None:
         if every_n_epochs < 0 or num < 1:
@@ -49,7 +49,7 @@ class Grid(Callback, ABC):
 
     @abstractmethod
     def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Tensor | None:
-        """The picture, (3, H, W) in [0, 1], or None where the model has none to give."""
+        """The picture, (3, H, W) in [0, 1], or None if it is undefined for the model."""
 
     @rank_zero_only
     def on_validation_batch_end(
@@ -89,9 +89,9 @@ class Grid(Callback, ABC):
 
 
 class SampleGrid(Grid):
-    """Samples from the model's own prior, from the same noise every time, a class a column where the model has classes.
+    """Samples from the model's own prior, with the same noise every time; columns are classes if the model has any.
 
-    A model without a prior has none.
+    Models without a prior have no such picture.
     """
 
     name = "samples"
@@ -116,9 +116,10 @@ class ReconstructionGrid(Grid):
 
 
 class TraversalGrid(Grid):
-    """One latent dimension a row, moved across the prior's bulk while all others keep those of one example.
+    """One latent dimension per row, varied across the bulk of the prior, with the others fixed to those of an example.
 
-    The rows are the dimensions that vary most over ``num`` validation examples, most first. Discrete latents have none.
+    The rows are the dimensions that vary most over ``num`` validation examples, in descending order. Discrete latents
+    have no such picture.
     """
 
     name = "traversals"

@@ -1,4 +1,4 @@
-"""A picture of where examples lie among the latents."""
+"""Scatter plots of latents."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MOST_CLASSES = 20
 
 
 class LatentScatter(Grid):
-    """Latents of validation examples in the two dimensions whose posterior mean varies most, coloured by label.
+    """Scatter plot of validation latents in the two dimensions whose posterior mean varies most, coloured by label.
 
-    These are the first two rows of :class:`TraversalGrid`; of several layers, the lowest is shown. A single latent is
-    drawn against the label. Discrete latents have no such picture.
+    These are the first two rows of :class:`TraversalGrid`; with several layers, the lowest is shown. A single latent is
+    plotted against the label. Discrete latents have no such plot.
 
     Args:
         every_n_epochs: Epochs between pictures; 0 for none.
@@ -78,7 +78,7 @@ def scatter(z: Tensor, labels: Tensor | None = None, layers: tuple[int, ...] | N
 
     Args:
         z: Latents, (B, D).
-        labels: What to colour them by, (B,); anything else is left out.
+        labels: Labels for the colours, (B,); ignored in any other shape.
         layers: Dimensions of each layer of latents, the lowest first.
     """
     import numpy as np
