@@ -1,4 +1,4 @@
-"""Models from checkpoints, and from folders and repositories that they are shared by."""
+"""Models from checkpoints, shared folders and repositories."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["from_pretrained", "load", "push_to_hub", "read", "save_pretrained"]
 
 
 def load(path: str | Path, *, trust: Iterable[str] = ()) -> Autoencoder:
-    """The model of a checkpoint, in evaluation mode, whatever its class.
+    """The model of a checkpoint, of any class, in evaluation mode.
 
-    Nothing in the file is executed. A class that it names is taken if it is one of vae_zoo, of torch's networks and
-    optimizers or of a plug-in, if the program has imported it, or if its package is trusted.
+    Nothing in the file is executed. Classes that it names must belong to vae_zoo, to torch's networks and
+    optimizers, to a plug-in or to a trusted package, or have been imported by the program.
 
     Args:
-        path: A checkpoint that a fit has written, or a folder of :func:`save_pretrained`.
+        path: Checkpoint of a fit, or folder of :func:`save_pretrained`.
         trust: Names of further packages whose modules may be imported.
 
     Raises:
@@ -41,17 +41,17 @@ def from_pretrained(
 ) -> Autoencoder:
     """The model of a folder, or of a repository of the Hugging Face Hub, in evaluation mode.
 
-    Classes outside vae_zoo are found if the program has imported them, or if their package is trusted.
+    Classes outside vae_zoo must have been imported by the program, or belong to a trusted package.
 
     Args:
-        source: A folder that :func:`save_pretrained` has written, else the name of a repository, ``user/model``.
+        source: Folder of :func:`save_pretrained`, or name of a repository, ``user/model``.
         revision: Branch, tag or commit of the repository.
-        token: Token of the Hub, for a repository that is private.
+        token: Token of the Hub, for a private repository.
         trust: Names of further packages whose modules may be imported.
 
     Raises:
-        FileNotFoundError: If there is no such folder, and it is no name of a repository.
-        OSError: If the repository cannot be had.
+        FileNotFoundError: If there is no such folder, and the name is not that of a repository.
+        OSError: If the repository cannot be fetched.
         ValueError: If the files are damaged, or name a class that is not trusted.
         ImportError: If safetensors or huggingface_hub is not installed.
     """

@@ -1,4 +1,4 @@
-"""Tables that are read from elsewhere: figures from the benchmarks' files, checks from their docstrings."""
+"""Generated tables: results from the benchmarks' files, checks from their docstrings."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def write(app: Sphinx) -> None:
 
 
 def checks() -> str:
-    """Names of the checks and what each says of a model."""
+    """Names and descriptions of the checks."""
     said = {name: " ".join((check.__doc__ or "").split()).replace("|", r"\|") for name, check in CHECKS.items()}
     rows = [f"| `{name}` | {text} |" for name, text in said.items()]
-    return "\n".join(["| check | what it says |", "|---|---|", *rows, ""])
+    return "\n".join(["| check | requirement |", "|---|---|", *rows, ""])
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -1,4 +1,4 @@
-"""Evaluation of densities: annealed importance sampling, and what it is worth."""
+"""Evaluation of densities: annealed importance sampling, and a check of its accuracy."""
 
 from vae_zoo.evaluation.ais import ais
 from vae_zoo.evaluation.bidirectional import Sandwich, bidirectional

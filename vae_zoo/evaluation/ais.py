@@ -25,14 +25,14 @@ def ais(
     step_size: float | None = None,
     seed: int = 0,
 ) -> LogEvidence:
-    r"""Estimate of log p(x) by annealed importance sampling, a lower bound in expectation that leans on no posterior.
+    r"""Estimate of log p(x) by annealed importance sampling: a lower bound in expectation, independent of the encoder.
 
     .. math:: \log w = \sum_{t=1}^T (\beta_t - \beta_{t-1}) \log \frac{p(z_{t-1}) \, p(x|z_{t-1})}{p_0(z_{t-1})},
         \quad z_t \sim T_{\beta_t}(\cdot|z_{t-1})
 
-    Chains start at the prior and follow it to the posterior by Hamiltonian Monte Carlo. Step sizes are found for each
-    example and each part of the way by a pilot run of a tenth of the steps, and are then left alone: a step size that
-    went on adapting would take away that the mean of the weights is p(x).
+    Chains move from the prior to the posterior by Hamiltonian Monte Carlo. Step sizes are tuned for each
+    example and each part of the path by a pilot run with a tenth of the steps, and are then fixed: with adaptive step
+    sizes, the mean of the weights would not be p(x).
 
     References:
         | On the Quantitative Analysis of Decoder-Based Generative Models (Wu et al., 2017)
@@ -46,16 +46,16 @@ def ais(
         num_steps: Number T of distributions between the base and the posterior.
         num_leapfrog: Leapfrog steps of each transition.
         schedule: From the number of steps to the exponents β.
-        from_posterior: Whether chains start at q(z|x): fewer steps do, but what q misses is missed again.
-        step_size: Step size of every transition; found by the pilot run if not given.
-        seed: Seed of the chains. The generators of torch stay as they are.
+        from_posterior: Whether chains start at q(z|x), which takes fewer steps but may miss the same mass as q.
+        step_size: Step size of every transition; by default from the pilot run.
+        seed: Seed of the chains. The generators of torch do not change.
 
     Returns:
         The estimate, its standard error and effective sample size over the chains, (B,) each.
 
     Raises:
         ValueError: If a number is less than 1, or the schedule does not rise from 0 to 1.
-        TypeError: If the model has no bound, or a bound that prior and decode do not give.
+        TypeError: If the model has no bound, or one that prior and decode do not determine.
     """
     run = Run(num_chains, num_steps, num_leapfrog, schedule, from_posterior, step_size)
     with torch.inference_mode(False), forked(seed, x.device):

@@ -1,4 +1,4 @@
-"""Bounds from both sides on the log evidence of data that the model itself has simulated."""
+"""Bounds from both sides on the log evidence of data simulated by the model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Sandwich(NamedTuple):
 
     @property
     def gap(self) -> Tensor:
-        """How far annealed importance sampling can be off on average over such examples: nats, a scalar."""
+        """Largest mean error of annealed importance sampling on these examples: nats, a scalar."""
         return (self.upper - self.lower).mean()
 
 
@@ -46,14 +46,14 @@ def bidirectional(
     step_size: float | None = None,
     seed: int = 0,
 ) -> Sandwich:
-    r"""Check of annealed importance sampling on data whose posterior sample is known, because the model made them.
+    r"""Check of annealed importance sampling on data simulated by the model, for which a posterior sample is known.
 
     .. math:: \mathbb{E}\Big[\log \frac{1}{M} \sum_m w_m\Big] \le \log p(x)
         \le \mathbb{E}\Big[-\log \frac{1}{M} \sum_m \frac{1}{w'_m}\Big]
 
     The latent that an example was simulated from is an exact sample of its posterior. Chains from it along the same
-    distributions in reverse have weights w' that bound the evidence from above. A small gap vouches for the settings,
-    on the model's own samples; data that look nothing like them may be harder.
+    distributions in reverse have weights w' that bound the evidence from above. A small gap validates the settings
+    on the model's own samples; very different data may be harder.
 
     References:
         | Sandwiching the marginal likelihood using bidirectional Monte Carlo (Grosse et al., 2015)
@@ -68,15 +68,15 @@ def bidirectional(
         num_leapfrog: Leapfrog steps of each transition.
         schedule: From the number of steps to the exponents β.
         from_posterior: Whether the base is q(z|x) and not p(z).
-        step_size: Step size of every transition; found by a pilot run if not given.
-        seed: Seed of data and chains. The generators of torch stay as they are.
+        step_size: Step size of every transition; by default from a pilot run.
+        seed: Seed of data and chains. The generators of torch do not change.
 
     Returns:
         The examples and their bounds.
 
     Raises:
         ValueError: If a number is less than 1, or the schedule does not rise from 0 to 1.
-        TypeError: If the model has no bound, or a bound that prior and decode do not give.
+        TypeError: If the model has no bound, or one that prior and decode do not determine.
     """
     if num < 1:
         raise ValueError(f"num must be at least 1, got {num}.")

@@ -13,16 +13,16 @@ from vae_zoo.evaluation.hmc import Path, transition
 from vae_zoo.evaluation.schedules import Schedule
 
 _ACCEPTANCE = 0.65
-"""Acceptance that the pilot run aims at, which is where Hamiltonian Monte Carlo moves farthest for its work."""
+"""Target acceptance rate of the pilot run, at which Hamiltonian Monte Carlo is most efficient."""
 _GAIN = 0.2
 _PILOT_CHAINS = 4
 _WARM_UP = 20
 _CHUNK_ELEMENTS = 2**23
-"""Elements of a decoder's output that are held at once: 32 MiB of float32, and a few times that for gradients."""
+"""Elements of a decoder's output computed at once: 32 MiB of float32, and a few times that for gradients."""
 
 
 class Run:
-    """How chains are run; see :func:`vae_zoo.evaluation.ais` for the arguments.
+    """Settings of chains; see :func:`vae_zoo.evaluation.ais` for the arguments.
 
     Raises:
         ValueError: If a number is less than 1, step_size is not positive, or the schedule does not rise from 0 to 1.
@@ -49,10 +49,10 @@ class Run:
         self.pilot = _exponents(schedule, max(50, num_steps // 10))
 
     def paths(self, model: ELBOMixin, x: Tensor, c: Tensor | None) -> Iterator[Path]:
-        """The ways of as many examples at a time as fit in memory, with the step sizes for them.
+        """The paths of as many examples at a time as fit in memory, with their step sizes.
 
         Raises:
-            TypeError: If prior and decode do not give the joint density that the model's bound is of.
+            TypeError: If prior and decode do not determine the joint density of the model's bound.
         """
         _check(model, x, c)
         size = max(1, _CHUNK_ELEMENTS // (self.num_chains * math.prod(x.shape[1:])))
@@ -65,7 +65,7 @@ class Run:
             yield path
 
     def forward(self, path: Path) -> Tensor:
-        """Logarithms of weights of mean p(x), (M, B)."""
+        """Logarithms of weights with mean p(x), (M, B)."""
         state = path.at(path.start(self.num_chains))
         log_w = torch.zeros_like(state.log_ratio)
         for t in range(1, len(self.beta)):
@@ -75,7 +75,7 @@ class Run:
         return log_w
 
     def backward(self, path: Path, z: Tensor) -> Tensor:
-        """Logarithms of weights, (M, B), of which 1 / w has mean 1 / p(x), from draws (B, \\*latent) of p(z|x)."""
+        """Logarithms of weights w, (M, B), such that 1 / w has mean 1 / p(x), from draws (B, \\*latent) of p(z|x)."""
         state = path.at(z.expand(self.num_chains, *z.shape))
         log_w = torch.zeros_like(state.log_ratio)
         for t in reversed(range(1, len(self.beta))):
@@ -84,7 +84,7 @@ class Run:
         return log_w
 
     def _step_sizes(self, path: Path) -> Tensor:
-        """Step sizes of every step and example, (T, B): those at which a shorter run accepts as often as it should."""
+        """Step sizes of every step and example, (T, B), tuned to the target acceptance rate in a shorter run."""
         num, state = len(self.beta) - 1, path.at(path.start(_PILOT_CHAINS))
         if self.step_size is not None:
             return torch.full_like(state.log_base[0], self.step_size).expand(num, -1)

@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo on the way from a base distribution to the joint density of a model."""
+"""Hamiltonian Monte Carlo between a base distribution and the joint density of a model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vae_zoo.elbo import ELBOMixin
 
 
 class State(NamedTuple):
-    """Where the chains are, with what the densities say there.
+    """Positions of chains, with the densities and their gradients there.
 
     Args:
         z: Latents, (M, B, \\*latent).
@@ -41,7 +41,7 @@ class Path:
     .. math:: \log f_\beta(z) = (1 - \beta) \log p_0(z) + \beta \log p(z) \, p(x|z)
 
     Args:
-        model: What gives p(z) and p(x|z).
+        model: Model with p(z) and p(x|z).
         x: Examples, (B, \*shape).
         c: Conditions, (B, ...).
         from_posterior: Whether the base p₀ is q(z|x) and not p(z).
@@ -69,20 +69,20 @@ class Path:
 
 
 def transition(path: Path, state: State, beta: float, step_size: Tensor, num_leapfrog: int) -> tuple[State, Tensor]:
-    """One transition that leaves f_β as it is: momentum, leapfrog steps, and the test of Metropolis.
+    """One transition that leaves f_β invariant: momentum, leapfrog steps, and the Metropolis test.
 
-    Each is made with a step size of its own, up to a fifth off the one given, so that no trajectory closes on itself.
-    An acceptance that depends on the densities makes up for any error of the gradients, at the price of moving less.
+    Each step size is varied by up to a fifth, so that no trajectory is periodic. The Metropolis test depends only on
+    the densities and corrects for errors of the gradients, at the price of lower acceptance.
 
     Args:
         path: Densities and their gradients.
-        state: Where the chains are.
+        state: Positions of the chains.
         beta: Exponent β of the distribution.
         step_size: Step sizes ε, (M, B) or (B,).
         num_leapfrog: Number of leapfrog steps.
 
     Returns:
-        The next state, and the probability with which each chain went to it, (M, B).
+        The next state, and the acceptance probability of each chain, (M, B).
     """
     step = step_size * (0.8 + 0.4 * torch.rand_like(state.log_base))
     step = step.reshape(step.shape + (1,) * (state.z.ndim - 2))

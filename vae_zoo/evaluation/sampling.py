@@ -1,4 +1,4 @@
-"""Samples of any model that can generate, and why one cannot."""
+"""Samples of models that can generate, and errors for those that cannot."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from vae_zoo.distributions import check_temperature
 from vae_zoo.system.seeding import forked
 
 CHUNK = 256
-"""Samples that are drawn and decoded at once: the same for every number of them, so that one seed is one result."""
+"""Number of samples drawn and decoded at once, fixed so that results depend only on the seed."""
 
 
 def generate(
     model: Any, num: int, *, label: int | None = None, temperature: float = 1.0, seed: int = 0
 ) -> tuple[Tensor, Tensor | None]:
-    r"""Draw samples from the model's own prior, all of which are held in memory: see :func:`draw`.
+    r"""Draw samples from the model's own prior and return all of them: see :func:`draw`.
 
     Returns:
-        Samples, (num, \*shape), and their classes, (num,), or None where none was given.
+        Samples, (num, \*shape), and their classes, (num,), or None for an unconditional model.
     """
     x, c = zip(*draw(model, num, label=label, temperature=temperature, seed=seed), strict=True)
     return torch.cat(x), None if c[0] is None else torch.cat(c)
@@ -32,24 +32,24 @@ def generate(
 def draw(
     model: Any, num: int, *, label: int | None = None, temperature: float = 1.0, seed: int = 0
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
-    r"""Draw samples from the model's own prior, some at a time: the means of p(x|z) at its draws.
+    r"""Draw samples from the model's own prior in chunks: the means of p(x|z) at its draws.
 
-    A model of classes is asked for all of them in turn if no class is chosen.
+    Class-conditional models sample all classes in turn if no class is chosen.
 
     Args:
         model: A model of the zoo.
         num: Number of samples.
-        label: Class to draw of, for a model that has classes.
-        temperature: Factor on the spread of the prior, see :func:`~vae_zoo.distributions.tempered`; what divides the
+        label: Class to sample, for a class-conditional model.
+        temperature: Factor on the spread of the prior, see :func:`~vae_zoo.distributions.tempered`; divides the
             logits of a prior over codes.
         seed: Seed of the draws.
 
     Returns:
-        Samples, (B, \*shape), and their classes, (B,), or None where none was given, for the next :data:`CHUNK`
+        Samples, (B, \*shape), and their classes, (B,), or None for an unconditional model, for :data:`CHUNK`
         samples at a time.
 
     Raises:
-        ValueError: If the model cannot generate, has no such class, or none at all, or its prior has no temperature.
+        ValueError: If the model cannot generate, does not have the class, or its prior has no temperature.
     """
     if num < 1:
         raise ValueError(f"num must be at least 1, got {num}.")
@@ -71,7 +71,7 @@ def draw(
 
 
 def chunks(num: int) -> Iterator[Tensor]:
-    """The numbers 0 to num - 1, :data:`CHUNK` at a time; no number where num is 0."""
+    """The numbers 0 to num - 1, :data:`CHUNK` at a time; one empty chunk if num is 0."""
     yield from (torch.arange(n, min(n + CHUNK, num)) for n in range(0, max(num, 1), CHUNK))
 
 
@@ -113,7 +113,7 @@ def can_generate(model: Any) -> bool:
 
 
 def num_classes(model: Any) -> int:
-    """Number of classes that can be sampled of; 0 for a model that knows none."""
+    """Number of classes that can be sampled; 0 for an unconditional model."""
     own, prior = getattr(model, "num_classes", None), getattr(model, "latent_prior", None)
     return own or getattr(prior, "num_classes", None) or 0
 

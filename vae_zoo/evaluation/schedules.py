@@ -1,4 +1,4 @@
-"""Schedules of annealed importance sampling: where on the way from the base to the joint each step is."""
+"""Schedules of annealed importance sampling: exponents of the distributions between the base and the joint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Schedule = Callable[[int], Tensor]
 
 
 def linear(num_steps: int) -> Tensor:
-    """Exponents at even distances, (num_steps + 1,)."""
+    """Evenly spaced exponents, (num_steps + 1,)."""
     return torch.linspace(0, 1, num_steps + 1, dtype=torch.float64)
 
 

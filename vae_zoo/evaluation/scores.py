@@ -1,4 +1,4 @@
-"""What a model says of each example: figures by which what is unlike the training data stands out."""
+"""Scores of single examples, for anomaly detection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vae_zoo.system.seeding import forked
 
 @torch.no_grad()
 def scores(model: Any, x: Tensor, c: Tensor | None = None, *, seed: int = 0, num_samples: int = 0) -> dict[str, Tensor]:
-    """Figures of examples, in nats each, (B,): all but the rate are lower for what is more anomalous.
+    """Scores of examples in nats, (B,) each; all but the rate are lower for more anomalous examples.
 
     Args:
         model: An autoencoder.
@@ -24,8 +24,8 @@ def scores(model: Any, x: Tensor, c: Tensor | None = None, *, seed: int = 0, num
         num_samples: Importance samples of the log evidence; 0 for none.
 
     Returns:
-        ``log_px``, log p(x|z) at the posterior's mean; of a model with a bound ``elbo`` from one sample and ``kl``, its
-        rate; with samples ``log_evidence``, if the likelihood is a density.
+        ``log_px``, log p(x|z) at the posterior's mean; for models with a bound, ``elbo`` from one sample and its rate
+        ``kl``; with importance samples, ``log_evidence`` if the likelihood is a density.
     """
     found = {"log_px": score(model.decode(model.embed(x, c), c), x, x.shape[:1])}
     if isinstance(model, ELBOMixin):

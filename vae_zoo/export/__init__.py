@@ -1,4 +1,4 @@
-"""Models for processes that know nothing of vae_zoo."""
+"""Export of models for use without vae_zoo."""
 
 from vae_zoo.export.formats import FORMATS, Exported, export
 from vae_zoo.export.parts import DecoderPart, EncoderPart, program

@@ -1,4 +1,4 @@
-"""The formats of exported models, each read back and compared with the model before it is there."""
+"""Formats of exported models. Each file is read back and compared with the model."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from vae_zoo.system.extras import require
 from vae_zoo.system.writing import replacing_folder
 
 SIZES = (1, 2, 3, 8)
-"""Batch sizes at which what was exported is compared with the model."""
+"""Batch sizes at which an exported file is compared with the model."""
 
 TOLERANCE = 1e-4
-"""Largest difference, as a part of the largest value."""
+"""Largest difference, relative to the largest value."""
 
 Run = Callable[..., Sequence[Any]]
 
 
 class Exported(NamedTuple):
-    """One file that was written.
+    """An exported file.
 
     Args:
         path: File.
-        inputs: Names and shapes of what it takes.
-        outputs: Names of what it gives.
-        difference: Largest difference from the model, as a part of the largest value of an output.
+        inputs: Names and shapes of the inputs.
+        outputs: Names of the outputs.
+        difference: Largest difference from the model, relative to the largest value of an output.
     """
 
     path: Path
@@ -48,20 +48,20 @@ class Exported(NamedTuple):
 
 
 def export(model: Autoencoder, folder: str | Path, form: str, *, ckpt_path: str | Path | None = None) -> list[Exported]:
-    """Write a model for processes that know nothing of vae_zoo.
+    """Export a model for use without vae_zoo.
 
     ``onnx`` and ``torch-export`` write an encoder, from examples to the mean and σ of the posterior and the codes of
-    discrete latents, and a decoder, from latents to the mean of p(x|z); each takes batches of any size, and labels
-    beside for a model of classes. ``safetensors`` writes what :func:`~vae_zoo.hub.save_pretrained` does.
+    discrete latents, and a decoder, from latents to the mean of p(x|z). Both take batches of any size, and also labels
+    if the model is class-conditional. ``safetensors`` writes the same as :func:`~vae_zoo.hub.save_pretrained`.
 
     Args:
         model: Model.
-        folder: Folder, made if need be; files of the same names in it are replaced.
+        folder: Folder, created if necessary; files with the same names in it are replaced.
         form: ``safetensors``, ``onnx`` or ``torch-export``.
-        ckpt_path: Checkpoint that the model is from, for its card.
+        ckpt_path: Checkpoint of the model, for its card.
 
     Raises:
-        ValueError: If there is no such format, the model cannot be traced, or what was written gives other numbers.
+        ValueError: If there is no such format, the model cannot be traced, or the file gives different outputs.
         ImportError: If a package that the format needs is not installed.
     """
     if form not in FORMATS:
@@ -73,15 +73,15 @@ def export(model: Autoencoder, folder: str | Path, form: str, *, ckpt_path: str 
 
 
 def verify(run: Run, part: Part, what: str) -> float:
-    """Compare what was exported with a part of the model, at several batch sizes.
+    """Compare an exported file with a part of the model, at several batch sizes.
 
     Args:
-        run: What was exported: inputs to outputs.
+        run: Exported function, from inputs to outputs.
         part: Part of the model.
-        what: What to call it.
+        what: Its name in errors.
 
     Returns:
-        The largest difference, as a part of the largest value of an output.
+        The largest difference, relative to the largest value of an output.
 
     Raises:
         ValueError: If one is beyond rounding.

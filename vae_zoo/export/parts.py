@@ -1,4 +1,4 @@
-"""Encoder and decoder as functions of tensors, and as programs of torch.export that hold their own weights alone."""
+"""Encoder and decoder as functions of tensors, and as programs of torch.export with only their own weights."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from vae_zoo.typing import Shape
 
 
 class Part(nn.Module, ABC):
-    """One half of a model: what it takes and gives has names, and a batch of any size.
+    """One half of a model, with named inputs and outputs and batches of any size.
 
     Args:
-        model: Model; a copy of it, on the CPU and in evaluation mode, is what is kept.
+        model: Model; a copy on the CPU and in evaluation mode is used.
     """
 
     name: str
     first: str
-    """Name of what is taken beside labels."""
+    """Name of the input besides labels."""
 
     span: tuple[float, float]
-    """Between what values of it the part is compared with what is exported."""
+    """Range of input values for the comparison with the exported file."""
 
     def __init__(self, model: Autoencoder) -> None:
         super().__init__()
@@ -45,19 +45,19 @@ class Part(nn.Module, ABC):
     @property
     @abstractmethod
     def outputs(self) -> tuple[str, ...]:
-        """Names of what :meth:`forward` gives."""
+        """Names of the outputs of :meth:`forward`."""
 
     @abstractmethod
     def given(self, first: Tensor, c: Tensor | None = None) -> Distribution:
-        """The distribution whose mean :meth:`forward` gives."""
+        """The distribution whose mean :meth:`forward` returns."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of what :meth:`forward` takes: labels too for a model of classes."""
+        """Names of the inputs of :meth:`forward`, including labels if the model is class-conditional."""
         return (self.first, "c") if self.num_classes else (self.first,)
 
     def example(self, num: int) -> tuple[Tensor, ...]:
-        """Random inputs, the same for one number, with labels where they are taken."""
+        """Random inputs, the same for the same number, with labels if necessary."""
         generator = torch.Generator().manual_seed(num)
         low, high = self.span
         first = low + (high - low) * torch.rand(num, *self.in_shape, generator=generator)
@@ -65,7 +65,7 @@ class Part(nn.Module, ABC):
 
 
 class EncoderPart(Part):
-    """Examples to the mean and σ of the posterior, and to their codes where the model has codes."""
+    """Maps examples to the mean and σ of the posterior, and to their codes if the model has codes."""
 
     name, first, span = "encoder", "x", (0.0, 1.0)
 
@@ -87,7 +87,7 @@ class EncoderPart(Part):
 
 
 class DecoderPart(Part):
-    """Latents to the mean of p(x|z)."""
+    """Maps latents to the mean of p(x|z)."""
 
     name, first, span = "decoder", "z", (-2.0, 2.0)
     outputs = ("x",)
@@ -106,7 +106,7 @@ class DecoderPart(Part):
 
 @torch.no_grad()
 def _check_mean(part: Part) -> None:
-    """Refuse a distribution without a mean in closed form: the samples that stand in for it cannot be traced."""
+    """Refuse a distribution without a closed-form mean, since the samples used instead cannot be traced."""
     d = part.given(*part.example(2))
     try:
         d.mean, d.stddev  # noqa: B018
@@ -118,7 +118,7 @@ def _check_mean(part: Part) -> None:
 
 
 def program(part: Part) -> ExportedProgram:
-    """A part as a program of torch.export, for batches of any size, with the weights that it uses and no others.
+    """A part as a program of torch.export, for batches of any size, with only the weights that it uses.
 
     Raises:
         ValueError: If it cannot be traced as one graph.

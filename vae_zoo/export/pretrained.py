@@ -1,4 +1,4 @@
-"""Models written as weights and plain configuration, to a folder or to the Hugging Face Hub: no pickle anywhere."""
+"""Models as weights and plain configuration, without pickles, in a folder or on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def save_pretrained(
 
     Args:
         model: Model.
-        folder: Folder, made if need be; files of these names in it are replaced.
-        ckpt_path: Checkpoint that the model is from: its data, and the figures of its run, go into the card.
-        name: What the card says the model is loaded by; the folder's own name if not given.
+        folder: Folder, created if necessary; files with these names in it are replaced.
+        ckpt_path: Checkpoint of the model, whose data and metrics go into the card.
+        name: Name that the card loads the model by; by default the name of the folder.
 
     Returns:
         The folder.
@@ -61,14 +61,14 @@ def push_to_hub(
     token: str | None = None,
     message: str = "Add the model",
 ) -> str:
-    """Upload a model to the Hugging Face Hub: what :func:`save_pretrained` writes, and nothing else.
+    """Upload the files of :func:`save_pretrained`, and no others, to the Hugging Face Hub.
 
     Args:
         model: Model.
-        repo_id: Name of the repository, ``user/model``, made if need be.
-        ckpt_path: As of :func:`save_pretrained`.
+        repo_id: Name of the repository, ``user/model``, created if necessary.
+        ckpt_path: As in :func:`save_pretrained`.
         private: Whether a new repository is private.
-        token: Token of the Hub; the one that is stored by its own login if not given.
+        token: Token of the Hub; by default the one stored by its login.
         message: Message of the commit.
 
     Returns:
@@ -76,7 +76,7 @@ def push_to_hub(
 
     Raises:
         ImportError: If huggingface_hub or safetensors is not installed.
-        OSError: If the Hub cannot be reached, or refuses.
+        OSError: If the Hub cannot be reached, or refuses the upload.
     """
     api = require("huggingface_hub", "hub", "the Hugging Face Hub").HfApi(token=token)
     with TemporaryDirectory() as folder:
@@ -86,7 +86,7 @@ def push_to_hub(
 
 
 def _origin(model: Autoencoder, ckpt_path: str | Path | None) -> dict[str, Any]:
-    """The data of a model as plain data, and the figures of its run."""
+    """The data of a model as plain data, and the metrics of its run."""
     if ckpt_path is None or Path(ckpt_path).is_dir():
         data = getattr(trainer_of(model), "datamodule", None)
         known = read_config(Path(ckpt_path) / CONFIG).get("data") if ckpt_path else None
@@ -98,7 +98,7 @@ def _origin(model: Autoencoder, ckpt_path: str | Path | None) -> dict[str, Any]:
 
 
 def _portable(data: Any) -> Any:
-    """Arguments of data without places on this machine."""
+    """Arguments of data without paths on this machine."""
     if not isinstance(data, dict):
         return None
     kept = {

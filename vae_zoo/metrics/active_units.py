@@ -1,4 +1,4 @@
-"""Dimensions of a latent that a model uses."""
+"""Active and informative latent dimensions."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class InformativeUnits(Metric):
 
     .. math:: \#\{ d : \overline{\mathrm{KL}}(q(z_d|x) \,\|\, p(z_d)) > \kappa \}
 
-    Beside :class:`ActiveUnits` it makes a collapse visible: means may vary a little where the posterior is as wide as
-    the prior, and a latent then says next to nothing of its example.
+    Unlike :class:`ActiveUnits`, it reveals a collapse in which means vary a little although the posterior is as wide as
+    the prior, so that a latent has next to no information about its example.
 
     Args:
         threshold: Rate κ in nats above which a dimension counts.
@@ -74,7 +74,7 @@ class InformativeUnits(Metric):
         self.add_state("count", default=torch.zeros(()), dist_reduce_fx="sum")
 
     def update(self, rates: Tensor) -> None:
-        """Add rates of a batch in nats, (B, D), as ``ELBO.rates`` has them."""
+        """Add rates of a batch in nats, (B, D), such as ``ELBO.rates``."""
         self.total = self.total + rates.detach().float().sum(0)
         self.count = self.count + len(rates)
 

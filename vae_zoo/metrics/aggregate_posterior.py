@@ -1,4 +1,4 @@
-"""What the posteriors of a whole set say together."""
+"""The aggregate posterior of a data set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torchmetrics.utilities import dim_zero_cat
 from vae_zoo.functional import log_normal
 
 _CHUNK_ELEMENTS = 2**21
-"""Elements of a table of densities that are held at once: 8 MiB of float32."""
+"""Elements of a table of densities computed at once: 8 MiB of float32."""
 
 
 def log_standard_normal(z: Tensor) -> Tensor:
@@ -31,8 +31,8 @@ class AggregatePosterior(Metric):
         \quad q(z) = \frac{1}{N} \sum_n q(z|x_n)
 
     The densities of the mixture are exact sums over the set; only z is sampled, S times from each posterior. Time
-    grows with S N² D, memory does not. Information about which example it was cannot exceed log N: a figure near that
-    is one of the size of the set.
+    is proportional to S N² D, memory is constant. The mutual information cannot exceed log N: a value near log N only
+    reflects the size of the set.
 
     References:
         | ELBO surgery: yet another way to carve up the variational evidence lower bound (Hoffman and Johnson, 2016)

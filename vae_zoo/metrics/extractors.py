@@ -1,4 +1,4 @@
-"""Modules from images to features, each with the name that its figures carry."""
+"""Feature extractors for metrics of samples, with names for the metrics."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from vae_zoo.typing import Shape
 
 
 class DataClassifier(nn.Module):
-    """A small classifier of the data set itself; the features are its last hidden layer.
+    """A small classifier trained on the data set; the features are its last hidden layer.
 
-    A stand-in where Inception is not to be had or makes no sense, as on small grey images. Its figures are named after
-    it and its data, and compare with no others.
+    A substitute where Inception is not available or not suitable, for instance for small grey images. Metrics with it
+    have its name and that of the data, and cannot be compared with others.
 
     Args:
         shape: Shape of one example, (C, H, W) or (D,).
@@ -89,17 +89,17 @@ class DataClassifier(nn.Module):
 
     @torch.no_grad()
     def accuracy(self, x: Tensor, y: Tensor) -> Tensor:
-        """Part of the examples whose label it finds: what its features are worth."""
+        """Accuracy of the classifier, as a measure of the quality of its features."""
         if self.head is None:
             raise ValueError("DataClassifier has no accuracy before it is fitted.")
         return (self.head(self(x)).argmax(1) == y).float().mean()
 
 
 class InceptionFeatures(nn.Module):
-    """The 2048 features of the Inception network that published figures of FID are made with.
+    """The 2048 features of the Inception network used for published values of FID.
 
-    Grey images are given to each of its three channels. torch-fidelity is needed, and the file of weights that
-    :meth:`download` fetches. The file is read as tensors; nothing in it is executed, and nothing is downloaded unasked.
+    Grey images are copied to its three channels. It needs torch-fidelity and the file of weights that
+    :meth:`download` fetches. The file is read as tensors without executing anything; nothing is downloaded implicitly.
 
     References:
         | Rethinking the Inception Architecture for Computer Vision (Szegedy et al., 2016)
@@ -107,12 +107,12 @@ class InceptionFeatures(nn.Module):
 
     Args:
         shape: Shape of one image, (1, H, W) or (3, H, W).
-        weights_path: File with the weights; None for the one that was downloaded.
+        weights_path: File with the weights; None for the downloaded one.
 
     Raises:
-        ValueError: If shape is not that of an image with 1 or 3 channels, or the file holds other things.
+        ValueError: If shape is not that of an image with 1 or 3 channels, or the file has other content.
         ImportError: If torch-fidelity is not installed.
-        FileNotFoundError: If the file is not there.
+        FileNotFoundError: If the file does not exist.
     """
 
     num_features = 2048
@@ -136,12 +136,12 @@ class InceptionFeatures(nn.Module):
 
     @staticmethod
     def weights_file() -> Path:
-        """Where the weights are once they have been downloaded: torch's own cache."""
+        """Path of the downloaded weights, in torch's cache."""
         return Path(torch.hub.get_dir()) / "checkpoints" / _fidelity().URL_INCEPTION_V3.rpartition("/")[2]
 
     @classmethod
     def download(cls) -> Path:
-        """Download the weights, 91 MB, unless they are there, and check them against their hash.
+        """Download the weights, 91 MB, unless they exist, and verify their hash.
 
         Returns:
             The file.

@@ -1,4 +1,4 @@
-"""What every metric of latents against known factors shares."""
+"""Base class of metrics of latents against known factors."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from vae_zoo.metrics.information import canonical_order
 
 
 class FactorMetric(Metric, ABC):
-    """A score of latents whose generating factors are known, over the whole set at once.
+    """A score of latents with known generating factors, computed over the whole set.
 
-    Rows are put into an order of their own before anything is drawn from them: the score depends neither on the
-    batches nor on which process saw which. Factors that take one value only in the set are left out.
+    Rows are put into a canonical order before anything is drawn from them, so the score depends neither on the
+    batches nor on the distribution over processes. Factors with a single value in the set are left out.
 
     Args:
         kwargs: Arguments of :class:`torchmetrics.Metric`.
@@ -39,7 +39,7 @@ class FactorMetric(Metric, ABC):
         """Add posterior means, (B, \\*latent), and the indices of their factors, (B, F).
 
         Raises:
-            ValueError: If the two do not fit.
+            ValueError: If the two do not match.
         """
         if factors.ndim != 2 or factors.is_floating_point() or len(mean) != len(factors):
             came = f"{factors.dtype} {tuple(factors.shape)} for {len(mean)} latents"
@@ -52,7 +52,7 @@ class FactorMetric(Metric, ABC):
         """The score of latents (N, D) with factors (N, F), the values of each numbered from 0 without gaps."""
 
     def compute(self) -> Any:
-        """The score of everything that was added."""
+        """The score of all examples added."""
         z, v = dim_zero_cat(self.mean), dim_zero_cat(self.factors)
         order = canonical_order(v, z)
         v = torch.stack([column.unique(return_inverse=True)[1] for column in v[order].unbind(1)], 1)
@@ -75,7 +75,7 @@ def halves(num: int, test_fraction: float, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def check_fraction(test_fraction: float) -> float:
-    """The value, if it lies between 0 and 1."""
+    """Return the value if it lies between 0 and 1."""
     if not 0 < test_fraction < 1:
         raise ValueError(f"test_fraction must lie between 0 and 1, got {test_fraction}.")
     return test_fraction

@@ -1,4 +1,4 @@
-"""Distances between samples and data in the space of a feature extractor's output."""
+"""Distances between samples and data in a feature space."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class FID(FrechetInceptionDistance):
 
     .. math:: \|\mu - \hat \mu\|^2 + \mathrm{tr}\big( \Sigma + \hat \Sigma - 2 (\Sigma \hat \Sigma)^{1/2} \big)
 
-    At least 0. It falls with the number of samples and is of the extractor: figures compare only where both are the
+    At least 0. It depends on the extractor and decreases with the number of samples: compare only if both are the
     same.
 
     References:
@@ -50,8 +50,8 @@ class KID(KernelInceptionDistance):
 
     .. math:: \mathrm{MMD}^2 \text{ with } k(x, y) = (x^\top y / D + 1)^3
 
-    Unbiased, so about 0 for samples of the data's own law, and possibly negative. Rows are put into an order of their
-    own before subsets are drawn.
+    Unbiased, so about 0 for samples from the distribution of the data, and possibly negative. Rows are put into a
+    canonical order before subsets are drawn.
 
     References:
         | Demystifying MMD GANs (Bińkowski et al., 2018)
@@ -60,7 +60,7 @@ class KID(KernelInceptionDistance):
     Args:
         num_features: Number of features.
         extractor: Module from images (B, \*shape) to features (B, num_features); None where features are given.
-        subset_size: Examples in a subset; all of them where there are fewer.
+        subset_size: Examples in a subset; all examples if there are fewer.
         seed: Seed of the subsets.
         kwargs: Arguments of :class:`torchmetrics.image.kid.KernelInceptionDistance`.
 

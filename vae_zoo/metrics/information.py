@@ -52,7 +52,7 @@ def mutual_information(a: Tensor, b: Tensor) -> Tensor:
 
 
 def canonical_order(*columns: Tensor) -> Tensor:
-    """Indices that sort rows by their values, so that what is drawn from them does not depend on how they came.
+    """Indices that sort rows by their values, so that draws do not depend on the order in which rows were added.
 
     Args:
         columns: Tensors of N rows each, (N,) or (N, D); the first counts most.

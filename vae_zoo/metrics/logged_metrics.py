@@ -1,4 +1,4 @@
-"""Means of logged values, kept on the device until they are asked for."""
+"""Means of logged values, accumulated on the device."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 
 class LoggedMetrics:
-    """Means over examples of named scalars and vectors, without a host sync on the way.
+    """Means over examples of named scalars and vectors, accumulated without a host sync.
 
     Handing every value of every step to Lightning costs more than a small model's whole step; this costs one addition
-    a step. The sums and the count are float, so that means over ranks with shares of different size come out exact.
-    ``names`` and ``last`` are what was added last, an entry of a vector as ``name[0]`` and so on.
+    per step. The sums and the count are float, so means over ranks with shares of different size are exact.
+    ``names`` and ``last`` are the names and values added last, with ``name[0]`` and so on for entries of a vector.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class LoggedMetrics:
         self._count = 0
 
     def update(self, values: dict[str, Tensor], count: int) -> None:
-        """Add means over ``count`` examples; what was added under other names is forgotten."""
+        """Add means over ``count`` examples; clears the sums if the names have changed."""
         if self.names != (names := [entry for name, v in values.items() for entry in _entries(name, v)]):
             self.names, self._sum, self._count = names, None, 0
         self.last = torch.cat([v.detach().reshape(-1) for v in values.values()]).float()
@@ -33,13 +33,13 @@ class LoggedMetrics:
         self._count += count
 
     def compute(self, reduce: Callable[[Tensor], Tensor] | None = None) -> dict[str, Tensor]:
-        """The means so far, which are then forgotten.
+        """Return the means and clear them.
 
         Args:
             reduce: Sums a tensor over all ranks.
 
         Returns:
-            One tensor a name, of the shape of what was added; none if nothing was.
+            One tensor for each name, in the shape of the added values; empty if nothing was added.
         """
         if self._sum is None:
             return {}
@@ -54,7 +54,7 @@ class LoggedMetrics:
         return {name: torch.stack(rows) if f"{name}[0]" in known else rows[0] for name, rows in means.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been added since :meth:`compute`, as plain data."""
+        """The sums since :meth:`compute`, as plain data."""
         return {
             "names": self.names,
             "sums": None if self._sum is None else self._sum.tolist(),
@@ -62,10 +62,10 @@ class LoggedMetrics:
         }
 
     def load_state_dict(self, state: Any) -> None:
-        """Go on from what had been added elsewhere.
+        """Restore sums.
 
         Raises:
-            ValueError: If that is not what :meth:`state_dict` gives.
+            ValueError: If the state is not one of :meth:`state_dict`.
         """
         try:
             names, sums, count = [str(name) for name in state["names"]], state["sums"], int(state["count"])

@@ -1,4 +1,4 @@
-"""Disentanglement as information: the two mutual information gaps, and modularity."""
+"""Disentanglement metrics based on information: two mutual information gaps, and modularity."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class MIG(FactorMetric):
     .. math:: \frac{1}{F} \sum_k \frac{1}{H(v_k)} \Big( I(\hat z_{j_k}; v_k) - \max_{j \ne j_k} I(\hat z_j; v_k) \Big),
         \quad j_k = \arg\max_j I(\hat z_j; v_k)
 
-    From 0 to 1. It is another number than :class:`SampledMIG`, usually a larger one: the means carry more information
-    than samples do. Compare with papers that use the same of the two.
+    From 0 to 1. It differs from :class:`SampledMIG` and is usually larger, because means carry more information
+    than samples. Compare only with papers that use the same of the two.
 
     References:
         | Challenging Common Assumptions in the Unsupervised Learning of Disentangled Representations (Locatello et al., 2019)
@@ -51,7 +51,7 @@ class SampledMIG(FactorMetric):
         q(z_j) = \frac{1}{N} \sum_n q(z_j | x_n), \quad q(z_j | v_k) = \frac{1}{N_{v_k}} \sum_{n: v_k(n) = v_k} q(z_j | x_n)
 
     The gap is that of :class:`MIG`, from 0 to 1. Each sample's own posterior is one of those that share its value, which
-    raises the information where few examples do. The posteriors are diagonal normal.
+    raises the information if few examples share it. The posteriors are diagonal normal.
 
     References:
         | Isolating Sources of Disentanglement in Variational Autoencoders (Chen et al., 2018)
@@ -98,8 +98,8 @@ class Modularity(FactorMetric):
     .. math:: \frac{1}{D} \sum_j \Big( 1 - \frac{\sum_{k \ne k_j} I(\hat z_j; v_k)^2}{(F - 1)\, I(\hat z_j; v_{k_j})^2} \Big),
         \quad k_j = \arg\max_k I(\hat z_j; v_k)
 
-    From 0 to 1, on posterior means in histograms. Several latents may share a factor, and a latent without information
-    about any counts for little but is not 0, because information from counts is biased upwards.
+    From 0 to 1, on posterior means in histograms. Several latents may share a factor. A latent without information
+    contributes little, but not 0, because information estimated from counts is biased upwards.
 
     References:
         | Learning Deep Disentangled Embeddings with the F-Statistic Loss (Ridgeway and Mozer, 2018)

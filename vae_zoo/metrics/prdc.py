@@ -15,12 +15,12 @@ _CHUNK_ELEMENTS = 2**23
 
 
 class PRDC(Metric):
-    r"""Precision, recall, density and coverage: how samples and data lie among each other's nearest neighbours.
+    r"""Precision, recall, density and coverage, from the nearest neighbours of samples and data.
 
-    Precision is the part of the samples that lie in a ball of the data, recall the part of the data in a ball of the
-    samples, where a ball reaches to the k-th nearest neighbour in its own set. Density counts the balls of the data
-    around each sample, over k; coverage is the part of the data with a sample in its ball. All but density, which may
-    exceed 1, are from 0 to 1. They depend on the extractor and on both numbers of examples.
+    Precision is the fraction of samples that lie in a ball of the data, recall the fraction of the data in a ball of
+    the samples, where a ball extends to the k-th nearest neighbour in its own set. Density is the mean number of balls
+    of the data that contain a sample, divided by k; coverage is the fraction of the data with a sample in its ball.
+    All but density, which may exceed 1, are from 0 to 1. They depend on the extractor and on both numbers of examples.
 
     References:
         | Improved Precision and Recall Metric for Assessing Generative Models (Kynkäänniemi et al., 2019)
@@ -29,7 +29,7 @@ class PRDC(Metric):
         | https://arxiv.org/abs/2002.09797
 
     Args:
-        nearest: Number k of the neighbour that a ball reaches to.
+        nearest: Number k of the neighbour that defines the radius of a ball.
         extractor: Module from images (B, \*shape) to features (B, D); None where features are given.
         kwargs: Arguments of :class:`torchmetrics.Metric`.
 
@@ -53,7 +53,7 @@ class PRDC(Metric):
         (self.real if real else self.fake).append(self.extractor(x).detach().flatten(1).float())
 
     def compute(self) -> dict[str, Tensor]:
-        """The four figures by name."""
+        """The four metrics by name."""
         real, fake = dim_zero_cat(self.real), dim_zero_cat(self.fake)
         if min(len(real), len(fake)) <= self.nearest:
             raise ValueError(f"PRDC needs more than {self.nearest} examples and samples, got {len(real)}, {len(fake)}.")
@@ -67,7 +67,7 @@ def prdc(real: Tensor, fake: Tensor, nearest: int) -> dict[str, Tensor]:
     Args:
         real: Features of data, (N, D).
         fake: Features of samples, (M, D).
-        nearest: Number of the neighbour that a ball reaches to.
+        nearest: Number of the neighbour that defines the radius of a ball.
 
     Returns:
         Scalars by name.

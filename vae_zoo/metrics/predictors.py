@@ -1,4 +1,4 @@
-"""Disentanglement as prediction: how factors are read from latents."""
+"""Disentanglement metrics based on prediction of factors from latents."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SAP(FactorMetric):
     .. math:: \frac{1}{F} \sum_k \big( A_{j_k k} - \max_{j \ne j_k} A_{jk} \big), \quad j_k = \arg\max_j A_{jk}
 
     The accuracy A is that of a linear support vector machine on one latent (C = 0.01, balanced classes, as in
-    disentanglement_lib), on examples it was not fitted to. The greatest score is below 1: 1/2 for two values.
+    disentanglement_lib), on held-out examples. The largest possible score is below 1: 1/2 for two values.
 
     References:
         | Variational Inference of Disentangled Latent Concepts from Unlabeled Observations (Kumar et al., 2018)
@@ -58,10 +58,10 @@ class DCI(FactorMetric):
 
     .. math:: D = \sum_j \rho_j \, \big( 1 - H_F(R_{j \cdot}) \big), \quad C = \sum_k \rho'_k \, \big( 1 - H_D(R_{\cdot k}) \big)
 
-    R holds the importances of a classifier of each factor, the weights ρ are the sums of its rows and columns, and H is the
-    entropy of a row or column made to sum to 1, in units of its greatest value. Informativeness is the mean accuracy on
-    examples that were not fitted. Each is from 0 to 1. The classifiers are gradient-boosted trees, as in
-    disentanglement_lib; a random forest takes a fraction of their time and gives other figures.
+    R contains the importances of a classifier for each factor, the weights ρ are the sums of its rows and columns, and H
+    is the entropy of a normalised row or column, relative to its maximum. Informativeness is the mean accuracy on
+    held-out examples. Each is from 0 to 1. The classifiers are gradient-boosted trees, as in
+    disentanglement_lib; a random forest takes a fraction of their time and gives different scores.
 
     References:
         | A Framework for the Quantitative Evaluation of Disentangled Representations (Eastwood and Williams, 2018)
@@ -69,7 +69,7 @@ class DCI(FactorMetric):
 
     Args:
         estimator: Class of a scikit-learn classifier with ``feature_importances_`` or ``coef_``, or a
-            ``functools.partial`` of one; gradient-boosted trees if not given.
+            ``functools.partial`` of one; gradient-boosted trees by default.
         test_fraction: Part of the examples that accuracy is measured on.
         seed: Seed of which ones, and of the classifiers.
         kwargs: Arguments of :class:`torchmetrics.Metric`.
@@ -132,7 +132,7 @@ def _importance(model: Any, num_latents: int) -> Tensor:
 
 
 def _fit(make: Callable[[], Any], x: Any, y: Any) -> tuple[Any, Callable[[Any, Any], float]]:
-    """A fitted classifier and its accuracy on other examples; none where there is one class only to be learned."""
+    """A fitted classifier and its accuracy on held-out examples; None if there is only one class."""
     if (y == y[0]).all():
         return None, lambda _, target: float((target == y[0]).mean())
     with warnings.catch_warnings():

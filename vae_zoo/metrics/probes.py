@@ -1,4 +1,4 @@
-"""What simple classifiers read from latents."""
+"""Simple classifiers of latents, and anomaly detection."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class Probe(Metric, ABC):
 
     @abstractmethod
     def make(self) -> Any:
-        """The classifier, in scikit-learn's form."""
+        """The classifier, with scikit-learn's interface."""
 
     def compute(self) -> Tensor:
-        """Part of the test latents whose label is found."""
+        """Accuracy on the test latents."""
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
@@ -58,7 +58,7 @@ class Probe(Metric, ABC):
 
 
 class LinearProbe(Probe):
-    """Accuracy of logistic regression on latents, each of mean 0 and variance 1 over the training set.
+    """Accuracy of logistic regression on latents, standardised over the training set.
 
     Args:
         strength: Inverse C of the weight of the squared norm.
@@ -81,10 +81,10 @@ class LinearProbe(Probe):
 
 
 class KNNProbe(Probe):
-    """Accuracy of the vote of the nearest training latents, each dimension of mean 0 and variance 1 over these.
+    """Accuracy of the vote of the nearest training latents, standardised over the training set.
 
     Args:
-        neighbours: Number of latents that vote; no more than there are.
+        neighbours: Number of latents that vote, at most the number of training latents.
         kwargs: Arguments of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -103,10 +103,10 @@ class KNNProbe(Probe):
 
 
 class AnomalyAUROC(Metric):
-    """Area under the receiver operating characteristic of anomaly scores: the chance that an anomaly scores higher.
+    """Area under the receiver operating characteristic: the probability that an anomaly has the higher score.
 
-    From 0 to 1, and 1/2 for scores without information. Scores of any range serve, negative log-likelihoods for one:
-    only their order counts.
+    From 0 to 1, and 1/2 for scores without information. Scores may have any range, like negative log-likelihoods:
+    only their order matters.
 
     Args:
         kwargs: Arguments of :class:`torchmetrics.Metric`.
@@ -124,7 +124,7 @@ class AnomalyAUROC(Metric):
         self.add_state("anomalous", default=[], dist_reduce_fx="cat")
 
     def update(self, scores: Tensor, anomalous: Tensor) -> None:
-        """Add scores (B,), higher for what looks more anomalous, and whether each example is an anomaly, (B,)."""
+        """Add scores (B,), higher for more anomalous examples, and whether each example is an anomaly, (B,)."""
         self.scores.append(scores.detach())
         self.anomalous.append(anomalous.bool())
 

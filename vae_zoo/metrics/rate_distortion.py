@@ -1,4 +1,4 @@
-"""The two terms of the bound, as the coordinates of a model."""
+"""The two terms of the bound: rate and distortion."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torchmetrics import Metric
 
 
 class RateDistortion(Metric):
-    r"""Rate and distortion of a set of examples: two models of one evidence may differ in where they stand.
+    r"""Rate and distortion of a set of examples, in which models with the same bound may differ.
 
     .. math:: R = \mathbb{E}_x \, \mathrm{KL}(q(z|x) \,\|\, p(z)), \quad
         D = -\mathbb{E}_x \, \mathbb{E}_{q(z|x)}[\log p(x|z)], \quad -\mathrm{ELBO} = R + D

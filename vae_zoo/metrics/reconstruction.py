@@ -1,4 +1,4 @@
-"""How near reconstructions are to images in [0, 1]."""
+"""Quality of reconstructions of images in [0, 1]."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class PSNR(PeakSignalNoiseRatio):
 class SSIM(StructuralSimilarityIndexMeasure):
     """Structural similarity of images in [0, 1], the mean over images; 1 for equal images.
 
-    The window is Gaussian, 11 pixels wide with σ = 1.5; images with a shorter side take the widest odd window that fits
-    in them, σ in proportion, and their figures compare to no paper.
+    The window is Gaussian, 11 pixels wide with σ = 1.5; images with a shorter side use the largest odd window that
+    fits, with a proportional σ, and are not comparable with papers.
 
     References:
         | Image Quality Assessment: From Error Visibility to Structural Similarity (Wang et al., 2004)
@@ -61,10 +61,10 @@ class SSIM(StructuralSimilarityIndexMeasure):
 
 
 def check_images(x: Tensor) -> None:
-    """Refuse what is no batch of images in [0, 1].
+    """Refuse anything but a batch of images in [0, 1].
 
     Raises:
-        ValueError: With what came.
+        ValueError: With what was given.
     """
     if x.ndim != 4:
         raise ValueError(f"PSNR and SSIM are of images (B, C, H, W), got examples of shape {tuple(x.shape[1:])}.")

@@ -1,4 +1,4 @@
-"""Disentanglement from groups of examples that share the value of one factor."""
+"""Disentanglement metrics from groups of examples that share the value of one factor."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _CHUNK = 500
 
 
 class FactorVAEScore(FactorMetric):
-    r"""Accuracy of the majority's vote on which factor was held fixed, from the latent that varies least.
+    r"""Accuracy of a majority vote on the fixed factor, from the latent that varies least.
 
     .. math:: \text{vote} = \Big( \arg\min_j \frac{\mathrm{Var}_{n \in \text{batch}}(z_{nj})}{\mathrm{Var}(z_j)}, \; k \Big)
 
     Batches are drawn with replacement from the examples of the set that share the value of factor k with one of them,
-    where the paper draws new images from the generator: the same in the limit of a large set. Latents with a standard
-    deviation below ``min_scale`` do not vote; the score is 0 if none is left, and chance is one in the number of factors.
+    whereas the paper generates new images; both agree in the limit of a large set. Latents with a standard
+    deviation below ``min_scale`` do not vote; the score is 0 if none is left. Chance level is 1 / number of factors.
 
     References:
         | Disentangling by Factorising (Kim and Mnih, 2018)
@@ -84,17 +84,17 @@ class BetaVAEScore(FactorMetric):
 
     .. math:: \text{feature} = \frac{1}{L} \sum_{l=1}^L |z_l - z'_l|, \quad v_k(l) = v'_k(l)
 
-    The second of each pair is drawn from the examples of the set that share the value of factor k with the first, which
-    may be the same, where the paper draws new images from the generator. Chance is one in the number of factors.
+    The second of each pair is drawn from the examples of the set that share the value of factor k with the first, and
+    may be the same one, whereas the paper generates new images. Chance level is 1 / number of factors.
 
     References:
         | β-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework (Higgins et al., 2017)
         | https://openreview.net/forum?id=Sy2fzU9gl
 
     Args:
-        batch_size: Pairs L that are averaged.
-        num_train: Averages that the classifier is fitted to.
-        num_test: Averages that accuracy is measured on.
+        batch_size: Number L of pairs in an average.
+        num_train: Averages for training the classifier.
+        num_test: Averages for measuring accuracy.
         seed: Seed of the pairs.
         kwargs: Arguments of :class:`torchmetrics.Metric`.
 

@@ -1,4 +1,4 @@
-"""The conformance suite: what any model must show before its numbers are believed."""
+"""The conformance suite: checks that every model must pass before its metrics can be trusted."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ CHECKS: dict[str, Callable[[Subject], Found]] = {
 
 
 def check(factory: Callable[..., Any], *, verbose: bool = True, **kwargs: Any) -> Report:
-    """Put a model through the conformance suite, and print a table of what passed.
+    """Run the conformance suite on a model, and print a table of results.
 
     Args:
-        factory: A class, or a function of ``shape`` and of what else it takes, that gives a model.
+        factory: A class, or a function from ``shape`` and further arguments to a model.
         verbose: Whether to print the table.
-        kwargs: Arguments that every model gets.
+        kwargs: Arguments of every model.
 
     Returns:
-        One outcome a check.
+        One outcome for each check.
 
     Raises:
         AssertionError: If a check fails, with the names of all that did.
@@ -46,15 +46,15 @@ def check(factory: Callable[..., Any], *, verbose: bool = True, **kwargs: Any) -
 
 
 def examine(factory: Callable[..., Any], *, only: tuple[str, ...] = (), **kwargs: Any) -> Report:
-    """The same without printing or raising.
+    """The same as :func:`check`, without printing or raising.
 
     Args:
-        factory: A class, or a function that gives a model.
-        only: Names of the checks to run; all if none is given.
-        kwargs: Arguments that every model gets.
+        factory: A class, or a function that returns a model.
+        only: Names of the checks to run; all by default.
+        kwargs: Arguments of every model.
 
     Raises:
-        ValueError, TypeError: If the factory gives no model for such arguments at all.
+        ValueError, TypeError: If the factory cannot make a model with these arguments.
     """
     subject = Subject(factory, **kwargs)
     subject.build()
@@ -62,7 +62,7 @@ def examine(factory: Callable[..., Any], *, only: tuple[str, ...] = (), **kwargs
 
 
 def run(name: str, subject: Subject) -> Outcome:
-    """Run one check; an error in the model is a failure with its message."""
+    """Run one check; an error in the model counts as a failure, with its message."""
     function = CHECKS[name]
     what = " ".join((function.__doc__ or "").split())
     level = logging.root.manager.disable

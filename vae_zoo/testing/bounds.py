@@ -1,4 +1,4 @@
-"""Checks of a bound: against its own terms, the prior it samples from and, in a file of their own, the evidence."""
+"""Checks of a bound against its own terms and the prior."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vae_zoo.testing.subject import Found, Subject
 
 
 def unweighted(subject: Subject) -> Found:
-    """the logged elbo is E[log p(x|z) + log p(z) - log q(z|x)], whatever is minimised"""
+    """the logged elbo is E[log p(x|z) + log p(z) - log q(z|x)], regardless of the objective"""
     model, x = subject.bound(), subject.images()
     c = subject.labels(len(x))
     _perturb(model, 0.05)
@@ -88,9 +88,9 @@ def own_prior(subject: Subject) -> Found:
     with torch.no_grad():
         fresh = p.sample(() if p.batch_shape else (num,))
         drawn = torch.cat(seen)[-num:]
-        figures = [torch.cat([p.log_prob(z)[:, None], z, z.square()], 1).double() for z in (drawn, fresh)]
-    error = (sum(f.var(0) / num for f in figures) + 1e-12).sqrt()  # type: ignore[union-attr]
-    score = ((figures[0].mean(0) - figures[1].mean(0)).abs() / error).max().item()
+        statistics = [torch.cat([p.log_prob(z)[:, None], z, z.square()], 1).double() for z in (drawn, fresh)]
+    error = (sum(f.var(0) / num for f in statistics) + 1e-12).sqrt()  # type: ignore[union-attr]
+    score = ((statistics[0].mean(0) - statistics[1].mean(0)).abs() / error).max().item()
     right = tuple(x.shape) == (num, *model.shape) and len(drawn) == num
     return Found(
         right and score <= SIGMAS + 1, f"log p(z) and moments {score:.1f} standard errors apart", f"{SIGMAS + 1:g}"

@@ -12,11 +12,11 @@ from vae_zoo.testing import oracle
 from vae_zoo.testing.subject import Found, Subject
 
 SIGMAS = 4.5
-"""Standard errors that a Monte Carlo figure may be off."""
+"""Allowed error of a Monte Carlo estimate, in standard errors."""
 
 ROWS = 400
 FITTED = 100
-"""Steps on its own bound before a model is compared with the evidence: a wrong bound then shows itself."""
+"""Training steps on its own bound before a model is compared with the evidence, so that a wrong bound can exceed it."""
 
 
 def elbo_below_evidence(subject: Subject) -> Found:
@@ -43,7 +43,7 @@ def evidence_exact(subject: Subject) -> Found:
 
 
 def evidence_grows(subject: Subject) -> Found:
-    """the estimate of log p(x) is the elbo at K = 1, and does not fall as K grows"""
+    """the estimate of log p(x) is the elbo at K = 1, and does not decrease with K"""
     model, x, c, exact, _ = _linear(subject)
     one = _evidence(model, x, c, num_samples=1)
     with torch.no_grad():
@@ -58,7 +58,7 @@ def evidence_grows(subject: Subject) -> Found:
 
 
 def objective(subject: Subject) -> Found:
-    """what is logged as a bound is at most the evidence; an objective that is a bound does not fall with K"""
+    """logged bounds are at most the evidence; an objective that is a bound does not decrease with K"""
     model, x, c, exact, exact_error = _linear(subject, rows=50)
     numbers = (1, 4, 16) if subject.takes("num_samples") else (getattr(model, "num_samples", 1),)
     top = exact.mean().item()

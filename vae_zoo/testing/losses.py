@@ -1,4 +1,4 @@
-"""Checks of what a model optimises: gradients, scales, shapes, one graph, precision."""
+"""Checks of losses: gradients, scales, shapes, one graph, precision."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STEPS = 160
 
 
 def gradients(subject: Subject) -> Found:
-    """every parameter has a gradient that is finite and not 0"""
+    """every parameter has a finite gradient other than 0"""
     model = subject.build()
     values = subject.losses(model, subject.images())
     if not all(v.ndim == 0 and bool(v.isfinite()) for v in values.values()):
@@ -52,7 +52,7 @@ def learning(subject: Subject) -> Found:
 
 
 def determinism(subject: Subject) -> Found:
-    """one seed, one result: the noise comes from torch's generator alone"""
+    """the same seed gives the same result: all noise comes from torch's generator"""
     model, x = subject.build().eval(), subject.images()
     first, again = subject.losses(model, x), subject.losses(model, x)
     differ = [name for name in first if not torch.equal(first[name], again[name])]
@@ -60,7 +60,7 @@ def determinism(subject: Subject) -> Found:
 
 
 def batch_size(subject: Subject) -> Found:
-    """every term is a mean over the batch: the batch twice over has the same loss"""
+    """every term is a mean over the batch: repeating the batch does not change the loss"""
     model, x = subject.build().eval(), subject.images()
     one = torch.stack([subject.losses(model, x, seed)["loss"].detach() for seed in range(40)]).double()
     two = torch.stack([subject.losses(model, torch.cat([x, x]), seed)["loss"].detach() for seed in range(40)]).double()
@@ -71,7 +71,7 @@ def batch_size(subject: Subject) -> Found:
 
 
 def tiling(subject: Subject) -> Found:
-    """log p(x|z) is a sum over pixels: an image tiled once more adds as much again"""
+    """log p(x|z) is a sum over pixels: tiling an image twice doubles it"""
     totals = []
     for times in (1, 2, 3):
         shape = (SHAPE[0], SHAPE[1], SHAPE[2] * times)
@@ -92,7 +92,7 @@ def tiling(subject: Subject) -> Found:
 
 
 def shapes(subject: Subject) -> Found:
-    """any example shape: losses, embeddings and reconstructions"""
+    """losses, embeddings and reconstructions work for any example shape"""
     done, refused = [], []
     for shape in SHAPES:
         try:
@@ -112,7 +112,7 @@ def shapes(subject: Subject) -> Found:
 
 
 def mismatch(subject: Subject) -> Found:
-    """examples of another shape or type, and NaN, are refused: nothing is broadcast"""
+    """examples of another shape or type, and NaN, are refused, without broadcasting"""
     model, x = subject.build(), subject.images()
     wrong = {
         "without channels": x[:, 0],
@@ -127,7 +127,7 @@ def mismatch(subject: Subject) -> Found:
 
 
 def one_graph(subject: Subject) -> Found:
-    """losses compile into one graph without a break, which gives the same values"""
+    """losses compile into one graph without a break, with the same values"""
     torch._dynamo.reset()
     model, x = subject.build(), subject.images()
     if not getattr(model, "compilable", True):
@@ -146,7 +146,7 @@ def one_graph(subject: Subject) -> Found:
 
 
 def autocast(subject: Subject) -> Found:
-    """densities of a bfloat16 network's output are those of float64"""
+    """densities of a bfloat16 network's output agree with float64"""
     model, x = subject.build().eval(), subject.images()
     if not hasattr(model, "likelihood") or not getattr(model.likelihood, "is_density", True):
         raise SkipCheck("no likelihood that is a density")
@@ -163,7 +163,7 @@ def autocast(subject: Subject) -> Found:
 
 
 def extremes(subject: Subject) -> Found:
-    """densities at outputs of -1000 to 1000 are those of float64, and their gradients finite"""
+    """densities at outputs from -1000 to 1000 agree with float64, with finite gradients"""
     model, x = subject.build(), subject.images()
     if not hasattr(model, "likelihood"):
         raise SkipCheck("no likelihood")

@@ -1,4 +1,4 @@
-"""The evidence of a model with an affine decoder, by a way that shares nothing with its bound."""
+"""The evidence of a model with an affine decoder, computed independently of its bound."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CHUNK = 10_000
 def evidence(model: object, x: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
     """log p(x) of a linear-Gaussian model, and its standard error.
 
-    Under a normal prior the evidence is exact. Under any other it is the mean of p(x|z) over draws from the prior,
+    With a normal prior the evidence is exact. With any other it is the mean of p(x|z) over draws from the prior,
     which needs neither posterior nor divergence.
 
     Args:
@@ -27,7 +27,7 @@ def evidence(model: object, x: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor
         c: Labels, (B,), or None.
 
     Returns:
-        Nats, (B,), and the standard error, (B,), which is 0 where the evidence is exact.
+        Nats, (B,), and the standard error, (B,), which is 0 if the evidence is exact.
     """
     prior = model.prior(c)  # type: ignore[attr-defined]
     if is_normal(prior) and len(prior.event_shape) == 1:

@@ -1,4 +1,4 @@
-"""What a model has passed, with the measured figure beside the bound."""
+"""Results of the conformance suite."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class Outcome(NamedTuple):
     Args:
         check: Name of the check.
         verdict: "pass", "FAIL" or "skip".
-        measured: The figure, or why the check was skipped, or the error.
-        bound: What is allowed.
-        what: What the check says of a model.
+        measured: The measured value, the reason for skipping the check, or the error.
+        bound: The allowed value.
+        what: Description of the check.
     """
 
     check: str
@@ -28,7 +28,7 @@ class Report(list[Outcome]):
 
     Args:
         name: Name of the model.
-        outcomes: One a check.
+        outcomes: One for each check.
     """
 
     def __init__(self, name: str, outcomes: list[Outcome]) -> None:
@@ -46,7 +46,7 @@ class Report(list[Outcome]):
         return not self.failures
 
     def summary(self) -> str:
-        """One line: how many passed, and which failed."""
+        """One line with the number of passed checks and the names of failed ones."""
         count = {verdict: sum(o.verdict == verdict for o in self) for verdict in ("pass", "FAIL", "skip")}
         text = f"{self.name}: {count['pass']} passed, {count['FAIL']} failed, {count['skip']} do not apply"
         return text + (f": {', '.join(o.check for o in self.failures)}" if self.failures else "")

@@ -1,4 +1,4 @@
-"""Checks of a model in use: answers that repeat, checkpoints, resumes, several processes."""
+"""Checks of a model in use: repeatable outputs, checkpoints, resuming, several processes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from vae_zoo.testing.subject import LINKED, SHAPE, Found, SkipCheck, Subject, qu
 
 RANKS = 2
 PROCESSES = 0.1
-"""Relative difference of figures that are means over samples of the posterior, which each process draws for itself."""
+"""Relative difference of metrics that are means over posterior samples, which each process draws independently."""
 
 
 def answers(subject: Subject) -> Found:
-    """embed, reconstruct and predict repeat themselves, and agree on the reconstruction"""
+    """embed, reconstruct and predict are deterministic, and agree on the reconstruction"""
     model, x = subject.build().eval(), subject.images()
     c = subject.labels(len(x))
     with torch.no_grad():
@@ -56,7 +56,7 @@ def checkpoints(subject: Subject) -> Found:
 
 
 def steps(subject: Subject) -> Found:
-    """one batch, one step: no second optimizer advances the counter"""
+    """one batch is one step: no second optimizer advances the counter"""
     with tempfile.TemporaryDirectory() as folder:
         model, data = subject.build(), subject.data()
         trainer = quiet_trainer(folder, limit_train_batches=3)
@@ -65,7 +65,7 @@ def steps(subject: Subject) -> Found:
 
 
 def resuming(subject: Subject) -> Found:
-    """a fit that is stopped and resumed is bitwise the uninterrupted one"""
+    """a resumed fit is bitwise identical to the uninterrupted one"""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "half.ckpt"
         whole = _fit(subject, folder, 3)[0]
@@ -78,18 +78,18 @@ def resuming(subject: Subject) -> Found:
 
 
 def processes(subject: Subject) -> Found:
-    """two processes see every example once, and validate to the figures of one"""
+    """two processes use every example once, and give the validation metrics of one"""
     if not torch.distributed.is_available():
         raise SkipCheck("torch is built without torch.distributed")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a forked process cannot use the threads of its parent
     try:
-        figures = [_validated(subject, ranks) for ranks in (1, RANKS)]
+        metrics = [_validated(subject, ranks) for ranks in (1, RANKS)]
     finally:
         torch.set_num_threads(threads)
-    one, two = figures
+    one, two = metrics
     if one.keys() != two.keys():
-        return Found(False, f"{len(one)} and {len(two)} figures", "the same ones")
+        return Found(False, f"{len(one)} and {len(two)} metrics", "the same ones")
     means = [name for name in one if name.removeprefix("val/") in ("elbo", "reconstruction", "kl")]  # over examples
     gaps = {name: abs(one[name] - two[name]) / max(1.0, abs(one[name])) for name in means or one}
     worst = max(gaps, key=lambda name: gaps[name])

@@ -1,4 +1,4 @@
-"""The model under test: how it is built, and what it is fed."""
+"""The model under test, and its inputs."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class SkipCheck(Exception):  # noqa: N818  # not an error
 
 
 class Found(NamedTuple):
-    """What a check measured beside what it allows.
+    """The measured and the allowed value of a check.
 
     Args:
-        passed: Whether the figure keeps to the bound.
-        measured: The figure.
-        bound: What is allowed.
+        passed: Whether the measured value is allowed.
+        measured: The measured value.
+        bound: The allowed value.
     """
 
     passed: bool
@@ -41,11 +41,11 @@ class Found(NamedTuple):
 
 
 class Subject:
-    """Builds models of one kind, small ones, and what they are given.
+    """Builds small models of one kind, and inputs for them.
 
     Args:
-        factory: A class, or anything else that gives a model for ``shape`` and what else it takes.
-        kwargs: Arguments that every model gets.
+        factory: A class, or a function from ``shape`` and further arguments to a model.
+        kwargs: Arguments of every model.
     """
 
     def __init__(self, factory: Callable[..., Any], **kwargs: Any) -> None:
@@ -75,10 +75,10 @@ class Subject:
         return self.factory(**{**given, **linked, **self.kwargs, **kwargs})
 
     def bound(self, **kwargs: Any) -> Any:
-        """The same for a check of the bound.
+        """The same as :meth:`build`, for a check of the bound.
 
         Raises:
-            SkipCheck: If the model has none.
+            SkipCheck: If the model has no bound.
         """
         model: Any = self.build(**kwargs)
         if not isinstance(model, ELBOMixin) or not getattr(getattr(model, "likelihood", None), "is_density", True):
@@ -94,7 +94,7 @@ class Subject:
         ).double()
 
     def images(self, num: int = 6, shape: Shape = SHAPE, seed: int = 0) -> Tensor:
-        """Binary examples, which every likelihood on [0, 1] has a density for."""
+        """Binary examples, which are in the support of every likelihood on [0, 1]."""
         generator = torch.Generator().manual_seed(seed)
         return (torch.rand(num, *shape, generator=generator) > 0.6).float()
 
