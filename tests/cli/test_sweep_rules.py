@@ -52,8 +52,8 @@ PLAIN = [  # what is changed, and what is said of it
     ({"parameters": {"model.beta": {"min": 1.0, "max": 4.0}}}, "a grid needs values"),
     ({"parameters": {"model.beta": {"min": 4, "max": 1}}}, "min must be less than max, got 4 and 1"),
     (
-        {"method": "random", "parameters": {"model.beta": {"min": "1e-3", "max": 1.0}}},
-        "is the text '1e-3', not a number",
+        {"method": "random", "parameters": {"model.beta": {"min": "1e-7", "max": 1.0}}},
+        "is the text '1e-7', not a number: write 0.0000001.",
     ),
     ({"method": "random", "parameters": {"model.beta": {"min": 1, "max": 4.5}}}, "must both be whole numbers or both"),
     (
@@ -64,9 +64,14 @@ PLAIN = [  # what is changed, and what is said of it
         {"method": "random", "parameters": {"model.beta": {"distribution": "uniform", "min": 1.0}}},
         "model.beta needs a value, values, or min and max",
     ),
+    (
+        {"parameters": {"model.beta": {"distribution": "q_uniform", "min": 1, "max": 2, "q": 0}}},
+        "model.beta: q must be above 0, got 0",
+    ),
+    ({"method": "random", "run_cap": "ten"}, "run_cap is the text 'ten', not a number: write one."),
     ({"early_terminate": {"min_iter": 3}}, "early_terminate needs a type"),
     ({"early_terminate": {"type": "hyperband", "eta": 3}}, "early_terminate needs min_iter, or max_iter and s"),
-    ({"early_terminate": {"type": "hyperband", "min_iter": 0}}, "min_iter must be a number of at least 1, got 0"),
+    ({"early_terminate": {"type": "hyperband", "min_iter": 0}}, "early_terminate: min_iter must be above 0, got 0"),
     ({"early_terminate": {"type": "hyperband", "miniter": 3}}, "key miniter is unknown, did you mean min_iter?"),
     (
         {"command": FILE, "parameters": {"model": {"value": "BetaVAE"}, "model.beta": {"value": 1}}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import re
@@ -18,7 +19,7 @@ from vae_zoo.cli.commands.fit import refuse
 from vae_zoo.cli.errors import explain
 from vae_zoo.cli.inspect.configs import find_sweep, read_yaml
 from vae_zoo.cli.sweeps.draws import count, points
-from vae_zoo.cli.sweeps.rules import check_metric, check_rules, expand, expand_all
+from vae_zoo.cli.sweeps.rules import arguments_of, check_metric, check_rules, expand
 from vae_zoo.cli.terminal import greet
 from vae_zoo.cli.verbs import VerbParser
 from vae_zoo.security.trust import guard
@@ -62,9 +63,12 @@ def check(path: Path, sweep: dict[str, Any], num: int) -> tuple[bool, list[dict[
             check_rules(sweep)
             schema = check_schema(sweep)
             runs = chosen_runs(sweep, num)
-            given = list(expand_all(sweep, runs, Path(folder)))
-            for line in given:
-                refuse("fit", line)
+            given = []
+            for n, run in enumerate(runs):
+                file = Path(folder, f"{n}.json")
+                file.write_text(json.dumps(run), encoding="utf-8")
+                given.append(arguments_of(expand(sweep, run, str(file)), sweep))
+                refuse("fit", given[-1])
             check_runs(given, sweep.get("metric"))
         except ValueError as error:
             message = re.sub(rf"{re.escape(folder)}/\d+\.json", "parameters", explain(str(error)))

@@ -73,8 +73,8 @@ def _study(sweep: dict[str, Any], seed: int) -> Any:
     stop, pruner = sweep.get("early_terminate"), optuna.pruners.NopPruner()
     if stop:  # W&B's hyperband is successive halving of one bracket
         eta = max(2, round(stop.get("eta", 3)))
-        least = stop.get("min_iter") or max(1, int(stop["max_iter"] / eta ** stop["s"]))
-        pruner = optuna.pruners.SuccessiveHalvingPruner(least, eta)
+        least = stop.get("min_iter") or stop["max_iter"] / eta ** stop["s"]
+        pruner = optuna.pruners.SuccessiveHalvingPruner(max(1, int(least)), eta)
     sampler = optuna.samplers.TPESampler if sweep["method"] == "bayes" else optuna.samplers.RandomSampler
     goal = (sweep.get("metric") or {}).get("goal", "minimize")
     return optuna.create_study(direction=goal, sampler=sampler(seed=seed), pruner=pruner)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+import math
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ from vae_zoo.system.extras import require
 KEYS = ("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap", "name", "description")
 RARE_KEYS = ("project", "entity", "controller", "settings", "kind", "apiVersion")
 METHODS = ("grid", "random", "bayes")
-STOPPING = {"min_iter": 1, "max_iter": 1, "s": 1, "eta": 1}
-"""Keys of early_terminate that are numbers, and the least that each may be."""
+NUMBERS = {"min": -math.inf, "max": -math.inf, "mu": -math.inf, "sigma": 0, "q": 0, "a": 0, "b": 0}
+STOPPING = {"min_iter": 0, "max_iter": 0, "s": 0, "eta": 1}
+"""Keys of a parameter and of early_terminate that are numbers, and what each must be above."""
 
-PARAMETER = ("value", "values", "min", "max", "distribution", "mu", "sigma", "q", "a", "b", "probabilities")
 COMMAND = 'command: ["${env}", "${program}", fit, --config, NAME, --config, wandb, "${args}"]'
 FORMS = ("${args}", "${args_no_equals}", "${args_json_file}")
 """How parameters reach the command: ``--a=1``, ``--a 1``, or the path of a file."""
@@ -62,6 +63,7 @@ def check_rules(sweep: dict[str, Any]) -> None:
     _check_goal(sweep)
     if "early_terminate" in sweep:
         _check_stopping(sweep["early_terminate"])
+    _check_number("run_cap", sweep.get("run_cap", 1), 0)
 
 
 def check_metric(metric: dict[str, Any], cls: Any, more: Iterable[str] = (), *, ours: bool) -> None:
@@ -111,14 +113,6 @@ def expand(sweep: dict[str, Any], run: dict[str, Any], json_file: str = "config.
     words = map(str, utils.create_sweep_command(list(sweep["command"])))
     filled = [made.get(word[2:-1]) or [] if word.startswith("${") and word.endswith("}") else [word] for word in words]
     return [str(word) for part in filled for word in part]
-
-
-def expand_all(sweep: dict[str, Any], runs: list[dict[str, Any]], folder: Path) -> Iterator[list[str]]:
-    """What follows ``fit`` in the command of each run, with the files that the command names."""
-    for n, run in enumerate(runs):
-        file = folder / f"{n}.json"
-        file.write_text(json.dumps(run), encoding="utf-8")
-        yield arguments_of(expand(sweep, run, str(file)), sweep)
 
 
 def arguments_of(command: Sequence[str], sweep: dict[str, Any]) -> list[str]:
@@ -174,7 +168,9 @@ def _check_parameter(name: str, parameter: Any, method: str) -> None:
         inner = next(iter(parameter["parameters"] or {"key": ""}))
         raise ValueError(f"{name}: nested parameters lock the key for the run: write {name}.{inner} with a dot.")
     for key in parameter:
-        check_known(f"{name}: key", str(key), PARAMETER)
+        check_known(f"{name}: key", str(key), ("value", "values", "probabilities", "distribution", *NUMBERS))
+        if key in NUMBERS:
+            _check_number(f"{name}: {key}", parameter[key], NUMBERS[key])
     if name.endswith(("class_path", "init_args")):
         raise ValueError(f"{name}: choose a class by {name.rpartition('.')[0]}, and put it before its arguments.")
     if "values" in parameter and not (isinstance(parameter["values"], list) and parameter["values"]):
@@ -184,28 +180,32 @@ def _check_parameter(name: str, parameter: Any, method: str) -> None:
         check_known(f"{name}: distribution", kind, DISTRIBUTIONS)
         if not kind.endswith(("normal", "beta")) and not {"min", "max"} <= set(parameter):
             raise ValueError(f"{name} needs a value, values, or min and max.")
-    if {"min", "max"} & set(parameter):
-        _check_bounds(name, parameter)
+    if {"min", "max"} <= set(parameter):
+        _check_bounds(name, parameter["min"], parameter["max"], parameter.get("distribution", ""))
     if method == "grid" and not listed and kind not in ("int_uniform", "q_uniform"):
         raise ValueError(f"{name}: a grid needs values, or min and max that are whole numbers.")
 
 
-def _check_bounds(name: str, parameter: dict[str, Any]) -> None:
-    low, high = parameter.get("min"), parameter.get("max")
-    for key, value in (("min", low), ("max", high), ("q", parameter.get("q", 1))):
-        if isinstance(value, str):  # YAML takes 1e-3 for text
-            raise ValueError(f"{name}: {key} is the text {value!r}, not a number: write {_decimal(value)}.")
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
-            raise ValueError(f"{name}: {key} must be a number, got {value}.")
-    assert isinstance(low, (int, float))
-    assert isinstance(high, (int, float))
+def _check_bounds(name: str, low: float, high: float, kind: str) -> None:
     if low >= high:
         raise ValueError(f"{name}: min must be less than max, got {low} and {high}.")
-    if "distribution" not in parameter and type(low) is not type(high):
+    if not kind and type(low) is not type(high):
         raise ValueError(f"{name}: min and max must both be whole numbers or both have a point, got {low} and {high}.")
-    kind = str(parameter.get("distribution", ""))
     if "log" in kind and kind.endswith("_values") and low <= 0:
         raise ValueError(f"{name}: min of {kind} must be above 0, got {low}.")
+
+
+def _check_number(what: str, value: Any, bound: float) -> None:
+    if isinstance(value, str):  # YAML takes 1e-3 for text
+        from numpy import format_float_positional
+
+        number = re.fullmatch(r"[-+]?[\d.]+e[-+]?\d+", value)
+        write = format_float_positional(float(value), trim="0") if number else "one"
+        raise ValueError(f"{what} is the text {value!r}, not a number: write {write}.")
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise ValueError(f"{what} must be a number, got {value}.")
+    if not value > bound:
+        raise ValueError(f"{what} must be above {bound}, got {value}.")
 
 
 def _check_order(names: list[str]) -> None:
@@ -232,14 +232,7 @@ def _check_stopping(stopping: Any) -> None:
         raise ValueError("early_terminate needs a type: write early_terminate: {type: hyperband, min_iter: 3}.")
     for key, value in stopping.items():
         check_known("early_terminate: key", str(key), ("type", *STOPPING, "strict"))
-        if key in STOPPING and (not isinstance(value, (int, float)) or value < STOPPING[key]):
-            raise ValueError(f"early_terminate: {key} must be a number of at least {STOPPING[key]}, got {value}.")
+        if key in STOPPING:
+            _check_number(f"early_terminate: {key}", value, STOPPING[key])
     if "min_iter" not in stopping and not {"max_iter", "s"} <= set(stopping):
         raise ValueError("early_terminate needs min_iter, or max_iter and s.")
-
-
-def _decimal(text: str) -> str:
-    try:
-        return f"{float(text):f}".rstrip("0")
-    except ValueError:
-        return "one"
