@@ -9,16 +9,21 @@ from vae_zoo.models.objectives.beta_vae import BetaVAE
 from vae_zoo.models.objectives.ciwae import CIWAE
 from vae_zoo.models.objectives.iwae import IWAE
 from vae_zoo.models.objectives.iwae_dreg import IWAEDReG
+from vae_zoo.models.objectives.miwae import MIWAE
+from vae_zoo.models.pictures.log_cosh_vae import LogCoshVAE
 from vae_zoo.models.plain.ae import AE
 from vae_zoo.models.plain.conditional_vae import ConditionalVAE
 from vae_zoo.models.plain.vae import MLPVAE, VAE, ConvVAE
 from vae_zoo.models.priors.flow_vae import FlowVAE
+from vae_zoo.models.priors.iaf_vae import IAFVAE
 from vae_zoo.models.priors.vamp_vae import VampVAE
 
 __all__ = [
     "AE",
     "CIWAE",
+    "IAFVAE",
     "IWAE",
+    "MIWAE",
     "MLPVAE",
     "VAE",
     "VQVAE",
@@ -31,5 +36,6 @@ __all__ = [
     "FlowVAE",
     "IWAEDReG",
     "LadderVAE",
+    "LogCoshVAE",
     "VampVAE",
 ]

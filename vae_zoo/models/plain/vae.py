@@ -66,8 +66,13 @@ class VAE(Autoencoder, ELBOMixin):
     def prior(self, c: Tensor | None = None) -> Distribution:
         return self.latent_prior(c)
 
+    @property
+    def num_draws(self) -> int:
+        """Samples of the posterior of an example in each step."""
+        return self.num_samples
+
     def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
-        elbo, name = self.elbo(x, c, self.num_samples), type(self).__name__
+        elbo, name = self.elbo(x, c, self.num_draws), type(self).__name__
         if not isinstance(elbo, ELBO):
             raise ValueError(f"{name}.elbo must give an ELBO, gave a {type(elbo).__name__}.")
         elbo.check(len(x))

@@ -1,0 +1,1 @@
+"""Models that change the likelihood or the error of images."""
