@@ -13,14 +13,13 @@ import pytest
 from forked import Ranks, ranks
 
 from vae_zoo.training.ranks import Watch
-from vae_zoo.training.ranks.peer import Peer
 
 TIMEOUT = 1.0
 
 
 @pytest.fixture(autouse=True)
 def _less_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vae_zoo.training.ranks.watch.GRACE", 0.5)
+    monkeypatch.setattr("vae_zoo.training.ranks.GRACE", 0.5)
 
 
 def meet(rank: int, folder: Path) -> Watch:
@@ -150,13 +149,6 @@ def test_one_that_evaluates_or_saves_does_not(tmp_path: Path) -> None:
         assert running.codes(0.01) == [None, None], running.said()
 
 
-def test_what_is_said_of_progress_may_come_in_pieces() -> None:
-    peer = Peer(1, 0.0)
-    for heard, marks, inside in ((b"a1", 0, False), (b"2i;a13", 12, True), (b"o;f", 13, False), (b"a14i;", 14, True)):
-        peer.hear_marks(heard)
-        assert (peer.marks, peer.inside) == (marks, inside)
-
-
 def halted(running: Ranks, seconds: float) -> None:
     for signum in (signal.SIGSTOP, signal.SIGCONT):
         for pid in running.pids:
@@ -185,6 +177,7 @@ def test_who_does_not_know_the_secret_is_no_process_of_the_run() -> None:
             f"{token} 7 1 host\n".encode(),
             b"\xff\n",
             b"\n",
+            b"",  # and says nothing more
         ):
             with socket.create_connection(("127.0.0.1", int(port)), timeout=10) as connection:
                 connection.sendall(line)
