@@ -22,6 +22,7 @@ KEPT = {
     "_LRCallback": "a search for a learning rate has no other mark, and ends where the loss breaks",
     "_SubprocessScriptLauncher": "DDP starts its processes by it, and there is no hook between them",
     "_call_children_scripts": "as above",
+    "_set_num_threads_if_needed": "the first of these processes takes its share of the cores, as the others do",
     "_default_map_location": "a checkpoint of a GPU is read where there is none",
     "_evaluation_loop": "validation, test and the validation within a fit have three public names",
     "_is_sequential": "several loaders are read one after another or in parallel",

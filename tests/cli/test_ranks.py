@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 import torch
 from forked import ranks
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from benchmarks.ranks import COMMAND, hit
 from vae_zoo.cli import main
+from vae_zoo.cli.run.launcher import Launcher
+from vae_zoo.training import ranks as watching
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +76,22 @@ def test_nothing_is_left_of_processes_that_the_command_has_started(signum: signa
     assert row["left"] == 0
     assert row["exit_code"] != 0
     assert len(row["stderr"]) == 1, row
+
+
+def test_the_first_process_takes_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those that it starts do."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(Launcher, "_call_children_scripts", lambda self: None)
+    monkeypatch.setattr("lightning.fabric.utilities.distributed._num_cpus_available", lambda: 6)
+    before = torch.get_num_threads()
+    try:
+        assert Launcher(60.0, LightningEnvironment(), 2, 1).launch(torch.get_num_threads) == 3
+    finally:
+        torch.set_num_threads(before)
+        assert watching.current is not None
+        watching.current.close()
+        watching.current = None
 
 
 SMALL = "--model=VAE --model.latent_dim=2 --model.encoder.hidden=[8] --model.decoder.hidden=[8] --data=Arrays "

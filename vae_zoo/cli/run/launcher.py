@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
@@ -41,6 +42,7 @@ class Launcher(_SubprocessScriptLauncher):
             del os.environ[ADDRESS]
         for rank, process in enumerate(self.procs, 1):
             watch.peers[rank].pid, watch.peers[rank].host = process.pid, socket.gethostname()
+        _set_num_threads_if_needed(self.num_processes)
         return function(*args, **kwargs)
 
     def _cause(self, rank: int) -> str:
