@@ -97,7 +97,7 @@ class CodePrior(nn.Module):
 
 
 class _Block(nn.Module):
-    """Causal attention, then a dense layer at each place, both added to what came in."""
+    """``nn.TransformerEncoderLayer(norm_first=True)``, but one that can keep keys and values while codes are drawn."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
