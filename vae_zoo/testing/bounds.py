@@ -19,7 +19,8 @@ def unweighted(subject: Subject) -> Found:
     if hasattr(model, "kl_weight"):
         model.kl_weight = torch.tensor(0.5)
     with torch.no_grad():
-        logged = torch.stack([subject.losses(model, x, seed)["elbo"] for seed in range(200)]).double()
+        many = x.repeat(10, *[1] * (x.ndim - 1))  # as good as ten times the number of batches, and much faster
+        logged = torch.stack([subject.losses(model, many, seed)["elbo"] for seed in range(20)]).double()
         torch.manual_seed(7)
         terms = model.elbo(x, c, 500)
         z = terms.z

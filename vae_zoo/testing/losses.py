@@ -39,16 +39,17 @@ def learning(subject: Subject) -> Found:
     if not isinstance(optimizer, torch.optim.Optimizer):
         return Found(False, f"configure_optimizers gives a {type(optimizer).__name__}", "one optimizer")
     before, seen = _averages(subject, model, x), []
-    for step in range(STEPS):
+    for step in range(1, STEPS + 1):
         optimizer.zero_grad()
         subject.losses(model, x, seed=step)["loss"].backward()
         optimizer.step()
-        if (step + 1) % (STEPS // 4) == 0:
+        if step % (STEPS // 4) == 0:
             seen.append(_averages(subject, model, x))
+            if _has_learned(before, seen[-1]):
+                break
     after = min(seen, key=lambda row: row["loss"])  # codes that are revived set a model back for a while
-    risen = after.get("reconstruction", 0.0) >= before.get("reconstruction", 0.0)
     said = "; ".join(f"{n} {before[n]:.4g} to {after[n]:.4g}" for n in ("loss", "reconstruction") if n in before)
-    return Found(after["loss"] < before["loss"] and risen, f"{said} in {STEPS} steps", "falls; rises")
+    return Found(_has_learned(before, after), f"{said} in {step} steps", "falls; rises")
 
 
 def determinism(subject: Subject) -> Found:
@@ -186,6 +187,11 @@ def _refuses(model: Any, x: Tensor, c: Tensor | None) -> bool:
     except Exception:
         return False
     return False
+
+
+def _has_learned(before: dict[str, float], after: dict[str, float]) -> bool:
+    risen = after.get("reconstruction", 0.0) >= before.get("reconstruction", 0.0)
+    return after["loss"] < before["loss"] and risen
 
 
 def _averages(subject: Subject, model: Any, x: Tensor) -> dict[str, float]:

@@ -50,6 +50,7 @@ class Subject:
 
     def __init__(self, factory: Callable[..., Any], **kwargs: Any) -> None:
         self.factory, self.kwargs = factory, kwargs
+        self.kept: dict[str, Any] = {}  # what one check leaves for another
         self.name = getattr(factory, "__name__", type(factory).__name__)
 
     def takes(self, name: str) -> bool:
