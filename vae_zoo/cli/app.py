@@ -44,6 +44,7 @@ class VAECLI(LightningCLI):
         trust.search_own_path()
         for plugin in plugins():  # classes of other packages, under their short names
             plugin.load()
+        self._verb = args[0] if args else ""
         self.run: RunFolder | None = None
         self._saved: dict[str, Any] = {}
         self._checkpoints: dict[str, dict[str, Any]] = {}
@@ -85,6 +86,11 @@ class VAECLI(LightningCLI):
         )
         for name in LINKED:
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The verb that the arguments begin with, whose parser is then the only one that is made, or all verbs."""
+        known = super().subcommands()
+        return {self._verb: known[self._verb]} if self._verb in known else known
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
