@@ -7,11 +7,14 @@ INSTALLED := .venv/.installed
 export OMP_NUM_THREADS ?= 1
 export TORCHINDUCTOR_COMPILE_THREADS ?= 1
 
-.PHONY: help demo test check docs figures lowest clean
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+
+.PHONY: help demo test test-all check docs figures lowest clean
 
 help:
 	@echo "make demo     train a VAE on the digits of scikit-learn"
-	@echo "make test     run the whole suite"
+	@echo "make test     run the suite, long matrices of cases in their short form"
+	@echo "make test-all run the suite with every case"
 	@echo "make check    ruff and mypy"
 	@echo "make docs     build the documentation, docs/_build/html/index.html"
 	@echo "make figures  draw the figures of the documentation anew"
@@ -22,7 +25,10 @@ demo: $(INSTALLED)
 	$(BIN)/vae-zoo fit --config vae_digits
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2
+	$(PYTEST) -m "not exhaustive"
+
+test-all: $(INSTALLED)
+	$(PYTEST)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check

@@ -117,6 +117,7 @@ class TestSample:
         assert (len(images), columns) == (9, 3)
         assert drawing.samples(tiny(VAE), 9)[1] == 3
 
+    @pytest.mark.exhaustive
     @pytest.mark.slow
     def test_has_the_class_that_was_asked_for(self, tmp_path: Path) -> None:
         from sklearn.neighbors import KNeighborsClassifier

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 import yaml
+from short import few
 
 from vae_zoo import models
 from vae_zoo.cli import main
@@ -22,6 +23,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"(?:<!-- (file|not run): (.+?) -->\n)?```(bash|python|yaml)\n(.*?)```", re.DOTALL)
 SHORT = ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--trainer.num_sanity_val_steps=0"]
+SHORT_PAGES = ("start", "data", "devices", "distributions", "lightning")
+QUICK = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in SHORT_PAGES)]
 STOPS = ("--help", "--version", ".help", "--print_config")
 
 
@@ -59,7 +62,7 @@ def run(args: list[str]) -> None:
 
 
 @pytest.mark.filterwarnings("default")  # two steps of training end in a collapse, and are warned of
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", few(filter(blocks, PAGES), len(QUICK), *QUICK), ids=lambda page: page.stem)
 def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # set by the runs, and put back by monkeypatch

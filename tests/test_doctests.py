@@ -11,7 +11,11 @@ import vae_zoo
 MODULES = [m.name for m in pkgutil.walk_packages(vae_zoo.__path__, "vae_zoo.") if not m.name.endswith("__main__")]
 
 
-@pytest.mark.parametrize("name", MODULES)
+WHOLE_SUITES = {"vae_zoo.testing"}  # what their examples run is what test_conformance.py runs
+CASES = [pytest.param(name, marks=pytest.mark.exhaustive) if name in WHOLE_SUITES else name for name in MODULES]
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_module(name: str) -> None:
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 

@@ -15,6 +15,7 @@ from benchmarks import report
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_few_trials_of_each(tmp_path: Path) -> None:
     script, out = ROOT / "benchmarks" / "faults.py", tmp_path / "faults.json"

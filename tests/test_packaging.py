@@ -59,6 +59,7 @@ def test_what_is_in_them(built: Path) -> None:
     assert not any(re.search(r"__pycache__|\.ckpt$|^results", name) for name in inside | names if "/older/" not in name)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_installed_and_run(built: Path, tmp_path: Path) -> None:
     (wheel,) = built.glob("*.whl")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers import fit, tiny_data
 from resumes import POINTS, SETTINGS, Noisy, Workers, chain, differences, same
+from short import few
 
 from vae_zoo.callbacks import LastCheckpoint
 from vae_zoo.data import WorkerLoader
@@ -20,14 +21,20 @@ NUM_CHAINS = 4  # a setting; the benchmark of faults runs 20 of each
 
 @pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_stopped_at_any_point_and_in_chains(setting: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.exhaustive)], ids=["some", "all"])
+def test_stopped_at_any_point_and_in_chains(setting: str, whole: bool, tmp_path: Path) -> None:
+    """In short, every point in one of the settings, and one chain in each."""
     curves = chain(tmp_path / "whole", setting, [])
     rows = {"accumulation and plateau": 12, "rows that span a stop": 6}
     assert len(curves["train/loss"]) == rows.get(setting, 20)
     rng = random.Random(setting)
     chains = [[rng.randrange(POINTS // 2) for _ in range(rng.randint(2, 4))] for _ in range(NUM_CHAINS)]
     wrong = {}
-    for number, stops in enumerate([*([point] for point in range(POINTS)), *chains]):
+    if whole:
+        points, first = range(POINTS), 0
+    else:
+        points, first = range(list(SETTINGS).index(setting), POINTS, len(SETTINGS)), NUM_CHAINS - 1
+    for number, stops in enumerate([*([point] for point in points), *chains[first:]]):
         folder = tmp_path / str(number)
         found = differences(tmp_path / "whole", folder, (curves, chain(folder, setting, stops)))
         if found:
@@ -35,7 +42,7 @@ def test_stopped_at_any_point_and_in_chains(setting: str, tmp_path: Path) -> Non
     assert not wrong
 
 
-@pytest.mark.parametrize("steps", [3, 5, 7, 12])
+@pytest.mark.parametrize("steps", few([3, 5, 7, 12], 2))
 def test_a_run_of_so_many_steps_goes_on_to_more(steps: int, tmp_path: Path) -> None:
     saved = []
     for folder, seed, limits in (("whole", 3, [20]), ("parts", 3, [steps, 20])):

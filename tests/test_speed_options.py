@@ -66,6 +66,7 @@ def test_compiled(tmp_path: Path) -> None:
     torch.testing.assert_close(bounds(tmp_path, MLPVAE, compiled=True), bounds(tmp_path, MLPVAE), rtol=EXACT, atol=0)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.usefixtures("eager_noise")
 def test_a_compiled_fit_validates_and_saves_its_moving_average(tmp_path: Path) -> None:

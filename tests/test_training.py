@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from helpers import (
-    BOUNDS,
     MODELS,
     SHAPE,
     Batches,
@@ -24,18 +23,18 @@ from helpers import (
     tiny_data,
 )
 from lightning.pytorch.callbacks import ModelCheckpoint
+from short import few
 from torch import Tensor
 
 from vae_zoo.callbacks import CyclicalAnnealing, LinearAnnealing
 from vae_zoo.data import Digits, Sprites
-from vae_zoo.models import AE, IWAE, VAE, Autoencoder, ConvVAE
+from vae_zoo.models import AE, IWAE, VAE, VQVAE, Autoencoder, ConvVAE
 from vae_zoo.system.seeding import seed_all
 
-every_model = pytest.mark.parametrize("cls", MODELS)
-every_bound = pytest.mark.parametrize("cls", BOUNDS)
+some_models = pytest.mark.parametrize("cls", few(MODELS, 3, VQVAE))
 
 
-@every_model
+@some_models
 class TestFit:
     def test_two_runs_with_one_seed(
         self, cls: type[Autoencoder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -67,8 +66,8 @@ class TestFit:
 MID_EPOCH, END_OF_EPOCH, LATER = 3, 5, 7  # of 5 steps an epoch
 
 
-@pytest.mark.parametrize("cls", [AE, VAE, IWAE])
-@pytest.mark.parametrize("step", [MID_EPOCH, END_OF_EPOCH, LATER])
+@pytest.mark.parametrize("cls", few([AE, VAE, IWAE], 2, VAE))
+@pytest.mark.parametrize("step", few([MID_EPOCH, END_OF_EPOCH, LATER], 2, MID_EPOCH))
 @pytest.mark.parametrize("annealed", [False, True], ids=["plain", "annealed"])
 def test_a_resumed_run_is_the_uninterrupted_one(
     cls: type[Autoencoder], step: int, annealed: bool, tmp_path: Path
@@ -151,7 +150,7 @@ def mean(model: Autoencoder, rows: list[tuple[int, dict[str, Tensor]]]) -> dict[
     return {name: value.item() for name, value in model.curves(means).items()}
 
 
-@every_model
+@some_models
 def test_logged_curves_are_those_of_a_plain_loop(cls: type[Autoencoder], tmp_path: Path) -> None:
     logger = Record()
     fitted, _ = fit(tmp_path, cls, kwargs={"latent_dim": 3}, logger=logger, log_every_n_steps=2, max_epochs=2)
@@ -199,17 +198,20 @@ class TestTrainerOptions:
 
     @pytest.mark.parametrize(
         "options",
-        [
-            {"log_every_n_steps": 0},
-            {"fast_dev_run": True},
-            {"limit_val_batches": 0},
-            {"overfit_batches": 1},
-            {"precision": "bf16-mixed", "gradient_clip_val": 1.0},
-            {"precision": "bf16-true"},
-            {"precision": "64-true"},
-            {"val_check_interval": 2},
-            {"gradient_clip_val": 1.0},
-        ],
+        few(
+            [
+                {"log_every_n_steps": 0},
+                {"fast_dev_run": True},
+                {"limit_val_batches": 0},
+                {"overfit_batches": 1},
+                {"precision": "bf16-mixed", "gradient_clip_val": 1.0},
+                {"precision": "bf16-true"},
+                {"precision": "64-true"},
+                {"val_check_interval": 2},
+                {"gradient_clip_val": 1.0},
+            ],
+            4,
+        ),
         ids=str,
     )
     def test_options(self, options: dict[str, Any], tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ def run(devices: int, folder: Path) -> dict[str, Any]:
     return json.loads((folder / "figures.json").read_text())
 
 
+@pytest.mark.exhaustive
 def test_figures_and_files(tmp_path: Path) -> None:
     one, two = run(1, tmp_path / "one"), run(2, tmp_path / "two")
     # 66 training examples in batches of 8: 9 steps; on two ranks 33 each, 5 steps.
@@ -131,6 +132,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", ["Codebook", "EMACodebook"])
 def test_codes_are_those_of_every_process(kind: str, tmp_path: Path) -> None:
     execute(CODES, tmp_path / "codes", kind)

@@ -9,6 +9,7 @@ from helpers import MODELS, Batches, quiet_trainer, tiny, tiny_data
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.axes import Axes
 from PIL import Image
+from short import few
 
 from vae_zoo.callbacks import LatentScatter
 from vae_zoo.callbacks.pictures.latent_scatter import scatter
@@ -42,7 +43,7 @@ def test_examples_of_several_batches(tmp_path: Path) -> None:
     assert torch.equal(c, data.load("val").y[:7])
 
 
-@pytest.mark.parametrize("cls", MODELS, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", few(MODELS, 3), ids=lambda cls: cls.__name__)
 def test_of_every_model(cls: type, images: torch.Tensor) -> None:
     model = tiny(cls)
     picture = LatentScatter().draw(model, images, torch.arange(len(images)) % 3)

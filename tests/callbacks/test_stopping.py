@@ -27,6 +27,7 @@ quiet_trainer(sys.argv[1], callbacks=callbacks, **options).fit(tiny(), tiny_data
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_signal_to_one_of_two_processes_stops_both(tmp_path: Path) -> None:
     script = tmp_path / "script.py"

@@ -284,22 +284,18 @@ class MyVAE(VAE):
 
 
 @pytest.mark.slow
-def test_a_users_own_model_through_the_installed_script(tmp_path: Path) -> None:
+def test_a_users_own_model_through_the_installed_script(run: Callable, tmp_path: Path) -> None:
     (tmp_path / "my_vae.py").write_text(MY_VAE)
     script = shutil.which("vae-zoo", path=str(Path(sys.executable).parent)) or "vae-zoo"
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
 
-    def call(*args: str) -> tuple[str, str]:
-        done = subprocess.run([script, *args], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout, done.stderr
-
-    _, err = call(
-        "fit", "--model", "my_vae.MyVAE", "--data", "Digits", "--model.gamma=3", "--model.likelihood=Bernoulli", *SHORT
-    )
-    assert err == "", "advertisements or deprecations"
+    options = ["--model.gamma=3", "--model.likelihood=Bernoulli", *SHORT]
+    command = [script, "fit", "--model", "my_vae.MyVAE", "--data", "Digits", *options]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), "advertisements or deprecations"
     path = "results/MyVAE_Digits/fit_0/checkpoints/last.ckpt"
-    assert "log_evidence" in call("test", "--ckpt_path", path, "--evidence.num_samples", "5", "--trust", "my_vae")[0]
+    assert "log_evidence" in run("test", "--ckpt_path", path, "--evidence.num_samples", "5", "--trust", "my_vae").out
+    sys.modules.pop("my_vae")
     assert hub.read(tmp_path / path)["vae_zoo"]["model"]["init_args"]["gamma"] == 3
 
 

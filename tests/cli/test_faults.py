@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from fits import FIT, FOLDER, TWO, good, said, signal_at
+from short import few
 
 from vae_zoo import hub
 from vae_zoo.checkpoints import files
@@ -22,7 +23,7 @@ from vae_zoo.cli.run.faults import last_of
 
 class TestSignals:
     @pytest.mark.slow
-    @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+    @pytest.mark.parametrize(("signum", "code"), few([(signal.SIGTERM, 143), (signal.SIGINT, 130)], 1))
     def test_the_command_it_names_goes_on_as_if_nothing_had_happened(
         self, run: Callable, monkeypatch: pytest.MonkeyPatch, signum: int, code: int
     ) -> None:
@@ -75,7 +76,7 @@ class TestLast:
     @pytest.mark.parametrize(
         ("content", "reason"), [(b"", "it is empty"), (b"PK\3\4 torn", "is torn"), (b"hello", "torch.save has not")]
     )
-    @pytest.mark.parametrize("verb", ["fit", "test", "predict", "validate"])
+    @pytest.mark.parametrize("verb", few(["fit", "test", "predict", "validate"], 1))
     def test_a_bad_file_is_one_line(self, run: Callable, verb: str, content: bytes, reason: str) -> None:
         Path("bad.ckpt").write_bytes(content)
         line = said(run(verb, "--ckpt_path=bad.ckpt"))
@@ -139,13 +140,16 @@ class TestRestarts:
 class TestLimits:
     @pytest.mark.parametrize(
         ("options", "steps"),
-        [
-            (["--trainer.max_steps=4"], 4),
-            (["--config=epochs.yaml", "--trainer.max_steps=4"], 4),
-            (["--config=steps.yaml", "--trainer.max_epochs=2"], 6),
-            (["--config=steps.yaml"], 5),
-            (["--trainer.max_steps=4", "--trainer.max_epochs=-1"], 4),
-        ],
+        few(
+            [
+                (["--trainer.max_steps=4"], 4),
+                (["--config=epochs.yaml", "--trainer.max_steps=4"], 4),
+                (["--config=steps.yaml", "--trainer.max_epochs=2"], 6),
+                (["--config=steps.yaml"], 5),
+                (["--trainer.max_steps=4", "--trainer.max_epochs=-1"], 4),
+            ],
+            2,
+        ),
         ids=str,
     )
     def test_one_is_given(self, run: Callable, options: list[str], steps: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from helpers import FAMILIES
+from short import few
 
 from .conftest import Outcome
 
@@ -27,7 +28,7 @@ FILES = ("families", "continuous", "optimal", "discrete", "energies")
 NAMES = [f.__name__ for f in FAMILIES if f.__module__.rpartition(".")[2] in FILES and f.__name__ != "Point"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", few(NAMES, 4))
 def test_by_name(run: Callable[..., Outcome], name: str) -> None:
     own = OF_THEIR_OWN.get(name, ())
     data = () if "--data" in own else ("--data", "Digits")

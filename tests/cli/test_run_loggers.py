@@ -100,6 +100,7 @@ def test_the_file_of_a_resumed_run_is_that_of_one_never_stopped(run: Callable, m
 class TestMLflow:
     """With the real library, whose import takes a second: one fit."""
 
+    @pytest.mark.exhaustive
     def test_everything_arrives(self, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.importorskip("mlflow", reason="mlflow is not installed")
         from mlflow.tracking import MlflowClient

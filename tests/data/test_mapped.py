@@ -143,6 +143,7 @@ def test_a_data_module_of_ones_own(path: Path) -> None:
     assert torch.equal(data.on_after_batch_transfer(batch).x, torch.tensor(BYTES[..., 0] / np.float32(255)))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"

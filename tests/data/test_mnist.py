@@ -114,6 +114,7 @@ def test_bad_num_val(num_val: int) -> None:
         MNIST(num_val=num_val)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.skipif("VAE_ZOO_DATA" not in os.environ, reason="VAE_ZOO_DATA says where the real files are")
 def test_real_files() -> None:

@@ -172,6 +172,7 @@ class Large(DataModule):
         return Split(torch.zeros(1, 3, 128, 128, dtype=torch.uint8).expand(4000, -1, -1, -1))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_shards(tmp_path: Path) -> None:
     write_shards(Large(), str(tmp_path), chunk_bytes="4MB", splits=["train"])

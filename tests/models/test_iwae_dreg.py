@@ -103,6 +103,7 @@ def test_the_loss_is_the_bound(images: Tensor) -> None:
         assert torch.equal(losses(model, images)["loss"], values["loss"])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_compiled_gradients() -> None:
     """The noise is drawn outside, because a compiled one is another stream."""

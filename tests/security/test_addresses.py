@@ -9,6 +9,7 @@ from typing import Any
 import fsspec
 import pytest
 import torch
+from short import few
 
 import vae_zoo
 
@@ -59,7 +60,7 @@ def opened(marker: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return seen
 
 
-@pytest.mark.parametrize("place", OPTIONS)
+@pytest.mark.parametrize("place", few(OPTIONS, 5))
 def test_an_option(place: str, content: dict[str, Any], address: str, refused: Callable) -> None:
     torch.save(content, "sound.ckpt")
     Path("net.yaml").write_text("class_path: vae_zoo.nn.Dense")
@@ -68,7 +69,7 @@ def test_an_option(place: str, content: dict[str, Any], address: str, refused: C
     assert any(words in said for words in ("address", "no config file", "no checkpoint", "download", "xpected"))
 
 
-@pytest.mark.parametrize("place", CONFIGS)
+@pytest.mark.parametrize("place", few(CONFIGS, 2))
 def test_a_value_of_a_config(place: str, address: str, refused: Callable) -> None:
     Path("net.yaml").write_text("class_path: vae_zoo.nn.Dense")
     Path("sound.yaml").write_text("model: VAE\ndata: Digits")
@@ -78,7 +79,7 @@ def test_a_value_of_a_config(place: str, address: str, refused: Callable) -> Non
 
 
 @pytest.mark.parametrize(
-    "scheme", ["https://", "ftp://", "s3://", "gs://", "hf://", "file://", "file:", "memory://", "zip::http://"]
+    "scheme", few(["https://", "ftp://", "s3://", "gs://", "hf://", "file://", "file:", "memory://", "zip::http://"], 2)
 )
 def test_of_any_kind(scheme: str, opened: list[Any], refused: Callable) -> None:
     assert f"--model: {scheme}a.invalid/net.yaml is an address" in refused(
@@ -91,7 +92,9 @@ def test_of_any_kind(scheme: str, opened: list[Any], refused: Callable) -> None:
     assert not opened
 
 
-@pytest.mark.parametrize("keys", [("encoder",), ("encoder", "class_path"), ("optimizer",), ("latent_dim",)])
+@pytest.mark.parametrize(
+    "keys", few(map(pytest.param, [("encoder",), ("encoder", "class_path"), ("optimizer",), ("latent_dim",)]), 1)
+)
 def test_a_value_of_a_checkpoint(
     keys: tuple[str, ...], content: dict[str, Any], address: str, refused: Callable
 ) -> None:

@@ -17,6 +17,7 @@ import pytest
 import torch
 from helpers import quiet_trainer, tiny, tiny_data
 from lightning.pytorch.demos.boring_classes import BoringModel
+from short import few
 
 from vae_zoo import hub
 from vae_zoo.data import Sprites
@@ -139,7 +140,9 @@ def test_hyperparameters_in_a_file(file: str, content: dict[str, Any], marker: P
         VAE.load_from_checkpoint(write(content), hparams_file=file)
 
 
-@pytest.mark.parametrize("line", ["test", "fit", "predict", "test --weights_only false", "test with the environment"])
+@pytest.mark.parametrize(
+    "line", few(["test", "fit", "predict", "test --weights_only false", "test with the environment"], 2)
+)
 def test_code_by_the_command(
     line: str, content: dict[str, Any], marker: Path, refused: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,8 +162,8 @@ def test_the_command_does_not_opt_out_of_plain_data(content: dict[str, Any], ref
 ADDRESSES = ["{http}/evil.ckpt", "file://{folder}/evil.ckpt", "simplecache::{http}/evil.ckpt", "memory://evil.ckpt"]
 
 
-@pytest.mark.parametrize("form", ADDRESSES)
-@pytest.mark.parametrize("way", ["load", "class", "data", "test", "fit"])
+@pytest.mark.parametrize("form", few(ADDRESSES, 2))
+@pytest.mark.parametrize("way", few(["load", "class", "data", "test", "fit"], 3, "load", "test"))
 def test_an_address(
     form: str, way: str, content: dict[str, Any], marker: Path, address: str, refused: Callable
 ) -> None:
@@ -176,7 +179,7 @@ def test_an_address(
 
 
 @pytest.mark.parametrize("way", ["address", "told to", "environment"])
-@pytest.mark.parametrize("verb", ["fit", "test"])
+@pytest.mark.parametrize("verb", few(["fit", "test"], 1))
 def test_a_trainer_of_ones_own(
     way: str, verb: str, content: dict[str, Any], marker: Path, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,7 +218,7 @@ def test_a_description_that_stands_for_much(place: str, kind: str, content: dict
 
 
 @pytest.mark.parametrize(
-    "value", [None, [], {"model": 3, "data": None}, {"model": {"class_path": 3, "init_args": {}}, "data": None}]
+    "value", few([None, [], {"model": 3, "data": None}, {"model": {"class_path": 3, "init_args": {}}, "data": None}], 1)
 )
 def test_a_description_that_is_none(value: Any, content: dict[str, Any], refused: Callable) -> None:
     said = refused("test", "--ckpt_path", write({**content, "vae_zoo": value}))

@@ -112,6 +112,7 @@ def test_the_folder_is_last_and_only_where_it_is_asked_for(monkeypatch: pytest.M
         assert "" not in sys.path
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_fit(hostile: Path) -> None:
     options = "--model VAE --data Digits --trainer.fast_dev_run true --trainer.accelerator cpu"

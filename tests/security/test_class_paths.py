@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from short import few
 
 import vae_zoo
 from vae_zoo import hub
@@ -97,7 +98,7 @@ def test_an_argument_of_a_checkpoint_in_python(name: str, content: dict[str, Any
         assert "evil_mod" not in sys.modules
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", few(HOSTILE, 4))
 def test_an_argument_of_a_checkpoint_by_the_command(name: str, content: dict[str, Any], refused: Callable) -> None:
     keys, value = HOSTILE[name]
     file = write(planted(content, "vae_zoo", "model", "init_args", *keys, value=value))
@@ -105,7 +106,7 @@ def test_an_argument_of_a_checkpoint_by_the_command(name: str, content: dict[str
     assert any(words in said for words in ("not trusted", "not allowed", "no class", "encoder='net.yaml'")), said
 
 
-@pytest.mark.parametrize("path", MODELS)
+@pytest.mark.parametrize("path", few(MODELS, 3))
 def test_the_model_of_a_checkpoint(path: str, content: dict[str, Any], refused: Callable) -> None:
     file = named(content, path)
     if path != "vae_zoo.models.base.autoencoder.functools.partial":
@@ -114,7 +115,7 @@ def test_the_model_of_a_checkpoint(path: str, content: dict[str, Any], refused: 
     assert MODELS[path] in refused("test", "--ckpt_path", file)
 
 
-@pytest.mark.parametrize("path", ["evil_mod.EvilData", "os.system", "torch.utils.data.DataLoader"])
+@pytest.mark.parametrize("path", few(["evil_mod.EvilData", "os.system", "torch.utils.data.DataLoader"], 1))
 def test_the_data_of_a_checkpoint(path: str, content: dict[str, Any], refused: Callable) -> None:
     data = {"class_path": path, "init_args": {}}
     said = refused("predict", "--ckpt_path", write(planted(content, "vae_zoo", "data", value=data)))
@@ -165,7 +166,7 @@ PLACES = [(name, "fit --config") for name in CONFIGS]
 PLACES += [(name, "--config") for name in ("class_path", "callback", "in a file", "trust")]
 
 
-@pytest.mark.parametrize(("name", "place"), PLACES)
+@pytest.mark.parametrize(("name", "place"), few(PLACES, 5))
 def test_a_configuration(name: str, place: str, refused: Callable) -> None:
     Path("net.yaml").write_text("class_path: evil_mod.EvilVAE")
     Path("data.yaml").write_text("model: VAE\ndata: Digits")
@@ -184,7 +185,7 @@ def test_a_config_of_ones_own_model_says_what_to_add(refused: Callable) -> None:
     assert said == "vae-zoo: error: model: evil_mod.EvilVAE is not trusted: add --trust evil_mod if you trust its code"
 
 
-@pytest.mark.parametrize("name", ["os", "subprocess", "builtins", "jsonargparse", "a/b", ""])
+@pytest.mark.parametrize("name", few(["os", "subprocess", "builtins", "jsonargparse", "a/b", ""], 2))
 def test_what_is_never_trusted(name: str, refused: Callable) -> None:
     assert "--trust" in refused("fit", "--model", "VAE", "--data", "Digits", "--trust", name)
 
@@ -223,7 +224,7 @@ def test_an_import_of_the_module_is_seen(tmp_path: Path, monkeypatch: pytest.Mon
     assert (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("way", ["--trust evil_mod", "--trust=evil_mod", "--model evil_mod.EvilVAE"])
+@pytest.mark.parametrize("way", few(["--trust evil_mod", "--trust=evil_mod", "--model evil_mod.EvilVAE"], 1))
 def test_who_names_a_module_runs_it(way: str, content: dict[str, Any], run: Callable, tmp_path: Path) -> None:
     from .hostile import MODULE
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import quiet_trainer, tiny, tiny_data
+from short import few
 
 import vae_zoo
 from vae_zoo import hub
@@ -41,7 +42,7 @@ def write(content: Any) -> str:
     return "evil.ckpt"
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", few(KEYS, 4))
 def test_another_kind_of_thing(key: str, content: dict[str, Any], marker: Path) -> None:
     for name, value in WRONG.items():
         path = write({**content, key: value})
@@ -79,7 +80,7 @@ def test_another_thing_within(keys: tuple[Any, ...], value: Any, content: dict[s
         vae_zoo.load(write(planted(content, *keys, value=value)))
 
 
-@pytest.mark.parametrize(("value", "place"), [("nan", 0), ("inf", 0), ("nan", 1)])
+@pytest.mark.parametrize(("value", "place"), few([("nan", 0), ("inf", 0), ("nan", 1)], 1))
 def test_weights_that_are_not_finite(value: str, place: int, content: dict[str, Any], marker: Path) -> None:
     name = "encoder.layers.1.weight"
     content["state_dict"][name][0, place] = float(value)
@@ -131,7 +132,7 @@ RESUMED = {
 }
 
 
-@pytest.mark.parametrize("name", RESUMED)
+@pytest.mark.parametrize("name", few(RESUMED, 3))
 def test_a_fit_that_cannot_go_on(name: str, content: dict[str, Any], refused: Callable) -> None:
     keys, value, words = RESUMED[name]
     if isinstance(value, float):
@@ -144,7 +145,7 @@ def test_a_fit_that_cannot_go_on(name: str, content: dict[str, Any], refused: Ca
 
 
 @pytest.mark.parametrize(
-    "verb", ["fit", "validate", "test", "predict", "sample --out a.png", "export --out a --format safetensors"]
+    "verb", few(["fit", "validate", "test", "predict", "sample --out a.png", "export --out a --format safetensors"], 2)
 )
 def test_by_every_verb(verb: str, content: dict[str, Any], refused: Callable) -> None:
     verb, *more = verb.split()

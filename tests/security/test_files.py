@@ -21,6 +21,7 @@ from helpers import tiny_data
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
+from short import few
 
 from vae_zoo.data import Arrays, FreyFaces, Stream, write_shards
 from vae_zoo.models import VAE
@@ -61,16 +62,19 @@ def array_file(kind: str, marker: Path) -> str:
 
 @pytest.mark.parametrize(
     "kind",
-    [
-        "npy of objects",
-        "npz of objects",
-        "npy that is a pickle",
-        "npz that is a pickle",
-        "pt that is a pickle",
-        "pt with code",
-        "pt that is compressed",
-        "npy that promises 16 TB",
-    ],
+    few(
+        [
+            "npy of objects",
+            "npz of objects",
+            "npy that is a pickle",
+            "npz that is a pickle",
+            "pt that is a pickle",
+            "pt with code",
+            "pt that is compressed",
+            "npy that promises 16 TB",
+        ],
+        3,
+    ),
 )
 def test_an_array_file(kind: str, marker: Path, refused: Callable) -> None:
     path = array_file(kind, marker)
@@ -118,7 +122,7 @@ def test_a_matlab_file(kind: str, marker: Path) -> None:
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
 
 
-@pytest.mark.parametrize("kind", ["huge", "large", "PostScript", "pipe", "device", "pickle", "icon"])
+@pytest.mark.parametrize("kind", few(["huge", "large", "PostScript", "pipe", "device", "pickle", "icon"], 3))
 def test_an_image(kind: str, marker: Path, refused: Callable) -> None:
     folder = Path("images")
     folder.mkdir()
@@ -253,7 +257,7 @@ LYING: list[dict[str, Any]] = [
 
 
 @pytest.mark.filterwarnings("ignore:The given buffer is not writable", "ignore:The image decoding")  # torchvision's
-@pytest.mark.parametrize("change", LYING, ids=lambda change: str(change)[:60])
+@pytest.mark.parametrize("change", few(LYING, 12), ids=lambda change: str(change)[:60])
 def test_shards(change: dict[str, Any], shards: Path) -> None:
     change_shards(shards, change)
     start = time.process_time()
