@@ -15,6 +15,7 @@ import pytest
 import torch
 from forked import ranks
 from lightning.pytorch.plugins.environments import LightningEnvironment
+from short import few
 
 from benchmarks.ranks import COMMAND, hit
 from vae_zoo.cli import main
@@ -38,8 +39,8 @@ def trains(folder: Path) -> Callable[[], bool]:
     return lambda: checkpoint(folder) is not None
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSTOP], ids=lambda s: s.name)
+@pytest.mark.parametrize("rank", few([0, 1], 1))
+@pytest.mark.parametrize("signum", few([signal.SIGKILL, signal.SIGSTOP], 1), ids=lambda s: s.name)
 def test_a_lost_process_ends_the_run_with_one_line(signum: signal.Signals, rank: int, tmp_path: Path) -> None:
     with ranks(tmp_path, command, FIT) as running:
         running.wait_for(trains(tmp_path))
@@ -53,8 +54,8 @@ def test_a_lost_process_ends_the_run_with_one_line(signum: signal.Signals, rank:
     assert checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("rank", few([0, 1], 1))
+@pytest.mark.parametrize(("signum", "code"), few([(signal.SIGTERM, 143), (signal.SIGINT, 130)], 1))
 def test_a_signal_to_one_process_stops_both_at_one_step(
     signum: signal.Signals, code: int, rank: int, tmp_path: Path
 ) -> None:
@@ -70,6 +71,7 @@ def test_a_signal_to_one_process_stops_both_at_one_step(
     assert line.startswith(f"stopped by {signum.name} after step {step}: vae-zoo fit ")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("signum", "rank"), [(signal.SIGKILL, 1), (signal.SIGTERM, 1), (signal.SIGSTOP, 0)])
 def test_nothing_is_left_of_processes_that_the_command_has_started(signum: signal.Signals, rank: int) -> None:
     row = hit(signum, rank, timeout=5.0)
@@ -115,7 +117,7 @@ def images(folder: Path) -> None:
     np.save(folder / "nan.npy", np.full_like(x, math.nan))
 
 
-@pytest.mark.parametrize(("args", "said"), MISTAKES)
+@pytest.mark.parametrize(("args", "said"), few(MISTAKES, 2))
 def test_processes_of_torchrun_say_the_same_of_a_mistake(args: str, said: str, tmp_path: Path) -> None:
     images(tmp_path)
     with ranks(tmp_path, command, ["fit", *SMALL.split(), *args.split()]) as running:
@@ -126,6 +128,7 @@ def test_processes_of_torchrun_say_the_same_of_a_mistake(args: str, said: str, t
     assert not list(tmp_path.glob("results/*/*"))
 
 
+@pytest.mark.exhaustive
 def test_processes_that_the_command_has_started_say_a_mistake_once(tmp_path: Path) -> None:
     images(tmp_path)
     command = [sys.executable, "-m", "vae_zoo", "fit", *SMALL.split(), "--data.path=nan.npy"]
@@ -137,6 +140,7 @@ def test_processes_that_the_command_has_started_say_a_mistake_once(tmp_path: Pat
     assert not list(tmp_path.glob("results/*/*"))
 
 
+@pytest.mark.exhaustive
 def test_two_processes_test_and_predict_as_one(tmp_path: Path) -> None:
     """What two have trained: every example counts once, and rows are in the order of the data."""
     images(tmp_path)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from forking import Forking
+from short import few
 from wandb_stub import Stub, read_back
 
 from vae_zoo.cli.commands.sweep_check import chosen_runs, expand
@@ -60,7 +61,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         }
 
 
-@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize("name", few(SWEEPS, 1, "vae_digits"))
 def test_sweep_and_agent(name: str, environment: dict[str, str], tmp_path: Path) -> None:
     sweep = yaml.safe_load(SWEEPS[name].read_text())
     chosen = chosen_runs(sweep, 16)

@@ -348,6 +348,7 @@ class TestRuns:
         rows = list(csv.DictReader(Path("o/0/BetaVAE_Digits/fit_1/metrics.csv").read_text().splitlines()))
         assert {row["epoch"] for row in rows} == {"1", "2"}
 
+    @pytest.mark.exhaustive
     def test_a_run_that_fails(self, run: Callable) -> None:
         outcome = run("sweep-run", "s.yaml", "--num", "2", *SHORT, "--data.batch_size=-1")
         assert outcome.code == 1

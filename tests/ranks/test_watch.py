@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from forked import Ranks, ranks
+from short import few
 
 from vae_zoo.training.ranks import Watch
 
@@ -47,7 +48,7 @@ def waits(rank: int, folder: Path) -> None:
     time.sleep(60)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", few([0, 1], 1))
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP], ids=lambda s: s.name)
 def test_a_lost_process_ends_the_other_with_one_line(signum: signal.Signals, rank: int, tmp_path: Path) -> None:
     with ranks(tmp_path, waits, tmp_path, store=False) as running:
