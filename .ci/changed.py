@@ -1,0 +1,59 @@
+"""Print the tests whose exhaustive cases concern what has changed since origin/main, or else in the last commit."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+MODELS = "testing models distributions test_contract.py test_training.py test_conditional_vae.py test_pretrained.py"
+MODELS += (
+    " test_config_cycle.py callbacks/test_latent_scatter.py cli/test_sample.py cli/test_export.py test_doctests.py"
+)
+RUNS = "callbacks ranks models/test_two_ranks.py test_training.py test_resume_matrix.py test_two_processes.py"
+RUNS += " test_loggers.py test_speed_options.py test_*s_benchmark.py data/test_resume.py"
+RUNS += " cli/test_faults.py cli/test_ranks.py cli/test_run_loggers.py cli/test_precedence.py"
+AREAS = {
+    r"vae_zoo/(models|elbo|distributions|nn|penalties|metrics|evaluation|samplers|testing)/": MODELS,
+    r"vae_zoo/(functional|typing)\.py": MODELS,
+    r"vae_zoo/(training|callbacks|system)/|vae_zoo/loggers": RUNS,
+    r"vae_zoo/(security|checkpoints)/|vae_zoo/hub": "security test_pretrained.py test_contract.py",
+    r"vae_zoo/cli/": "cli security",
+    r"vae_zoo/data/": "data security/test_files.py test_configs.py",
+    r"vae_zoo/export/": "cli/test_export.py",
+    r"configs/": "test_config*.py cli/test_sweep*.py",
+    r"docs/|README": "test_docs.py test_examples.py",
+    r"benchmarks/": "test_*_benchmark.py cli/test_ranks.py",
+    r"pyproject\.toml": "test_packaging.py",
+}
+"""Folders under tests/ by the paths that they test; a file of tests that has changed is taken as it is."""
+
+
+def git(*args: str) -> str:
+    return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def changed() -> list[str]:
+    """Paths that differ from where the branch left origin/main; none where there is no history."""
+    for base in ("origin/main", "HEAD~1"):
+        try:
+            start = git("merge-base", base, "HEAD")
+            if start != git("rev-parse", "HEAD"):
+                return git("diff", "--name-only", start).splitlines()
+        except (OSError, subprocess.CalledProcessError):
+            continue
+    print("no history to compare with: exhaustive cases are left out", file=sys.stderr)
+    return []
+
+
+def tests(paths: list[str]) -> list[str]:
+    """Files and folders of tests."""
+    found = {path for path in paths if re.match(r"tests/.*test_\w+\.py$", path) and (ROOT / path).exists()}
+    for pattern, globs in AREAS.items():
+        if any(re.match(pattern, path) for path in paths):
+            found |= {str(path.relative_to(ROOT)) for glob in globs.split() for path in (ROOT / "tests").glob(glob)}
+    return sorted(found)
+
+
+if __name__ == "__main__":
+    print("\n".join(tests(changed())))
