@@ -1,1 +1,1 @@
-"""Security: what may be named, imported and read."""
+"""Security: which classes may be imported, and which files may be read."""

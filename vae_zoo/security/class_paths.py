@@ -9,11 +9,11 @@ PATH = r"[^\W\d]\w*(?:\.[^\W\d]\w*)+"
 """A dotted path."""
 
 LOCAL = "<locals>"
-"""Part of the path of what is defined inside a function."""
+"""Part of the path of objects defined inside a function."""
 
 
 def class_paths(value: Any) -> Iterator[Any]:
-    """Whatever stands under ``class_path`` or ``_class_path`` in plain data."""
+    """All values of ``class_path`` or ``_class_path`` in plain data."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             if key in ("class_path", "_class_path"):
@@ -26,9 +26,9 @@ def class_paths(value: Any) -> Iterator[Any]:
 
 
 def is_lost(path: Any, cls: type) -> bool:
-    """Whether a path is of a class that may not be found by it, and has the name of this one.
+    """Whether a path has the name of this class, but cannot be used to import it.
 
-    So are those that were defined inside a function, in a script or in a notebook.
+    This is the case for classes defined inside a function, in a script or in a notebook.
     """
     if not isinstance(path, str):
         return False

@@ -1,4 +1,4 @@
-"""Bounds on what files of others may cost: they are looked at before anything is built from them."""
+"""Limits on the size of untrusted files, checked before anything is built from them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ MAX_TEXT = 2**20
 """Bytes of a configuration, characters of a value."""
 
 MAX_SCALAR = 10_000
-"""Characters of one word of a configuration: a number of millions of digits takes minutes."""
+"""Characters of one scalar of a configuration: parsing a number with millions of digits takes minutes."""
 
 MAX_NODES = 100_000
-"""Values in a configuration, each counted as often as it is repeated by an alias."""
+"""Values in a configuration, counting repetitions by aliases."""
 
 MAX_DEPTH = 100
-"""Lists and mappings within each other."""
+"""Depth of nested lists and mappings."""
 
 MAX_UNPACKED = 4 * 2**30
-"""Bytes above which the contents of an archive may not be more than ``MAX_RATIO`` times its size."""
+"""Size in bytes above which the content of an archive may be at most ``MAX_RATIO`` times its size."""
 
 MAX_RATIO = 200
 
@@ -35,7 +35,7 @@ def read_text(path: str | Path) -> str:
     """The text of a configuration.
 
     Raises:
-        ValueError: If it is too long, or no text.
+        ValueError: If it is too long, or not text.
     """
     with Path(path).open("rb") as file:
         content = file.read(MAX_TEXT + 1)
@@ -55,18 +55,18 @@ def yaml_loader() -> Any:
 
 
 def check_yaml(text: str, where: str) -> None:
-    """Refuse text that is short but stands for much, such as aliases of aliases, or gives a key twice.
+    """Refuse short text that expands to very much, such as aliases of aliases, or that has a key twice.
 
-    Nothing is built from it before that is known.
+    Nothing is built from the text before the check.
 
-    What is no YAML passes: to say why is left to whoever parses it.
+    Invalid YAML passes: its errors are left to the parser.
 
     Args:
         text: The text.
-        where: What to call it.
+        where: Its name in errors.
 
     Raises:
-        ValueError: If it is too long, too deep, stands for too much, or has a key twice in one place.
+        ValueError: If it is too long, too deep, expands to too much, or has a key twice in one mapping.
     """
     import yaml
 
@@ -105,11 +105,11 @@ def check_yaml(text: str, where: str) -> None:
 
 
 def check_keys(root: Any, where: str) -> None:
-    """Refuse a key that is given twice in one place, of which a parser would take the later one without a word.
+    """Refuse duplicate keys in a mapping, of which a parser would silently use the last.
 
     Args:
         root: Node of YAML; None for an empty text.
-        where: What to call the text.
+        where: Name of the text in errors.
 
     Raises:
         ValueError: If there is one.
@@ -133,14 +133,14 @@ def check_keys(root: Any, where: str) -> None:
 
 
 def check_plain(value: Any, where: str) -> None:
-    """Refuse plain data that are too deep or too many, each counted as often as it is repeated.
+    """Refuse plain data that are too deep or too large, counting repetitions.
 
     Args:
         value: The data.
-        where: What to call them.
+        where: Their name in errors.
 
     Raises:
-        ValueError: If they are too many, too deep, contain themselves, or are not plain.
+        ValueError: If they are too large, too deep, contain themselves, or are not plain.
     """
     sizes: dict[int, float] = {}
 
@@ -168,11 +168,11 @@ def check_plain(value: Any, where: str) -> None:
 
 
 def check_archive(path: Path, *, stored: bool = False) -> None:
-    """Refuse a zip file that unpacks to far more than it is; what is no zip file passes.
+    """Refuse a zip file that unpacks to far more than its size; other files pass.
 
     Args:
         path: The file.
-        stored: Whether its members are never compressed, as those of torch.save are not.
+        stored: Whether its members must not be compressed, as in files of torch.save.
 
     Raises:
         ValueError: If it is a decompression bomb.
@@ -189,14 +189,14 @@ def check_archive(path: Path, *, stored: bool = False) -> None:
 
 
 def check_mat(path: Path, most: int) -> None:
-    """Refuse a Matlab file that holds more than a number of bytes, compressed or not.
+    """Refuse a Matlab file whose uncompressed content is larger than a number of bytes.
 
     Args:
         path: The file.
         most: The number.
 
     Raises:
-        ValueError: If it holds more.
+        ValueError: If it is larger.
     """
     if path.stat().st_size > most:
         _refuse(str(path), f"is of {path.stat().st_size} bytes, where at most {most} are expected")

@@ -1,4 +1,4 @@
-"""Other packages whose classes are found by their short names."""
+"""Plug-ins: packages whose classes have short names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PLUGINS = "vae_zoo.plugins"
 
 
 def plugins() -> list[EntryPoint]:
-    """Plug-ins of the packages that are installed; one that merely lies in the working folder is none."""
+    """Plug-ins of installed packages; those in the working folder are ignored."""
     return _plugins(tuple(folder for folder in sys.path if folder))
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of others: what is looked at before one is read, and before what it holds is used."""
+"""Checks of untrusted checkpoints, before they are read and before their content is used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vae_zoo.security.limits import check_archive, check_plain
 
 
 def check_file(path: str | os.PathLike[str]) -> Path:
-    """The path of a checkpoint, if it is a file of the size that it seems to have.
+    """The path of a checkpoint, if it is a local, uncompressed file.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -30,14 +30,14 @@ def check_file(path: str | os.PathLike[str]) -> Path:
 
 
 def check_content(checkpoint: Mapping[str, Any], where: str) -> None:
-    """Refuse a checkpoint whose description of model and data is not what a fit writes.
+    """Refuse a checkpoint whose description of model and data is not of the form that a fit writes.
 
     Args:
-        checkpoint: What was read, plain data and tensors.
-        where: What to call it.
+        checkpoint: Content of the checkpoint, plain data and tensors.
+        where: Its name in errors.
 
     Raises:
-        ValueError: If the description is damaged, or stands for more than fits.
+        ValueError: If the description is damaged, or too large.
     """
     check_states(checkpoint, where)
     saved = checkpoint["vae_zoo"]
@@ -64,24 +64,24 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     "optimizer_states": lambda value: _are(value, lambda state: _is_optimizer(state)),
     "lr_schedulers": lambda value: _are(value, lambda state: isinstance(state, Mapping)),
 }
-"""What a fit writes, by key."""
+"""Types of the entries that a fit writes, by key."""
 
 _ALWAYS = ("state_dict", "epoch", "global_step", "pytorch-lightning_version", "hyper_parameters")
 _RESUMED = ("loops", "callbacks", "optimizer_states", "lr_schedulers")
 _FILLED = ("loops", "optimizer_states")
 _SHAPED = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "square_avg", "acc_delta")
-"""States of an optimizer that are of the shape of their parameter."""
+"""States of an optimizer that have the shape of their parameter."""
 
 _PROGRESS = ("epoch_progress", "epoch_loop.batch_progress", "epoch_loop.state_dict")
 _COUNTERS = ("ready", "started", "processed", "completed", "_batches_that_stepped")
 
 
 def check_states(checkpoint: Any, where: str) -> None:
-    """Refuse a checkpoint that lacks what a fit writes, or has something else in its place.
+    """Refuse a checkpoint with missing entries or entries of the wrong type.
 
     Args:
-        checkpoint: What was read, plain data and tensors.
-        where: What to call it.
+        checkpoint: Content of the checkpoint, plain data and tensors.
+        where: Its name in errors.
 
     Raises:
         ValueError: With the key.
@@ -96,10 +96,10 @@ def check_states(checkpoint: Any, where: str) -> None:
 
 
 def check_resumable(checkpoint: Mapping[str, Any], parameters: list[Any]) -> None:
-    """Refuse a checkpoint that no fit can go on from: one of weights alone, or whose optimizer is of other weights.
+    """Refuse a checkpoint that cannot be resumed from: with weights only, or with an optimizer of other weights.
 
     Args:
-        checkpoint: What was read.
+        checkpoint: Content of the checkpoint.
         parameters: Parameters of the model, in the order of its optimizer.
 
     Raises:
@@ -157,10 +157,10 @@ def _is_optimizer(state: Any) -> bool:
 
 
 def read_plainly(strategy: Any) -> None:
-    """Have a strategy of Lightning's read checkpoints as plain data, whatever it is told, and from wherever.
+    """Have a strategy of Lightning read checkpoints as plain data, regardless of its arguments and of the source.
 
-    By itself it executes what an address serves, and any file where an environment variable of torch says so; those of
-    sharded models unpickle every file.
+    By default it executes checkpoints from addresses, and any file if an environment variable of torch is set;
+    strategies of sharded models unpickle every file.
 
     Args:
         strategy: The strategy of a Trainer.
@@ -196,9 +196,10 @@ def _load_plainly(
 
 
 def check_callbacks(states: Any, folders: Iterable[str]) -> None:
-    """Refuse states of callbacks by which Lightning would delete files beside those of the run.
+    """Refuse states of callbacks with which Lightning would delete files outside of the run.
 
-    It removes the checkpoints that a state calls outdated, and tells those of the run by how their paths begin.
+    Lightning removes checkpoints that a state lists as outdated, and recognises those of the run by the prefix of their
+    paths.
 
     Args:
         states: States of callbacks by their keys, as in a checkpoint.

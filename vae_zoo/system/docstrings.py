@@ -6,12 +6,12 @@ import re
 
 
 def first_line(doc: str) -> str:
-    """What a docstring says first, without its markup."""
+    """First line of a docstring, without markup."""
     return _plain(doc.partition("\n")[0]).rstrip(".")
 
 
 def summary(doc: str) -> tuple[str, str, str]:
-    """What a docstring says first, its paper and the paper's address."""
+    """First line of a docstring, its paper and the paper's address."""
     references = [line.strip().removeprefix("| ") for line in doc.splitlines() if line.strip().startswith("| ")]
     paper, link = ([*references, "", ""])[:2]
     return first_line(doc), paper, link

@@ -1,4 +1,4 @@
-"""Packages that only some parts need, which come with an extra: ``pip install 'vae_zoo[EXTRA]'``."""
+"""Optional packages, installed by an extra: ``pip install 'vae_zoo[EXTRA]'``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def require(module: str, extra: str, what: str) -> Any:
     Args:
         module: Name of the module.
         extra: Name of the extra.
-        what: What needs it, the beginning of a sentence.
+        what: Feature that needs it, as the beginning of a sentence.
 
     Raises:
         ImportError: If its package is not installed, with the command that installs it.

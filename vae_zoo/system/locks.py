@@ -1,4 +1,4 @@
-"""Locks that end with the process that holds them, however it ends."""
+"""Locks that are released when their process ends, even if it is killed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ with suppress(ImportError):  # not on Windows, where nothing is locked
 
 
 def acquire(file: IO[Any]) -> bool:
-    """Lock a file for this process; False if another one has it. Where a file system has no locks, all have it."""
+    """Lock a file for this process; False if another process has it. On file systems without locks, always True."""
     if fcntl is None:
         return True
     try:
@@ -27,13 +27,13 @@ def acquire(file: IO[Any]) -> bool:
 
 
 class FolderLock:
-    """The right to write to a folder, for one process at a time.
+    """Exclusive right of one process to write to a folder.
 
     Args:
-        folder: Folder to lock; a file ``.lock`` in it says who has it.
+        folder: Folder to lock; a file ``.lock`` in it names the owner.
 
     Raises:
-        ValueError: If a process that is alive has it.
+        ValueError: If a running process has the lock.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -54,7 +54,7 @@ class FolderLock:
         self._file.flush()
 
     def release(self) -> None:
-        """Give the folder back."""
+        """Release the folder."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
         self._file.close()

@@ -1,4 +1,4 @@
-"""What a computation holds in memory."""
+"""Memory of computations, of models and of the machine."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from torch.utils._pytree import tree_leaves
 
 
 class Peak(TorchDispatchMode):
-    """Measures the most bytes that the tensors made within it hold at once, on any device.
+    """Measures the peak memory, in bytes, of tensors created in its context, on any device.
 
-    Counted are storages, so that a view costs nothing; what an operation needs only while it runs is not seen.
+    It counts storages, so views are free; temporary memory within an operation is not measured.
 
     Example:
         >>> with Peak() as peak:
@@ -61,7 +61,7 @@ def _storages(tree: Any) -> list[torch.UntypedStorage]:
 
 
 def physical() -> int:
-    """Bytes of memory that this process can have: those of the machine, or of the container that it is in."""
+    """Memory available to this process in bytes: that of the machine or of its container."""
     found = [2**62]
     with suppress(ValueError, OSError, AttributeError):  # not everywhere
         found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -72,10 +72,10 @@ def physical() -> int:
 
 @contextmanager
 def fitting() -> Iterator[None]:
-    """Refuse modules whose weights do not fit into memory, before they are filled, which ends in a kill.
+    """Refuse modules whose weights do not fit into memory, before the process is killed while filling them.
 
     Raises:
-        ValueError: If all that are made within it take more memory than there is.
+        ValueError: If the modules created in this context take more memory than available.
     """
     limit, held = physical(), 0
 
@@ -99,7 +99,7 @@ def fitting() -> Iterator[None]:
 
 
 def check_trainable(model: nn.Module, device: torch.device) -> None:
-    """Refuse to train on the CPU what does not fit with its gradients.
+    """Refuse to train a model on the CPU if it does not fit into memory with its gradients.
 
     Raises:
         ValueError: If it does not.
@@ -113,10 +113,9 @@ def check_trainable(model: nn.Module, device: torch.device) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library hold on to what one step on the CPU frees, for the next.
+    """Let the C library keep memory that a step on the CPU frees, for the next step.
 
-    glibc gives blocks back to the system by a limit that follows the largest one freed so far, up to 32 MiB. Below it,
-    every step has its memory mapped and zeroed anew: a few percent of a training step of a dense model, and a fifth of
-    a chunk of its evidence.
+    glibc returns large blocks to the system, with a threshold that adapts up to 32 MiB. Mapping and zeroing the memory
+    again at every step takes a few percent of a training step of a dense model, and a fifth of a chunk of its evidence.
     """
     torch.empty(2**25 - 2**16, dtype=torch.uint8)

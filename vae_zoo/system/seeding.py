@@ -1,4 +1,4 @@
-"""Randomness as a function of (seed, rank, step), so that a resumed run is the uninterrupted one."""
+"""Randomness as a function of (seed, rank, step), so that a resumed run equals the uninterrupted one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MASK = (1 << 64) - 1
 def mix(*keys: int) -> int:
     """A 63-bit seed from any number of integers, by the finaliser of SplitMix64.
 
-    Neighbouring keys give unrelated seeds, which ``seed + rank + step`` would not.
+    Unlike with ``seed + rank + step``, neighbouring keys give unrelated seeds.
 
     Example:
         >>> mix(0, 1) != mix(1, 0)
@@ -37,8 +37,8 @@ def global_seed() -> int:
 def seed_all(seed: int, device: torch.device) -> None:
     """Seed the CPU's generator and the device's own.
 
-    ``torch.manual_seed`` would also queue a call, with a formatted stack, for every accelerator not yet started:
-    dear at every step.
+    ``torch.manual_seed`` would also queue a call, with a formatted stack, for every accelerator not yet started,
+    which is expensive at every step.
     """
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":
@@ -47,7 +47,7 @@ def seed_all(seed: int, device: torch.device) -> None:
 
 @contextmanager
 def forked(seed: int, device: torch.device) -> Iterator[None]:
-    """Draw from a seed of one's own, and leave the generators as they were."""
+    """Draw from a given seed, and restore the generators afterwards."""
     devices = [] if device.type == "cpu" else [device]
     with torch.random.fork_rng(devices=devices, device_type=device.type if devices else "cuda"):
         seed_all(seed, device)

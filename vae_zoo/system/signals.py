@@ -1,4 +1,4 @@
-"""Signals that end the command wherever it is, with the exit code of a shell and no traceback."""
+"""Termination of the command by signals, with the exit code of a shell and no traceback."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _held = False
 def exit_on_signals() -> Iterator[None]:
     """Raise ``SystemExit`` with 130 on SIGINT and 143 on SIGTERM; a second signal ends the process at once.
 
-    An error that a library makes of it, and an end that came because nobody let it through, are that exit all the same.
-    A signal that is ignored stays so. Outside the main thread nothing is changed.
+    The exit code is the same if a library turns the exit into another error or suppresses it.
+    Ignored signals stay ignored. Outside the main thread this does nothing.
     """
     global _asked
     before: dict[int, Any] = {}
@@ -49,14 +49,14 @@ def exit_on_signals() -> Iterator[None]:
 
 
 def exit_if_signalled() -> None:
-    """End now if a signal has asked for it, and what it has raised was lost on the way."""
+    """Exit now if a signal has arrived and its exception was lost."""
     if _asked:
         raise SystemExit(128 + _asked) from None
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Let a few files get their names all together: a signal is obeyed after that."""
+    """Defer signals, so that several files are renamed together."""
     global _held
     exit_if_signalled()
     _held = True

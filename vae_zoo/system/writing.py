@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writing of files and folders."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from vae_zoo.system.signals import deferred
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 GONE = {errno.ENOENT, errno.ENOTDIR}
 UNNAMED = r"PytorchStreamWriter failed|file write failed|unexpected pos \d+ vs \d+"
-"""What torch says of a file that it could not write, whatever the reason."""
+"""Message of torch for a file that it could not write, for any reason."""
 
 
 class WriteError(OSError):
-    """A file that could not be written: which, why, and what to do."""
+    """A file could not be written; the message has the path, the reason and what to do."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which becomes ``path`` once it is all on the disk, and is gone if that fails.
+    """A temporary path, which is renamed to ``path`` once it is synced to disk, and removed on failure.
 
     Raises:
-        WriteError: If it cannot be written; what was there before is kept.
+        WriteError: If it cannot be written; an existing file is kept.
     """
     part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     with explaining_write_errors(path, part):
@@ -46,9 +46,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """A new folder to write to, whose files move into ``folder`` when all are written, and are gone if that fails.
+    """A temporary folder, whose files move into ``folder`` when all are written, and are removed on failure.
 
-    A folder that is not there yet appears with all its files.
+    A new folder appears with all its files at once.
 
     Raises:
         WriteError: If the folder or a file cannot be written.
@@ -72,7 +72,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text to a file, which is the old one or the new one whatever happens.
+    """Write text to a file atomically.
 
     Raises:
         WriteError: If it cannot be written.
@@ -82,11 +82,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_npz(path: Path, columns: Mapping[str, tuple[Any, tuple[int, ...], Iterable[Any]]]) -> None:
-    """Write arrays to an .npz file a block of rows at a time, so that memory holds no more than a block.
+    """Write arrays to an .npz file in blocks of rows, with only one block in memory.
 
     Args:
         path: The file.
-        columns: Of each array its type, its shape and its blocks, which are taken in order, one array after another.
+        columns: Type, shape and blocks of each array; blocks are consumed in order, one array after another.
 
     Raises:
         WriteError: If it cannot be written.
@@ -109,14 +109,14 @@ def as_column(array: Any) -> tuple[Any, tuple[int, ...], Iterable[Any]]:
 
 @contextmanager
 def explaining_write_errors(path: Path, part: Path | None = None) -> Iterator[None]:
-    """Say of what could not be written which file it is, why, and what to do.
+    """Turn errors on writing a file into a message with the file, the reason and what to do.
 
     Args:
         path: The file or folder.
-        part: Where it is written before it has its name.
+        part: Temporary path that it is written to.
 
     Raises:
-        WriteError: In place of what a library says of it. All other errors pass.
+        WriteError: In place of the error of a library. All other errors pass.
     """
     try:
         yield
@@ -127,7 +127,7 @@ def explaining_write_errors(path: Path, part: Path | None = None) -> Iterator[No
 
 
 def explain(error: BaseException, path: Path, part: Path) -> str:
-    """Which file could not be written, why, and what to do; empty of an error that is about something else."""
+    """Message with the file that could not be written, the reason and what to do; empty for other errors."""
     if isinstance(error, WriteError):  # of a file within
         return str(error).replace(str(part), str(path))
     at: BaseException | None = error
@@ -146,14 +146,14 @@ def explain(error: BaseException, path: Path, part: Path) -> str:
 
 
 def advice(number: int) -> str:
-    """What to do about a file that cannot be written, by the number of the error."""
+    """Advice about a file that cannot be written, by error number."""
     if number in FULL:
         return "make room on its disk, or choose another folder"
     return "make its folder anew, or choose another" if number in GONE else "choose another folder"
 
 
 def _flush(file: Path) -> None:
-    """Have what a file holds on the disk."""
+    """Sync the content of a file to disk."""
     descriptor = os.open(file, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -162,7 +162,7 @@ def _flush(file: Path) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Have the names in a folder on the disk, where its file system can say so.
+    """Sync the entries of a folder to disk, if its file system supports it.
 
     Raises:
         OSError: If that fails.

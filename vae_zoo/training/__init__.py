@@ -1,1 +1,1 @@
-"""Training: steps, checks before the first one, optimizers, the guard against NaN, states for a resume."""
+"""Training: steps, pre-flight checks, optimizers, the guard against NaN, states for resuming."""

@@ -1,4 +1,4 @@
-"""Losses that are no number and examples outside of a likelihood's support, noticed without a wait at every step."""
+"""Detection of NaN losses and examples outside of a likelihood's support, without a sync at every step."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from torch import Tensor
 from vae_zoo.distributions import Family
 
 TOTALS = ("loss", "elbo")
-"""Curves that others add up to, which are therefore never the first to break."""
+"""Curves that are sums of others, and therefore never the first to break."""
 
 
 class NonFiniteLossError(ValueError):
-    """A loss that has turned NaN or infinite."""
+    """Raised when a loss has turned NaN or infinite."""
 
 
 class Guard:
-    """Ends a fit whose loss turns NaN or infinite, or whose examples have no density, with the step and the reason.
+    """Ends a fit whose loss turns NaN or infinite, or whose examples are outside the support, with step and reason.
 
-    What each step leaves stays on the device, and is read every ``log_every_n_steps``, at the end of an epoch and
-    before a validation. On a CPU with one process every loss is looked at before its gradient is taken: the weights
-    are then still those of the step before. Several processes look together, and all report what one has found.
+    Values of each step stay on the device, and are read every ``log_every_n_steps``, at the end of an epoch and
+    before a validation. On a CPU with one process, every loss is checked before its gradient is computed, so the
+    weights are still those of the previous step. Several processes check together, and all of them report any problem.
 
     Setting ``active`` to false switches it off; ``losses`` is false for a fit whose callback skips such steps.
     """
@@ -37,33 +37,33 @@ class Guard:
         self._gists: list[tuple[str, Tensor]] = []
 
     def start(self) -> None:
-        """Forget what a fit before this one has left."""
+        """Clear the values of a previous fit."""
         self._rows, self._gists, self.losses = [], [], True
 
     def see_loss(self, trainer: Trainer, row: Tensor) -> bool:
-        """Take a vector of terms of the step that begins; whether it is time to :meth:`look`."""
+        """Store a vector of terms of the current step; returns whether it is time to :meth:`look`."""
         if not (self.active and self.losses):
             return False
         self._rows.append((trainer.global_step + 1, row.detach()))
         return _at_once(trainer, row) or len(self._rows) >= _every(trainer)
 
     def see_examples(self, trainer: Trainer, where: str, gist: Tensor) -> bool:
-        """Take what :meth:`Family.gist` gives of a batch; whether it is time to :meth:`look`."""
+        """Store the :meth:`Family.gist` of a batch; returns whether it is time to :meth:`look`."""
         if self.active:
             self._gists.append((where, gist))
         return not trainer.training and trainer.world_size == 1 and len(self._gists) >= _every(trainer)
 
     def look(self, trainer: Trainer, names: Sequence[str], likelihood: Family | None = None) -> None:
-        """Read what has been taken since the last time.
+        """Check the values stored since the last time.
 
         Args:
             trainer: The trainer.
             names: Names of the terms of a loss.
-            likelihood: What examples must have a density under.
+            likelihood: Likelihood whose support must contain the examples.
 
         Raises:
             NonFiniteLossError: If a loss is not finite.
-            ValueError: If examples have no density.
+            ValueError: If examples are outside the support.
         """
         rows, gists = self._rows, self._gists
         if not rows and not gists and trainer.world_size == 1:
@@ -79,28 +79,28 @@ class Guard:
             kind = NonFiniteLossError if "not finite" in report else ValueError
             raise kind(f"{report}; last good checkpoint: {newest(trainer) or 'none'}" if rows else f"{report}.")
 
-    def check_validation(self, trainer: Trainer, figures: dict[str, Tensor]) -> None:
-        """Refuse to go on after a validation whose loss is no number.
+    def check_validation(self, trainer: Trainer, metrics: dict[str, Tensor]) -> None:
+        """Refuse to continue after a validation with a NaN or infinite loss.
 
         Args:
             trainer: The trainer.
-            figures: Those of the validation, over all processes, by their names.
+            metrics: Metrics of the validation, over all processes, by name.
 
         Raises:
             NonFiniteLossError: If the loss or the bound is not finite.
         """
         if trainer.state.fn != "fit" or not (self.active and self.losses):
             return
-        if any(not torch.isfinite(figures[name]) for name in TOTALS if name in figures):
+        if any(not torch.isfinite(metrics[name]) for name in TOTALS if name in metrics):
             where = "before the first step" if trainer.sanity_checking else f"after step {trainer.global_step}"
             raise NonFiniteLossError(
-                f"the validation loss is not finite {where}: {_broken(figures)}; "
+                f"the validation loss is not finite {where}: {_broken(metrics)}; "
                 f"last good checkpoint: {newest(trainer) or 'none'}"
             )
 
 
 def newest(trainer: Trainer) -> str:
-    """The newest checkpoint that a run has written, or else the one it has started from; empty if there is none."""
+    """The newest checkpoint of a run, or else the one that it was resumed from; empty if there is none."""
     written = {
         str(getattr(callback, name, ""))
         for callback in trainer.checkpoint_callbacks
@@ -111,7 +111,7 @@ def newest(trainer: Trainer) -> str:
 
 
 def tunes(trainer: Trainer) -> bool:
-    """Whether a learning rate is being looked for, which ends where the loss breaks."""
+    """Whether a learning rate finder is running, which ends when the loss breaks."""
     return any(isinstance(callback, _LRCallback) for callback in trainer.callbacks)  # type: ignore[attr-defined]
 
 
@@ -135,7 +135,7 @@ def _first_broken(rows: list[tuple[int, Tensor]], names: Sequence[str]) -> str:
 
 
 def _first_outside(gists: list[tuple[str, Tensor]], likelihood: Family | None) -> str:
-    """The first batch that has no density, and why; empty if there is none."""
+    """The first batch outside the support, and why; empty if there is none."""
     if not gists or likelihood is None:
         return ""
     fine = likelihood.allows(torch.stack([gist for _, gist in gists])).tolist()
@@ -151,7 +151,7 @@ def _broken(terms: dict[str, Tensor]) -> str:
 
 
 def _of_all(report: str, world_size: int) -> str:
-    """The reports of all processes, each once: the first process prints what is wrong in any of them."""
+    """The distinct reports of all processes, for the first process to print."""
     reports: list[str] = [""] * world_size
     torch.distributed.all_gather_object(reports, report)
     ranks: dict[str, list[str]] = {}

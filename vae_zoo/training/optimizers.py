@@ -1,4 +1,4 @@
-"""Checks of a user's optimizer and scheduler, before a step is taken with them."""
+"""Checks of the user's optimizer and scheduler before the first step."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from vae_zoo.checkpoints.hyperparameters import plain
 
 _SOON = 3
 _LONGEST = 10_000
-"""Steps of a scheduler that are rehearsed at most."""
+"""Largest number of rehearsed steps of a scheduler."""
 
 _LENGTHS = ("total_steps", "total_iters", "T_max", "T_0", "step_size", "step_size_up", "milestones")
-"""Arguments of schedulers that are a number of their steps."""
+"""Arguments of schedulers that are numbers of steps."""
 
 _RATE = 1e-3
-"""Learning rate of an optimizer that is not given."""
+"""Default learning rate."""
 
 
 def check_rates(recorded: Any) -> None:
-    """Refuse a learning rate that learns nothing, or gives NaN, and any other setting that is no number.
+    """Refuse a learning rate of 0 or less, and settings that are not finite.
 
     Args:
-        recorded: Optimizer or scheduler as it was given: a class or a partial of one.
+        recorded: Optimizer or scheduler as given: a class or a partial of one.
 
     Raises:
         ValueError: If the learning rate is not positive, or a number is not finite.
@@ -47,7 +47,7 @@ def check_rates(recorded: Any) -> None:
 
 
 def rate_of(recorded: Any) -> float | None:
-    """The learning rate of an optimizer as it was given, its class's own if it is left out; None if it has none."""
+    """The learning rate of an optimizer as given, or the default of its class; None if it has none."""
     if recorded is None:
         return _RATE
     settings = plain(recorded)
@@ -66,7 +66,7 @@ def rehearse(
     groups: list[Any],
     num_epochs: int = 1,
 ) -> None:
-    """Take some steps with a parameter that does not matter: what cannot work fails before training, not in it.
+    """Take trial steps with a dummy parameter, so that invalid settings fail before training.
 
     Args:
         make: Makes the optimizer.
@@ -95,7 +95,7 @@ def rehearse(
 
 
 def check_length(trainer: Any, make: Any, make_scheduler: Any, groups: list[Any]) -> None:
-    """Refuse a scheduler that fails before the run is over, and say so of one whose first change comes after it.
+    """Refuse a scheduler that fails before the end of the run, and warn of one whose first change comes after it.
 
     Args:
         trainer: The trainer, which is about to train.
@@ -128,7 +128,7 @@ def check_length(trainer: Any, make: Any, make_scheduler: Any, groups: list[Any]
 
 
 def check_plateaus(trainer: Any) -> None:
-    """Refuse a scheduler that watches a validation which there is not.
+    """Refuse a scheduler that monitors a validation in a fit without validation.
 
     Args:
         trainer: The trainer, which is about to train.
@@ -143,7 +143,7 @@ def check_plateaus(trainer: Any) -> None:
 
 
 def annealings(trainer: Any) -> list[Any]:
-    """Callbacks that change the weight of the divergence as training goes on."""
+    """Callbacks that anneal the weight of the divergence."""
     return [callback for callback in trainer.callbacks if hasattr(callback, "rising")]
 
 
@@ -160,14 +160,14 @@ def _name(settings: dict[str, Any]) -> str:
 
 
 def override_states(checkpoint: dict[str, Any], saved: Any, asked: Any) -> None:
-    """Let what a resumed run asks of its optimizer win over what the checkpoint remembers of the old one.
+    """Let new optimizer settings of a resumed run override those in the checkpoint.
 
-    Lightning restores the settings of the old optimizer with its state, the learning rate among them, so that a new
-    one would be taken without a word and not used. What is asked for as before keeps its place in a schedule.
+    Lightning restores the settings of the old optimizer with its state, including the learning rate, so that new
+    settings would be silently ignored. Unchanged settings keep their position in a schedule.
 
     Args:
-        checkpoint: What is being loaded; its states of optimizer and scheduler are changed.
-        saved: Arguments of the model of the checkpoint, as plain data.
+        checkpoint: Loaded checkpoint; its states of optimizer and scheduler are changed.
+        saved: Arguments of the model in the checkpoint, as plain data.
         asked: Arguments of the model of this run, as plain data.
     """
     states = checkpoint.get("optimizer_states") or []

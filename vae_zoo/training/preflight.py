@@ -1,4 +1,4 @@
-"""Whether a model can be trained on some data, found out before anything is started."""
+"""Checks that a model can be trained on some data, before the fit starts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def check_fit(model: Any, data: Any, world_size: int = 1) -> None:
-    """Refuse batches of one example where a batch is looked at as a whole, and data that have no likelihood.
+    """Refuse batches of one example if the model needs several, and data outside the support of the likelihood.
 
     Args:
         model: The model.
-        data: Its data module; only whole splits of one of ours are looked at.
+        data: Its data module; checked only if it is one of ours.
         world_size: Number of processes.
 
     Raises:
@@ -41,7 +41,7 @@ def check_fit(model: Any, data: Any, world_size: int = 1) -> None:
 
 
 def check_averages(model: nn.Module, callbacks: Iterable[Any]) -> None:
-    """Refuse moving averages of whole numbers, such as the count of what has been seen, which they would change.
+    """Refuse moving averages of integer buffers, such as counts, which they would corrupt.
 
     Args:
         model: The model.
@@ -59,7 +59,7 @@ def check_averages(model: nn.Module, callbacks: Iterable[Any]) -> None:
 
 
 def check_backbone(model: nn.Module, callbacks: Iterable[Any]) -> None:
-    """Refuse to finetune the backbone of a model that has none.
+    """Refuse to finetune the backbone of a model without one.
 
     Args:
         model: The model.
@@ -76,11 +76,11 @@ def check_backbone(model: nn.Module, callbacks: Iterable[Any]) -> None:
 
 
 def say_if_emulated(trainer: Any, device: torch.device) -> None:
-    """Say so where a run in bfloat16 is on a processor that computes it step by step in float32.
+    """Warn if a run in bfloat16 is on a processor that emulates it in float32.
 
     Args:
         trainer: The trainer, which is about to train.
-        device: Where the model is.
+        device: Device of the model.
     """
     if device.type == "cpu" and str(trainer.precision).startswith("bf16") and has_bfloat16() is False:
         rank_zero_info(
@@ -91,7 +91,7 @@ def say_if_emulated(trainer: Any, device: torch.device) -> None:
 
 @functools.cache
 def has_bfloat16() -> bool | None:
-    """Whether the processor multiplies in bfloat16 by itself; None where the system does not tell."""
+    """Whether the processor has bfloat16 instructions; None if the system does not tell."""
     with suppress(OSError):
         flags = set(re.findall(r"[a-z0-9_]+", Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")))
         return bool(flags & {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"})

@@ -1,4 +1,4 @@
-"""What a checkpoint says of a model, and what is looked at before its weights are taken."""
+"""Models in checkpoints: what is saved, and checks before weights are restored."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from vae_zoo.training.trainers import trainer_of
 from vae_zoo.typing import Shape
 
 WEIGHTS = ("state_dict", "current_model_state")
-"""Where a checkpoint has weights; the second is there beside a moving average of them."""
+"""Keys of weights in a checkpoint; the second exists with a moving average."""
 
 
 class Saved(Recorded, LightningModule):
-    """Writes itself into checkpoints as plain data, and reads back only what is its own."""
+    """Base of models that save themselves in checkpoints as plain data, and restore only their own weights."""
 
     shape: Shape
     _built: dict[str, Any]
 
     _initialised = False
-    """Whether what starts from the data is there."""
+    """Whether parameters that are initialised from the data have been initialised."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write down the model and its data as plain class paths and arguments.
+        """Save the model and its data as plain class paths and arguments.
 
         Raises:
             ValueError: If a weight is NaN or infinite, or a buffer NaN.
@@ -56,7 +56,7 @@ class Saved(Recorded, LightningModule):
         }
 
     def _check_changes(self) -> None:
-        """Refuse attributes that were changed to what the weights do not fit, and could not be loaded with."""
+        """Refuse changed attributes that do not fit the weights, since the checkpoint could not be loaded."""
         if not (changed := self.changed()):
             return
         try:
@@ -75,8 +75,8 @@ class Saved(Recorded, LightningModule):
         """Refuse the weights of another model.
 
         Raises:
-            ValueError: If the checkpoint is of another class or of examples of another shape, holds values that are not
-                finite, is not one to go on from, or would have files deleted that are not of the run.
+            ValueError: If the checkpoint is of another class or for examples of another shape, contains values that are
+                not finite, cannot be resumed from, or would delete files outside of the run.
         """
         self._check_class(checkpoint)  # first: what another model holds, or lacks to go on from, does not matter
         self._check_finite(checkpoint)

@@ -1,4 +1,4 @@
-"""How a model of the zoo runs under Lightning: steps, curves and the checks of the data."""
+"""The training loop of models under Lightning: steps, curves and checks of batches."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from vae_zoo.training.trainers import is_last_batch, loader_suffix, num_batches,
 from vae_zoo.typing import Batch, Shape
 
 LABELS = ("label", "labels", "y", "target", "targets", "class")
-"""Entries of a batch by name that are taken for conditions, the first that is there."""
+"""Names of batch entries that are used as conditions, in order of preference."""
 
 
 def find_examples(batch: Any, shape: Shape) -> tuple[Tensor, Tensor | None]:
-    """Examples and conditions of a batch of a usual form.
+    """Examples and conditions of a batch in one of the usual forms.
 
     Args:
-        batch: A tensor of examples; a sequence that begins with one, whose second entry is the conditions, or a mapping
-            that holds them; or a mapping, of which the one entry of the right shape is taken. What else there is,
-            such as weights or file names, is left alone.
+        batch: A tensor of examples; a sequence that begins with one, whose second entry is the conditions or a mapping
+            that contains them; or a mapping with exactly one entry of the right shape. Other entries,
+            such as weights or file names, are ignored.
         shape: Shape of one example.
 
     Returns:
         The examples, (B, ...), and the conditions or None.
 
     Raises:
-        ValueError: If there are no examples in it, or several tensors that could be.
+        ValueError: If it contains no examples, or several tensors that could be the examples.
     """
     if isinstance(batch, Tensor):
         return batch, None
@@ -75,31 +75,31 @@ def _kind(batch: Any) -> str:
 
 
 def seed_of(batch: Any, batch_idx: int, *, epoch: int = 0, rank: int = 0) -> int:
-    """Seed of whatever is drawn for a batch: its own key, or for a foreign batch its place."""
+    """Seed of all draws for a batch: its own key, or the position of a batch from a foreign loader."""
     return batch.key if isinstance(batch, Batch) else mix(global_seed(), epoch, rank, batch_idx)
 
 
 class Steps(LightningModule, ABC):
-    """The loop of a model that is trained on one scalar. What the scalar is, :meth:`losses` says.
+    """The steps of a model that is trained on one scalar, defined by :meth:`losses`.
 
     Curves are summed on the device and handed to Lightning every ``log_every_n_steps``, because each of its log calls
-    costs more than a small model's whole step. Every step reseeds from its batch, which makes the noise a function of
-    (seed, rank, step): the same in a resumed run, another on each rank. Evaluation leaves the generators as they were:
-    a foreign loader draws the order of the next epoch from them, which would be the same one every time.
+    costs more than a small model's whole step. Every step reseeds from its batch, so the noise is a function of
+    (seed, rank, step): the same in a resumed run, different on each rank. Evaluation restores the generators, because
+    foreign loaders draw the order of the next epoch from them, which would otherwise always be the same.
 
-    Hooks of Lightning's that a subclass overrides without ``super()`` run after those here, and not in their place:
-    where others come from, they replace empty ones.
+    Hooks of Lightning that a subclass overrides without ``super()`` run after those of this class, rather than
+    replacing them, as users expect from overriding the empty hooks of a LightningModule.
     """
 
     shape: Shape
     min_batch_size: int = 1
-    """Examples that a training batch must have: more than 1 where the loss compares them."""
+    """Smallest number of examples in a training batch: more than 1 if the loss compares them."""
 
     compiled: bool = False
     cuda_graphs: bool = False
 
     compilable: bool = True
-    """Whether this torch compiles :meth:`losses` rightly; where it does not, ``compiled`` changes nothing."""
+    """Whether this release of torch compiles :meth:`losses` correctly; if not, ``compiled`` has no effect."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -130,12 +130,12 @@ class Steps(LightningModule, ABC):
     def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
         """Everything that is optimised or logged, as scalars; ``loss`` is minimised. One graph: no logging, no sync.
 
-        What is logged is the mean over examples, of a split or since the last row. A statistic that is not linear in
-        the examples is made of such means by :meth:`curves`, and they may be vectors.
+        The logged values are means over examples, of a split or since the last row. Statistics that are not linear in
+        the examples are computed from such means, which may be vectors, by :meth:`curves`.
         """
 
     def curves(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What is logged, as scalars, from the means over examples of all that :meth:`losses` gives."""
+        """Logged scalars, from the means over examples of the values of :meth:`losses`."""
         return means
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -187,20 +187,20 @@ class Steps(LightningModule, ABC):
     on_test_batch_start = on_predict_batch_start = on_validation_batch_start
 
     def unpack(self, batch: Any) -> tuple[Tensor, Tensor | None]:
-        """Examples (B, \\*shape) and conditions of a batch, asked for by every step and callback.
+        """Examples (B, \\*shape) and conditions of a batch, called by every step and callback.
 
-        Override it for batches of another form, or to turn what a loader gives into what the model takes.
+        Override it for batches of another form, or to convert batches for the model.
 
         Args:
-            batch: What a loader yields, on the device.
+            batch: Batch of a loader, on the device.
 
         Raises:
-            ValueError: If there are no examples in it.
+            ValueError: If it contains no examples.
         """
         return find_examples(batch, self.shape)
 
     def check_batch(self, batch: Any, batch_idx: int = 0) -> None:
-        """Refuse examples the model cannot take, at the first batch of an epoch.
+        """Refuse unsuitable examples, at the first batch of an epoch.
 
         Raises:
             ValueError: With what was expected and what came.
@@ -212,7 +212,7 @@ class Steps(LightningModule, ABC):
             self.check_examples(x)
 
     def check_examples(self, x: Tensor) -> None:
-        """Refuse examples of another shape or type, which might broadcast to something without a meaning.
+        """Refuse examples of another shape or type, which could broadcast to a meaningless result.
 
         Raises:
             ValueError: With what was expected and what came.
@@ -241,8 +241,8 @@ class Steps(LightningModule, ABC):
         for n in range(loaders):  # what has not been logged with the last batch
             self._log(stage, self._sum_over_ranks, n, loader_suffix(self.trainer, n))
         if loaders > 1:  # a monitor looks at the first
-            figures, first = self.trainer.callback_metrics, loader_suffix(self.trainer, 0)
-            figures.update({name.removesuffix(first): x for name, x in figures.items() if name.endswith(first)})
+            metrics, first = self.trainer.callback_metrics, loader_suffix(self.trainer, 0)
+            metrics.update({name.removesuffix(first): x for name, x in metrics.items() if name.endswith(first)})
 
     def _look(self) -> None:
         self.guard.look(self.trainer, self._curves["train"].names, getattr(self, "likelihood", None))
@@ -298,13 +298,13 @@ def _is_ours(cls: type) -> bool:
 
 
 def _calls_parents(hook: Any, name: str) -> bool:
-    """Whether a hook names itself, as ``super().name()`` and ``Parent.name(self)`` do, or is of :func:`_after_ours`."""
+    """Whether a hook calls its parent, by ``super().name()`` or ``Parent.name(self)``, or is of :func:`_after_ours`."""
     code = getattr(inspect.unwrap(hook), "__code__", None)
     return code is None or name in code.co_names or hasattr(hook, "after_ours")
 
 
 def _after_ours(hook: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """A hook before which that of the zoo's own class runs."""
+    """Wrap a hook so that the hook of the zoo's own class runs before it."""
 
     @functools.wraps(hook)  # keeps the signature, which Lightning looks at
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -317,12 +317,12 @@ def _after_ours(hook: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def check_values(values: Any, hook: str, *, vectors: bool = False) -> None:
-    """Refuse what a hook gives in place of named scalars.
+    """Refuse anything but named scalars as the result of a hook.
 
     Args:
-        values: What it gives.
-        hook: What to call it.
-        vectors: Whether all but the loss may have entries, which :meth:`Steps.curves` makes scalars of.
+        values: Result of the hook.
+        hook: Name of the hook in errors.
+        vectors: Whether all but the loss may be vectors, from which :meth:`Steps.curves` computes scalars.
 
     Raises:
         ValueError: With what was expected and what came.
@@ -347,7 +347,7 @@ def _no_curves() -> dict[str, LoggedMetrics]:
 def compiled(cls: type[Steps], *, graphs: bool = False) -> Callable[..., dict[str, Tensor]]:
     """The compiled :meth:`Steps.losses` of a class.
 
-    One a class and not a bound method: a copy of a model, such as a moving average of its weights, would otherwise
-    keep computing with the weights of the original.
+    Compiled once per class and not as a bound method: a copy of a model, such as a moving average of its weights, would
+    otherwise compute with the weights of the original.
     """
     return torch.compile(cls.losses, mode="reduce-overhead", dynamic=False) if graphs else torch.compile(cls.losses)
