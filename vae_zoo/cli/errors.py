@@ -1,4 +1,4 @@
-"""A user's mistake ends in one line and exit code 2."""
+"""One-line errors with exit code 2 for mistakes of users."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vae_zoo.system.signals import exit_if_signalled
 WIDTH = 200
 USERS = {"ValueError", "TypeError", "OSError", "ImportError", "MisconfigurationException", "NotImplementedError"}
 RUNTIME = r"conditioned on metric|you tried to allocate|out of memory|does not support dense gradients"
-"""What errors of use say that libraries raise as RuntimeError."""
+"""Messages of usage errors that libraries raise as RuntimeError."""
 
 WRAPPERS = ("Does not validate against", "Parser key", "Problem with given class_path")
 RULES = (
@@ -69,14 +69,14 @@ def one_line_errors() -> Iterator[None]:
 
 
 def cause(error: BaseException) -> BaseException:
-    """The first error of a chain that says something of its own."""
+    """The first error of a chain with its own message."""
     while str(error).lstrip().startswith(WRAPPERS) and type(error).__name__ != "UsageError" and error.__cause__:
         error = error.__cause__
     return error
 
 
 def explain(message: str) -> str:
-    """What is wrong, and where, out of the parser's account of everything it tried."""
+    """The actual problem and its place, extracted from the parser's report of everything it tried."""
     where = ".".join(re.findall(r'Parser key "([^"]+)"', message))
     message = re.sub(r"<class '(?:\w+\.)*(\w+)'>|typing\.", r"\1", message)
     message = re.sub(r"Literal\[([^\]]*)\]", lambda found: found[1].replace(", ", " or "), message)
@@ -104,21 +104,21 @@ def _no_class(word: str) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """``, did you mean …?`` where a known word is near."""
+    """``, did you mean …?`` if a known word is similar."""
     near = get_close_matches(word, list(known), 1)
     return f", did you mean {near[0]}?" if near else ""
 
 
 def nearest_or_all(word: str, known: Iterable[str]) -> str:
-    """The same, and all known words where none is near."""
+    """The same as :func:`nearest`, or all known words if none is similar."""
     return nearest(word, known := list(known)) or f": there is {', '.join(known)}"
 
 
 def check_known(what: str, word: str, known: Iterable[str]) -> None:
-    """Refuse a word that is none of those that are known.
+    """Refuse an unknown word.
 
     Raises:
-        ValueError: With the word that is near, or with all of them.
+        ValueError: With a similar word, or with all known words.
     """
     if word not in (known := list(known)):
         raise ValueError(f"{what} {word} is unknown{nearest_or_all(word, known)}")
@@ -131,7 +131,7 @@ def one_line(message: str) -> str:
 
 
 def _unread() -> bool:
-    """Whether nobody reads what is printed any more, as after ``| head -1``; the rest then goes nowhere."""
+    """Whether the output is no longer read, as after ``| head -1``; further output is then discarded."""
     try:
         print(flush=True)  # a flush alone has nothing left to fail with
     except BrokenPipeError:
@@ -151,7 +151,7 @@ def _is_users(error: BaseException) -> bool:
 
 
 def _misfit(error: BaseException) -> str:
-    """What a model says of weights that are not its own."""
+    """Message for weights that do not fit the model."""
     text = str(error)
     if not text.startswith("Error(s) in loading state_dict"):
         return ""
@@ -161,7 +161,7 @@ def _misfit(error: BaseException) -> str:
 
 
 def _unrestored(error: BaseException) -> str:
-    """What is said where Lightning, or a library on its behalf, fails to make a run of what a checkpoint holds."""
+    """Message if Lightning, or a library called by it, fails to restore a checkpoint."""
     frames = traceback.extract_tb(error.__traceback__)
     restoring = any(frame.filename.endswith("checkpoint_connector.py") and "restore" in frame.name for frame in frames)
     last, home = Path(frames[-1].filename), Path(__file__).parents[1]
@@ -172,7 +172,7 @@ def _unrestored(error: BaseException) -> str:
 
 
 def _kinds() -> dict[str, str]:
-    """Classes that a short name may mean, with what they are."""
+    """Classes with short names, by kind."""
     import torch
     from lightning.pytorch import Callback, loggers
     from lightning.pytorch import callbacks as stock

@@ -1,4 +1,4 @@
-"""``--help`` of the verbs of Lightning: what is used often, and the options of the classes that are named."""
+"""``--help`` of Lightning's verbs: common options, and the options of the named classes."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ MORE = """more:
 
 
 def show_help(verb: str, args: Sequence[str]) -> None:
-    """Print the help of a verb; of a model and data that the command line names, their options.
+    """Print the help of a verb, with the options of the model and data that the command line names.
 
     Args:
         verb: The verb.
-        args: What follows it.
+        args: Arguments after the verb.
     """
     named = {group: name for group, name in classes_of(args).items() if name in choices(group)}
     if named:

@@ -1,4 +1,4 @@
-"""Packages that a command line names, whose classes checkpoints and configurations may then name too."""
+"""Packages that the command line trusts, by ``--trust`` or by naming a class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vae_zoo.security.trust import is_closed, is_never_trusted, trusting
 
 @contextmanager
 def command_line(args: Sequence[str]) -> Iterator[list[str]]:
-    """Trust the packages that a command line names, for as long as it runs; gives its arguments without ``--trust``.
+    """Trust the packages that a command line names while it runs; yields its arguments without ``--trust``.
 
     Raises:
         ValueError: If ``--trust`` is not followed by the name of a package, or by one that is never trusted.
@@ -24,7 +24,7 @@ def command_line(args: Sequence[str]) -> Iterator[list[str]]:
 
 
 def split(args: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The arguments without ``--trust``, and what it is given.
+    """The arguments without ``--trust``, and the packages that it names.
 
     Raises:
         ValueError: If it is not followed by the name of a package, or by one that is never trusted.
@@ -47,7 +47,7 @@ def split(args: Sequence[str]) -> tuple[list[str], list[str]]:
 def _classes(args: Sequence[str]) -> Iterator[str]:
     """Packages of the classes that a command line names: ``--model my_file.MyVAE``, ``check my_file.MyVAE``.
 
-    The name of a class begins with a capital: ``--data.path images.npz`` is not to trust a module ``images``.
+    Names of classes begin with a capital: ``--data.path images.npz`` does not trust a module ``images``.
     """
     flag = ""
     for word in args:

@@ -1,4 +1,4 @@
-"""The parser of the command, which answers a mistake in one line."""
+"""The parser of the command, with one-line errors."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class UsageError(ValueError):
 
 
 class Parser(LightningArgumentParser):
-    """LightningCLI's parser without abbreviations, whose errors name the nearest key there is."""
+    """LightningCLI's parser without abbreviations, with errors that suggest the nearest key."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
         self._negative_number_matcher = re.compile(r"^-\.?(\d|inf|nan)", re.IGNORECASE)  # argparse knows no -1e-3
 
     makers: list[tuple[Any, type, bool]] | None = None
-    """What makes objects in place of a class, whether of subclasses too."""
+    """Functions that construct objects in place of a class, and whether they do so for subclasses too."""
 
     def instantiate(self, *args: Any, instantiators: Any = None, **kwargs: Any) -> Any:
         return super().instantiate(*args, instantiators=instantiators or self.makers, **kwargs)
@@ -38,7 +38,7 @@ class Parser(LightningArgumentParser):
         raise UsageError(message) from ex
 
     def _own_keys(self) -> list[str]:
-        """Arguments of a class, where this is the parser of one."""
+        """Arguments of a class, if this is the parser of one."""
         return [a.dest for a in self._actions if a.dest.isidentifier() and a.dest not in ("help", "config")]
 
     def _keys(self) -> Iterator[str]:

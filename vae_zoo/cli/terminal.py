@@ -1,4 +1,4 @@
-"""What the command prints, and what it keeps the libraries from printing."""
+"""Output of the command, and suppressed output of libraries."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ NOISE = (
     "Loaded model weights from",
 )
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
-"""Where the processes of a run find their numbers, as Lightning looks for them."""
+"""Environment variables with the rank of a process, in Lightning's order."""
 
 SPELLED = {"β": "beta", "σ": "sigma", "κ": "kappa", "λ": "lambda", "•": "|", "×": "x", "·": ".", "≥": ">=", "≤": "<="}
 SPELLED |= {"–": "-", "—": "-", "−": "-", "‖": "||", "∞": "inf", "±": "+-", "→": "->", "“": '"', "”": '"', "’": "'"}
@@ -55,17 +55,17 @@ SPELLED |= dict.fromkeys("━─═", "-") | dict.fromkeys("│┃║", "|") | d
 
 
 def main_process() -> bool:
-    """Whether this is the first process of its run, as far as the environment tells."""
+    """Whether this is the first process of its run, according to the environment."""
     return next((os.environ[name] for name in RANKS if name in os.environ), "0") == "0"
 
 
 def greet(verb: str, what: str = "", *, piped: bool = False) -> None:
-    """Say at once what has begun: importing torch takes seconds.
+    """Print what is starting, since importing torch takes seconds.
 
     Args:
         verb: The verb.
-        what: What it works on.
-        piped: Whether the output of the verb is for other programs: the line is then for a person at the terminal.
+        what: Its model and data, or its checkpoint.
+        piped: Whether the output of the verb is for other programs; the line is then only printed to a terminal.
     """
     line = " ".join(filter(None, (f"vae-zoo {vae_zoo.__version__}: {verb}", what)))
     if not main_process():
@@ -77,15 +77,15 @@ def greet(verb: str, what: str = "", *, piped: bool = False) -> None:
 
 
 def width() -> int | None:
-    """Columns that lines may have; None where nobody sees them, as in a pipe, and nothing need be wrapped."""
+    """Width of the terminal; None in a pipe, where nothing is wrapped."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 @contextmanager
 def plain_output() -> Iterator[None]:
-    """Any text can be printed and any file read, whatever the locale; and a warning is one line, without its source.
+    """Print and read any text in any locale, and print warnings as one line without their source.
 
-    Everything is as before afterwards, for those who call the command from Python.
+    Restores the previous state, for calls of the command from Python.
     """
     before = locale.setlocale(locale.LC_CTYPE)
     streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, TextIOWrapper)]
@@ -117,7 +117,7 @@ def _choose_utf8() -> None:
 
 
 def _spelled_out(error: UnicodeError) -> tuple[str | bytes, int]:
-    """What stands for characters that the terminal does not have; bytes of a file's name that are no text stay."""
+    """Replacements of characters that the terminal lacks; undecodable bytes of file names are kept."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     character = error.object[error.start]
@@ -132,7 +132,7 @@ def _plain_warning(message: Warning | str, *_: Any, **__: Any) -> str:
 
 
 def show(trainer: Trainer) -> None:
-    """Say where everything is that a run has written."""
+    """Print the paths of everything that a run has written."""
     from lightning.pytorch.loggers import CSVLogger
 
     if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
@@ -153,7 +153,7 @@ def show(trainer: Trainer) -> None:
 
 
 def quiet() -> None:
-    """Keep advertisements and known noise of the libraries out of the terminal, once they are imported."""
+    """Suppress advertisements and known noise of imported libraries."""
     for message in NOISY_WARNINGS:
         warnings.filterwarnings("ignore", f".*{message}.*")
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
@@ -166,13 +166,13 @@ def quiet() -> None:
 
 
 def _heard(record: logging.LogRecord) -> bool:
-    """Whether a record of Lightning's is for a user, with epochs counted from 1 in it as everywhere."""
+    """Whether a log record of Lightning is of interest to users; makes its epochs count from 1."""
     if isinstance(record.msg, str):
         record.msg = re.sub(r"\bEpoch (\d+)(?=, global step)", lambda found: f"Epoch {int(found[1]) + 1}", record.msg)
     return not any(text in record.getMessage() for text in NOISE)
 
 
 def _of_threads(args: threading.ExceptHookArgs) -> None:
-    """Leave out the traceback of TensorBoard's thread on a full disk: who logs next is given the error itself."""
+    """Suppress the traceback of TensorBoard's thread on a full disk, since the next call to the logger raises it."""
     if not (type(args.thread).__name__ == "_AsyncWriterThread" and isinstance(args.exc_value, OSError)):
         _of_threads.before(args)  # type: ignore[attr-defined]

@@ -19,7 +19,7 @@ def trainer_of(model: LightningModule) -> Any:
 
 
 def num_batches(trainer: Any) -> list[float]:
-    """Batches of each loader of the validation or test that runs, infinity where a loader does not know."""
+    """Numbers of batches of the loaders of the running validation or test; infinity if unknown."""
     loop = trainer and trainer._evaluation_loop
     return list(loop.max_batches) if loop and loop._is_sequential else [math.inf]
 

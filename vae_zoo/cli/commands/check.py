@@ -10,7 +10,7 @@ from vae_zoo.cli.errors import nearest
 from vae_zoo.cli.terminal import greet
 from vae_zoo.cli.verbs import VerbParser
 
-DESCRIPTION = """Put a model through the conformance suite and print a table of what it passes.
+DESCRIPTION = """Run the conformance suite on a model and print a table of results.
 Exit code 0 if all is well, 1 if a check fails."""
 
 
@@ -18,7 +18,7 @@ def check(args: list[str]) -> None:
     """Run ``vae-zoo check CLASS``; exit with 1 if a check fails.
 
     Raises:
-        ValueError: If there is no such class or check, or an argument of the class is bad.
+        ValueError: If there is no such class or check, or an argument of the class is invalid.
     """
     parser = VerbParser("check", DESCRIPTION)
     parser.add_argument("model", metavar="CLASS", help="a model of the zoo, or my_file.MyVAE from the working folder")

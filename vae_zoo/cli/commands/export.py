@@ -1,4 +1,4 @@
-"""``vae-zoo export``: a trained model for processes that know nothing of vae_zoo."""
+"""``vae-zoo export``: a trained model for use without vae_zoo."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def export(args: list[str]) -> None:
     """Run ``vae-zoo export``.
 
     Raises:
-        ValueError: If the model cannot be exported in this format, or what was written differs from it.
-        FileNotFoundError: If there is no such checkpoint, or no folder to make another one in.
+        ValueError: If the model cannot be exported in this format, or the exported file differs from it.
+        FileNotFoundError: If there is no such checkpoint, or no parent folder.
         ImportError: If a package is missing.
     """
     options = parser().parse_args(args)
@@ -44,11 +44,11 @@ def export(args: list[str]) -> None:
 
 
 def refuse(form: str, out: Path) -> None:
-    """Raise what is wrong with the options by themselves.
+    """Refuse invalid options.
 
     Raises:
         ImportError: If a package is missing.
-        FileNotFoundError: If there is no folder to make another one in.
+        FileNotFoundError: If there is no parent folder.
         ValueError: If there is a file of that name.
     """
     from importlib.util import find_spec

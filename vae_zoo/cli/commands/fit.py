@@ -1,4 +1,4 @@
-"""``fit``, ``validate``, ``test`` and ``predict``, whose mistakes are looked for before torch is imported."""
+"""``fit``, ``validate``, ``test`` and ``predict``, with checks of the command line before torch is imported."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ MEANT = {
     "resume": "ckpt_path",
     "resume_from_checkpoint": "ckpt_path",
 }
-"""Options as a stranger may guess them, and how they are called here."""
+"""Common guesses of options, and their names here."""
 
 
 def run(verb: str, args: Sequence[str]) -> None:
-    """Run a verb of Lightning's with what follows it."""
+    """Run a verb of Lightning with the arguments after it."""
     args = spelled_out(packaged_configs(args))
     if {"-h", "--help"} & set(args):
         if not (foreign := _foreign(args)):
@@ -69,7 +69,7 @@ def run(verb: str, args: Sequence[str]) -> None:
 
 
 def _foreign(args: Sequence[str]) -> str:
-    """What asks for the options of a model or data of somebody's own, which only an import shows; empty without one."""
+    """Option that asks for the help of a user's own model or data, which must be imported; empty without one."""
     given = dict(pairs(args))
     paths = {group: given.get(f"--{group}", "") for group in CHOSEN}
     own = (f"--{group}.help={path}" for group, path in paths.items() if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+", path))
@@ -77,7 +77,7 @@ def _foreign(args: Sequence[str]) -> str:
 
 
 def _what(args: Sequence[str]) -> str:
-    """What a run is of, as far as the command line and its files show: ``BetaVAE on Digits``, or its checkpoint."""
+    """Model and data of a run, from the command line and its files: ``BetaVAE on Digits``, or its checkpoint."""
     named = [name for name in classes_of(args).values() if name]
     path = dict(pairs(args)).get("--ckpt_path", "")
     return ", from ".join(filter(None, (" on ".join(named), path)))
@@ -87,7 +87,7 @@ fit, validate, test, predict = (partial(run, verb) for verb in RUNS)
 
 
 def refuse(verb: str, args: Sequence[str]) -> None:
-    """Raise what is wrong if the command line and its files alone show it; what they do not decide passes.
+    """Refuse mistakes that can be found from the command line and its files alone.
 
     Raises:
         ValueError: If an option or class is unknown, one is missing, or a config file is not one.
@@ -130,7 +130,7 @@ def _check_kind(where: str, group: str, value: Any, known: dict[str, list[str]])
 
 
 def _meant(key: str, hyphens: str) -> str:
-    """What an option at the wrong place, or of another name, is called here; empty if nothing is known of it."""
+    """Suggestion for a misplaced or misnamed option; empty if there is none."""
     name, dot, rest = key.partition(".")
     if name in MEANT:
         return f": it is {hyphens}{MEANT[name]}{dot}{rest}"
@@ -154,7 +154,7 @@ def _check_options(given: list[tuple[str, str]], known: dict[str, list[str]]) ->
 
 
 def _check_keys(given: list[tuple[str, str]]) -> None:
-    """Keys of the model and the data from where the command line chooses a class of the zoo for them."""
+    """Check keys of the model and the data once the command line has chosen a class of the zoo for them."""
     taken: dict[str, list[str]] = {}
     for group, key, _, value in _split(given):
         if group in ("c", "config"):
@@ -166,7 +166,7 @@ def _check_keys(given: list[tuple[str, str]]) -> None:
 
 
 def _check_addresses(given: list[tuple[str, str]], known: dict[str, list[str]]) -> None:
-    """An address in place of a class, a group or a file of them is refused by its form: nothing is fetched."""
+    """Refuse addresses in place of a class, a group or a config file, without fetching anything."""
     for group, key, flag, value in _split(given):
         whole = not key and (group in (*CHOSEN, "c", "config") or known.get(group))
         if whole and ADDRESS.match(value):
@@ -189,7 +189,7 @@ def _check_class(group: str, name: str, given: list[tuple[str, str]]) -> None:
 
 
 def _may_import(given: list[tuple[str, str]]) -> bool:
-    """Whether something named may bring classes of others, which short names would then find."""
+    """Whether something on the command line may import foreign classes, which then have short names."""
     ours = {str(path) for path in packaged().values()}
     named = {value for flag, value in given if value not in ours or flag not in ("-c", "--config")}
     files = any(flag in ("-c", "--config", "--ckpt_path") and value in named for flag, value in given)

@@ -1,4 +1,4 @@
-"""``vae-zoo list``: models, data sets and configurations, read from the sources and nothing imported."""
+"""``vae-zoo list``: models, data sets and configurations, read from the sources without imports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Entry(NamedTuple):
 
     Args:
         name: Class name.
-        line: What it is.
+        line: Summary.
         paper: Title, authors and year.
         link: Address of the paper.
         configs: Names of the packaged configurations that use it.
@@ -38,7 +38,7 @@ class Entry(NamedTuple):
 
 
 def entries(group: str) -> list[Entry]:
-    """Every class that may be chosen for a group, ``model`` or ``data``, in alphabetical order."""
+    """All classes of a group, ``model`` or ``data``, in alphabetical order."""
     used: dict[str, list[str]] = {}
     for path in packaged().values():
         used.setdefault(chosen(path, group), []).append(path.stem)
@@ -47,13 +47,13 @@ def entries(group: str) -> list[Entry]:
 
 
 def chosen(config: Path, group: str) -> str:
-    """The class that a configuration chooses, read from its text; empty if it leaves that open."""
+    """The class in a configuration, read from its text; empty if it has none."""
     found = re.search(rf"^{group}:\s*(?:class_path:\s*)?([\w.]+)", config.read_text(encoding="utf-8"), re.MULTILINE)
     return found[1].rpartition(".")[2] if found else ""
 
 
 def classes_of(args: Sequence[str]) -> dict[str, str]:
-    """The model and the data that a command line and its files name; empty where they leave that open."""
+    """The model and the data of a command line and its files; empty if they do not name any."""
     named = dict.fromkeys(("model", "data"), "")
     for flag, value in pairs(args):
         for group in named:
@@ -76,7 +76,7 @@ def show(args: list[str]) -> None:
     Raises:
         ValueError: If there is no such table.
     """
-    parser = VerbParser("list", "Show the models, data sets and packaged configurations that there are.")
+    parser = VerbParser("list", "List models, data sets and packaged configurations.")
     parser.add_argument("part", nargs="?", choices=TABLES, help="one table; models and data if not given")
     part = parser.parse_args(args).part
     columns = width()
@@ -96,7 +96,7 @@ def show(args: list[str]) -> None:
 
 
 def _wrapped(text: str, margin: int, columns: int | None) -> str:
-    """A text in lines of that many columns, in which no word is cut: names and addresses are there to be copied."""
+    """A text wrapped to a width without splitting words, so that names and addresses can be copied."""
     if columns is None:
         return text
     return fill(text, columns, subsequent_indent=" " * margin, break_long_words=False, break_on_hyphens=False)

@@ -1,4 +1,4 @@
-"""``vae-zoo schema``: what a configuration may hold, as a JSON schema that editors complete and check with."""
+"""``vae-zoo schema``: a JSON schema of config files, for completion and checks in editors."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def schema() -> dict[str, Any]:
 
 
 def selection(classes: dict[str, str], *, linked: bool = False) -> dict[str, Any]:
-    """A class by its name alone, or by ``class_path`` and ``init_args``, which are known for a class of the zoo.
+    """A class by its name, or by ``class_path`` and ``init_args``, which are checked for classes of the zoo.
 
     Args:
         classes: Paths of the classes of the zoo, by name.
-        linked: Whether arguments that follow from the data are left out.
+        linked: Whether to leave out arguments that are linked from the data.
     """
     rules = [
         {
@@ -83,7 +83,7 @@ def field(argument: Argument) -> dict[str, Any]:
 
 
 def typed(node: ast.expr) -> dict[str, Any]:
-    """What an annotation allows; anything, where it is not of plain types."""
+    """Schema of an annotation; allows anything unless it consists of plain types."""
     written = ast.unparse(node)
     outer, _, _ = written.partition("[")
     if written in PLAIN:

@@ -1,4 +1,4 @@
-"""``vae-zoo show NAME``: one class or configuration in full, read from the sources and nothing imported."""
+"""``vae-zoo show NAME``: one class or configuration in full, read from the sources without imports."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from vae_zoo.cli.verbs import VerbParser
 from vae_zoo.system.docstrings import summary
 
 COMPONENTS = ("nn", "distributions", "callbacks")
-"""Where classes are that models, data and the Trainer are given."""
+"""Modules of components of models, data and the Trainer."""
 
 
 def show(args: list[str]) -> None:
-    """Print what there is to know of a name.
+    """Print a class or a configuration.
 
     Raises:
         ValueError: If nothing has that name.
@@ -38,13 +38,13 @@ def show(args: list[str]) -> None:
 
 
 def named() -> dict[str, tuple[str, str]]:
-    """Every class that may be named in a configuration, with its group, empty for a component, and its path."""
+    """All classes that configurations may name, with their group (empty for components) and path."""
     components = {name: ("", path) for part in COMPONENTS for name, path in public(f"vae_zoo.{part}").items()}
     return components | {name: (group, path) for group in ("data", "model") for name, path in choices(group).items()}
 
 
 def show_class(name: str, group: str, path: str) -> None:
-    """Print what a class is and what it takes."""
+    """Print the summary and the arguments of a class."""
     source = find(path)
     line, paper, link = summary(source.doc if source else "")
     using = [config.stem for config in packaged().values() if group and chosen(config, group) == name]
@@ -74,7 +74,7 @@ def show_class(name: str, group: str, path: str) -> None:
 
 
 def first_fit(name: str, required: str = "") -> str:
-    """What a first fit of a model is asked for: its configuration for the digits, which was measured, if any."""
+    """Arguments of a first fit of a model: its measured configuration for the digits, if any."""
     configs = packaged().items()
     stems = [stem for stem, path in configs if stem.endswith("_digits") and chosen(path, "model") == name]
     return f"--config {stems[0]}" if stems else f"--model {name}{required} --data Digits --trainer.max_epochs 20"

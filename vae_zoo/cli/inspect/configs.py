@@ -29,7 +29,7 @@ def packaged_configs(args: Sequence[str]) -> list[str]:
 
 
 def find_config(name: str) -> Path:
-    """A configuration on disk, else the packaged one of that name."""
+    """A configuration on disk, or else the packaged one of that name."""
     from difflib import get_close_matches
 
     known = packaged()
@@ -42,7 +42,7 @@ def find_config(name: str) -> Path:
 
 
 def find_sweep(name: str) -> Path:
-    """A sweep on disk, else the packaged one of that name.
+    """A sweep on disk, or else the packaged one of that name.
 
     Raises:
         FileNotFoundError: If neither exists.
@@ -69,7 +69,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The keys and values of a file.
 
     Raises:
-        ValueError: If it is no YAML, stands for more than fits, or holds something else.
+        ValueError: If it is not YAML, expands to too much, or is not a mapping.
     """
     content = parsed(read_text(path), str(path))
     if not isinstance(content, dict):
@@ -78,14 +78,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parsed(text: str, where: str) -> Any:
-    """What a text of YAML stands for.
+    """The value of a text of YAML.
 
     Args:
         text: The text.
-        where: What to call it.
+        where: Its name in errors.
 
     Raises:
-        ValueError: If it is no YAML, stands for more than fits, or gives a key twice.
+        ValueError: If it is not YAML, expands to too much, or has a key twice.
     """
     import yaml
 

@@ -1,4 +1,4 @@
-"""The options of Lightning's verbs, known without an import: what the front of the command can answer by itself."""
+"""The options of Lightning's verbs, found without imports."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ CALLBACKS = {  # by their paths, so that this file imports none of them
     "ranks": "vae_zoo.callbacks.RankWatch",
 }
 LINKED = ("shape", "num_classes", "num_train")
-"""Arguments of a model that follow from the data."""
+"""Arguments of a model that are linked from the data."""
 
 TRAINER = "lightning.pytorch.Trainer"
 CHOSEN = {"model": "vae_zoo.models.Autoencoder", "data": "vae_zoo.data.DataModule"}
-"""Groups whose class is chosen, and the class that it must derive from, which is beside those of the zoo."""
+"""Groups with a choice of class, and the base class that it must derive from."""
 
 OWN = ("matmul_precision",)
-"""Options that are neither Lightning's nor those of a class."""
+"""Options that belong neither to Lightning nor to a class."""
 
 _GIVEN = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
 
@@ -51,7 +51,7 @@ def choices(group: str) -> dict[str, str]:
 
 
 def pairs(args: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Options and what is given to each, whether ``--a b`` or ``--a=b``."""
+    """Options and their values, from ``--a b`` or ``--a=b``."""
     for arg, following in zip(args, [*args, ""][1:], strict=True):
         if arg.startswith("-"):
             flag, equals, value = arg.partition("=")

@@ -1,4 +1,4 @@
-"""What a class is and takes, read from its source: nothing is imported, so an answer does not wait for torch."""
+"""Classes and their arguments, read from the sources without importing them or torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from vae_zoo.system.docstrings import described
 
 READ = ("vae_zoo", "lightning")
-"""Packages whose sources are read; the bases of classes that are elsewhere, as in torch, take nothing."""
+"""Packages whose sources are read; base classes elsewhere, for instance in torch, have no known arguments."""
 
 
 class Argument(NamedTuple):
@@ -20,11 +20,11 @@ class Argument(NamedTuple):
 
     Args:
         name: Name of the argument.
-        annotation: Type, as it is written.
-        default: Default, as it is written; None for an argument that must be given.
-        line: What it is.
+        annotation: Type, as in the source.
+        default: Default, as in the source; None for a required argument.
+        line: Description.
         owner: Class whose constructor has it.
-        by_name: Whether it is given by name only.
+        by_name: Whether it is keyword-only.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Argument(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A class as it stands in a file.
+    """A class in a source file.
 
     Args:
         module: Module that defines the class.
@@ -62,7 +62,7 @@ def public(module: str) -> dict[str, str]:
 
 
 def is_concrete(path: str, root: str) -> bool:
-    """Whether the class at a path derives from another one, and lacks no method that this leaves open."""
+    """Whether the class at a path derives from another one and defines all its abstract methods."""
     above, defined = list(lineage(path)), set()
     for source in above:
         for node in source.node.body:
@@ -75,7 +75,7 @@ def is_concrete(path: str, root: str) -> bool:
 
 @cache
 def find(path: str) -> Source | None:
-    """The class at a path such as ``vae_zoo.models.BetaVAE``, also where a module only imports it."""
+    """The class at a path such as ``vae_zoo.models.BetaVAE``, also if the module only imports it."""
     module, _, name = path.rpartition(".")
     for node in tree(module):
         if isinstance(node, ast.ClassDef) and node.name == name:
@@ -101,7 +101,7 @@ def lineage(path: str) -> Iterator[Source]:
 
 @cache
 def arguments(path: str) -> list[Argument]:
-    """What the class at a path takes, its own first, then what its ``**kwargs`` pass on to its bases."""
+    """Arguments of the class at a path: its own first, then those that its ``**kwargs`` pass on to its bases."""
     taken: dict[str, Argument] = {}
     fixed: set[str] = set()
     for source in lineage(path):

@@ -13,14 +13,14 @@ from vae_zoo.cli.errors import nearest
 
 
 def check_devices(accelerator: Any, devices: Any) -> None:
-    """Refuse devices that are not there, before a process is started for them: it would wait for ever, or fail later.
+    """Refuse missing devices before a process is started for them, which would hang or fail later.
 
     Args:
-        accelerator: What the Trainer takes under this name.
-        devices: The same: a number, a list of numbers, either as text, or ``auto``.
+        accelerator: The argument of the Trainer.
+        devices: The argument of the Trainer: a number, a list of numbers, either as text, or ``auto``.
 
     Raises:
-        ValueError: With what was asked for and what there is.
+        ValueError: With the requested and the available devices.
     """
     if devices == "auto" or not (accelerator == "auto" or accelerator in ("cpu", "gpu", "cuda", "mps")):
         return
@@ -65,14 +65,14 @@ _CLUSTER = ("MASTER_ADDR", "SLURM_JOB_ID", "TORCHELASTIC_RUN_ID", "LSB_JOBID", "
 
 
 def check_trainer(config: Any, verb: str) -> None:
-    """Refuse settings of a run that would train nothing, divide by zero, or wait for processes nobody starts.
+    """Refuse settings of a run that would train nothing, divide by zero, or wait for processes that are not started.
 
     Args:
         config: Configuration of the verb.
         verb: ``fit``, ``validate``, ``test`` or ``predict``.
 
     Raises:
-        ValueError: With the setting, what came and what to do.
+        ValueError: With the setting, its value and what to do.
     """
     trainer = config.trainer
     for name, least in _LEAST.items():
@@ -113,12 +113,12 @@ def _list(names: list[str]) -> str:
 
 
 def check_linked(asked: Any, model: Any, names: tuple[str, ...]) -> None:
-    """Refuse a value of the user's own where the data say another one, which would win without a word.
+    """Refuse a given value that differs from that of the data, which would silently win.
 
     Args:
-        asked: What was asked for as the model, class and arguments.
-        model: The model as it is built.
-        names: Arguments that follow from the data.
+        asked: Requested class and arguments of the model.
+        model: The model as built.
+        names: Arguments linked from the data.
 
     Raises:
         ValueError: If there is such a value.
@@ -131,20 +131,20 @@ def check_linked(asked: Any, model: Any, names: tuple[str, ...]) -> None:
 
 
 _LATE = {"val/active_units", "val/informative_units", "epoch", "step"}
-"""What is logged, but not by the validation before the training."""
+"""Metrics that are logged, but not by the sanity check before training."""
 
 
 def check_monitors(trainer: Any, model: Any) -> None:
-    """Refuse a monitor that nothing logs before an epoch is spent on finding out.
+    """Refuse a monitor that nothing logs, before an epoch is spent.
 
-    What classes of others log in training is not known: of their runs only ``val/…`` is checked.
+    The training metrics of foreign classes are unknown: with those, only ``val/…`` is checked.
 
     Args:
         trainer: Trainer, after its sanity check.
         model: The model.
 
     Raises:
-        ValueError: If a callback or the scheduler watches what is not there.
+        ValueError: If a callback or the scheduler monitors a metric that is not logged.
     """
     validated = set(trainer.callback_metrics) | {
         name for callback in trainer.callbacks for name in getattr(callback, "val_curves", ())
@@ -169,6 +169,6 @@ def _watched(trainer: Any) -> list[tuple[str, str]]:
 
 
 def _closed(trainer: Any, model: Any) -> bool:
-    """Whether everything that may log is the zoo's or Lightning's."""
+    """Whether everything that logs belongs to the zoo or to Lightning."""
     parts = [model, *trainer.callbacks]
     return all(type(part).__module__.split(".")[0] in ("vae_zoo", "lightning") for part in parts)

@@ -1,4 +1,4 @@
-"""Processes that a command starts: none of them imports from the working folder unasked."""
+"""Child processes, which do not import from the working folder."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 import vae_zoo
 
 COMMAND = [sys.executable, str(Path(vae_zoo.__file__).with_name("__main__.py"))]
-"""The command in a process of its own."""
+"""The command in a separate process."""
 
 _CLEAN = "import sys; sys.path[:1] == [''] and sys.path.pop(0); "
 
 
 @contextmanager
 def safe_path() -> Iterator[None]:
-    """Have every Python that is started leave the working folder off its path, for as long as it lasts.
+    """Keep the working folder off the path of every Python started in this context.
 
-    A loader's workers, a compiler's and any helper of a library would find a json.py there before Python's own.
+    Workers of loaders and compilers, and helpers of libraries, would otherwise import a json.py there.
     """
     before = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
@@ -37,7 +37,7 @@ def safe_path() -> Iterator[None]:
 
 
 def _clean_multiprocessing() -> None:
-    """Have the processes of multiprocessing, which are ``python -c``, take the working folder off first."""
+    """Have the processes of multiprocessing, which are ``python -c``, remove the working folder from the path first."""
     from multiprocessing import util
 
     spawn: Any = util.spawnv_passfds
@@ -51,7 +51,7 @@ def _clean_multiprocessing() -> None:
 
 
 def clean(args: Sequence[Any]) -> list[Any]:
-    """A command whose program, where it is ``python -c PROGRAM``, takes the working folder off the path first."""
+    """A command ``python -c PROGRAM`` with the working folder removed from the path first; others unchanged."""
     args = list(args)
     if "-c" in args[:-1]:
         at = args.index("-c") + 1

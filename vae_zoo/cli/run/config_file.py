@@ -25,7 +25,7 @@ FINDERS = ("LearningRateFinder", "BatchSizeFinder")
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes the configuration beside the checkpoints, and hands it to every logger.
+    """Writes the configuration beside the checkpoints, and logs it to every logger.
 
     Args:
         run: Folder of the run.
@@ -52,7 +52,7 @@ class SaveConfig(SaveConfigCallback):
             logger.log_hyperparams(config)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write down what a finder has found since, in place of the finder: the file repeats this run."""
+        """Replace finders, such as of the learning rate, by their results, so that the file repeats this run."""
         if self.path is None:  # of another process
             return
         found = False
@@ -79,7 +79,7 @@ class SaveConfig(SaveConfigCallback):
 
 
 def _make_plain(value: Any) -> Any:
-    """Turn words of an enumeration, which have no form in YAML, into strings, in place; gives the value."""
+    """Turn members of an enumeration, which YAML lacks, into strings, in place; returns the value."""
     if isinstance(value, Namespace):
         for key, item in vars(value).items():
             setattr(value, key, _make_plain(item))
@@ -89,7 +89,7 @@ def _make_plain(value: Any) -> Any:
 
 
 def _as_parsed(value: Any) -> Any:
-    """A class and its arguments in the form that the parser dumps."""
+    """A class and its arguments in the form of the parser."""
     if isinstance(value, dict) and "class_path" in value:
         return Namespace(class_path=value["class_path"], init_args=Namespace(**value.get("init_args", {})))
     return value
@@ -97,18 +97,18 @@ def _as_parsed(value: Any) -> Any:
 
 @contextmanager
 def _untold() -> Iterator[None]:
-    """Without the parser's warnings of what :func:`_readable` puts right."""
+    """Suppress warnings of the parser about what :func:`_readable` corrects."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*Unable to serialize instance")
         yield
 
 
 def _readable(text: str) -> str:
-    """A dumped configuration whose devices and names of functions are read back as what they were."""
+    """A dumped configuration in which devices and names of functions can be read back."""
     return re.sub(r"Unable to serialize instance ([\w:]+)$", r"\1", text, flags=re.MULTILINE)
 
 
 def _recorded(trainer: Trainer, model: LightningModule) -> dict[str, dict[str, Any]]:
-    """Arguments of model and data as they are now, as plain data."""
+    """Current arguments of model and data, as plain data."""
     parts = {"model": model, "data": getattr(trainer, "datamodule", None)}
     return {group: part.recorded()["init_args"] for group, part in parts.items() if isinstance(part, Recorded)}

@@ -16,21 +16,21 @@ OURS = {
     f"{PATH}CSVLogger": FILE,
     f"{PATH}csv_logs.CSVLogger": FILE,
 }
-"""What stands in for Lightning's own."""
+"""Replacements of Lightning's loggers."""
 IN_FILES = (FILE, f"{PATH}TensorBoardLogger", f"{PATH}tensorboard.TensorBoardLogger")
 MLFLOW = "sqlite:///mlflow.db"
 """MLflow's own default. That of Lightning's logger is a folder of files, which recent releases of MLflow refuse."""
 
 
 def loggers_of(given: Any, folder: str, *, fits: bool) -> Any:
-    """The loggers that were asked for, with figures in a file also where none of them writes one.
+    """The requested loggers, with a file of metrics in any case.
 
-    Lightning's own logger of Weights & Biases becomes the one that goes on without its server, and its file of metrics
-    the one that no kill tears. That of MLflow, if it is told of no server, takes the database ``mlflow ui`` looks for.
+    Lightning's loggers of Weights & Biases and of files are replaced by fault-tolerant ones. MLflow without a given
+    server uses the database that ``mlflow ui`` opens.
 
     Args:
-        given: What the configuration holds.
-        folder: Where files go.
+        given: Loggers of the configuration.
+        folder: Folder of files.
         fits: Whether the run is a fit.
     """
     files = [_logger(name, folder) for name in ("CSVLogger", "TensorBoardLogger")[: 1 + fits]]

@@ -1,4 +1,4 @@
-"""What leaves a fit of the command running: limits that fit together, a place to go on from, a way to stop."""
+"""Fault tolerance of fits: limits of training, checkpoints to resume from, messages after signals."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ LAST = Path("checkpoints/last.ckpt")
 
 
 def set_limits(trainer: Any, args: Sequence[str]) -> None:
-    """Choose the one limit of a fit that was not given: 50 epochs, unless steps or a time limit it.
+    """Set the default limit of a fit, 50 epochs, unless steps or a time are given.
 
-    Where a config file has one of ``max_steps`` and ``max_epochs`` and the command line the other, the latter counts.
+    If a config file has one of ``max_steps`` and ``max_epochs`` and the command line the other, the latter wins.
 
     Raises:
         ValueError: If both are given in one place, because a resumed run would then stop early.
@@ -45,17 +45,17 @@ def set_limits(trainer: Any, args: Sequence[str]) -> None:
 
 
 def newest(root: Path, dirpath: str | None = None) -> str:
-    """The last checkpoint of the newest fit under a folder, or the newest good one of that fit if it is damaged.
+    """The last checkpoint of the newest fit in a folder, or the newest intact one of that fit if it is damaged.
 
     Args:
         root: Folder of fits.
         dirpath: Folder of checkpoints if they are elsewhere.
 
     Returns:
-        Its path; empty if there is none, or if the newest fit that has begun from the beginning has none yet.
+        Its path; empty if there is none, or if the newest fit from the beginning has none yet.
 
     Raises:
-        DamagedCheckpointError: If that fit has no good one.
+        DamagedCheckpointError: If that fit has no intact checkpoint.
     """
     folder = Path(dirpath) if dirpath else root
     pattern = "last.ckpt" if dirpath else "fit_*/checkpoints/last.ckpt"
@@ -78,11 +78,11 @@ def newest(root: Path, dirpath: str | None = None) -> str:
 
 
 def last_of(root: Path, dirpath: str | None, verb: str) -> str | None:
-    """What ``--ckpt_path last`` stands for: a path, or nothing for a fit that has yet to save, which says so.
+    """Path of ``--ckpt_path last``, or None with a message for a fit without checkpoints so far.
 
     Raises:
         FileNotFoundError: If there is no checkpoint, and the verb needs one.
-        DamagedCheckpointError: If there is no good one.
+        DamagedCheckpointError: If there is no intact one.
     """
     if path := newest(root, dirpath):
         return path
@@ -98,23 +98,23 @@ def _age(path: Path) -> float:
 
 
 def with_files(plugins: Any) -> list[Any]:
-    """The plug-ins that were asked for, and the one that writes checkpoints unless there is another."""
+    """The requested plug-ins, and the one that writes checkpoints unless there is another."""
     plugins = plugins if isinstance(plugins, list) else [plugins] if plugins else []
     return plugins if any(isinstance(plugin, CheckpointIO) for plugin in plugins) else [*plugins, CheckpointFiles()]
 
 
 def show_how_to_resume(callbacks: Sequence[Callback], config: Path) -> None:
-    """Make a run that a signal stops say by which command it goes on."""
+    """Have a run that is stopped by a signal print the command that resumes it."""
     for callback in callbacks:
         if isinstance(callback, LastCheckpoint):
             callback.resume = f"vae-zoo fit --config {config} --ckpt_path {{path}}"
 
 
 def check_written(trainer: Trainer) -> None:
-    """Refuse to end well without the checkpoints of a fit.
+    """Check that the checkpoints of a fit exist.
 
     Raises:
-        CheckpointWriteError: If one is not there.
+        CheckpointWriteError: If one is missing.
     """
     for callback in trainer.checkpoint_callbacks:
         path = getattr(callback, "best_model_path", "")
@@ -123,7 +123,7 @@ def check_written(trainer: Trainer) -> None:
 
 
 def had_nothing_to_do(trainer: Trainer, *, trained: bool) -> bool:
-    """Whether a fit was resumed from where its limit is reached already, which is then said in a line.
+    """Whether a fit was resumed after its limit had been reached, with a message.
 
     Args:
         trainer: The trainer, after the fit.

@@ -1,4 +1,4 @@
-"""What a run needs before it starts: a folder of its own, a checkpoint to go on from."""
+"""Folders of runs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _INHERITED = "VAE_ZOO_RUN_FOLDER"
 
 
 class RunFolder:
-    """A new folder ``<root>/<name>_<n>``, claimed so that two runs never share one, gone again if none starts.
+    """A new folder ``<root>/<name>_<n>``, which no other run can use, and which is removed if the run does not start.
 
-    Further processes of the run find the same folder, whether this one starts them or another program does.
+    Further processes of the run use the same folder, whether they are started by this process or by another program.
     """
 
     def __init__(self, root: Path, name: str) -> None:
@@ -39,7 +39,7 @@ class RunFolder:
         raise AssertionError
 
     def release(self, *, keep: bool) -> None:
-        """Forget the folder, and remove it unless there is something in it to keep."""
+        """Release the folder, and remove it if it has nothing to keep."""
         if not self.owner:
             return
         os.environ.pop(_INHERITED, None)

@@ -1,4 +1,4 @@
-"""What wins over what, said in one line where something is lost: command line > config > checkpoint > default."""
+"""Precedence of settings, with one line about overridden values: command line > config > checkpoint > default."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from vae_zoo.distributions import Bernoulli
 
 
 def resolve_defaults(config: Any, args: Sequence[str], saved: Mapping[str, Any]) -> None:
-    """Give an optimizer that is chosen over the checkpoint's its own defaults, where the parser hands on the other's.
+    """Give an optimizer that replaces the checkpoint's its own defaults instead of those of the old class.
 
-    Of Adam in the checkpoint, AdamW would else get the weight decay of 0.
+    Otherwise AdamW would get a weight decay of 0 from Adam in the checkpoint.
 
     Args:
         config: Configuration of the verb, changed in place.
-        args: What follows the verb.
-        saved: What the checkpoint holds of the model.
+        args: Arguments after the verb.
+        saved: Model of the checkpoint, as plain data.
 
     Raises:
         ValueError: If the checkpoint is of another class.
@@ -45,17 +45,17 @@ def resolve_defaults(config: Any, args: Sequence[str], saved: Mapping[str, Any])
 
 
 def _defaults(class_path: str) -> dict[str, Any]:
-    """Defaults of a constructor of torch's."""
+    """Defaults of a constructor of torch."""
     cls = locate(class_path) if class_path.startswith("torch.optim.") else None
     parameters = signature(cls).parameters.values() if callable(cls) else ()
     return {p.name: _plain(p.default) for p in parameters if p.default is not p.empty}
 
 
 def overridden(saved: Mapping[str, Any], config: Any) -> list[str]:
-    """Values of a checkpoint that a run does not take, ``model.beta 7.0 (was 4.0)``.
+    """Overridden values of a checkpoint, ``model.beta 7.0 (was 4.0)``.
 
     Args:
-        saved: What the checkpoint holds of model and data.
+        saved: Model and data of the checkpoint, as plain data.
         config: Configuration of the verb.
     """
     found: list[str] = []
@@ -66,10 +66,10 @@ def overridden(saved: Mapping[str, Any], config: Any) -> list[str]:
 
 
 def dropped(args: Sequence[str], config: Any) -> list[str]:
-    """Arguments that a config file gives to a class which the command line has replaced by one that lacks them.
+    """Arguments of a class in a config file that the command line has replaced by a class without them.
 
     Args:
-        args: What follows the verb.
+        args: Arguments after the verb.
         config: Configuration of the verb.
     """
     lost = []
@@ -114,13 +114,13 @@ def _plain(value: Any) -> Any:
 
 
 class OverrideReport(Callback):
-    """Says on stderr what a run does not take, once the checkpoint is loaded: of one that does not fit, only that.
+    """Prints overridden values to stderr once the checkpoint is loaded.
 
     Args:
-        saved: What the checkpoint holds of model and data; nothing if there is none.
+        saved: Model and data of the checkpoint, as plain data; empty without a checkpoint.
         config: Configuration of the verb.
-        args: What follows the verb.
-        suited: Likelihood that follows from the data, as none was chosen.
+        args: Arguments after the verb.
+        suited: Likelihood chosen from the data, if none was given.
     """
 
     def __init__(self, saved: Mapping[str, Any], config: Any, args: Sequence[str], suited: type | None = None) -> None:
@@ -138,7 +138,7 @@ class OverrideReport(Callback):
         return self._first is not None and trainer.global_step > self._first
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
-        """Name callbacks whose state a fit leaves behind: without its annealing the weight of the rate jumps to 1."""
+        """Name callbacks that the resumed fit lacks: without annealing, the weight of the rate would jump to 1."""
         states = checkpoint.get("callbacks")
         if trainer.state.fn != "fit" or not isinstance(states, Mapping):
             return

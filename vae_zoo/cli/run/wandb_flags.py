@@ -18,7 +18,7 @@ def wandb_options() -> list[str]:
 
 
 def spelled_out(args: Sequence[str]) -> list[str]:
-    """A command line with ``--trainer.logger`` where ``--wandb`` stood.
+    """A command line with ``--wandb`` replaced by ``--trainer.logger``.
 
     Raises:
         ValueError: If the logger has no such option, or the flag itself is given a value.
