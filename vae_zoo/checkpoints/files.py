@@ -1,7 +1,7 @@
-"""Checkpoint files that are whole or not there, and that are read only as they were written.
+"""Atomic checkpoint files with a checksum.
 
-A file is written beside its name, synced and renamed, and ends in a checksum of every byte before it, as the comment of
-the zip archive that it is. So it stays a file that ``torch.load`` reads.
+A file is written to a temporary name, synced and renamed. It ends with a checksum of its content, as the comment of
+the zip archive, so ``torch.load`` can still read it.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class CheckpointWriteError(OSError):
 class CheckpointFiles(TorchCheckpointIO):
     """Plug-in that makes a Trainer write and read checkpoints by :func:`write` and :func:`verify`.
 
-    The command has it by default; elsewhere ``Trainer(plugins=[CheckpointFiles()])``. Files are loaded with
-    ``weights_only=True``, whatever is asked. An address such as ``s3://bucket/last.ckpt`` is left to Lightning.
+    The command uses it by default; elsewhere, pass ``Trainer(plugins=[CheckpointFiles()])``. Files are always loaded
+    with ``weights_only=True``. Addresses such as ``s3://bucket/last.ckpt`` are left to Lightning.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
@@ -62,10 +62,10 @@ class CheckpointFiles(TorchCheckpointIO):
 
 
 def write(checkpoint: dict[str, Any], path: str | Path) -> None:
-    """Write a checkpoint so that whatever happens there is either the old file or the new one at its name.
+    """Write a checkpoint atomically: at any time there is either the old file or the new one.
 
     Raises:
-        CheckpointWriteError: If it cannot be; what was there before is kept.
+        CheckpointWriteError: If it cannot be written; an existing file is kept.
     """
     path = Path(path)
     with _named(path), _replacing(path) as file:
@@ -79,11 +79,11 @@ def write(checkpoint: dict[str, Any], path: str | Path) -> None:
 
 
 def verify(path: str | Path) -> None:
-    """Read a whole checkpoint and compare it with its checksum, or one without with those of its archive.
+    """Read a whole checkpoint and compare it with its checksum, or with those of its archive if it has none.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        DamagedCheckpointError: If the file is torn, damaged or none of torch's.
+        DamagedCheckpointError: If the file is torn, damaged, or not a file of torch.
     """
     path = Path(path)
     if not path.is_file():

@@ -43,7 +43,7 @@ def register_kl(q_class: type, p_class: type) -> Callable[[Form], Form]:
 
 
 def kl(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
-    r"""Kullback–Leibler divergence of q from p: in closed form where one is known, by Monte Carlo elsewhere.
+    r"""Kullback–Leibler divergence of q from p: in closed form if one is known, otherwise by Monte Carlo.
 
     .. math:: \mathrm{KL}(q \,\|\, p) = \mathbb{E}_{q(z)}[\log q(z) - \log p(z)]
 

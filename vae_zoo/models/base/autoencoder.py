@@ -1,4 +1,4 @@
-"""What every model of the zoo shares: networks, latents, optimizer, checkpoints."""
+"""The base class of all models: networks, latents, optimizer, checkpoints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from vae_zoo.typing import Batch, Network, Shape
 
 
 class Autoencoder(Shareable, Saved, Steps):
-    """An encoder and a decoder under Lightning; what is optimised is left to :meth:`losses`.
+    """Base of all models: an encoder and a decoder under Lightning, with the objective left to :meth:`losses`.
 
     Components are factories, a class or a ``functools.partial`` of one; their sizes follow from ``shape`` and
     ``latent_dim``.
@@ -40,16 +40,16 @@ class Autoencoder(Shareable, Saved, Steps):
         encoder: Network from an example to the parameters of the posterior.
         decoder: Network from a latent to the parameters of the likelihood.
         posterior: Family of q(z|x).
-        likelihood: Family of p(x|z). If not given, the command takes the one that suits the data, as their
-            :attr:`~vae_zoo.data.DataModule.likelihood` has it; in Python, without data, it is Bernoulli.
-        optimizer: Optimizer of the parameter groups; Adam with a learning rate of 1e-3 if not given.
+        likelihood: Family of p(x|z). By default the command uses the
+            :attr:`~vae_zoo.data.DataModule.likelihood` of the data; in Python, without data, it is Bernoulli.
+        optimizer: Optimizer of the parameter groups; by default Adam with a learning rate of 1e-3.
         scheduler: Scheduler of the learning rate, stepped every epoch.
-        compiled: Whether to compile :meth:`losses`, and what decodes for the evidence.
-        cuda_graphs: Whether training steps of a compiled model are recorded on CUDA as graphs, one a batch size, and
-            replayed. Not while gradients are accumulated.
-        channels_last: Whether convolutions keep the channels of a pixel together in memory, which most hardware
-            prefers; it changes figures by no more than rounding.
-        kwargs: None in the end: any that is left over is an error.
+        compiled: Whether to compile :meth:`losses`, and the decoding for the evidence.
+        cuda_graphs: Whether to record training steps of a compiled model as CUDA graphs, one per batch size, and
+            replay them. Not while gradients are accumulated.
+        channels_last: Whether convolutions store the channels of a pixel together in memory, which most hardware
+            prefers; results change by rounding only.
+        kwargs: Arguments of further base classes; unknown arguments are an error.
 
     Raises:
         ValueError: If latent_dim is less than 1, or shape is empty or has a side of less than 1, or
@@ -61,16 +61,16 @@ class Autoencoder(Shareable, Saved, Steps):
     monitor_mode = "min"
 
     continuous: bool = True
-    """Whether latents between two others mean something, so that paths can be drawn."""
+    """Whether latents can be interpolated, so that paths can be drawn."""
 
     fixed: Mapping[str, str] = {}
-    """Arguments of the classes above that mean nothing to this one, and why. Those below may have them again."""
+    """Arguments of base classes that have no effect on this one, and why. Subclasses may use them again."""
 
     apart: Mapping[str, str] = {}
     """Names of classes that this one cannot be combined with, and why."""
 
     units: Mapping[str, str] = {}
-    """Units of the figures of a class, by name; a subclass has those of all that it derives from."""
+    """Units of the metrics of a class, by name; subclasses inherit those of all their bases."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -130,12 +130,12 @@ class Autoencoder(Shareable, Saved, Steps):
 
     @property
     def encoder_shapes(self) -> tuple[Shape, Shape]:
-        """Shapes of what the encoder takes and gives."""
+        """Shapes of the encoder's input and output."""
         return self.shape, self.posterior.param_shape
 
     @property
     def decoder_shapes(self) -> tuple[Shape, Shape]:
-        """Shapes of what the decoder takes and gives."""
+        """Shapes of the decoder's input and output."""
         return self.latent_shape, self.likelihood.param_shape
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
@@ -162,7 +162,7 @@ class Autoencoder(Shareable, Saved, Steps):
         return mean_of(self.decode(self.embed(x, c, sample=sample), c), x.device)
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """Latents of examples, as :meth:`embed` gives them."""
+        """Latents of examples; see :meth:`embed`."""
         return self.embed(x, c)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:  # noqa: ARG002
@@ -173,12 +173,12 @@ class Autoencoder(Shareable, Saved, Steps):
         return {"z": z, "z_scale": scale, "reconstruction": mean_of(self.decode(z, c), x.device)}
 
     def param_groups(self) -> list[dict[str, Any]]:
-        """Parameters, and the optimizer's settings that are particular to some of them."""
+        """Parameter groups of the optimizer, with separate settings for some of the parameters."""
         return [{"params": list(self.parameters())}]
 
     @property
     def lr(self) -> float:
-        """Learning rate of the optimizer. What is set counts from the next fit on, and in checkpoints."""
+        """Learning rate of the optimizer. A new value applies from the next fit on, and is saved in checkpoints."""
         rate = rate_of(self._init_args.get("optimizer"))
         if rate is None:
             raise AttributeError("the optimizer of this model says nothing of its learning rate.")
@@ -209,25 +209,25 @@ class Autoencoder(Shareable, Saved, Steps):
         return {"optimizer": optimizer, "lr_scheduler": chosen}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Step a scheduler, but tell one on a plateau nothing while the weight of the divergence rises."""
+        """Step a scheduler, except for schedulers on a plateau while the weight of the divergence rises."""
         warming = any(callback.rising(self.trainer) for callback in annealings(self.trainer))
         if not (warming and isinstance(scheduler, ReduceLROnPlateau)):
             super().lr_scheduler_step(scheduler, metric)
 
     def on_train_start(self) -> None:
-        """Refuse a scheduler that fails, or sees nothing, before the run is over."""
+        """Refuse a scheduler that would fail, or have nothing to monitor, before the end of the run."""
         super().on_train_start()
         say_if_emulated(self.trainer, self.device)
         check_plateaus(self.trainer)
         check_length(self.trainer, self._make_optimizer, self._make_scheduler, self.param_groups())
 
     def configure_callbacks(self) -> Any:
-        """None of its own; those of the Trainer are looked at here, before they look at the model."""
+        """Add none, but check those of the Trainer before they access the model."""
         check_backbone(self, self.trainer.callbacks)  # type: ignore[attr-defined]
         return super().configure_callbacks()
 
     def setup(self, stage: str) -> None:
-        """Have whatever Trainer runs the model read checkpoints as plain data, and refuse what cannot be trained."""
+        """Have the Trainer read checkpoints as plain data, and refuse models that cannot be trained."""
         super().setup(stage)
         read_plainly(self.trainer.strategy)
         if stage == "fit":
@@ -246,10 +246,10 @@ class Autoencoder(Shareable, Saved, Steps):
             self._initialise(data.examples("train"))
 
     def initialise(self, x: Tensor) -> None:
-        """Set what starts from the data: called once, before the first step of a model that is not restored.
+        """Initialise parameters from the data; called once, before the first step of a model that is not restored.
 
         Args:
-            x: Training examples, (N, \\*shape), grey where images are made binary afresh: all of them, or the first
+            x: Training examples, (N, \\*shape), before any random binarisation: all of them, or the first
                 batch of a foreign loader.
         """
 

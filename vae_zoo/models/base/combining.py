@@ -1,4 +1,4 @@
-"""Whether the classes that a model derives from go together: none may hide what another one is about."""
+"""Checks that the base classes of a model can be combined, without hiding each other's methods and arguments."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from vae_zoo.checkpoints.hyperparameters import class_of
 
 
 def check_combination(cls: type, root: type) -> None:
-    """Refuse a class one of whose bases hides a method or an argument of another, which would then do nothing.
+    """Refuse a class if one of its bases hides a method or an argument of another, which would have no effect.
 
-    A method hides that of the next class in the order of resolution unless it calls it by ``super()``. That is what an
-    override is for where the one class derives from the other, and a mistake where neither knows of the other.
+    A method hides that of the next class in the method resolution order unless it calls it by ``super()``. This is
+    intended if one class derives from the other, and a mistake if they are unrelated.
 
     Args:
         cls: Class of a model.
-        root: What the classes that are looked at derive from.
+        root: Common base of the classes to check.
 
     Raises:
-        TypeError: With the two classes, and what is hidden.
+        TypeError: With the two classes and the hidden name.
     """
     if reason := _reason(cls, root):
         raise TypeError(reason)

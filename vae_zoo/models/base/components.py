@@ -1,4 +1,4 @@
-"""Components of a model: each is of the kind that its argument asks for, made from what the model supplies."""
+"""Construction and checks of the components of a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every model can be shared by; the work is done in ``vae_zoo.hub``, above the models."""
+"""Methods for sharing models, implemented in ``vae_zoo.hub``."""
 
 from __future__ import annotations
 
