@@ -161,6 +161,7 @@ class Bessel(VAE):
         return super().decode(torch.special.bessel_j0(z), c)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_what_onnx_has_not_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"the decoder of Bessel cannot be written as ONNX: [^\n]*bessel_j0"):

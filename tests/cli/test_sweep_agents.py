@@ -88,6 +88,7 @@ def test_sweep_and_agent(name: str, environment: dict[str, str], tmp_path: Path)
         assert len(list(tmp_path.glob("results/*/fit_*/metrics.csv"))) == 2
 
 
+@pytest.mark.exhaustive
 def test_a_run_of_an_agent_offline(environment: dict[str, str], tmp_path: Path) -> None:
     sweep = yaml.safe_load(SWEEPS["vae_digits"].read_text())
     run = chosen_runs(sweep, 1)[-1]
