@@ -1,4 +1,4 @@
-"""What every result file says of how its figures came about."""
+"""Conditions of a measurement, stored in every result file."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class DataClassifier(nn.Module):
 
     @staticmethod
     def label(data: str) -> str:
-        """What figures in its space are called."""
+        """Label in the names of metrics that use these features."""
         return f"classifier of {data}"
 
     def fit(self, x: Tensor, y: Tensor | None) -> DataClassifier:
@@ -154,7 +154,7 @@ class InceptionFeatures(nn.Module):
 
     @staticmethod
     def label(data: str) -> str:
-        """What figures in its space are called."""
+        """Label in the names of metrics that use these features."""
         del data
         return "Inception"
 

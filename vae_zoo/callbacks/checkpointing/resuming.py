@@ -66,8 +66,8 @@ def step_plateau_schedulers(trainer: Trainer, metrics: dict[str, float]) -> None
     """Step schedulers with the metrics that they have missed."""
     for config in _plateaus(trainer):
         if config.monitor in metrics:
-            figure = torch.tensor(metrics[str(config.monitor)])
-            trainer.lightning_module.lr_scheduler_step(config.scheduler, figure)
+            value = torch.tensor(metrics[str(config.monitor)])
+            trainer.lightning_module.lr_scheduler_step(config.scheduler, value)
 
 
 def _plateaus(trainer: Trainer) -> list[Any]:

@@ -105,8 +105,8 @@ class Evidence(Callback):
                     f"(Pareto shape {means['pareto_k']:.2f} on average, above {HEAVY}) that log_evidence is too low by "
                     "more than log_evidence_se: take more samples, or compare with AIS."
                 )
-            for name, figure in means.items():
-                pl_module.log(f"test/{name}{suffix}", figure.float(), batch_size=1, add_dataloader_idx=not suffix)
+            for name, value in means.items():
+                pl_module.log(f"test/{name}{suffix}", value.float(), batch_size=1, add_dataloader_idx=not suffix)
         for name, count in seen.units.compute().curves().items():
             pl_module.log(f"test/{name}{suffix}", count, batch_size=1, add_dataloader_idx=not suffix)
 
