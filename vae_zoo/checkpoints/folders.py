@@ -1,4 +1,4 @@
-"""Folders of weights and plain configuration, also those of the Hugging Face Hub: no pickle anywhere."""
+"""Folders of weights and plain configuration, local or on the Hugging Face Hub, without any pickle."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def download(name: str, revision: str | None = None, token: str | None = None) -> Path:
-    """The folder of a repository of the Hugging Face Hub, in the cache of its own library.
+    """The folder of a repository of the Hugging Face Hub, in the cache of the Hub's library.
 
     Raises:
         FileNotFoundError: If it is no name of a repository.

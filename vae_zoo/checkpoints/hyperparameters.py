@@ -37,7 +37,7 @@ def import_path(cls: type) -> str:
 
 
 def class_of(value: Any) -> type | None:
-    """The class that a component is made from: itself, or that of a partial."""
+    """The class of a component: the component itself, or the class of a partial."""
     if isinstance(value, type):
         return value
     if isinstance(value, partial):
@@ -98,7 +98,7 @@ def _check_named(value: Any) -> None:
 
 
 def check_types(cls: type, given: Mapping[str, Any]) -> None:
-    """Refuse what is no number where a constructor on the way asks for one, and None where it asks for anything.
+    """Refuse arguments that are not numbers where a constructor expects one, and None where it expects a value.
 
     Args:
         cls: The class.
@@ -131,7 +131,7 @@ def _check_type(name: str, value: Any, annotation: Any) -> None:
 
 
 class _Built(ABCMeta):
-    """Has an object remember its attributes as its constructors leave them."""
+    """Metaclass whose objects remember their attributes as the constructors leave them."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -147,7 +147,7 @@ class _Built(ABCMeta):
 
 
 def _named_by(cls: type, said: str, given: Mapping[str, Any]) -> str:
-    """What an error says of an argument, by the name of the class that was called, not of the one that noticed it."""
+    """The message of an error about an argument, with the name of the class that was called instead of its base."""
     where, _, rest = said.partition(".__init__() ")
     if where not in {base.__qualname__ for base in cls.__mro__}:
         return ""
@@ -163,7 +163,7 @@ def _parameters(cls: type) -> Iterable[str]:
 
 
 class Recorded(metaclass=_Built):
-    """Keeps the arguments of the outermost constructor, whatever the constructors on the way do with them.
+    """Base class that records the arguments of its outermost constructor, whatever inner constructors do with them.
 
     Constructors must be keyword-only and pass ``**kwargs`` on untouched. An attribute of the name of an argument that
     is set later, ``model.beta = 7``, takes the place of the argument.
@@ -185,7 +185,7 @@ class Recorded(metaclass=_Built):
 
     @classmethod
     def check_given(cls, given: Mapping[str, Any]) -> None:
-        """Refuse arguments before anything is made from them.
+        """Refuse arguments before anything is built from them.
 
         Raises:
             TypeError: If an argument means nothing to the class.
@@ -203,7 +203,7 @@ class Recorded(metaclass=_Built):
         weights_only: bool | None = None,
         **kwargs: Any,
     ) -> Any:
-        """What a checkpoint holds: nothing in the file is executed, and only what is trusted is imported.
+        """The object in a checkpoint. Nothing in the file is executed, and only trusted classes are imported.
 
         Args:
             checkpoint_path: A file, or a file object.
@@ -239,6 +239,6 @@ class Recorded(metaclass=_Built):
         return {"class_path": import_path(type(self)), "init_args": init_args}
 
     def changed(self) -> dict[str, Any]:
-        """Attributes of the names of arguments that are no longer what the constructors left."""
+        """Attributes named like arguments whose values have changed since construction."""
         built = vars(self).get("_built", {})
         return {name: vars(self)[name] for name, x in built.items() if name in vars(self) and vars(self)[name] != x}

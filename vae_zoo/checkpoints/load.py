@@ -60,7 +60,7 @@ def read_any(file: str | os.PathLike[str] | IO[bytes], map_location: Any = None)
 
 
 def name_of(file: Any) -> str:
-    """What messages call a file."""
+    """The name of a file in messages."""
     return os.fspath(file) if isinstance(file, (str, os.PathLike)) else "the checkpoint"
 
 
@@ -72,12 +72,12 @@ def restore(
     strict: bool | None = None,
     **given: Any,
 ) -> Any:
-    """What a checkpoint holds: its arguments are checked, the object is built from them and takes the state.
+    """The object in a checkpoint: its arguments are checked, it is built from them, and its state is loaded.
 
     Args:
         cls: Class that it must be of.
-        checkpoint: What was read.
-        where: What to call it.
+        checkpoint: Content of the checkpoint.
+        where: Its name in messages.
         packages: Further packages whose modules may be imported.
         strict: Whether all weights of a model must fit.
         given: Arguments of the constructor that differ from those in the checkpoint.

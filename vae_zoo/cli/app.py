@@ -88,7 +88,7 @@ class VAECLI(LightningCLI):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
-        """The verb that the arguments begin with, whose parser is then the only one that is made, or all verbs."""
+        """The verb that the arguments begin with, so that only its parser is built; otherwise all verbs."""
         known = super().subcommands()
         return {self._verb: known[self._verb]} if self._verb in known else known
 
@@ -100,7 +100,7 @@ class VAECLI(LightningCLI):
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse with what the checkpoint holds as defaults: command line > config > checkpoint > default."""
+        """Parse with the checkpoint's values as defaults: command line > config > checkpoint > default."""
         self._given = given = [str(arg) for arg in args]  # type: ignore[union-attr]
         path, verb, saved = dict(pairs(given)).get("--ckpt_path"), given[0], {}
         if path and path != "last" and verb in self._subcommand_parsers:
@@ -117,13 +117,13 @@ class VAECLI(LightningCLI):
             precedence.resolve_defaults(self.config[verb], given, saved["model"])
 
     def _read(self, path: str) -> dict[str, Any]:
-        """What a checkpoint holds of model and data. The whole file is read for its checksum, and therefore once."""
+        """Model and data as described in a checkpoint, read once, since the checksum covers the whole file."""
         if path not in self._checkpoints:
             self._checkpoints[path] = hub.read(path)["vae_zoo"]
         return self._checkpoints[path]
 
     def _parse_ckpt_path(self) -> None:
-        """Nothing to do: what the checkpoint holds is a default already."""
+        """Nothing to do: the checkpoint's values are defaults already."""
 
     def instantiate_classes(self) -> None:
         """Prepare the run and build data, model and trainer; the saved configuration keeps what the user asked for."""
@@ -145,7 +145,7 @@ class VAECLI(LightningCLI):
         check_linked(config.model, self.model, LINKED)
 
     def _find_checkpoint(self, config: Namespace, root: Path) -> None:
-        """Read what the checkpoint of the run holds of model and data, if it has one."""
+        """Read the description of model and data in the run's checkpoint, if there is one."""
         if config.ckpt_path == "last":
             config.ckpt_path = faults.last_of(root, config.last.dirpath, self.subcommand or "")
         if config.weights_only is False:
@@ -169,7 +169,7 @@ class VAECLI(LightningCLI):
         return run.path
 
     def _fill_in(self, config: Namespace, folder: Path) -> None:
-        """Set what follows from the folder and the model: loggers, where checkpoints go, what is monitored."""
+        """Set what follows from the folder and the model: loggers, checkpoint folders, the monitored metric."""
         config.trainer.default_root_dir = str(folder)
         if not config.trainer.barebones:  # which takes none
             config.trainer.logger = loggers_of(config.trainer.logger, str(folder), fits=self.subcommand == "fit")
@@ -185,7 +185,7 @@ class VAECLI(LightningCLI):
         return self.datamodule
 
     def _make_model(self, cls: type, *, applied_instantiation_links: Any, **kwargs: Any) -> Autoencoder:
-        """Make the model, after the data: with the likelihood that suits them, if none is chosen."""
+        """Build the model after the data, with the likelihood that suits them unless one is chosen."""
         del applied_instantiation_links
         if kwargs.get("likelihood", ...) is None:
             saved = self._saved.get("model")
@@ -230,7 +230,7 @@ def _has(given: list[Any], cls: type) -> bool:
 
 
 class Parsing(VAECLI):
-    """The command as far as its parser: making it parses, seeds, builds and runs nothing."""
+    """The command up to its parser: constructing it does not parse, seed, build or run anything."""
 
     def __init__(self) -> None:
         super().__init__([])

@@ -1,4 +1,4 @@
-"""Which classes a checkpoint or a configuration may name: the check comes before any import.
+"""Classes that a checkpoint or a configuration may name, checked before any import.
 
 A class is resolved if it is one of the zoo, of a package registered as a plug-in, of those parts of torch and Lightning
 that runs are configured with, or of a package that the user named on the command line. It must be public, and defined
@@ -67,7 +67,7 @@ _lock = Lock()
 
 @contextmanager
 def by_command() -> Iterator[None]:
-    """Word advice for the command line rather than for Python, also of errors that end it."""
+    """Word advice for the command line rather than for Python, including that of errors that end the command."""
     global _by_command
     before, _by_command = _by_command, True
     try:
@@ -78,7 +78,7 @@ def by_command() -> Iterator[None]:
 
 @contextmanager
 def trusting(packages: Iterable[str]) -> Iterator[None]:
-    """Trust packages that the user has named, for as long as it lasts.
+    """Trust packages that the user has named, within the context.
 
     The working folder can be imported from only if one is.
     """
@@ -109,14 +109,14 @@ def is_trusted(path: str, more: Iterable[str] = ()) -> bool:
 
 
 def _is_open(cls: Any, path: str) -> bool:
-    """Whether an object that a value has named may be used, by where it is defined; that may be in a private module."""
+    """Whether a named object may be used, judged by the module that defines it, which may be private."""
     return _within(path, _asked(())) or (
         _within(path, OPEN if inspect.isclass(cls) else FUNCTIONS) and not _within(path, CLOSED)
     )
 
 
 def import_class(path: str) -> Any:
-    """The class at a path that is trusted, a member of a module or of a class in one; None if there is nothing."""
+    """The class at a trusted path: a member of a module, or of a class in a module. None if there is no such class."""
     module, _, name = path.rpartition(".")
     outer, _, cls = module.rpartition(".")
     if _is_module(module):
@@ -133,18 +133,18 @@ def _is_module(path: str) -> bool:
 
 
 def is_never_trusted(path: str) -> bool:
-    """Whether a path is of Python itself, or of the parser that enforces what is trusted."""
+    """Whether a path belongs to Python itself, or to the parser that enforces trust."""
     package = path.partition(".")[0]
     return package in sys.stdlib_module_names or package == "jsonargparse"
 
 
 def is_closed(path: str) -> bool:
-    """Whether to name a path trusts no more: it is never trusted, or of a library of which only some parts are open."""
+    """Whether naming a path adds no trust: it is never trusted, or belongs to a library that is only partly open."""
     return is_never_trusted(path) or path.partition(".")[0] in LIBRARIES
 
 
 def advice(path: str) -> str:
-    """Why a path is refused, and what to do."""
+    """The reason why a path is refused, and what to do."""
     if _within(path, CLOSED):
         return f"{path} asks a server as soon as it is made: add --trust lightning.pytorch.loggers to have it"
     if is_trusted(path):
@@ -160,7 +160,7 @@ def advice(path: str) -> str:
 
 
 def check_classes(value: Any, where: str, more: Iterable[str] = ()) -> None:
-    """Refuse plain data that name a class which may not be imported, or is not there.
+    """Refuse plain data that name a class that may not be imported or does not exist.
 
     Args:
         value: Plain data with ``class_path`` in them.
@@ -186,10 +186,10 @@ def check_classes(value: Any, where: str, more: Iterable[str] = ()) -> None:
 
 
 def denied(message: str, where: str) -> str:
-    """What the parser says of constructor arguments that it has refused, in one line.
+    """One line for constructor arguments that the parser has refused.
 
     Args:
-        message: What it says, in many.
+        message: The parser's own message, of many lines.
         where: Where the arguments stand.
     """
     if found := re.search(r"Importing '([^']+)' is not allowed", message):
@@ -201,7 +201,7 @@ def denied(message: str, where: str) -> str:
 
 
 def imported(value: Any) -> list[str]:
-    """Classes in plain data that the program has imported already: models, networks, optimizers and their schedulers.
+    """Classes in plain data that the program has already imported: models, networks, optimizers and schedulers.
 
     To find them runs no code, and what they are was up to the program.
     """
@@ -220,7 +220,7 @@ def imported(value: Any) -> list[str]:
 
 @contextmanager
 def guard(*more: str) -> Iterator[None]:
-    """Let the parser import only what may be, and read only YAML within limits.
+    """Let the parser import only trusted classes and read only YAML within limits.
 
     The parser's policy is one for the process. So that a program with a parser of its own finds it as it was, it is put
     back when the last guard ends.
@@ -265,7 +265,7 @@ def guard(*more: str) -> Iterator[None]:
 
 
 def search_own_path() -> None:
-    """Have the parser look for stubs on the path of this process: it would start a Python in the working folder."""
+    """Make the parser look for stubs on the path of this process instead of starting a Python in the working folder."""
     import typeshed_client
 
     whole = typeshed_client.get_search_context
@@ -280,7 +280,7 @@ def search_own_path() -> None:
 
 
 def _stricter() -> dict[tuple[Any, str], Any]:
-    """What the parser's own policy, which goes by prefixes alone, does not look at."""
+    """Checks beyond the parser's own policy, which compares prefixes only."""
     from jsonargparse import _common, _optionals, _typehints, _util
 
     prefixes, defined_at = _common.check_import_path, _util.canonical_import_paths
@@ -307,7 +307,7 @@ def _stricter() -> dict[tuple[Any, str], Any]:
 
 
 def _swap(values: dict[tuple[Any, str], Any]) -> dict[tuple[Any, str], Any]:
-    """Set attributes of modules; gives what they were."""
+    """Set attributes of modules and return their previous values."""
     before = {(module, name): getattr(module, name) for module, name in values}
     for (module, name), value in values.items():
         setattr(module, name, value)
@@ -319,7 +319,7 @@ def _within(path: str, prefixes: Iterable[str]) -> bool:
 
 
 def _asked(more: Iterable[str]) -> tuple[str, ...]:
-    """What is open because the user, the program or a plug-in that is installed says so."""
+    """Names opened by the user, by the program or by an installed plug-in."""
     return (*_named, *more, *chain(*_guards), *(entry.module.partition(".")[0] for entry in plugins()))
 
 

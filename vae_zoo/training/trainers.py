@@ -1,4 +1,4 @@
-"""What a model asks of the Trainer that runs it."""
+"""Queries that a model makes to the Trainer that runs it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def num_batches(trainer: Any) -> list[float]:
 
 
 def is_last_batch(trainer: Any, batch_idx: int, dataloader_idx: int) -> bool:
-    """Whether a batch is the last one of one of several loaders.
+    """Whether a batch is the last one of its loader, if there are several loaders.
 
     Its metrics are logged with it, because only then does Lightning know whose they are: at the end of the epoch its
     tables would have those of one loader under every other.
@@ -35,5 +35,5 @@ def is_last_batch(trainer: Any, batch_idx: int, dataloader_idx: int) -> bool:
 
 
 def loader_suffix(trainer: Any, dataloader_idx: int) -> str:
-    """What Lightning adds to the names of metrics where there are several loaders."""
+    """The suffix that Lightning adds to metric names if there are several loaders."""
     return f"/dataloader_idx_{dataloader_idx}" if len(num_batches(trainer)) > 1 else ""

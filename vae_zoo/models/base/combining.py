@@ -53,7 +53,7 @@ def check_arguments(cls: type, given: Mapping[str, Any]) -> None:
 
 @functools.cache
 def _reason(cls: type, root: type) -> str:
-    """Why the bases of a class do not go together; empty if they do."""
+    """The reason why the bases of a class cannot be combined; empty if they can."""
     mro: tuple[Any, ...] = cls.__mro__
     order = [base for base in mro if issubclass(base, root)]
     checks = (_apart, _fixed_and_set, _twice, _hidden)
@@ -79,7 +79,7 @@ def _fixed_and_set(order: list[Any]) -> Iterator[str]:
 
 
 def _twice(order: list[Any]) -> Iterator[str]:
-    """Arguments that two classes have for themselves, of which the first one keeps what is given from the other."""
+    """Arguments that two classes define independently, so that the first hides the value from the second."""
     for n, base in enumerate(order):
         for other in (other for other in order[n + 1 :] if not issubclass(base, other)):
             for name in sorted(_arguments(base) & _arguments(other)):
@@ -102,7 +102,7 @@ def _hidden(order: list[Any]) -> Iterator[str]:
 
 
 def _hiding(order: list[Any]) -> Iterator[tuple[Any, Any, str]]:
-    """Classes whose own method is the last to be called, with those whose method it hides, and its name."""
+    """Classes whose method is the last to be called, the classes whose method it hides, and the method's name."""
     for name in dict.fromkeys(name for base in order for name in vars(base)):
         owners = [base for base in order if _function(base, name) is not None]
         last = next((n for n, owner in enumerate(owners) if not _calls_next(owner, name)), len(owners))
@@ -121,7 +121,7 @@ def _go_together(first: type, second: type, root: type) -> bool:
 
 
 def _function(cls: Any, name: str) -> FunctionType | None:
-    """A method, or what a property calls, that a class itself defines."""
+    """A method, or the function of a property, that a class itself defines."""
     found = vars(cls).get(name)
     if name.startswith("_"):
         return None
@@ -143,7 +143,7 @@ def _names(code: CodeType) -> set[str]:
 
 
 def _is_default(value: Any, name: str, order: tuple[Any, ...]) -> bool:
-    """Whether a class is given, without settings, that the constructor of the argument has as its default."""
+    """Whether a value is the argument's default class, without settings."""
     owner = next(base for base in order if name in _arguments(base))
     default = inspect.signature(vars(owner)["__init__"]).parameters[name].default
     return class_of(value) is class_of(default) and not getattr(value, "keywords", {})

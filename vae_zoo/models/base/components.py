@@ -71,7 +71,7 @@ def make(role: str, factory: Callable[..., Any], kind: type[Made], *args: Any) -
 
 
 def check_shape(shape: Any) -> None:
-    """Refuse what is no shape of one example.
+    """Refuse values that are not the shape of one example.
 
     Raises:
         ValueError: With what was expected and what came.
@@ -82,7 +82,7 @@ def check_shape(shape: Any) -> None:
 
 
 def check_point(model: Any) -> None:
-    """Refuse a posterior whose spread a model would not use: half of what the encoder gives would never be trained.
+    """Refuse a posterior whose spread the model would not use: half of the encoder would remain untrained.
 
     Raises:
         ValueError: If the posterior has a density.
@@ -93,7 +93,7 @@ def check_point(model: Any) -> None:
 
 
 def check_settings(role: str, factory: Any, kinds: type | tuple[type, ...], wanted: str) -> None:
-    """Refuse an optimizer or a scheduler that is none.
+    """Refuse a factory that makes no optimizer or no scheduler.
 
     Args:
         role: The model's argument.
@@ -115,7 +115,7 @@ def check_settings(role: str, factory: Any, kinds: type | tuple[type, ...], want
 
 
 def _returned(function: Any) -> Any:
-    """What a function says that it returns; None where that is not known."""
+    """The annotated return type of a function; None if unknown."""
     try:
         return get_type_hints(function).get("return")
     except (TypeError, NameError):
@@ -132,7 +132,7 @@ def _check_kind(role: str, cls: type, kind: type, wanted: str) -> None:
 
 @contextmanager
 def building(model: Any) -> Iterator[None]:
-    """Name the attribute that a property of the model misses while its networks are built.
+    """Name the attribute that a property of the model lacks while the networks are being built.
 
     A module says of any property that fails that the property itself is missing.
 
