@@ -150,7 +150,7 @@ class TestExtractors:
             InceptionFeatures((17,))
 
     def test_inception_without_its_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("torchmetrics.utilities.imports._TORCH_FIDELITY_AVAILABLE", False)
+        monkeypatch.setattr("vae_zoo.metrics.extractors.find_spec", lambda name: None)
         with pytest.raises(ImportError, match=r"^Inception needs torch-fidelity: [^\n]*$"):
             InceptionFeatures((1, 28, 28))
 
