@@ -97,7 +97,8 @@ def exported(folder: Path, form: str, models: list[type[Autoencoder]]) -> list[s
 def test_every_model_in_a_process_without_vae_zoo(form: str, whole: bool, tmp_path: Path) -> None:
     models = distinct()
     names = [cls.__name__ for cls in models]
-    assert {"AE", "VQVAE", "ConditionalVAE", "FlowVAE", "LadderVAE", "ConvVAE"} <= set(names)
+    assert {"AE", "VQVAE", "ConditionalVAE", "LadderVAE", "ConvVAE"} <= set(names)
+    assert {"FlowVAE", "IAFVAE"} & set(names), "which differ in their prior alone"
     if not whole:
         models = [ConditionalVAE] if form == "onnx" else [ConvVAE]
     paths = exported(tmp_path, form, models)

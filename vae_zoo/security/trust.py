@@ -196,7 +196,7 @@ def denied(message: str, where: str) -> str:
         return f"{advice(found[1])}; {where} names it."
     where_in = ".".join(re.findall(r'Parser key "([^"]+)"', message)).removeprefix("module.")
     if not where_in and (reasons := re.findall(r"^\s*- (.+)$", message, re.MULTILINE)):  # of a union, the first counts
-        where_in = reasons[0].rstrip(".")[:200]
+        return f"{where}: {reasons[0].rstrip('.')}."
     return f"{where} holds an argument that does not fit: {where_in or ' '.join(message.split())[:100]}."
 
 
