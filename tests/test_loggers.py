@@ -118,6 +118,16 @@ class TestProbe:
         monkeypatch.setattr(loggers, "_ask", lambda host: next(answers)())
         assert "gives no answer within 0.3 seconds" in loggers.unreachable("https://example.invalid")
 
+    def test_the_end_of_the_service_is_not_that_of_the_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A race in wandb, which may leave the process with the exit code of its service, -9 after a kill."""
+        killed = []
+        process = SimpleNamespace(kill=lambda: killed.append(True))
+        connection = SimpleNamespace(_proc=SimpleNamespace(_process=process))
+        monkeypatch.setattr("wandb.setup", lambda: SimpleNamespace(_connection=connection))
+        monkeypatch.setattr("wandb.teardown", lambda: sys.exit(-9))
+        loggers._end_service()
+        assert killed
+
     @pytest.mark.parametrize("url", ["foo", "http://[", "ftp://x", "http://", "https://x:port", "//x"])
     def test_a_malformed_address_is_one_line(self, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
         monkeypatch.setenv("WANDB_BASE_URL", url)

@@ -269,7 +269,8 @@ def _end_service() -> None:
     """End the service of wandb that has begun no run: at the end of the process it would wait for the server again."""
     import wandb
 
-    with suppress(Exception):  # of another release, which then only takes longer
+    # Another release fails here and then only takes longer; this one ends the process with the code of its service.
+    with suppress(Exception, SystemExit):
         singleton: Any = wandb.setup()
         singleton._connection._proc._process.kill()
         wandb.teardown()

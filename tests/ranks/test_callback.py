@@ -44,6 +44,6 @@ def test_fits_end_well_and_the_one_that_hangs_with_one_line(tmp_path: Path) -> N
         said = running.said()
     assert codes[0] == 1, said
     assert codes[1] in (1, -9), said
-    assert sorted(line for line in said if "finished" in line) == [f"{r} has finished" for r in (0, 1)]
+    assert sorted(line for line in said if "finished" in line) == [f"{r} has finished" for r in (0, 1)], said
     line = f"process 1 of 2 (pid {running.pids[1]}) has not moved on in a training step for 10 s: the whole run ends."
     assert [line for line in said if "error" in line] == [f"vae-zoo: error: {line}"]
