@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from vae_zoo.checkpoints.load import as_lightning_has_it
 from vae_zoo.security.limits import check_plain, read_text
 from vae_zoo.system.extras import require
 
@@ -31,12 +32,7 @@ def read_folder(folder: Path) -> dict[str, Any]:
         weights = safetensors.load_file(folder / WEIGHTS)
     except Exception as error:
         raise ValueError(f"{folder / WEIGHTS} is damaged, or no file of weights: {error}.") from error
-    arguments = {
-        **model.get("init_args", {}),
-        "_class_path": model["class_path"],
-        "_instantiator": "lightning.pytorch.cli.instantiate_module",
-    }
-    return {"hyper_parameters": arguments, "vae_zoo": {"model": model}, "state_dict": weights}
+    return {"hyper_parameters": as_lightning_has_it(model), "vae_zoo": {"model": model}, "state_dict": weights}
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -59,6 +59,12 @@ def read_any(file: str | os.PathLike[str] | IO[bytes], map_location: Any = None)
     return checkpoint
 
 
+def as_lightning_has_it(recorded: dict[str, Any]) -> dict[str, Any]:
+    """Hyperparameters as Lightning builds a class from them: the arguments, with the class among them."""
+    instantiator = "lightning.pytorch.cli.instantiate_module"
+    return {**recorded.get("init_args", {}), "_class_path": recorded["class_path"], "_instantiator": instantiator}
+
+
 def name_of(file: Any) -> str:
     """The name of a file in messages."""
     return os.fspath(file) if isinstance(file, (str, os.PathLike)) else "the checkpoint"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import vae_zoo
 from vae_zoo.checkpoints.hyperparameters import Recorded, import_path
+from vae_zoo.checkpoints.load import as_lightning_has_it
 from vae_zoo.security.class_paths import is_lost
 from vae_zoo.security.untrusted import check_callbacks, check_resumable
 from vae_zoo.training.optimizers import override_states
@@ -44,11 +45,7 @@ class Saved(Recorded, LightningModule):
         self._check_changes()
         model = self.recorded()
         data = getattr(trainer_of(self), "datamodule", None)
-        checkpoint["hyper_parameters"] = {
-            **model["init_args"],
-            "_class_path": model["class_path"],
-            "_instantiator": "lightning.pytorch.cli.instantiate_module",
-        }
+        checkpoint["hyper_parameters"] = as_lightning_has_it(model)
         checkpoint["vae_zoo"] = {
             "version": vae_zoo.__version__,
             "model": model,
