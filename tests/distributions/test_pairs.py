@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from functools import partial
 from typing import Any
@@ -21,6 +22,7 @@ from vae_zoo.distributions import (
     Family,
     FlowPrior,
     FullNormal,
+    Mixture,
     MixtureNormal,
     Point,
     Prior,
@@ -32,7 +34,8 @@ from vae_zoo.distributions import (
     has_closed_form,
     kl,
 )
-from vae_zoo.models import IWAE, VAE
+from vae_zoo.distributions.supports import Ball, Product, Sphere, contains, same
+from vae_zoo.models import IWAE, VAE, VampVAE
 from vae_zoo.testing.losses import ONE_GRAPH
 
 POSTERIORS = [DiagonalNormal, FullNormal, DiagonalLaplace, AutoregressiveFlow, SplineFlow]
@@ -200,14 +203,86 @@ class Unit(Family):
         return torch.distributions.Independent(base, 1, validate_args=False)
 
 
+class Somewhere(torch.distributions.Independent):
+    """Normal values that claim to lie in a given support."""
+
+    def __init__(self, loc: Tensor, support: constraints.Constraint) -> None:
+        self.claimed = support
+        super().__init__(torch.distributions.Normal(loc, 1.0, validate_args=False), 1, validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return self.claimed
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Somewhere:
+        return Somewhere(self.base_dist.loc.expand(*batch_shape, -1), self.claimed)
+
+
+def on(support: constraints.Constraint) -> tuple[type[Family], type[Prior]]:
+    """A family and a prior on a support."""
+
+    class Posterior(Family):
+        def distribution(self, params: Tensor) -> Distribution:
+            return Somewhere(params, support)
+
+    class OnSupport(Prior):
+        def forward(self, c: Tensor | None = None) -> Distribution:
+            return Somewhere(torch.zeros(self.shape), support)
+
+    return Posterior, OnSupport
+
+
+class OnSphere(Family):
+    def distribution(self, params: Tensor) -> Distribution:
+        return Somewhere(params, Sphere(params.shape[-1]))
+
+
+class TestSupports:
+    def test_compare_by_value(self) -> None:
+        assert Sphere(3) == Sphere(3) != Sphere(4)
+        assert Ball(3, 2.0) == Ball(3, 2) != Ball(3, 1)
+        parts = [Sphere(2), constraints.positive], [(2,), (3,)]
+        assert Product(*parts) == Product(*parts) != Product(*(part[::-1] for part in parts))
+        distinct = {Sphere(3), Sphere(3), Ball(3), Ball(3, 1), Product(*parts), Product(*parts)}
+        assert len(distinct) == 3
+        assert same(copy.deepcopy(constraints.simplex), constraints.simplex)
+        halves = (constraints.multinomial(2), constraints.multinomial(2), constraints.multinomial(3))
+        assert same(halves[0], halves[1])
+        assert not same(halves[0], halves[2])
+
+    @pytest.mark.parametrize(
+        ("support", "value", "inside"),
+        [
+            (Sphere(3), [0.6, 0.0, 0.8], True),
+            (Sphere(3), [0.6, 0.1, 0.8], False),
+            (Sphere(2), [0.6, 0.0, 0.8], False),
+            (Ball(2), [0.6, 0.79], True),
+            (Ball(2), [0.6, 0.8], False),
+            (Ball(2, 0.25), [1.2, 1.5], True),
+            (Product([constraints.positive, constraints.one_hot], [(1,), (1, 2)]), [3.0, 0.0, 1.0], True),
+            (Product([constraints.positive, constraints.one_hot], [(1,), (1, 2)]), [-3.0, 0.0, 1.0], False),
+            (Product([constraints.positive, constraints.one_hot], [(1,), (1, 2)]), [3.0, 0.5, 0.5], False),
+        ],
+    )
+    def test_what_is_inside(self, support: constraints.Constraint, value: list[float], inside: bool) -> None:
+        assert support.check(torch.tensor([value])).tolist() == [inside]
+
+    def test_samples_of_a_high_dimension_are_on_the_sphere(self) -> None:
+        z = torch.nn.functional.normalize(torch.randn(1000, 512), dim=-1)
+        assert Sphere(512).check(z).all()
+
+
 class TestCheck:
     @pytest.mark.parametrize("prior", PRIORS)
     @pytest.mark.parametrize("family", [f for f in FAMILIES if f.is_density or f is Point])  # energies are of images
     def test_every_family_with_every_prior(self, family: type[Family], prior: type[Prior]) -> None:
         q, p = family((4,)), prior((4,))
         reparameterised = q.is_density and q.is_for_latents and q(torch.zeros(1, *q.param_shape)).has_rsample
-        if reparameterised:
+        if reparameterised and contains(p().support, q.at_zeros().support):
             check_pair(q, p)
+        elif reparameterised:
+            with pytest.raises(ValueError, match="do not go together: the prior lies on"):
+                check_pair(q, p)
         else:
             with pytest.raises(ValueError, match=f"^{family.__name__} cannot be the posterior") as error:
                 check_pair(q, p)
@@ -236,6 +311,61 @@ class TestCheck:
         for kwargs in ({"posterior": Point}, {"posterior": Bernoulli}, {"prior": Half}):
             with pytest.raises(ValueError, match="posterior"):
                 cls(shape=SHAPE, **kwargs)
+
+    @pytest.mark.parametrize(
+        ("inner", "outer", "message"),
+        [
+            (Sphere(4), Sphere(4), ""),
+            (Ball(4, 0.5), Ball(4, 0.5), ""),
+            (constraints.simplex, constraints.simplex, ""),
+            (constraints.positive, constraints.nonnegative, ""),
+            (
+                Product([Sphere(2), constraints.real], [(2,), (2,)]),
+                Product([Sphere(2), constraints.real], [(2,), (2,)]),
+                "",
+            ),
+            (Sphere(4), constraints.real, "lies on Real(), the posterior draws from Sphere(dim=4)"),
+            (constraints.real, Sphere(4), "lies on Sphere(dim=4), the posterior draws from Real()"),
+            (
+                Ball(4, 1.0),
+                Ball(4, 0.5),
+                "lies on Ball(dim=4, curvature=0.5), the posterior draws from Ball(dim=4, curvature=1)",
+            ),
+            (constraints.simplex, constraints.one_hot, "lies on OneHot(), the posterior draws from Simplex()"),
+            (constraints.one_hot, constraints.real, "lies on Real(), the posterior draws from OneHot()"),
+            (
+                Product([constraints.real, constraints.one_hot], [(1,), (3,)]),
+                Product([constraints.real, constraints.one_hot], [(2,), (2,)]),
+                "lies on Product(Real() of shape (2,), OneHot() of shape (2,)), the posterior draws from Product(",
+            ),
+        ],
+    )
+    def test_supports_that_are_no_intervals(
+        self, inner: constraints.Constraint, outer: constraints.Constraint, message: str
+    ) -> None:
+        posterior, prior = on(inner)
+        prior = on(outer)[1]
+        if not message:
+            check_pair(posterior((4,)), prior((4,)))
+            return
+        with pytest.raises(ValueError, match="do not go together") as error:
+            check_pair(posterior((4,)), prior((4,)))
+        assert message in str(error.value)
+        assert "\n" not in str(error.value)
+
+    @pytest.mark.parametrize("support", [constraints.real, Sphere(4), Ball(4), constraints.simplex])
+    def test_a_mixture_lies_where_its_components_do(self, support: constraints.Constraint) -> None:
+        assert same(Mixture(on(support)[1]((4,))().expand((3,))).support, support)
+
+    def test_the_prior_of_a_vampvae_is_judged_by_its_posteriors(self) -> None:
+        """The standard normal distribution, from which it does not draw, would be refused for a sphere."""
+        with pytest.raises(ValueError, match="OnSphere and StandardNormal do not go together"):
+            VAE(shape=SHAPE, posterior=OnSphere)
+        model = VampVAE(shape=SHAPE, latent_dim=4, posterior=OnSphere, num_pseudo=3, encoder=small, decoder=small)
+        assert model.prior().support == Sphere(4)
+        for wrong in (Bernoulli, Point):
+            with pytest.raises(ValueError, match=f"{wrong.__name__} cannot be the posterior"):
+                VampVAE(shape=SHAPE, posterior=wrong)
 
     def test_a_smaller_support_is_fine(self) -> None:
         check_pair(Unit((4,)), StandardNormal((4,)))

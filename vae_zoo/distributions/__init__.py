@@ -19,7 +19,14 @@ from vae_zoo.distributions.location_scale import CholeskyNormal, Laplace
 from vae_zoo.distributions.mixture import Mixture
 from vae_zoo.distributions.moments import mean_of, stddev_of
 from vae_zoo.distributions.normal import Normal, factorises, log_prob_per_dim
-from vae_zoo.distributions.pairs import check_family, check_latents, check_likelihood, check_pair, score
+from vae_zoo.distributions.pairs import (
+    check_family,
+    check_latents,
+    check_likelihood,
+    check_pair,
+    check_posterior,
+    score,
+)
 from vae_zoo.distributions.posteriors import DiagonalLaplace, FullNormal
 from vae_zoo.distributions.priors import ConditionalNormal, MixtureNormal, Prior, StandardLaplace, StandardNormal
 from vae_zoo.distributions.temperature import check_temperature, tempered
@@ -63,6 +70,7 @@ __all__ = [
     "check_latents",
     "check_likelihood",
     "check_pair",
+    "check_posterior",
     "check_temperature",
     "combine",
     "factorises",

@@ -28,11 +28,14 @@ class Mixture(Distribution):
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
-    support = constraints.real
 
     def __init__(self, components: Distribution) -> None:
         self.components = components
         super().__init__(torch.Size(), components.event_shape, validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint | None:
+        return self.components.support
 
     @property
     def mean(self) -> Tensor:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, constraints
+from torch.distributions import Distribution, Independent
 
 from vae_zoo.distributions.families import Family
 from vae_zoo.distributions.priors import Prior
+from vae_zoo.distributions.supports import contains, core
 from vae_zoo.typing import Shape
 
 
@@ -113,42 +112,25 @@ def check_pair(posterior: Family, prior: Prior) -> None:
         ValueError: If q has no density or no reparameterised samples, or p has another shape or does not cover the
             support of q.
     """
+    check_posterior(posterior)
+    q, p = posterior.at_zeros(), prior()
+    both = f"{type(posterior).__name__} and {type(prior).__name__} do not go together"
+    if q.event_shape != p.event_shape:
+        raise ValueError(f"{both}: latents are of shape {tuple(q.event_shape)} and {tuple(p.event_shape)}.")
+    if not contains(p.support, q.support):
+        raise ValueError(f"{both}: the prior lies on {core(p.support)}, the posterior draws from {core(q.support)}.")
+
+
+def check_posterior(posterior: Family) -> None:
+    """Refuse a posterior that makes a bound with no prior.
+
+    Raises:
+        ValueError: If it has no density or no reparameterised samples, or depends on more than its parameters.
+    """
     names = f"{type(posterior).__name__} cannot be the posterior"
     if not posterior.is_for_latents:
         raise ValueError(f"{names}: its scale is computed from data, which latents are not; take DiagonalNormal.")
     if not posterior.is_density:
         raise ValueError(f"{names} of a model with a bound: it has no density; take DiagonalNormal, or the model AE.")
-    q, p = posterior.at_zeros(), prior()
-    if not q.has_rsample:
+    if not posterior.at_zeros().has_rsample:
         raise ValueError(f"{names}: its samples are not reparameterised, so that no gradient would reach the encoder.")
-    both = f"{type(posterior).__name__} and {type(prior).__name__} do not go together"
-    if q.event_shape != p.event_shape:
-        raise ValueError(f"{both}: latents are of shape {tuple(q.event_shape)} and {tuple(p.event_shape)}.")
-    if not _contains(p.support, q.support):
-        raise ValueError(f"{both}: the prior lies on {_core(p.support)}, the posterior draws from {_core(q.support)}.")
-
-
-def _contains(outer: constraints.Constraint | None, inner: constraints.Constraint | None) -> bool:
-    """Whether one support contains another; supports other than intervals must be of one kind."""
-    a, b = _core(outer), _core(inner)
-    if _interval(a) is None or _interval(b) is None:
-        return type(a) is type(b)
-    (low, high), (inner_low, inner_high) = _interval(a) or (0, 0), _interval(b) or (0, 0)
-    return low <= inner_low and inner_high <= high
-
-
-def _interval(c: constraints.Constraint | None) -> tuple[float, float] | None:
-    if c is constraints.real:
-        return -math.inf, math.inf
-    low, high = getattr(c, "lower_bound", None), getattr(c, "upper_bound", None)
-    if low is None and high is None:
-        return None
-    ends = torch.as_tensor(-math.inf if low is None else low), torch.as_tensor(math.inf if high is None else high)
-    return float(ends[0].min()), float(ends[1].max())
-
-
-def _core(c: constraints.Constraint | None) -> constraints.Constraint | None:
-    """The constraint on one element of an event."""
-    while c is not None and hasattr(c, "base_constraint"):
-        c = c.base_constraint
-    return c

@@ -60,7 +60,15 @@ class VAE(Autoencoder, ELBOMixin):
         if not (free_bits >= 0 and math.isfinite(free_bits)):
             raise ValueError(f"free_bits must be at least 0 and finite, got {free_bits}.")
         self.num_samples, self.free_bits = num_samples, free_bits
-        self.latent_prior = make("prior", prior, Prior, (self.latent_dim,))  # type: ignore[type-abstract]
+        self.latent_prior = make("prior", prior, Prior, self.latent_shape)  # type: ignore[type-abstract]
+        self.check_prior()
+
+    def check_prior(self) -> None:
+        """Refuse a posterior and a prior that do not make a bound; called once the components have been made.
+
+        Raises:
+            ValueError: With what was expected and what came.
+        """
         check_pair(self.posterior, self.latent_prior)
 
     def prior(self, c: Tensor | None = None) -> Distribution:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vae_zoo.distributions import Mixture
+from vae_zoo.distributions import Mixture, check_posterior
 from vae_zoo.models.plain.vae import VAE
 from vae_zoo.nn import Bounded
 from vae_zoo.system.seeding import global_seed, mix
@@ -62,6 +62,9 @@ class VampVAE(VAE):
         self.pseudo_mean, self.pseudo_std, self.in_unit_interval = pseudo_mean, pseudo_std, in_unit_interval
         start = 0.5 if pseudo_mean is None else pseudo_mean
         self.pseudo = nn.Parameter(start + pseudo_std * torch.randn(num_pseudo, *self.shape))
+
+    def check_prior(self) -> None:
+        check_posterior(self.posterior)  # a mixture of posteriors lies where each of them does
 
     @property
     def pseudo_inputs(self) -> Tensor:
