@@ -23,6 +23,7 @@ PARTS = {
     "data": "data modules, loaders, files, streaming; knows no model",
     "training": "steps, guard against NaN, optimizers, pre-flight checks",
     "checkpoints": "files with a checksum, hyperparameters, loading",
+    "penalties": "terms for the objective of any model",
     "elbo": "the bound and the importance-weighted evidence",
     "security": "what may be read and imported",
     "distributions": "families, priors, flows, divergences",

@@ -19,8 +19,9 @@ PACKAGE = Path(vae_zoo.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     ("typing", "functional", "system"),
-    ("security", "distributions", "nn", "metrics"),
-    ("checkpoints", "elbo"),
+    ("security", "nn", "metrics"),
+    ("distributions",),
+    ("penalties", "checkpoints", "elbo"),
     ("training",),
     ("models", "data"),
     ("evaluation",),

@@ -198,7 +198,7 @@ class TestUse:
         for wrong in (lambda n: 0.9 * sigmoid(n), lambda n: sigmoid(n).flip(0), lambda n: sigmoid(n + 1)):
             with pytest.raises(ValueError, match="must give num_steps \\+ 1 exponents that rise from 0 to 1"):
                 ais(tiny(VAE), images, schedule=wrong)
-        with pytest.raises(TypeError, match="only a model with a bound has an evidence, got AE"):
+        with pytest.raises(TypeError, match="only a model with a prior and a likelihood has an evidence, got AE"):
             ais(tiny(AE), images)
 
     def test_a_bound_that_prior_and_decode_do_not_give(self) -> None:

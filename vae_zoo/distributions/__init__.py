@@ -25,6 +25,7 @@ from vae_zoo.distributions.pairs import (
     check_likelihood,
     check_pair,
     check_posterior,
+    check_prior,
     score,
 )
 from vae_zoo.distributions.posteriors import DiagonalLaplace, FullNormal
@@ -71,6 +72,7 @@ __all__ = [
     "check_likelihood",
     "check_pair",
     "check_posterior",
+    "check_prior",
     "check_temperature",
     "combine",
     "factorises",

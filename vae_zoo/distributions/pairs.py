@@ -86,6 +86,16 @@ def check_latents(q: Distribution, p: Distribution, num: int) -> None:
         check_shapes(p, "the prior p(z)", tuple(p.batch_shape), event)
 
 
+def check_prior(prior: Prior, shape: Shape) -> None:
+    """Refuse a prior that is not over latents of this shape.
+
+    Raises:
+        ValueError: With what was expected and what came.
+    """
+    p = prior()
+    check_shapes(p, f"the prior {type(prior).__name__}", tuple(p.batch_shape), shape)
+
+
 def score(px: Distribution, x: Tensor, batch: Shape) -> Tensor:
     """log p(x|z) of examples under distributions with a given batch shape, such as (K, B).
 

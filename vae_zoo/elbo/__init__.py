@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import functools
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
-from vae_zoo.distributions import check_latents, check_temperature, kl_per_dim, mean_of, score, tempered
+from vae_zoo.distributions import check_latents, kl_per_dim, score
+from vae_zoo.elbo.generative import Generative, check_condition, check_number, depends_on_condition, refuse_unused
 from vae_zoo.elbo.importance import Draw, LogEvidence, estimate
 from vae_zoo.elbo.terms import ELBO
 
 __all__ = [
     "ELBO",
     "ELBOMixin",
+    "Generative",
     "check_condition",
     "check_number",
     "depends_on_condition",
@@ -30,7 +28,7 @@ __all__ = [
 ]
 
 
-class ELBOMixin(ABC):
+class ELBOMixin(Generative):
     """A model with a posterior, a prior and a likelihood, and therefore a bound. It knows nothing of Lightning."""
 
     compiled: bool = False
@@ -39,14 +37,6 @@ class ELBOMixin(ABC):
     @abstractmethod
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Posterior q(z|x) of examples (B, \\*shape)."""
-
-    @abstractmethod
-    def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """Likelihood p(x|z) of latents (..., B, \\*latent)."""
-
-    @abstractmethod
-    def prior(self, c: Tensor | None = None) -> Distribution:
-        """Prior p(z)."""
 
     def elbo(self, x: Tensor, c: Tensor | None = None, num_samples: int = 1) -> ELBO:
         """The terms of the bound of examples (B, \\*shape), from K = num_samples reparameterised samples."""
@@ -57,8 +47,9 @@ class ELBOMixin(ABC):
         rates, curves = self.divergence(q, p, z)
         if rates.ndim != 2:
             raise ValueError(f"{type(self).__name__}.divergence must give (B, D) or (B, 1), gave {tuple(rates.shape)}.")
-        log_px = _log_px(self, z, x, c)
-        return ELBO(q=q, p=p, z=z, log_px=log_px, kl=rates.sum(1), rates=rates, curves=curves)
+        px = self.decode(z, c)
+        log_px = score(px, x, z.shape[:2])
+        return ELBO(q=q, p=p, z=z, log_px=log_px, kl=rates.sum(1), rates=rates, curves=curves, x=x, c=c, px=px)
 
     def divergence(self, q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Divergence of q from p, with samples (K, B, \\*latent) for Monte Carlo; and parts of it to log, (B,).
@@ -135,33 +126,6 @@ class ELBOMixin(ABC):
 
         return draw
 
-    @torch.no_grad()
-    def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True, temperature: float = 1.0) -> Tensor:
-        """Draw latents from the model's own prior and decode them.
-
-        Args:
-            num: Number of samples.
-            c: Conditions, (num, ...).
-            mean: Whether to return the mean of p(x|z), as usual for pictures, or a draw from it.
-            temperature: Factor on the spread of the prior: see :func:`~vae_zoo.distributions.tempered`.
-
-        Returns:
-            (num, \\*shape).
-
-        Raises:
-            ValueError: If the temperature is not positive and finite, or undefined for this prior; or if a
-                condition is given and neither prior nor decoder uses it.
-        """
-        check_temperature(temperature)
-        check_number("num", num)
-        with refuse_unused(c, self):
-            p = self.prior(c)
-            if temperature != 1:
-                p = tempered(p, temperature)
-            z = p.sample((num,) if not p.batch_shape else ())
-            px = self.decode(z, c)
-        return mean_of(px, z.device) if mean else px.sample()
-
 
 def _log_px(model: ELBOMixin, z: Tensor, x: Tensor, c: Tensor | None) -> Tensor:
     return score(model.decode(z, c), x, z.shape[:2])
@@ -170,71 +134,6 @@ def _log_px(model: ELBOMixin, z: Tensor, x: Tensor, c: Tensor | None) -> Tensor:
 @functools.cache
 def _compiled_log_px() -> Callable[..., Tensor]:
     return torch.compile(_log_px, dynamic=True)
-
-
-class _Watch(TorchFunctionMode):
-    """Notices whether a tensor takes part in any computation."""
-
-    def __init__(self, watched: Tensor) -> None:
-        super().__init__()
-        self.watched, self.seen = watched, False
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        size = getattr(func, "__name__", "") == "__get__"  # its shape, type and device are no part of it
-        self.seen = self.seen or (not size and any(part is self.watched for part in tree_leaves((args, kwargs))))
-        return func(*args, **(kwargs or {}))
-
-
-def check_number(name: str, number: int, least: int = 0) -> None:
-    """Refuse an invalid number of samples.
-
-    Raises:
-        ValueError: With what was expected and what came.
-    """
-    if number % 1 or number < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {number}.")
-
-
-def check_condition(c: Any) -> None:
-    """Refuse conditions other than tensors, such as a list of labels.
-
-    Raises:
-        ValueError: With what was expected and what came.
-    """
-    if not isinstance(c, Tensor):
-        raise ValueError(f"c must be a tensor, as in torch.tensor([0, 1]), got a {type(c).__name__}.")
-
-
-@contextmanager
-def refuse_unused(c: Tensor | None, model: object) -> Iterator[None]:
-    """Refuse a condition that the code in this context does not use: samples would not be of the chosen class.
-
-    Raises:
-        ValueError: If a condition is given and nothing has been computed from it.
-    """
-    if c is None:
-        yield
-        return
-    check_condition(c)
-    with _Watch(c) as watch:
-        yield
-    if not watch.seen:
-        raise ValueError(
-            f"{type(model).__name__} samples under no condition, got c of shape {tuple(c.shape)}: leave it out, or "
-            "take a ConditionalVAE."
-        )
-
-
-@torch.no_grad()
-def depends_on_condition(model: Any, c: Tensor) -> bool:
-    """Whether samples of a model depend on conditions (B, ...); if not, those of the data are left out."""
-    z = torch.zeros(len(c), *model.latent_shape, device=c.device)
-    with _Watch(c) as watch:
-        if isinstance(model, ELBOMixin):
-            model.prior(c)
-        if not watch.seen:
-            model.decode(z, c)
-    return watch.seen
 
 
 def has_density(model: object) -> bool:

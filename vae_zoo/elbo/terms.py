@@ -27,6 +27,9 @@ class ELBO(NamedTuple):
         rates: The divergence before summation: of each dimension if that is known, (B, D), otherwise the total, (B, 1).
             By default the total ``kl``.
         curves: Further terms to log, such as the divergence of each layer, (B,).
+        x: The examples, (B, \*shape).
+        c: Their conditions, (B, ...), or None.
+        px: Likelihood p(x|z) of the samples, batch shape (K, B); None where a model's own terms do not keep it.
     """
 
     q: Distribution
@@ -39,6 +42,9 @@ class ELBO(NamedTuple):
     penalty: Tensor | float = 0.0
     rates: Tensor | None = None
     curves: Mapping[str, Tensor] = {}
+    x: Tensor | None = None
+    c: Tensor | None = None
+    px: Distribution | None = None
 
     @property
     def log_pz(self) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vae_zoo.elbo import ELBOMixin
+from vae_zoo.elbo import Generative
 from vae_zoo.elbo.importance import LogEvidence
 from vae_zoo.evaluation.chains import Run
 from vae_zoo.evaluation.schedules import Schedule, sigmoid
@@ -13,7 +13,7 @@ from vae_zoo.system.seeding import forked
 
 
 def ais(
-    model: ELBOMixin,
+    model: Generative,
     x: Tensor,
     c: Tensor | None = None,
     *,

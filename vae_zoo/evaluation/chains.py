@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from vae_zoo.elbo import ELBOMixin, require_density
+from vae_zoo.elbo import ELBOMixin, Generative, require_density
 from vae_zoo.evaluation.hmc import Path, transition
 from vae_zoo.evaluation.schedules import Schedule
 
@@ -48,7 +48,7 @@ class Run:
         self.beta = _exponents(schedule, num_steps)
         self.pilot = _exponents(schedule, max(50, num_steps // 10))
 
-    def paths(self, model: ELBOMixin, x: Tensor, c: Tensor | None) -> Iterator[Path]:
+    def paths(self, model: Generative, x: Tensor, c: Tensor | None) -> Iterator[Path]:
         """The paths of as many examples at a time as fit in memory, with their step sizes.
 
         Raises:
@@ -105,11 +105,11 @@ def _exponents(schedule: Schedule, num_steps: int) -> list[float]:
 
 
 @torch.no_grad()
-def _check(model: ELBOMixin, x: Tensor, c: Tensor | None) -> None:
-    if not isinstance(model, ELBOMixin):
-        raise TypeError(f"only a model with a bound has an evidence, got {type(model).__name__}.")
+def _check(model: Generative, x: Tensor, c: Tensor | None) -> None:
+    if not isinstance(model, Generative):
+        raise TypeError(f"only a model with a prior and a likelihood has an evidence, got {type(model).__name__}.")
     require_density(model)
-    if type(model).elbo is not ELBOMixin.elbo:
+    if isinstance(model, ELBOMixin) and type(model).elbo is not ELBOMixin.elbo:
         x, c = x[:1], None if c is None else c[:1]
         terms = model.elbo(x, c, 1)
         joint = model.prior(c).log_prob(terms.z) + model.decode(terms.z, c).log_prob(x)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.elbo import ELBOMixin
+from vae_zoo.elbo import ELBOMixin, Generative
 
 
 class State(NamedTuple):
@@ -49,9 +49,13 @@ class Path:
 
     step_sizes: Tensor
 
-    def __init__(self, model: ELBOMixin, x: Tensor, c: Tensor | None, *, from_posterior: bool) -> None:
+    def __init__(self, model: Generative, x: Tensor, c: Tensor | None, *, from_posterior: bool) -> None:
         self.model, self.x, self.c = model, x, c
-        self.base: Distribution = model.encode(x, c) if from_posterior else model.prior(c)
+        self.base: Distribution = model.prior(c)
+        if from_posterior:
+            if not isinstance(model, ELBOMixin):
+                raise TypeError(f"{type(model).__name__} has no posterior density to start from: start at the prior.")
+            self.base = model.encode(x, c)
 
     def start(self, num_chains: int) -> Tensor:
         """Draws from the base, (num_chains, B, \\*latent)."""

@@ -1,26 +1,33 @@
-"""Networks: factories (in_shape, out_shape) -> module that derive all inner sizes; codebooks and priors over codes."""
+"""Networks: factories (in_shape, out_shape) -> module with derived inner sizes; codebooks, code priors, schedules."""
 
 from vae_zoo.nn.bounded import Bounded
 from vae_zoo.nn.code_prior import CodePrior
 from vae_zoo.nn.codebooks import Codebook, EMACodebook
 from vae_zoo.nn.conv import ConvDecoder, ConvEncoder
 from vae_zoo.nn.dense import Dense, Discriminator
+from vae_zoo.nn.frozen import frozen
 from vae_zoo.nn.gated import GatedDense
 from vae_zoo.nn.grid import GridDecoder, GridEncoder
 from vae_zoo.nn.quantizers import Quantized, Quantizer
+from vae_zoo.nn.schedules import Constant, Exponential, Ramp, Schedule
 
 __all__ = [
     "Bounded",
     "CodePrior",
     "Codebook",
+    "Constant",
     "ConvDecoder",
     "ConvEncoder",
     "Dense",
     "Discriminator",
     "EMACodebook",
+    "Exponential",
     "GatedDense",
     "GridDecoder",
     "GridEncoder",
     "Quantized",
     "Quantizer",
+    "Ramp",
+    "Schedule",
+    "frozen",
 ]

@@ -29,6 +29,7 @@ _ZOO = (
     "data",
     "nn",
     "distributions",
+    "penalties",
     "callbacks",
     "loggers",
     "checkpoints.CheckpointFiles",

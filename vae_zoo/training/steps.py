@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from vae_zoo.metrics import LoggedMetrics
+from vae_zoo.nn import Schedule
 from vae_zoo.system.seeding import forked, global_seed, mix, seed_all
 from vae_zoo.training.guard import Guard, tunes
 from vae_zoo.training.trainers import is_last_batch, loader_suffix, num_batches, trainer_of
@@ -112,12 +113,14 @@ class Steps(LightningModule, ABC):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._curves = _no_curves()
+        self._schedules: list[Schedule] = []
         self.guard = Guard()
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
         self._curves = _no_curves()  # a fit before this one may have ended anywhere
         self.guard.start()
+        self._schedules = [module for module in self.modules() if isinstance(module, Schedule)]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["curves"] = self._curves["train"].state_dict()  # else the row that spans a resume is another one
@@ -180,6 +183,8 @@ class Steps(LightningModule, ABC):
                 "together: give one loader, or override unpack(batch) to join them."
             )
         self.check_batch(batch, batch_idx)
+        for schedule in self._schedules:
+            schedule.set(self.trainer.global_step)
 
     def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:  # noqa: ARG002
         self.check_batch(batch, batch_idx)

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torchmetrics import CatMetric
 
-from vae_zoo.elbo import ELBOMixin
+from vae_zoo.elbo import ELBOMixin, Generative, has_density
 from vae_zoo.evaluation import ais
 from vae_zoo.system.seeding import forked, mix
 from vae_zoo.training.steps import seed_of
@@ -21,7 +21,8 @@ class AIS(Callback):
     sampling, and ``test/ais_gain`` the difference to the importance-weighted evidence of the same images. A gain
     far above the error reveals mass that the posterior misses; a gain below 0 reveals chains that are too short.
 
-    Models without a bound are skipped. With several test loaders, only the first is used.
+    A deterministic encoder has no importance-weighted evidence, so no gain is logged. Models without a prior, or whose
+    likelihood is no density, are skipped. With several test loaders, only the first is used.
 
     References:
         | On the Quantitative Analysis of Decoder-Based Generative Models (Wu et al., 2017)
@@ -67,20 +68,27 @@ class AIS(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if not isinstance(pl_module, ELBOMixin) or self._left < 1 or dataloader_idx:
+        if not _has_evidence(pl_module) or self._left < 1 or dataloader_idx:
             return
         x, c = (t if t is None else t[: self._left] for t in pl_module.unpack(batch))  # type: ignore[operator]
         self._left -= len(x)  # type: ignore[arg-type]
         seed = mix(seed_of(batch, batch_idx, rank=trainer.global_rank), 2)  # not the noise of the evidence again
         found = ais(pl_module, x, c, **self.chains, seed=seed)  # type: ignore[arg-type]
-        with forked(seed, pl_module.device):
-            importance = pl_module.log_evidence(x, c, self.num_samples)  # type: ignore[arg-type]
+        importance = torch.full_like(found.value, torch.nan)
+        if isinstance(pl_module, ELBOMixin):
+            with forked(seed, pl_module.device):
+                importance = pl_module.log_evidence(x, c, self.num_samples)  # type: ignore[arg-type]
         self._estimates.to(pl_module.device).update(torch.stack([found.value, found.error, importance], 1))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        if isinstance(pl_module, ELBOMixin):
+        if _has_evidence(pl_module):
             value, error, importance = self._estimates.compute().float().unbind(1)
             pl_module.log("test/ais_log_evidence", value.mean())
             pl_module.log("test/ais_log_evidence_se", error.norm() / len(error))
-            pl_module.log("test/ais_gain", (value - importance).mean())
+            if isinstance(pl_module, ELBOMixin):
+                pl_module.log("test/ais_gain", (value - importance).mean())
         self._estimates.reset()
+
+
+def _has_evidence(model: LightningModule) -> bool:
+    return isinstance(model, Generative) and has_density(model)

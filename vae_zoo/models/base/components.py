@@ -13,11 +13,12 @@ from torch import nn
 
 from vae_zoo.checkpoints.hyperparameters import class_of
 from vae_zoo.distributions import Family, Prior
-from vae_zoo.nn import CodePrior, Quantizer
+from vae_zoo.nn import CodePrior, Quantizer, Schedule
+from vae_zoo.penalties import Penalty
 
 Made = TypeVar("Made", bound=nn.Module)
 
-_OTHERS = (Family, Prior, LightningModule, CodePrior, Quantizer)
+_OTHERS = (Family, Prior, LightningModule, CodePrior, Quantizer, Penalty, Schedule)
 """Modules that are no networks, whatever they are made from."""
 
 _WANTED: dict[type, tuple[str, str]] = {
@@ -26,6 +27,8 @@ _WANTED: dict[type, tuple[str, str]] = {
     nn.Module: ("a network", "in_shape, out_shape"),
     Quantizer: ("a Quantizer", "num_codes, dim"),
     CodePrior: ("a CodePrior", "grid, num_codes"),
+    Penalty: ("a Penalty", "shape"),
+    Schedule: ("a Schedule", ""),
 }
 """What a component of each kind is called, and what it is made from."""
 

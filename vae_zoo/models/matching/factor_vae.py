@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.functional import softplus
 
 from vae_zoo.elbo import ELBO
 from vae_zoo.functional import permute_dims
 from vae_zoo.models.base.components import make
 from vae_zoo.models.plain.vae import VAE
-from vae_zoo.nn import Discriminator
+from vae_zoo.nn import Discriminator, frozen
 from vae_zoo.nn.batching import check_output
 from vae_zoo.typing import Network
 
@@ -69,19 +68,17 @@ class FactorVAE(VAE):
         return [*others, {"params": own, "lr": self.discriminator_lr, "betas": (0.5, 0.9)}]
 
     def objective(self, elbo: ELBO) -> dict[str, Tensor]:
-        parameters = dict(self.discriminator.named_parameters())
-        frozen = {name: p.detach() for name, p in parameters.items()}
-        tc = self._logits(elbo.z, frozen).mean()
+        tc = self._logits(frozen(self.discriminator), elbo.z).mean()
         z = elbo.z.detach()
-        real, permuted = self._logits(z, parameters), self._logits(permute_dims(z), parameters)
+        real, permuted = (self._logits(self.discriminator, rows) for rows in (z, permute_dims(z)))
         own = (softplus(-real) + softplus(permuted)).mean() / 2
         values = super().objective(elbo)
         loss = values["loss"] + elbo.annealing * self.gamma * tc + own
         return values | {"loss": loss, "tc": tc, "discriminator_loss": own}
 
-    def _logits(self, z: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+    def _logits(self, discriminator: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
         """Logits of D at latents (K, B, D), in their precision; positive for samples of q(z)."""
-        rows = z.flatten(0, 1).to(next(iter(parameters.values())).dtype)
-        logits = functional_call(self.discriminator, dict(parameters), (rows,))
+        rows = z.flatten(0, 1).to(next(self.discriminator.parameters()).dtype)
+        logits = discriminator(rows)
         check_output(logits, len(rows), (1,), "discriminator")
         return logits.to(z.dtype)

@@ -11,14 +11,14 @@ from torch.distributions import Distribution
 
 from vae_zoo.distributions import DiagonalNormal, Family, Prior, StandardNormal, check_pair
 from vae_zoo.elbo import ELBO, ELBOMixin
-from vae_zoo.models.base.autoencoder import Autoencoder
 from vae_zoo.models.base.components import make
+from vae_zoo.models.base.penalised import Penalised
 from vae_zoo.nn import ConvDecoder, ConvEncoder
 from vae_zoo.training.steps import check_values
 from vae_zoo.typing import Network, Shape
 
 
-class VAE(Autoencoder, ELBOMixin):
+class VAE(Penalised, ELBOMixin):
     r"""Variational autoencoder.
 
     .. math:: \mathcal{L}(x) = \mathbb{E}_{q(z|x)}[\log p(x|z)] - \mathrm{KL}(q(z|x) \,\|\, p(z))
@@ -32,7 +32,7 @@ class VAE(Autoencoder, ELBOMixin):
         prior: Distribution p(z).
         num_samples: Samples K of the posterior in the objective.
         free_bits: Nats per latent dimension below which the rate costs nothing; see :meth:`~vae_zoo.elbo.ELBO.floored`.
-        kwargs: Arguments of :class:`Autoencoder`.
+        kwargs: Arguments of :class:`Penalised`.
 
     Raises:
         ValueError: If num_samples is less than 1, free_bits is negative or not finite, or posterior and prior cannot be
@@ -70,6 +70,7 @@ class VAE(Autoencoder, ELBOMixin):
             ValueError: With what was expected and what came.
         """
         check_pair(self.posterior, self.latent_prior)
+        self.check_penalties(self.latent_prior)
 
     def prior(self, c: Tensor | None = None) -> Distribution:
         return self.latent_prior(c)
@@ -87,6 +88,9 @@ class VAE(Autoencoder, ELBOMixin):
         seen = elbo.floored(self.free_bits) if self.free_bits else elbo
         objective = self.objective(seen if self.kl_weight is None else seen.annealed(self.kl_weight))
         check_values(objective, f"{name}.objective")
+        if self.penalties:
+            annealing = 1.0 if self.kl_weight is None else self.kl_weight
+            objective = self.penalised(objective, elbo.z[0], elbo.q, elbo.p, annealing)
         terms = {"elbo": elbo.value, "reconstruction": elbo.log_px, "kl": elbo.kl, **elbo.curves}
         return objective | {name: term.mean() for name, term in terms.items()}
 
