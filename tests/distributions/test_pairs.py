@@ -24,6 +24,7 @@ from vae_zoo.distributions import (
     FullNormal,
     Mixture,
     MixtureNormal,
+    PlanarFlow,
     Point,
     Prior,
     SplineFlow,
@@ -38,7 +39,7 @@ from vae_zoo.distributions.supports import Ball, Product, Sphere, contains, same
 from vae_zoo.models import IWAE, VAE, VampVAE
 from vae_zoo.testing.losses import ONE_GRAPH
 
-POSTERIORS = [DiagonalNormal, FullNormal, DiagonalLaplace, AutoregressiveFlow, SplineFlow]
+POSTERIORS = [DiagonalNormal, FullNormal, DiagonalLaplace, AutoregressiveFlow, SplineFlow, PlanarFlow]
 CLOSED = {(q, p) for q in POSTERIORS[:3] for p in (StandardNormal, StandardLaplace)}
 every_pair = pytest.mark.parametrize(("q", "p"), [(q, p) for q in POSTERIORS for p in PRIORS])
 
@@ -46,7 +47,7 @@ every_pair = pytest.mark.parametrize(("q", "p"), [(q, p) for q in POSTERIORS for
 def few(cls: type) -> Any:
     """The class with networks as small as can be."""
     return (
-        partial(cls, hidden=[8], num_transforms=1)
+        partial(cls, num_transforms=1, **({} if cls is PlanarFlow else {"hidden": [8]}))
         if cls.__name__.endswith(("Flow", "FlowPrior", "SplinePrior"))
         else cls
     )

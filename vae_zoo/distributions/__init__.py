@@ -2,6 +2,7 @@
 
 from vae_zoo.distributions.divergence import has_closed_form, kl, kl_per_dim, register_kl
 from vae_zoo.distributions.families import Bernoulli, DiagonalNormal, Family, FixedNormal, Point, SharedNormal
+from vae_zoo.distributions.flows.amortised import PlanarFlow, RadialFlow, SylvesterFlow
 from vae_zoo.distributions.flows.autoregressive import Flow
 from vae_zoo.distributions.flows.flows import AutoregressiveFlow, FlowPrior, SplineFlow, SplinePrior
 from vae_zoo.distributions.hierarchical import Hierarchical, combine
@@ -58,8 +59,10 @@ __all__ = [
     "Normal",
     "OptimalNormal",
     "Perceptual",
+    "PlanarFlow",
     "Point",
     "Prior",
+    "RadialFlow",
     "SharedLaplace",
     "SharedNormal",
     "SplineFlow",
@@ -67,6 +70,7 @@ __all__ = [
     "StandardLaplace",
     "StandardNormal",
     "StudentT",
+    "SylvesterFlow",
     "check_family",
     "check_latents",
     "check_likelihood",

@@ -16,6 +16,9 @@ from vae_zoo.models.plain.conditional_vae import ConditionalVAE
 from vae_zoo.models.plain.vae import MLPVAE, VAE, ConvVAE
 from vae_zoo.models.priors.flow_vae import FlowVAE
 from vae_zoo.models.priors.iaf_vae import IAFVAE
+from vae_zoo.models.priors.planar_vae import PlanarVAE
+from vae_zoo.models.priors.radial_vae import RadialVAE
+from vae_zoo.models.priors.sylvester_vae import SylvesterVAE
 from vae_zoo.models.priors.vamp_vae import VampVAE
 
 __all__ = [
@@ -37,5 +40,8 @@ __all__ = [
     "IWAEDReG",
     "LadderVAE",
     "LogCoshVAE",
+    "PlanarVAE",
+    "RadialVAE",
+    "SylvesterVAE",
     "VampVAE",
 ]
