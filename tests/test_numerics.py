@@ -139,7 +139,8 @@ PARTS: dict[str, tuple[str, str]] = {
     # Straight through the codebook: the encoder gets the decoder's gradient at the code, codes the pull alone.
     "VQVAE": ("decoder.", "loss"),
 }
-"""Of models whose other gradients are no gradient of their loss: parameters to look at, and what they are to follow."""
+"""Of models, and what derives from them, whose other gradients are no gradient of their loss: parameters to look at,
+and what they are to follow."""
 
 
 def slope(model: Any, value: Callable[[], Tensor], direction: dict[str, Tensor], step: float = 1e-5) -> float:
@@ -161,7 +162,7 @@ def slope(model: Any, value: Callable[[], Tensor], direction: dict[str, Tensor],
 def test_the_gradient_is_that_of_the_loss(cls: type, images: Tensor) -> None:
     torch.manual_seed(0)
     model = tiny(cls).double().train()
-    x, start = images[:8].double(), PARTS.get(cls.__name__, ("", "loss"))[0]
+    x, start = images[:8].double(), next((PARTS[c.__name__][0] for c in cls.__mro__ if c.__name__ in PARTS), "")
     state = {name: value.clone() for name, value in model.state_dict().items()}
 
     def values() -> dict[str, Tensor]:

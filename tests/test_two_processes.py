@@ -105,7 +105,7 @@ from functools import partial
 from lightning.pytorch import Trainer
 from helpers import tiny, tiny_data
 from vae_zoo.models import VQVAE
-from vae_zoo.nn import Codebook, CodePrior, EMACodebook
+from vae_zoo.nn import Codebook, CodePrior, EMACodebook, GroupedQuantizer, ResidualQuantizer, SimVQ
 
 class Same(VQVAE):
     def on_fit_end(self):
@@ -117,7 +117,15 @@ class Same(VQVAE):
 
 def main(kind, folder):
     torch.manual_seed(0)
-    prior, book = partial(CodePrior, width=8, num_heads=2), partial(kind, revive_after=2)
+    prior, ema = partial(CodePrior, width=8, num_heads=2), partial(EMACodebook, revive_after=2)
+    book = {
+        "Codebook": partial(Codebook, revive_after=2),
+        "EMACodebook": ema,
+        "SimVQ": SimVQ,
+        "residual": partial(ResidualQuantizer, depth=2, codebook=ema, dropout=0.5),
+        "shared": partial(ResidualQuantizer, depth=2, codebook=ema, shared=True),
+        "grouped": partial(GroupedQuantizer, codebook=ema),
+    }[kind]
     model = tiny(Same, num_codes=12, code_prior=prior, codebook=book)
     model.before = torch.cat([v.flatten().float() for k, v in model.state_dict().items() if "codebook" in k])
     trainer = Trainer(
@@ -128,12 +136,12 @@ def main(kind, folder):
     open(f"{folder}/done{trainer.global_rank}", "w").close()
 
 if __name__ == "__main__":
-    main({"Codebook": Codebook, "EMACodebook": EMACodebook}[sys.argv[1]], sys.argv[2])
+    main(sys.argv[1], sys.argv[2])
 """
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("kind", ["Codebook", "EMACodebook"])
+@pytest.mark.parametrize("kind", ["Codebook", "EMACodebook", "SimVQ", "residual", "shared", "grouped"])
 def test_codes_are_those_of_every_process(kind: str, tmp_path: Path) -> None:
     execute(CODES, tmp_path / "codes", kind)
     assert len(list((tmp_path / "codes").glob("done*"))) == 2

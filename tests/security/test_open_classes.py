@@ -87,7 +87,7 @@ REVIEWED: dict[str, list[str]] = {
     "serves figures of a TPU to who asks at a port": ["lightning.pytorch.profilers.xla.XLAProfiler"],
     "is a number, or a type of numbers": [
         "vae_zoo.callbacks.predictions.PredictionWriter",
-        "vae_zoo.nn.codebooks.EMACodebook",
+        "vae_zoo.nn.quantizers.codebooks.EMACodebook",
         *(f"sklearn.ensemble._voting.{name}" for name in ("VotingClassifier", "VotingRegressor")),
         *(f"sklearn.linear_model._least_angle.{name}" for name in ("Lars", "LassoLars")),
         "lightning.fabric.plugins.precision.transformer_engine.TransformerEnginePrecision",

@@ -1,17 +1,31 @@
-"""Networks: factories (in_shape, out_shape) -> module with derived inner sizes; codebooks, code priors, schedules."""
+"""Networks: factories (in_shape, out_shape) -> module with derived inner sizes; quantizers, code priors, schedules."""
 
 from vae_zoo.nn.bounded import Bounded
 from vae_zoo.nn.code_prior import CodePrior
-from vae_zoo.nn.codebooks import Codebook, EMACodebook
 from vae_zoo.nn.conv import ConvDecoder, ConvEncoder
 from vae_zoo.nn.dense import Dense, Discriminator
 from vae_zoo.nn.frozen import frozen
 from vae_zoo.nn.gated import GatedDense
 from vae_zoo.nn.grid import GridDecoder, GridEncoder
-from vae_zoo.nn.quantizers import Quantized, Quantizer
+from vae_zoo.nn.quantizers import (
+    BSQ,
+    FSQ,
+    LFQ,
+    Codebook,
+    EMACodebook,
+    GroupedQuantizer,
+    Quantized,
+    Quantizer,
+    ResidualQuantizer,
+    SimVQ,
+    VectorQuantizer,
+)
 from vae_zoo.nn.schedules import Constant, Exponential, Ramp, Schedule
 
 __all__ = [
+    "BSQ",
+    "FSQ",
+    "LFQ",
     "Bounded",
     "CodePrior",
     "Codebook",
@@ -25,9 +39,13 @@ __all__ = [
     "GatedDense",
     "GridDecoder",
     "GridEncoder",
+    "GroupedQuantizer",
     "Quantized",
     "Quantizer",
     "Ramp",
+    "ResidualQuantizer",
     "Schedule",
+    "SimVQ",
+    "VectorQuantizer",
     "frozen",
 ]

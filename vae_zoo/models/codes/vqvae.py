@@ -15,7 +15,7 @@ from vae_zoo.distributions import mean_of, score
 from vae_zoo.elbo import check_number, refuse_unused
 from vae_zoo.models.base.autoencoder import Autoencoder
 from vae_zoo.models.base.components import check_point, make
-from vae_zoo.nn import Codebook, CodePrior, Quantizer
+from vae_zoo.nn import Codebook, CodePrior, Quantized, Quantizer
 from vae_zoo.nn.halving import halved
 from vae_zoo.typing import Shape
 
@@ -38,10 +38,10 @@ class VQVAE(Autoencoder):
 
     Args:
         latent_dim: Dimensions of each code vector.
-        num_codes: Number of code vectors.
+        num_codes: Number of code vectors, of each codebook if there are several.
         grid: Shape of the grid of codes; by default a quarter of the height and width of images, and 8 for other data.
         beta: Weight β of the commitment of the latents to their codes.
-        codebook: Class of the codebook, trained by gradient or by moving averages.
+        codebook: Class of the codebook, or of another quantizer.
         code_prior: Distribution over grids of codes.
         kwargs: Arguments of :class:`Autoencoder`.
 
@@ -74,7 +74,7 @@ class VQVAE(Autoencoder):
             raise ValueError(f"beta must be at least 0 and finite, got {beta}.")
         self.beta, self.frozen = beta, False
         self.codebook = make("codebook", codebook, Quantizer, num_codes, latent_dim)  # type: ignore[type-abstract]
-        self.code_prior = make("code_prior", code_prior, CodePrior, self.grid, num_codes)
+        self.code_prior = make("code_prior", code_prior, CodePrior, self.codes_shape, num_codes)
 
     @property
     def grid(self) -> Shape:
@@ -87,18 +87,32 @@ class VQVAE(Autoencoder):
     def latent_shape(self) -> Shape:
         return (self.latent_dim, *self.grid)
 
+    @property
+    def codes_shape(self) -> Shape:
+        """Shape of the codes of one example: the grid, and the codes of each place if there are several."""
+        return (*self.grid, *self.codebook.code_shape)
+
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
-        return self.posterior(self.codebook.lookup(self.codes(x)))
+        return self.posterior(self.lookup(self.codes(x)))
 
     def codes(self, x: Tensor) -> Tensor:
-        """Codes of examples, (B, \\*grid)."""
+        """Codes of examples, (B, \\*codes_shape)."""
         return self.codebook(self._latents(x)).codes
 
-    def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
+    def lookup(self, codes: Tensor) -> Tensor:
+        """Latents (B, \\*latent) of codes (B, \\*codes_shape)."""
+        return self.codebook.lookup(codes)
+
+    def quantise(self, x: Tensor) -> Quantized:
+        """Quantised latents of examples, which a training step records for its codebook."""
         z = self._latents(x)
-        found = self.codebook(z)
+        found: Quantized = self.codebook(z)
         if self.training:
             self.codebook.accumulate(z, found.codes)
+        return found
+
+    def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
+        found = self.quantise(x)
         log_px = score(self.decode(found.z, c), x, x.shape[:1]).mean()
         rate = -self.code_prior.log_prob(found.codes).mean()
         codebook_loss, commitment = found.codebook_loss.mean(), found.commitment.mean()
@@ -113,18 +127,21 @@ class VQVAE(Autoencoder):
         return terms
 
     def curves(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Logged metrics: the usage of each code is replaced by its perplexity e^H and the number of codes in use."""
-        usage = means["usage"]
+        """Logged metrics: the usage of each code is replaced by its perplexity e^H and the number of codes in use.
+
+        Both are means over the codes of a place, if there are several.
+        """
+        usage = means["usage"].unflatten(0, (-1, self.codebook.num_codes))  # of each code of a place
         shown = {name: mean for name, mean in means.items() if name != "usage"}
-        perplexity = torch.exp(torch.special.entr(usage).sum())
-        return shown | {"perplexity": perplexity, "used_codes": (usage > 0).sum().to(usage.dtype)}
+        perplexity = torch.exp(torch.special.entr(usage).sum(-1)).mean()
+        return shown | {"perplexity": perplexity, "used_codes": (usage > 0).sum(-1).to(usage.dtype).mean()}
 
     @torch.no_grad()
     def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True, temperature: float = 1.0) -> Tensor:
         """Draw codes from their prior, with logits divided by the temperature, and decode them, (num, \\*shape)."""
         check_number("num", num)
         with refuse_unused(c, self):
-            px = self.decode(self.codebook.lookup(self.code_prior.sample(num, temperature=temperature)), c)
+            px = self.decode(self.lookup(self.code_prior.sample(num, temperature=temperature)), c)
         return mean_of(px, self.device) if mean else px.sample()
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vae_zoo.nn import Codebook, EMACodebook, Quantizer
+from vae_zoo.nn import Codebook, EMACodebook, SimVQ, VectorQuantizer
 
 KINDS = [Codebook, EMACodebook]
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -17,7 +17,7 @@ def latents(num: int = 6, dim: int = 3, grid: tuple[int, ...] = (2, 4), seed: in
     return torch.randn(num, dim, *grid, generator=torch.Generator().manual_seed(seed))
 
 
-def started(kind: type[Quantizer], num_codes: int = 5, **kwargs: Any) -> Quantizer:
+def started(kind: type[VectorQuantizer], num_codes: int = 5, **kwargs: Any) -> VectorQuantizer:
     book = kind(num_codes, 3, **kwargs)
     with torch.no_grad():
         book.restart(torch.ones(num_codes, dtype=torch.bool), torch.randn(num_codes, 3))
@@ -27,7 +27,7 @@ def started(kind: type[Quantizer], num_codes: int = 5, **kwargs: Any) -> Quantiz
 @every_kind
 @pytest.mark.parametrize("grid", [(), (4,), (2, 3)])
 class TestForward:
-    def test_nearest(self, kind: type[Quantizer], grid: tuple[int, ...]) -> None:
+    def test_nearest(self, kind: type[VectorQuantizer], grid: tuple[int, ...]) -> None:
         book, z = started(kind), latents(grid=grid)
         found = book(z)
         distances = torch.cdist(z.movedim(1, -1).reshape(-1, 3), book.vectors.detach())
@@ -38,7 +38,7 @@ class TestForward:
         torch.testing.assert_close(found.commitment, squares)
         torch.testing.assert_close(found.codebook_loss, squares if kind is Codebook else torch.zeros(6))
 
-    def test_gradients(self, kind: type[Quantizer], grid: tuple[int, ...]) -> None:
+    def test_gradients(self, kind: type[VectorQuantizer], grid: tuple[int, ...]) -> None:
         book, z = started(kind), latents(grid=grid).requires_grad_()
         found, weight = book(z), torch.randn(6, 3, *grid)
         through = torch.autograd.grad((found.z * weight).sum(), z, retain_graph=True)[0]
@@ -98,7 +98,7 @@ class TestAverages:
         assert torch.equal(book.unused, before["unused"])
 
     @every_kind
-    def test_accumulated_batches_are_one(self, kind: type[Quantizer]) -> None:
+    def test_accumulated_batches_are_one(self, kind: type[VectorQuantizer]) -> None:
         one, two, z = (torch.manual_seed(0), started(kind))[1], (torch.manual_seed(0), started(kind))[1], latents()
         one.accumulate(z, one(z).codes)
         for part in z.split(2):
@@ -111,7 +111,7 @@ class TestAverages:
 
 @every_kind
 class TestRevival:
-    def test_a_dead_code_starts_from_a_latent(self, kind: type[Quantizer]) -> None:
+    def test_a_dead_code_starts_from_a_latent(self, kind: type[VectorQuantizer]) -> None:
         book = started(kind, revive_after=3)
         with torch.no_grad():
             book.restart(torch.tensor([False, False, True, False, False]), torch.full((5, 3), 1e3))
@@ -130,7 +130,7 @@ class TestRevival:
         assert book.unused[2] == 0
         assert (book(z).codes == 2).any()
 
-    def test_never(self, kind: type[Quantizer]) -> None:
+    def test_never(self, kind: type[VectorQuantizer]) -> None:
         book = started(kind, revive_after=0)
         with torch.no_grad():
             book.restart(torch.tensor([True, False, False, False, False]), torch.full((5, 3), 1e3))
@@ -139,7 +139,7 @@ class TestRevival:
             book.update()
         assert torch.equal(book.vectors[0].detach(), torch.full((3,), 1e3))
 
-    def test_start(self, kind: type[Quantizer]) -> None:
+    def test_start(self, kind: type[VectorQuantizer]) -> None:
         book, other, z = kind(5, 3), kind(5, 3), latents()
         book.start(z)
         other.start(z)
@@ -150,7 +150,7 @@ class TestRevival:
 
 
 @every_kind
-def test_densities_of_autocast(kind: type[Quantizer]) -> None:
+def test_densities_of_autocast(kind: type[VectorQuantizer]) -> None:
     book, z = started(kind), latents(200)
     exact = book(z)
     with torch.autocast("cpu", torch.bfloat16):
@@ -163,9 +163,51 @@ def test_densities_of_autocast(kind: type[Quantizer]) -> None:
     torch.testing.assert_close(book.sums, sums, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize(("args", "kwargs"), [((0, 3), {}), ((3, 0), {}), ((3, 3), {"revive_after": -1})])
-def test_bad_values(args: tuple[int, int], kwargs: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="num_codes and dim must be at least 1 and revive_after at least 0, got"):
+class TestOneMatrix:
+    """SimVQ: fixed vectors under a learned map."""
+
+    def test_one_used_code_moves_all(self) -> None:
+        torch.manual_seed(0)
+        book, z = SimVQ(20, 3), torch.ones(4, 3, 1)
+        before, found = book.vectors.detach().clone(), book(z)
+        assert len(found.codes.unique()) == 1
+        found.codebook_loss.sum().backward()
+        with torch.no_grad():
+            for p in book.parameters():
+                p.sub_(0.1 * p.grad)
+        assert ((book.vectors - before).norm(dim=1) > 1e-3).all()
+        assert book(z).codebook_loss.sum() < found.codebook_loss.sum()
+
+    def test_is_a_codebook_of_mapped_vectors(self) -> None:
+        book, other = SimVQ(5, 3), Codebook(5, 3)
+        assert {name for name, _ in book.named_parameters()} == {"map.weight", "map.bias"}
+        with torch.no_grad():
+            other.vectors.copy_(book.fixed @ book.map.weight.T + book.map.bias)
+        for one, two in zip(book(latents()), other(latents()), strict=True):
+            torch.testing.assert_close(one, two)
+
+    def test_starts_where_the_latents_are(self) -> None:
+        book, z = SimVQ(500, 3), 7 + torch.tensor([0.1, 1, 3])[:, None, None] * latents(50)
+        book.start(z)
+        rows = z.movedim(1, -1).reshape(-1, 3)
+        torch.testing.assert_close(book.vectors.mean(0), rows.mean(0), rtol=0, atol=0.5)
+        torch.testing.assert_close(book.vectors.std(0), rows.std(0), rtol=0.15, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "message"),
+    [
+        ((0, 3), {}, "num_codes and dim must be at least 1, got 0 and 3"),
+        ((3, 0), {}, "num_codes and dim must be at least 1, got 3 and 0"),
+        ((3, 3), {"revive_after": -1}, "revive_after must be at least 0, got -1"),
+        ((3, 3), {"gradient": "around"}, "gradient must be straight or rotation, got 'around'"),
+    ],
+)
+def test_bad_values(args: tuple[int, int], kwargs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Codebook(*args, **kwargs)
+
+
+def test_bad_decay() -> None:
     with pytest.raises(ValueError, match=r"decay must lie in \[0, 1\), got 1.0"):
         EMACodebook(3, 3, decay=1.0)
