@@ -29,7 +29,14 @@ CONVOLUTIONAL = ["--evidence.num_samples", "100"]  # a decoder of images takes a
 DISENTANGLEMENT = ["--trainer.callbacks+", "Disentanglement", "--trainer.callbacks.estimator"]
 DISENTANGLEMENT += ["sklearn.ensemble.RandomForestClassifier"]
 
-METRICS = {"ELBO": "elbo", "KL": "kl", "reconstruction": "reconstruction", "perplexity": "perplexity", "MIG": "mig"}
+METRICS = {
+    "ELBO": "elbo",
+    "KL": "kl",
+    "reconstruction": "reconstruction",
+    "perplexity": "perplexity",
+    "MIG": "mig",
+    "accuracy": "accuracy",
+}
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch.loggers import CSVLogger
 
 from vae_zoo.data import MNIST, Arrays, DataModule, Digits, FashionMNIST, ImageFolder, Images, Split, Sprites
-from vae_zoo.data.base.splits import SplitName
+from vae_zoo.data.base.splits import SplitName, hide_labels
 from vae_zoo.distributions import Bernoulli, OptimalNormal
 
 
@@ -269,3 +269,35 @@ class TestLikelihood:
     )
     def test_of_the_data_sets(self, data: DataModule, expected: type) -> None:
         assert data.likelihood is expected
+
+
+class TestHiddenLabels:
+    def test_as_even_as_the_classes_allow(self) -> None:
+        y = torch.tensor([0] * 50 + [1] * 3 + [2] * 50)
+        kept = hide_labels(y, 20, 0, "it")
+        assert torch.equal(kept[kept >= 0], y[kept >= 0])
+        assert sorted(torch.bincount(kept[kept >= 0]).tolist()) == [3, 8, 9]
+        assert torch.equal(kept, hide_labels(y, 20, 0, "it"))
+        assert not torch.equal(kept, hide_labels(y, 20, 1, "it"))
+        assert torch.equal(hide_labels(y, 103, 0, "it"), y)
+
+    def test_only_in_training(self) -> None:
+        data, whole = Digits(num_labels=100), Digits()
+        y = data.load("train").y
+        assert y is not None
+        assert torch.bincount(y[y >= 0]).tolist() == [10] * 10
+        assert int((y < 0).sum()) == 1297
+        assert (data.num_labelled, whole.num_labelled) == (100, 1397)
+        assert torch.equal(data.load("val").y, whole.load("val").y)  # type: ignore[arg-type]
+        assert data.recorded()["init_args"] == {"num_labels": 100}
+
+    @pytest.mark.parametrize("num", [9, 1398])
+    def test_too_few_or_too_many(self, num: int) -> None:
+        with pytest.raises(ValueError, match=rf"num_labels must lie in 10 \.\. 1397 for Digits, got {num}"):
+            Digits(num_labels=num).load("train")
+
+    def test_without_labels(self) -> None:
+        with pytest.raises(ValueError, match="num_labels: it has no labels to keep, got 3"):
+            hide_labels(None, 3, 0, "it")
+        with pytest.raises(ValueError, match="num_labels must be at least 1, got 0"):
+            Digits(num_labels=0)

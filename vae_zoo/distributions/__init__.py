@@ -6,6 +6,7 @@ from vae_zoo.distributions.flows.amortised import PlanarFlow, RadialFlow, Sylves
 from vae_zoo.distributions.flows.autoregressive import Flow
 from vae_zoo.distributions.flows.flows import AutoregressiveFlow, FlowPrior, SplineFlow, SplinePrior
 from vae_zoo.distributions.hierarchical import Hierarchical, combine
+from vae_zoo.distributions.labelled import Labelled
 from vae_zoo.distributions.likelihoods.continuous import (
     ContinuousBernoulli,
     FixedLaplace,
@@ -51,6 +52,7 @@ __all__ = [
     "FlowPrior",
     "FullNormal",
     "Hierarchical",
+    "Labelled",
     "Laplace",
     "LogCosh",
     "Mixture",

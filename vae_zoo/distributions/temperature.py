@@ -13,6 +13,7 @@ from torch.distributions import Distribution, Independent, MixtureSameFamily
 
 from vae_zoo.distributions.flows.autoregressive import Flow
 from vae_zoo.distributions.hierarchical import Hierarchical
+from vae_zoo.distributions.labelled import Labelled
 from vae_zoo.distributions.location_scale import CholeskyNormal, Laplace
 from vae_zoo.distributions.mixture import Mixture
 from vae_zoo.distributions.normal import Normal, independent
@@ -27,8 +28,8 @@ def tempered(p: Distribution, temperature: float) -> Distribution:  # noqa: ARG0
     .. math:: \mathcal{N}(\mu, \sigma^2) \mapsto \mathcal{N}(\mu, T^2 \sigma^2)
 
     T multiplies the scale of normal and Laplace distributions; of every component of a mixture, whose weights do not
-    change; of every layer of latents, given the layer above; and of the noise of a flow. Other
-    kinds can be added by ``tempered.register``.
+    change; of every layer of latents, given the layer above; of a latent given its class; and of the noise of a flow.
+    Other kinds can be added by ``tempered.register``.
 
     Args:
         p: Distribution.
@@ -104,6 +105,11 @@ def _(p: Mixture, temperature: float) -> Distribution:
 def _(p: Hierarchical, temperature: float) -> Distribution:
     below = [partial(_tempered_layer, layer, temperature) for layer in p.below]
     return Hierarchical(tempered(p.top, temperature), below, p.dims)
+
+
+@_exactly(Labelled)
+def _(p: Labelled, temperature: float) -> Distribution:
+    return Labelled(p.log_probs, tempered(p.latents, temperature))
 
 
 @_exactly(Flow)

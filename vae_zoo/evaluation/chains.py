@@ -109,6 +109,8 @@ def _check(model: Generative, x: Tensor, c: Tensor | None) -> None:
     if not isinstance(model, Generative):
         raise TypeError(f"only a model with a prior and a likelihood has an evidence, got {type(model).__name__}.")
     require_density(model)
+    if not getattr(model, "continuous", True):
+        raise TypeError(f"chains need continuous latents, which those of {type(model).__name__} are not.")
     if isinstance(model, ELBOMixin) and type(model).elbo is not ELBOMixin.elbo:
         x, c = x[:1], None if c is None else c[:1]
         terms = model.elbo(x, c, 1)

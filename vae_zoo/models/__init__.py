@@ -20,12 +20,14 @@ from vae_zoo.models.priors.planar_vae import PlanarVAE
 from vae_zoo.models.priors.radial_vae import RadialVAE
 from vae_zoo.models.priors.sylvester_vae import SylvesterVAE
 from vae_zoo.models.priors.vamp_vae import VampVAE
+from vae_zoo.models.supervision.m2 import M2
 
 __all__ = [
     "AE",
     "CIWAE",
     "IAFVAE",
     "IWAE",
+    "M2",
     "MIWAE",
     "MLPVAE",
     "VAE",

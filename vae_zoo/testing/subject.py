@@ -89,7 +89,8 @@ class Subject:
     def linear_gaussian(self, **kwargs: Any) -> Any:
         """A model whose decoder is affine and whose likelihood is normal, in float64."""
         linear = partial(Dense, hidden=[])
-        parts = {"encoder": linear, "decoder": linear, "likelihood": partial(FixedNormal, scale=0.5)}
+        networks = ["encoder", "decoder", *(["classifier"] if self.takes("classifier") else [])]
+        parts = {**dict.fromkeys(networks, linear), "likelihood": partial(FixedNormal, scale=0.5)}
         return self.bound(
             shape=(5,), **({"latent_dim": 2} if self.takes("latent_dim") else {}), **parts, **kwargs
         ).double()

@@ -57,7 +57,8 @@ class Probes(TestMetrics):
         return {name: metric.compute() for name, metric in self._metrics.items()}
 
     def _add(self, model: Any, x: Tensor, y: Tensor, *, train: bool) -> None:
-        z = model.embed(x, y)
+        z, known = model.embed(x, y), y >= 0
+        z, y = z[known], y[known]
         for metric in self._metrics.values():
             metric.update(z, y, train=train)
             metric.update(z[:0], y[:0], train=not train)  # a process may have none of one kind

@@ -16,7 +16,7 @@ from vae_zoo.data.base import transfer
 from vae_zoo.data.base.checks import check_drop_last, check_form, check_positive, check_split, check_varied
 from vae_zoo.data.base.loader import TensorLoader
 from vae_zoo.data.base.mapped import Mapped, chunks
-from vae_zoo.data.base.splits import STAGES, Split, SplitName, as_float
+from vae_zoo.data.base.splits import STAGES, Split, SplitName, as_float, hide_labels
 from vae_zoo.data.base.transfer import DeviceData
 from vae_zoo.distributions import Bernoulli, Family, OptimalNormal
 from vae_zoo.system.seeding import global_seed
@@ -40,10 +40,14 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         device_data: Keep whole splits on the accelerator and index batches there. "auto" does so on CUDA
             for splits that take at most a quarter of the free memory. For other splits, the next batch is copied to a
             CUDA device during each step.
+        num_labels: Labels of the training split to keep, for semi-supervised models; the others become −1, which
+            means unknown. None keeps all of them.
+        label_seed: Seed of the choice of those labels, which is as even over the classes as they allow.
 
     Raises:
-        ValueError: If a size is less than 1; when loaders are made, if device_data is true for data that stay in a
-            file.
+        ValueError: If a size or num_labels is less than 1; when the data are read, if num_labels exceeds the labels
+            there are or is below the number of classes; when loaders are made, if device_data is true for data that
+            stay in a file.
     """
 
     def __init__(
@@ -53,12 +57,17 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         eval_batch_size: int | None = None,
         drop_last: bool = False,
         device_data: DeviceData = "auto",
+        num_labels: int | None = None,
+        label_seed: int = 0,
     ) -> None:
         super().__init__()
+        if num_labels is not None:
+            check_positive("num_labels", num_labels)
         self.batch_size = check_positive("batch_size", batch_size)
         eval_batch_size = max(batch_size, 256) if eval_batch_size is None else eval_batch_size
         self.eval_batch_size = check_positive("eval_batch_size", eval_batch_size)
         self.drop_last, self.device_data = drop_last, device_data
+        self.num_labels, self.label_seed = num_labels, label_seed
         self._resident = transfer.DeviceSplits()
         self._splits: dict[SplitName, Split] = {}
 
@@ -86,6 +95,12 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         return None
 
     @property
+    def num_labelled(self) -> int | None:
+        """Number of training examples whose label is known, or None for data without labels."""
+        known = self.num_train if self.num_classes else None
+        return known if self.num_labels is None else self.num_labels
+
+    @property
     def likelihood(self) -> type[Family]:
         """Likelihood that suits the examples, the default of the command.
 
@@ -111,6 +126,9 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
             self._splits[split] = loaded  # before the check, which may ask for `shape` of this very split
             try:
                 check_split(loaded, f"the {split} split of {type(self).__name__}", self.shape, self.num_classes)
+                if split == "train" and self.num_labels is not None:
+                    kept = hide_labels(loaded.y, self.num_labels, self.label_seed, type(self).__name__)
+                    self._splits[split] = loaded._replace(y=kept)
             except ValueError:
                 del self._splits[split]
                 raise

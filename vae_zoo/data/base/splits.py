@@ -83,3 +83,33 @@ def random_split(num: int, fractions: Mapping[SplitName, float], seed: int, wher
         raise ValueError(f"{where} has {num} examples, too few for {', '.join(('train', *sizes))} splits.")
     indices = split_indices(num, num_val=sizes.get("val", 0), num_test=sizes.get("test", 0), seed=seed)
     return {split: index for split, index in indices.items() if split == "train" or split in sizes}
+
+
+def hide_labels(y: Tensor | None, num: int, seed: int, where: str) -> Tensor:
+    """Keep the labels of ``num`` random examples, as evenly over the classes as they allow, and set the others to −1.
+
+    Args:
+        y: Labels, (N,), or None.
+        num: Number of labels to keep.
+        seed: Seed of the choice.
+        where: Name of the data in errors.
+
+    Raises:
+        ValueError: If there are no labels, fewer than num, or more classes than num.
+    """
+    if y is None:
+        raise ValueError(f"num_labels: {where} has no labels to keep, got {num}.")
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(y), generator=generator)
+    shuffled = y.cpu()[order]
+    counts = torch.bincount(shuffled)
+    num_classes = int((counts > 0).sum())
+    if not num_classes <= num <= len(y):
+        raise ValueError(f"num_labels must lie in {num_classes} .. {len(y)} for {where}, got {num}.")
+    by_class = shuffled.argsort(stable=True)
+    turn = torch.empty_like(by_class)  # the how-manieth of its class an example is
+    turn[by_class] = torch.arange(len(y)) - (counts.cumsum(0) - counts)[shuffled[by_class]]
+    kept = order[turn.argsort(stable=True)[:num]]
+    hidden = torch.full_like(y, -1)
+    hidden[kept] = y[kept]
+    return hidden

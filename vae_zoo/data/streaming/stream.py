@@ -45,6 +45,10 @@ class Stream(DataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if self.num_labels is not None:
+            raise ValueError(
+                "num_labels hides labels of splits that are in memory, which those of a stream are not: leave it out."
+            )
         self.path, self._num_classes, self.cache_size = path.rstrip("/"), num_classes, cache_size
         self.num_held = check_positive("num_held", num_held)
 

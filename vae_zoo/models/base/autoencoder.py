@@ -109,7 +109,7 @@ class Autoencoder(Shareable, Saved, Steps):
         self.latent_dim = latent_dim
         self.compiled, self.cuda_graphs = compiled, cuda_graphs
         with fitting(), building(self):
-            self.posterior = make("posterior", posterior, Family, self.latent_shape)  # type: ignore[type-abstract]
+            self.posterior = make("posterior", posterior, Family, self.encoded_shape)  # type: ignore[type-abstract]
             self.likelihood = make("likelihood", likelihood or Bernoulli, Family, self.shape)  # type: ignore[type-abstract]
             self.encoder = make("encoder", encoder, nn.Module, *self.encoder_shapes)
             self.decoder = make("decoder", decoder, nn.Module, *self.decoder_shapes)
@@ -127,6 +127,11 @@ class Autoencoder(Shareable, Saved, Steps):
     def latent_shape(self) -> Shape:
         """Shape of one latent."""
         return (self.latent_dim,)
+
+    @property
+    def encoded_shape(self) -> Shape:
+        """Shape of the events of posterior and prior: a latent, or the part of it that is not a class."""
+        return self.latent_shape
 
     @property
     def encoder_shapes(self) -> tuple[Shape, Shape]:

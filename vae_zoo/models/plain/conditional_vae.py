@@ -53,9 +53,7 @@ class ConditionalVAE(VAE):
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         self.check_examples(x)
-        planes = self.one_hot(c, len(x)).to(x.dtype)
-        planes = planes.reshape(*planes.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
-        return self.posterior(self.run_encoder(torch.cat([x, planes], 1)))
+        return self.posterior(self.run_encoder(self.beside(x, self.one_hot(c, len(x)))))
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
         entries = self.one_hot(c, z.shape[-2]).to(z.dtype).expand(*z.shape[:-1], -1)
@@ -98,6 +96,11 @@ class ConditionalVAE(VAE):
         self.one_hot(c, num)
         if c is not None and c.numel() and not 0 <= int(c.min()) <= int(c.max()) < self.num_classes:
             raise ValueError(f"labels must lie in 0 .. {self.num_classes - 1}, got {int(c.min())} to {int(c.max())}.")
+
+    def beside(self, x: Tensor, entries: Tensor) -> Tensor:
+        """Examples with the entries (B, C) of their conditions behind them, or as constant channels of images."""
+        planes = entries.to(x.dtype).reshape(*entries.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
+        return torch.cat([x, planes], 1)
 
     def one_hot(self, c: Tensor | None, num: int) -> Tensor:
         """Labels of num examples as boolean rows, (num, num_classes)."""

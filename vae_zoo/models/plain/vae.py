@@ -60,7 +60,7 @@ class VAE(Penalised, ELBOMixin):
         if not (free_bits >= 0 and math.isfinite(free_bits)):
             raise ValueError(f"free_bits must be at least 0 and finite, got {free_bits}.")
         self.num_samples, self.free_bits = num_samples, free_bits
-        self.latent_prior = make("prior", prior, Prior, self.latent_shape)  # type: ignore[type-abstract]
+        self.latent_prior = make("prior", prior, Prior, self.encoded_shape)  # type: ignore[type-abstract]
         self.check_prior()
 
     def check_prior(self) -> None:

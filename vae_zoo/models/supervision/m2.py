@@ -1,0 +1,208 @@
+"""The semi-supervised variational autoencoder M2."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.nn.functional import log_softmax
+
+from vae_zoo.distributions import (
+    Labelled,
+    OptimalNormal,
+    check_latents,
+    check_temperature,
+    kl_per_dim,
+    mean_of,
+    score,
+    tempered,
+)
+from vae_zoo.elbo import ELBO, check_number
+from vae_zoo.models.base.autoencoder import Autoencoder
+from vae_zoo.models.base.components import make
+from vae_zoo.models.plain.conditional_vae import ConditionalVAE
+from vae_zoo.nn import Dense
+from vae_zoo.nn.batching import apply_batched
+from vae_zoo.typing import Network, Shape
+
+
+class M2(ConditionalVAE):
+    r"""Conditional VAE whose class is one more latent where no label is known: semi-supervised classification.
+
+    .. math::
+        \mathcal{L}(x, y) = \mathbb{E}_{q(z|x, y)}[\log p(x|z, y)] - \mathrm{KL}(q(z|x, y) \,\|\, p(z|y)) + \log p(y),
+        \quad \mathcal{U}(x) = \sum_y q(y|x) \, \mathcal{L}(x, y) + \mathrm{H}(q(y|x))
+
+    The loss is the mean of :math:`-\mathcal{L}` over the labelled and of :math:`-\mathcal{U}` over the other examples
+    of a batch, in their own proportion, and :math:`\alpha N / N_l` times the mean over all N examples of
+    :math:`-\log q(y|x)`, 0 for those without a label, which is α times its mean over the :math:`N_l` labelled ones: the
+    paper's weight. p(y) is uniform. Every class of every example is decoded, without an estimate of the sum.
+
+    The metrics are those of the whole model: ``elbo`` is U(x), a bound of log p(x) that knows no label, and a latent is
+    z followed by the class as a one-hot vector. In a batch, a label of −1 is unknown.
+
+    References:
+        | Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014)
+        | https://arxiv.org/abs/1406.5298
+
+    Args:
+        alpha: Weight α of the classification, 0.1 in the paper.
+        classifier: Network from an example to the logits of q(y|x).
+        num_train: Number N of training examples; linked from the data on the command line.
+        num_labelled: Number of labelled ones; linked from the data. All of them if one of the two is not given.
+        kwargs: Arguments of :class:`ConditionalVAE` except ``free_bits`` and ``penalties``.
+
+    Raises:
+        ValueError: If alpha is negative or not finite, num_labelled is not in 1 .. num_train, the likelihood is
+            OptimalNormal, the prior is of another number of classes, or free_bits or penalties are given.
+    """
+
+    units = {"accuracy": "share of the labelled examples", "class_nll": "nats, of the labelled examples"}
+    continuous = False
+    apart = dict.fromkeys(("IWAE", "BetaTCVAE", "FactorVAE"), "the loss of M2 has no samples of the joint posterior")
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 0.1,
+        classifier: Network = Dense,
+        num_train: int | None = None,
+        num_labelled: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not (alpha >= 0 and math.isfinite(alpha)):
+            raise ValueError(f"alpha must be at least 0 and finite, got {alpha}.")
+        if num_labelled is not None and not 1 <= num_labelled <= (num_train or num_labelled):
+            raise ValueError(f"num_labelled must lie in 1 .. {num_train}, the number of examples, got {num_labelled}.")
+        if self.free_bits or len(self.penalties):
+            name = "free_bits" if self.free_bits else "penalties"
+            raise ValueError(
+                f"{type(self).__name__} takes no {name}: its rate and its latents are those of all classes."
+            )
+        if isinstance(self.likelihood, OptimalNormal):
+            raise ValueError(
+                f"{type(self).__name__} decodes wrong classes too, whose errors OptimalNormal would mix into its σ: "
+                "choose another likelihood, such as SharedNormal."
+            )
+        if (known := getattr(self.latent_prior, "num_classes", 0)) not in (0, self.num_classes):
+            raise ValueError(f"the prior must be of {self.num_classes} classes, as the data, got {known}.")
+        self.alpha, self.num_train, self.num_labelled = alpha, num_train, num_labelled
+        self.classifier = make("classifier", classifier, nn.Module, self.shape, (self.num_classes,))
+
+    @property
+    def latent_shape(self) -> Shape:
+        return (self.latent_dim + self.num_classes,)
+
+    @property
+    def encoded_shape(self) -> Shape:
+        return (self.latent_dim,)
+
+    @property
+    def decoder_shapes(self) -> tuple[Shape, Shape]:
+        return self.latent_shape, self.likelihood.param_shape
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Logarithms of q(y|x), (B, num_classes)."""
+        self.check_examples(x)
+        gives = (self.num_classes,)
+        logits = apply_batched(self.classifier, x, len(self.shape), gives=gives, name="classifier")
+        return log_softmax(logits if logits.dtype == torch.float64 else logits.float(), -1)
+
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
+        """Posterior q(y|x) q(z|x, y) of examples, which knows no label."""
+        log_qy, (tiled, y) = self.classify(x), self._tiled(x)
+        params = self.run_encoder(self.beside(tiled, self.one_hot(y, len(y))))
+        return Labelled(log_qy, self.posterior(params.unflatten(0, (self.num_classes, len(x)))))
+
+    def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        return Autoencoder.decode(self, z, c)  # of a latent that has the class in it
+
+    def prior(self, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
+        """Prior p(y) p(z|y), with classes of equal probability."""
+        dtype = torch.promote_types(next(self.parameters()).dtype, torch.float32)
+        log_probs = torch.full((self.num_classes,), -math.log(self.num_classes), dtype=dtype, device=self.device)
+        return Labelled(log_probs, self.latent_prior(torch.arange(self.num_classes, device=self.device)))
+
+    def elbo(self, x: Tensor, c: Tensor | None = None, num_samples: int = 1) -> ELBO:
+        """The terms of U(x) from draws of class and latent, whose gradient for q(y|x) is that of the score function."""
+        terms = super().elbo(x, c, num_samples)
+        log_qy = (terms.z[..., self.latent_dim :] * terms.q.log_probs).sum(-1)  # type: ignore[attr-defined]
+        value = terms.log_w.detach()
+        others = (value.sum() - value) / max(1, value.numel() - 1)  # independent of the draw, with less noise than 0
+        return terms._replace(log_px=terms.log_px + (value - others) * (log_qy - log_qy.detach()))
+
+    def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
+        log_qy, terms = self.classify(x), self.every_class(x)
+        c = torch.full_like(log_qy[:, 0], -1, dtype=torch.long) if c is None else c
+        y, qy, log_py = self.one_hot(c, len(x)).to(log_qy.dtype), log_qy.exp(), -math.log(self.num_classes)
+        known, rate = y.sum(1), (qy * log_qy).sum(1) - log_py
+        free = self._mean_over_classes(terms, qy, rate)
+        given = torch.where(known[:, None] > 0, y, qy), torch.where(known > 0, -log_py, rate)
+        seen = self._mean_over_classes(terms, *given)
+        objective = self.objective(seen if self.kl_weight is None else seen.annealed(self.kl_weight))
+        nll = -(y * log_qy).sum(1).mean()
+        right = (known * (log_qy.argmax(1) == c)).mean()
+        weight = self.alpha * (self.num_train / self.num_labelled if self.num_train and self.num_labelled else 1.0)
+        values = objective | {"loss": objective["loss"] + weight * nll}
+        values |= {"elbo": free.value.mean(), "reconstruction": free.log_px.mean(), "kl": free.kl.mean()}
+        return values | {"class_kl": rate.mean(), "labelled": known.mean(), "accuracy": right, "class_nll": nll}
+
+    def curves(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
+        share = means["labelled"].clamp(min=1e-9)  # 0 of none are right
+        return means | {name: means[name] / share for name in ("accuracy", "class_nll")}
+
+    def every_class(self, x: Tensor) -> ELBO:
+        """The terms of log p(x|y) for all examples with the first class, then all with the second, and so on."""
+        tiled, c = self._tiled(x)
+        y = self.one_hot(c, len(c))
+        q, p = self.posterior(self.run_encoder(self.beside(tiled, y))), self.latent_prior(c)
+        check_latents(q, p, len(tiled))
+        z = q.rsample((self.num_draws,))
+        latents = torch.cat([z, y.to(z.dtype).expand(*z.shape[:-1], -1)], -1)
+        log_px = score(self.decode(latents), tiled, z.shape[:2])
+        return ELBO(q=q, p=p, z=z, log_px=log_px, kl=kl_per_dim(q, p, z).sum(1))
+
+    def _mean_over_classes(self, terms: ELBO, probs: Tensor, rate: Tensor) -> ELBO:
+        """The terms of :meth:`every_class` averaged with probabilities of classes (B, C), whose own rate is (B,)."""
+        sizes = (self.num_classes, len(probs))
+        log_px, kl = terms.log_px.unflatten(1, sizes), terms.kl.unflatten(0, sizes)
+        return terms._replace(log_px=(log_px * probs.T).sum(1), kl=(kl * probs.T).sum(0) + rate)
+
+    def _tiled(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Examples once for every class, and these classes, (C · B, ...)."""
+        classes = torch.arange(self.num_classes, device=x.device)
+        return x.repeat(self.num_classes, *[1] * (x.ndim - 1)), classes.repeat_interleave(len(x))
+
+    def embed(self, x: Tensor, c: Tensor | None = None, *, sample: bool = False) -> Tensor:
+        return Autoencoder.embed(self, x, c, sample=sample)
+
+    @torch.no_grad()
+    def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True, temperature: float = 1.0) -> Tensor:
+        """Draw latents from the prior and decode them, for chosen classes or for classes drawn from p(y).
+
+        Args:
+            num: Number of samples.
+            c: Labels, (num,).
+            mean: Whether to return the mean of p(x|z, y), or a draw from it.
+            temperature: Factor on the spread of p(z|y).
+
+        Returns:
+            (num, \\*shape).
+        """
+        check_temperature(temperature)
+        check_number("num", num)
+        c = torch.randint(self.num_classes, (num,), device=self.device) if c is None else c
+        super().check_labels(c, num)
+        p, y = self.latent_prior(c.to(self.device)), self.one_hot(c.to(self.device), num)
+        p = p if temperature == 1 else tempered(p, temperature)
+        z = p.sample(() if p.batch_shape else (num,))
+        px = self.decode(torch.cat([z, y.to(z.dtype)], -1))
+        return mean_of(px, z.device) if mean else px.sample()
+
+    def check_labels(self, c: Tensor | None, num: int) -> None:
+        if c is not None:
+            super().check_labels(c.where(c != -1, 0) if isinstance(c, Tensor) else c, num)
