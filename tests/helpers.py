@@ -12,11 +12,11 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers.logger import Logger
 from torch import Tensor
-from torch.distributions import Distribution, MultivariateNormal
+from torch.distributions import Distribution, MultivariateNormal, constraints
 
 from vae_zoo import distributions, models
 from vae_zoo.data import Sprites
-from vae_zoo.distributions import FixedNormal
+from vae_zoo.distributions import FixedNormal, supports
 from vae_zoo.elbo import ELBOMixin
 from vae_zoo.models import VAE, Autoencoder
 from vae_zoo.nn import Dense
@@ -34,6 +34,7 @@ FAMILIES = [c for c in _DISTRIBUTIONS if inspect.isclass(c) and issubclass(c, di
 FAMILIES = [c for c in FAMILIES if not inspect.isabstract(c)]
 PRIORS = [c for c in _DISTRIBUTIONS if inspect.isclass(c) and issubclass(c, distributions.Prior)]
 PRIORS = [c for c in PRIORS if not inspect.isabstract(c)]
+REAL_PRIORS = [c for c in PRIORS if supports.core(c((3,))().support) is constraints.real]
 
 small = partial(Dense, hidden=[8])
 

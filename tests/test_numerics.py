@@ -136,6 +136,8 @@ def test_densities_keep_float32_in_autocast(family: type[Family], dtype: torch.d
 PARTS: dict[str, tuple[str, str]] = {
     # Deliberately no gradient of the loss, in the encoder: Tucker et al. (2019) weight it twice.
     "IWAEDReG": ("decoder.", "loss"),
+    # A draw of the sampler jumps where a proposal is accepted; its gradient is that of the distribution function.
+    "GammaVAE": ("decoder.", "loss"),
     # Straight through the codebook: the encoder gets the decoder's gradient at the code, codes the pull alone.
     "VQVAE": ("decoder.", "loss"),
 }

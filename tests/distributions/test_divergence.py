@@ -31,6 +31,7 @@ from vae_zoo.distributions import (
     tempered,
 )
 from vae_zoo.distributions.normal import independent, is_normal
+from vae_zoo.distributions.supports import contains
 
 POSTERIORS = [f for f in FAMILIES if f.is_density and isinstance(f.support, cached_property)]
 
@@ -46,7 +47,7 @@ def test_there_are_pairs() -> None:
 def test_closed_form_agrees_with_monte_carlo(posterior: type[Family], prior: type[Prior]) -> None:
     family = posterior((3,)).double().eval()
     q, p = family(torch.randn(4, *family.param_shape).double()), prior((3,)).double()()
-    if not has_closed_form(q, p):
+    if not contains(p.support, q.support) or not has_closed_form(q, p):
         pytest.skip("by Monte Carlo: see test_pairs.py")
     z = q.rsample((50_000,))
     log_ratio = q.log_prob(z) - p.log_prob(z)

@@ -9,19 +9,25 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import FAMILIES, PRIORS, SHAPE, small
+from helpers import FAMILIES, PRIORS, REAL_PRIORS, SHAPE, small
 from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal, constraints, kl_divergence
 
 from vae_zoo.distributions import (
     AutoregressiveFlow,
     Bernoulli,
+    Beta,
+    BetaPrior,
     ConditionalNormal,
     DiagonalLaplace,
     DiagonalNormal,
+    Dirichlet,
+    DirichletPrior,
     Family,
     FlowPrior,
     FullNormal,
+    Gamma,
+    GammaPrior,
     Mixture,
     MixtureNormal,
     PlanarFlow,
@@ -39,9 +45,11 @@ from vae_zoo.distributions.supports import Ball, Product, Sphere, contains, same
 from vae_zoo.models import IWAE, VAE, VampVAE
 from vae_zoo.testing.losses import ONE_GRAPH
 
-POSTERIORS = [DiagonalNormal, FullNormal, DiagonalLaplace, AutoregressiveFlow, SplineFlow, PlanarFlow]
-CLOSED = {(q, p) for q in POSTERIORS[:3] for p in (StandardNormal, StandardLaplace)}
-every_pair = pytest.mark.parametrize(("q", "p"), [(q, p) for q in POSTERIORS for p in PRIORS])
+REAL = [DiagonalNormal, FullNormal, DiagonalLaplace, AutoregressiveFlow, SplineFlow, PlanarFlow]
+OTHERS = [(Gamma, GammaPrior), (Beta, BetaPrior), (Dirichlet, DirichletPrior)]
+CLOSED = {(q, p) for q in REAL[:3] for p in (StandardNormal, StandardLaplace)} | set(OTHERS)
+PAIRS = [(q, p) for q in REAL for p in REAL_PRIORS] + [*OTHERS, (Gamma, StandardNormal), (Beta, GammaPrior)]
+every_pair = pytest.mark.parametrize(("q", "p"), PAIRS)
 
 
 def few(cls: type) -> Any:
@@ -119,6 +127,9 @@ class TestEveryPair:
         (VAE, SplineFlow, StandardLaplace),
         (VAE, DiagonalNormal, SplinePrior),
         (VAE, DiagonalNormal, FlowPrior),
+        (IWAE, Gamma, GammaPrior),
+        (VAE, Beta, BetaPrior),
+        (VAE, Dirichlet, DirichletPrior),
     ],
 )
 def test_compiles_into_one_graph(cls: type[VAE], q: type[Family], p: type[Prior], images: Tensor) -> None:

@@ -7,6 +7,8 @@ from vae_zoo.distributions.flows.autoregressive import Flow
 from vae_zoo.distributions.flows.flows import AutoregressiveFlow, FlowPrior, SplineFlow, SplinePrior
 from vae_zoo.distributions.hierarchical import Hierarchical, combine
 from vae_zoo.distributions.labelled import Labelled
+from vae_zoo.distributions.latents.gamma import Gamma, GammaPrior
+from vae_zoo.distributions.latents.proportions import Beta, BetaPrior, Dirichlet, DirichletPrior
 from vae_zoo.distributions.likelihoods.continuous import (
     ContinuousBernoulli,
     FixedLaplace,
@@ -38,12 +40,16 @@ __all__ = [
     "MSSSIM",
     "AutoregressiveFlow",
     "Bernoulli",
+    "Beta",
+    "BetaPrior",
     "Categorical",
     "CholeskyNormal",
     "ConditionalNormal",
     "ContinuousBernoulli",
     "DiagonalLaplace",
     "DiagonalNormal",
+    "Dirichlet",
+    "DirichletPrior",
     "DiscretizedLogistic",
     "Family",
     "FixedLaplace",
@@ -51,6 +57,8 @@ __all__ = [
     "Flow",
     "FlowPrior",
     "FullNormal",
+    "Gamma",
+    "GammaPrior",
     "Hierarchical",
     "Labelled",
     "Laplace",

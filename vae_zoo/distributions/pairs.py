@@ -8,7 +8,7 @@ from torch.distributions import Distribution, Independent
 
 from vae_zoo.distributions.families import Family
 from vae_zoo.distributions.priors import Prior
-from vae_zoo.distributions.supports import contains, core
+from vae_zoo.distributions.supports import contains, support_of
 from vae_zoo.typing import Shape
 
 
@@ -127,8 +127,9 @@ def check_pair(posterior: Family, prior: Prior) -> None:
     both = f"{type(posterior).__name__} and {type(prior).__name__} do not go together"
     if q.event_shape != p.event_shape:
         raise ValueError(f"{both}: latents are of shape {tuple(q.event_shape)} and {tuple(p.event_shape)}.")
-    if not contains(p.support, q.support):
-        raise ValueError(f"{both}: the prior lies on {core(p.support)}, the posterior draws from {core(q.support)}.")
+    inner, outer = support_of(q), support_of(p)
+    if not contains(outer, inner):
+        raise ValueError(f"{both}: the prior lies on {outer}, the posterior draws from {inner}.")
 
 
 def check_posterior(posterior: Family) -> None:

@@ -43,7 +43,7 @@ class _Standard(Prior, ABC):
         self.register_buffer("zero", torch.zeros(self.shape), persistent=False)
 
     def forward(self, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
-        zero = _exact(self.zero)
+        zero = exact(self.zero)
         return independent(self.kind(zero, zero), len(self.shape))
 
 
@@ -93,8 +93,8 @@ class MixtureNormal(Prior):
         self.log_scale = nn.Parameter(torch.zeros(num_components, *self.shape))
 
     def forward(self, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
-        components = independent(Normal(_exact(self.loc), _exact(self.log_scale)), len(self.shape))
-        return mixture(components, _exact(self.logits))
+        components = independent(Normal(exact(self.loc), exact(self.log_scale)), len(self.shape))
+        return mixture(components, exact(self.logits))
 
 
 class ConditionalNormal(Prior):
@@ -126,7 +126,7 @@ class ConditionalNormal(Prior):
         self.layers = nn.ModuleList(nn.Linear(widths[i], widths[i + 1]) for i in range(len(widths) - 1))
 
     def forward(self, c: Tensor | None = None) -> Distribution:
-        weight = _exact(next(self.parameters()))
+        weight = exact(next(self.parameters()))
         if c is None:
             every = torch.eye(self.num_classes, dtype=weight.dtype, device=weight.device)
             return mixture(self._normal(every), torch.zeros_like(every[0]))
@@ -135,7 +135,7 @@ class ConditionalNormal(Prior):
     def _normal(self, h: Tensor) -> Distribution:
         with torch.autocast(h.device.type, enabled=False):
             for n, layer in enumerate(m for m in self.layers if isinstance(m, nn.Linear)):
-                h = F.linear(F.relu(h) if n else h, _exact(layer.weight), _exact(layer.bias))
+                h = F.linear(F.relu(h) if n else h, exact(layer.weight), exact(layer.bias))
         loc, log_scale = h.unflatten(-1, (2, *self.shape)).unbind(1)
         return independent(Normal(loc, log_scale), len(self.shape))
 
@@ -160,6 +160,6 @@ def mixture(components: Distribution, logits: Tensor) -> MixtureSameFamily:
     return MixtureSameFamily(Categorical(logits=logits, validate_args=False), components, validate_args=False)
 
 
-def _exact(x: Tensor) -> Tensor:
+def exact(x: Tensor) -> Tensor:
     """A parameter in the precision of densities, float32 or better."""
     return x if x.dtype == torch.float64 else x.float()

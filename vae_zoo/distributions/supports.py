@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
 from vae_zoo.typing import Shape
@@ -64,6 +64,13 @@ class Ball(_Support):
         return f"Ball(dim={self.dim}, curvature={self.curvature:g})"
 
 
+class OpenInterval(constraints.interval):
+    """Numbers between two bounds, without the bounds."""
+
+    def check(self, value: Tensor) -> Tensor:
+        return (self.lower_bound < value) & (value < self.upper_bound)
+
+
 class Product(_Support):
     """Several supports, of parts of one vector.
 
@@ -113,6 +120,19 @@ def core(support: Any) -> Any:
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     return support
+
+
+def support_of(d: Distribution) -> Constraint | None:
+    """The support of one element, or of an event that is not made of independent ones; None if it is not stated."""
+    try:
+        return core(d.support)
+    except NotImplementedError:
+        return None
+
+
+def is_interval(support: Constraint) -> bool:
+    """Whether a support is the real line or a part of it, for every element of an event."""
+    return _interval(support) is not None and not support.is_discrete
 
 
 def same(a: Constraint | None, b: Constraint | None) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from vae_zoo.distributions.supports import is_interval, support_of
 from vae_zoo.elbo import ELBOMixin, Generative, require_density
 from vae_zoo.evaluation.hmc import Path, transition
 from vae_zoo.evaluation.schedules import Schedule
@@ -111,6 +112,12 @@ def _check(model: Generative, x: Tensor, c: Tensor | None) -> None:
     require_density(model)
     if not getattr(model, "continuous", True):
         raise TypeError(f"chains need continuous latents, which those of {type(model).__name__} are not.")
+    support = support_of(model.prior(None if c is None else c[:1]))
+    if support is not None and not is_interval(support):
+        raise TypeError(
+            f"chains move through intervals of real numbers, and {type(model).__name__} has latents on {support}: take "
+            "the importance-weighted evidence."
+        )
     if isinstance(model, ELBOMixin) and type(model).elbo is not ELBOMixin.elbo:
         x, c = x[:1], None if c is None else c[:1]
         terms = model.elbo(x, c, 1)

@@ -3,6 +3,7 @@
 from vae_zoo.models.base.autoencoder import Autoencoder
 from vae_zoo.models.codes.vqvae import VQVAE
 from vae_zoo.models.hierarchies.ladder_vae import LadderVAE
+from vae_zoo.models.latents.gamma_vae import GammaVAE
 from vae_zoo.models.matching.factor_vae import FactorVAE
 from vae_zoo.models.objectives.beta_tcvae import BetaTCVAE
 from vae_zoo.models.objectives.beta_vae import BetaVAE
@@ -39,6 +40,7 @@ __all__ = [
     "ConvVAE",
     "FactorVAE",
     "FlowVAE",
+    "GammaVAE",
     "IWAEDReG",
     "LadderVAE",
     "LogCoshVAE",

@@ -1,0 +1,1 @@
+"""Distributions of latents other than real vectors: positive numbers, proportions, categories, and parts of each."""

@@ -1,0 +1,1 @@
+"""Models whose latents are not real vectors."""
