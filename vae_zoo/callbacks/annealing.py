@@ -69,6 +69,8 @@ class Annealing(Callback, ABC):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not hasattr(pl_module, "kl_weight"):
             raise ValueError(f"{type(self).__name__} needs a model with a bound, {type(pl_module).__name__} has none.")
+        if own := getattr(pl_module, "own_schedule", ""):
+            raise ValueError(f"{type(pl_module).__name__} has {own}, which {type(self).__name__} would work against.")
         names = [type(callback).__name__ for callback in trainer.callbacks if isinstance(callback, Annealing)]  # type: ignore[attr-defined]
         if len(names) > 1:
             raise ValueError(f"{' and '.join(names)} would all set the weight of the divergence: give one of them.")

@@ -3,6 +3,15 @@
 from vae_zoo.distributions.divergence import has_closed_form, kl, kl_per_dim, register_kl
 from vae_zoo.distributions.families import Bernoulli, DiagonalNormal, Family, FixedNormal, Point, SharedNormal
 from vae_zoo.distributions.flows.amortised import PlanarFlow, RadialFlow, SylvesterFlow
+from vae_zoo.distributions.families import (
+    Bernoulli,
+    DiagonalNormal,
+    Family,
+    FixedNormal,
+    Point,
+    SharedNormal,
+    SquaredError,
+)
 from vae_zoo.distributions.flows.autoregressive import Flow
 from vae_zoo.distributions.flows.flows import AutoregressiveFlow, FlowPrior, SplineFlow, SplinePrior
 from vae_zoo.distributions.hierarchical import Hierarchical, combine
@@ -77,6 +86,7 @@ __all__ = [
     "SharedNormal",
     "SplineFlow",
     "SplinePrior",
+    "SquaredError",
     "StandardLaplace",
     "StandardNormal",
     "StudentT",

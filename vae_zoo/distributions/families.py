@@ -189,6 +189,20 @@ class FixedNormal(Family):
         return independent(Normal(params, log_scale), len(self.shape))
 
 
+class SquaredError(FixedNormal):
+    r"""Independent normal values with σ = 1/√2: -log p(x|z) is the squared error, up to a constant.
+
+    Weights in papers on autoencoders stand beside a squared error that is summed over pixels; under this likelihood
+    they mean the same here.
+
+    Args:
+        shape: Shape of one event.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape, scale=math.sqrt(0.5))
+
+
 class SharedNormal(Family):
     r"""Independent normal values with one σ, learned with the network and shared by all dimensions and examples.
 

@@ -66,6 +66,11 @@ class CholeskyNormal(Distribution):
     def variance(self) -> Tensor:
         return self.scale_tril.square().sum(-1).unflatten(-1, self.event_shape)
 
+    @property
+    def covariance(self) -> Tensor:
+        """Covariance of the elements, (\\*batch, D, D)."""
+        return self.scale_tril @ self.scale_tril.mT
+
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         shape = (*sample_shape, *self.loc.shape)
         noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)

@@ -4,7 +4,12 @@ from vae_zoo.models.base.autoencoder import Autoencoder
 from vae_zoo.models.codes.vqvae import VQVAE
 from vae_zoo.models.hierarchies.ladder_vae import LadderVAE
 from vae_zoo.models.latents.gamma_vae import GammaVAE
+from vae_zoo.models.matching.dip_vae import DIPVAE
 from vae_zoo.models.matching.factor_vae import FactorVAE
+from vae_zoo.models.matching.info_vae import InfoVAE
+from vae_zoo.models.matching.swae import SWAE
+from vae_zoo.models.matching.wae import WAE
+from vae_zoo.models.objectives.annealed_vae import AnnealedVAE
 from vae_zoo.models.objectives.beta_tcvae import BetaTCVAE
 from vae_zoo.models.objectives.beta_vae import BetaVAE
 from vae_zoo.models.objectives.ciwae import CIWAE
@@ -14,6 +19,7 @@ from vae_zoo.models.objectives.miwae import MIWAE
 from vae_zoo.models.pictures.log_cosh_vae import LogCoshVAE
 from vae_zoo.models.plain.ae import AE
 from vae_zoo.models.plain.conditional_vae import ConditionalVAE
+from vae_zoo.models.plain.prior_ae import PriorAE
 from vae_zoo.models.plain.vae import MLPVAE, VAE, ConvVAE
 from vae_zoo.models.priors.flow_vae import FlowVAE
 from vae_zoo.models.priors.iaf_vae import IAFVAE
@@ -26,13 +32,17 @@ from vae_zoo.models.supervision.m2 import M2
 __all__ = [
     "AE",
     "CIWAE",
+    "DIPVAE",
     "IAFVAE",
     "IWAE",
     "M2",
     "MIWAE",
     "MLPVAE",
+    "SWAE",
     "VAE",
     "VQVAE",
+    "WAE",
+    "AnnealedVAE",
     "Autoencoder",
     "BetaTCVAE",
     "BetaVAE",
@@ -42,10 +52,12 @@ __all__ = [
     "FlowVAE",
     "GammaVAE",
     "IWAEDReG",
+    "InfoVAE",
     "LadderVAE",
     "LogCoshVAE",
     "PlanarVAE",
     "RadialVAE",
     "SylvesterVAE",
+    "PriorAE",
     "VampVAE",
 ]

@@ -31,7 +31,7 @@ def apply_batched(
     out = network(rows)
     if gives is not None:
         check_output(out, len(rows), tuple(gives), name)
-    return out.unflatten(0, batch)
+    return out.reshape(*batch, *out.shape[1:])
 
 
 def check_output(out: Tensor, num: int, gives: Shape, name: str) -> None:

@@ -65,3 +65,10 @@ class Penalty(nn.Module, ABC):
         Raises:
             ValueError: With what was expected and what came.
         """
+
+
+def draws_like(z: Tensor, p: Distribution) -> Tensor:
+    """As many draws from a prior as there are latents (B, \\*latent), of their shape and precision."""
+    num = () if p.batch_shape.numel() == len(z) else (len(z),)
+    y = p.rsample(num) if p.has_rsample else p.sample(num)
+    return y.view_as(z).to(z.dtype)

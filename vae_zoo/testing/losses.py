@@ -83,7 +83,8 @@ def tiling(subject: Subject) -> Found:
         values = subject.losses(model, x)
         totals.append(torch.stack([values["loss"], -values.get("reconstruction", -values["loss"])]).detach().double())
     first, second = totals[1] - totals[0], totals[2] - totals[1]
-    size = -model.likelihood(torch.zeros(1, *model.likelihood.param_shape)).log_prob(x[:1]).detach().double() / 3
+    zeros = torch.zeros(len(x), *model.likelihood.param_shape)
+    size = -model.likelihood(zeros).log_prob(x).detach().double().mean() / 3
     grown, expected = second.tolist(), size.item()
     steady = bool(torch.allclose(first, second, rtol=1e-3, atol=1e-2))
     # A rate that grows with the image, such as that of a grid of codes, adds to the loss.

@@ -146,6 +146,8 @@ def _is_default(value: Any, name: str, order: tuple[Any, ...]) -> bool:
     """Whether a value is the argument's default class, without settings."""
     owner = next(base for base in order if name in _arguments(base))
     default = inspect.signature(vars(owner)["__init__"]).parameters[name].default
+    if class_of(default) is None:
+        return bool(value == default) or not (value or default)
     return class_of(value) is class_of(default) and not getattr(value, "keywords", {})
 
 
@@ -164,6 +166,8 @@ def _arguments(cls: Any) -> frozenset[str]:
 
 def _passed_on(cls: type, name: str) -> bool:
     """Whether a class's constructor gives an argument to the next one by its name."""
+    if "__init__" not in vars(cls):
+        return False
     try:
         source = textwrap.dedent(inspect.getsource(vars(cls)["__init__"]))
     except (OSError, TypeError):  # typed in, and kept nowhere

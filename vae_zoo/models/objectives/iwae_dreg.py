@@ -32,6 +32,8 @@ class IWAEDReG(IWAE):
         ("CIWAE", "FactorVAE"), "the weights of the gradient at the latents would scale the other's terms too"
     )
 
+    fixed = {"penalties": "the weights of the gradient at the latents would scale them too"}
+
     compilable = torch.__version__ >= "2.13"  # before, a compiled graph loses the hook, and half of the gradient
 
     def objective(self, elbo: ELBO) -> dict[str, Tensor]:

@@ -45,6 +45,9 @@ class VAE(Penalised, ELBOMixin):
     kl_weight: Tensor | None = None
     """Weight of the divergence, set at every step by an annealing callback."""
 
+    own_schedule: str = ""
+    """What the model itself schedules of the divergence, which an annealing callback would work against."""
+
     def __init__(
         self,
         *,
