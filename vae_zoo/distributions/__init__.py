@@ -1,8 +1,6 @@
 """Distributions: families, which turn the output of a network into a distribution, and priors."""
 
 from vae_zoo.distributions.divergence import has_closed_form, kl, kl_per_dim, register_kl
-from vae_zoo.distributions.families import Bernoulli, DiagonalNormal, Family, FixedNormal, Point, SharedNormal
-from vae_zoo.distributions.flows.amortised import PlanarFlow, RadialFlow, SylvesterFlow
 from vae_zoo.distributions.families import (
     Bernoulli,
     DiagonalNormal,
@@ -12,6 +10,7 @@ from vae_zoo.distributions.families import (
     SharedNormal,
     SquaredError,
 )
+from vae_zoo.distributions.flows.amortised import PlanarFlow, RadialFlow, SylvesterFlow
 from vae_zoo.distributions.flows.autoregressive import Flow
 from vae_zoo.distributions.flows.flows import AutoregressiveFlow, FlowPrior, SplineFlow, SplinePrior
 from vae_zoo.distributions.hierarchical import Hierarchical, combine

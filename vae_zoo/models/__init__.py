@@ -56,8 +56,8 @@ __all__ = [
     "LadderVAE",
     "LogCoshVAE",
     "PlanarVAE",
+    "PriorAE",
     "RadialVAE",
     "SylvesterVAE",
-    "PriorAE",
     "VampVAE",
 ]
