@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,20 @@ FAMILIES = [c for c in FAMILIES if not inspect.isabstract(c)]
 PRIORS = [c for c in _DISTRIBUTIONS if inspect.isclass(c) and issubclass(c, distributions.Prior)]
 PRIORS = [c for c in PRIORS if not inspect.isabstract(c)]
 REAL_PRIORS = [c for c in PRIORS if supports.core(c((3,))().support) is constraints.real]
+
+
+def of_vectors_only(cls: Any) -> bool:
+    """Whether events must be vectors, such as points on a sphere: such a class has tests of its own."""
+    with suppress(TypeError):  # one that needs more than a shape
+        try:
+            cls((3, 16, 16))
+        except ValueError as refused:
+            return "vectors" in str(refused)
+    return False
+
+
+FAMILIES = [c for c in FAMILIES if not of_vectors_only(c)]
+PRIORS = [c for c in PRIORS if not of_vectors_only(c)]
 
 small = partial(Dense, hidden=[8])
 

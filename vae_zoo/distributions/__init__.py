@@ -42,6 +42,8 @@ from vae_zoo.distributions.pairs import (
 )
 from vae_zoo.distributions.posteriors import DiagonalLaplace, FullNormal
 from vae_zoo.distributions.priors import ConditionalNormal, MixtureNormal, Prior, StandardLaplace, StandardNormal
+from vae_zoo.distributions.sphere.uniform import UniformSphere
+from vae_zoo.distributions.sphere.von_mises_fisher import VonMisesFisher
 from vae_zoo.distributions.temperature import check_temperature, tempered
 
 __all__ = [
@@ -90,6 +92,8 @@ __all__ = [
     "StandardNormal",
     "StudentT",
     "SylvesterFlow",
+    "UniformSphere",
+    "VonMisesFisher",
     "check_family",
     "check_latents",
     "check_likelihood",

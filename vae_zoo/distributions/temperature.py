@@ -17,6 +17,7 @@ from vae_zoo.distributions.labelled import Labelled
 from vae_zoo.distributions.location_scale import CholeskyNormal, Laplace
 from vae_zoo.distributions.mixture import Mixture
 from vae_zoo.distributions.normal import Normal, independent
+from vae_zoo.distributions.sphere.von_mises_fisher import VMF
 
 _Form: TypeAlias = Callable[[Any, float], Distribution]
 
@@ -88,6 +89,11 @@ def _(p: torch.distributions.Normal, temperature: float) -> Distribution:
 def _(p: CholeskyNormal, temperature: float) -> Distribution:
     lower = temperature * p.scale_tril.tril(-1)
     return CholeskyNormal(p.loc, lower, p.log_diagonal + math.log(temperature), tuple(p.event_shape))
+
+
+@_exactly(VMF)
+def _(p: VMF, temperature: float) -> Distribution:
+    return VMF(p.mean, p.concentration / temperature**2)
 
 
 @_exactly(MixtureSameFamily)
