@@ -12,8 +12,8 @@ from torch.distributions import Distribution, constraints
 
 from vae_zoo.distributions.divergence import register_kl
 from vae_zoo.distributions.families import Family
-from vae_zoo.distributions.inversion import Inversion
 from vae_zoo.distributions.sphere.bessel import log_bessel_and_ratio, widened
+from vae_zoo.distributions.sphere.inversion import Inversion
 from vae_zoo.distributions.sphere.uniform import Uniform, check_dims, log_area
 from vae_zoo.distributions.supports import Sphere
 from vae_zoo.typing import Shape
@@ -30,7 +30,7 @@ class VMF(Distribution):
 
     The density is with respect to the area of the sphere, in float64. A sample is a pole turned to μ by a Householder
     reflection; its angle to μ is drawn by inversion, so that samples have the exact derivative by κ, without rejection:
-    see :class:`~vae_zoo.distributions.inversion.Inversion`.
+    see :class:`~vae_zoo.distributions.sphere.inversion.Inversion`.
 
     References:
         | Hyperspherical Variational Auto-Encoders (Davidson et al., 2018)

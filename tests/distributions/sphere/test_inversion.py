@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from vae_zoo.distributions.inversion import Inversion
+from vae_zoo.distributions.sphere.inversion import Inversion
 
 SHAPES = torch.tensor([1.0, 2.5, 40.0], dtype=torch.float64)
 U = torch.tensor([1e-8, 1e-3, 0.2, 0.5, 0.9, 1 - 1e-6], dtype=torch.float64).expand(3, -1)
