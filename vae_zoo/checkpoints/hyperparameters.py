@@ -51,7 +51,8 @@ def plain(value: Any) -> Any:
     """Turn a constructor's argument into plain data.
 
     Args:
-        value: A number, string, sequence, mapping, path, enum, 0-dimensional tensor, class or partial of a class.
+        value: A number, string, sequence, mapping, path, enum, 0-dimensional tensor, class or partial of a class, or an
+            object that is recorded itself.
 
     Returns:
         Numbers, strings, lists and dictionaries only.
@@ -62,6 +63,8 @@ def plain(value: Any) -> Any:
     if (cls := class_of(value)) is not None:
         _check_named(cls)
         return {"class_path": import_path(cls)} | ({"init_args": plain(value.keywords)} if cls is not value else {})
+    if isinstance(value, Recorded):
+        return value.recorded()
     if isinstance(value, Enum):
         return value.name
     if getattr(value, "ndim", None) == 0 and hasattr(

@@ -12,6 +12,7 @@ from vae_zoo.data.datasets.frey_faces import FreyFaces
 from vae_zoo.data.datasets.image_folder import ImageFolder
 from vae_zoo.data.datasets.images import Images
 from vae_zoo.data.datasets.mnist import MNIST, FashionMNIST
+from vae_zoo.data.datasets.pairs import Pairs
 from vae_zoo.data.datasets.sprites import Sprites
 from vae_zoo.data.streaming.shards import write_shards
 from vae_zoo.data.streaming.stream import Stream
@@ -27,6 +28,7 @@ __all__ = [
     "ImageFolder",
     "Images",
     "Mapped",
+    "Pairs",
     "Split",
     "Sprites",
     "Stream",

@@ -28,6 +28,7 @@ from vae_zoo.models.priors.planar_vae import PlanarVAE
 from vae_zoo.models.priors.radial_vae import RadialVAE
 from vae_zoo.models.priors.sylvester_vae import SylvesterVAE
 from vae_zoo.models.priors.vamp_vae import VampVAE
+from vae_zoo.models.supervision.ada_vae import AdaGVAE, AdaMLVAE
 from vae_zoo.models.supervision.m2 import M2
 
 __all__ = [
@@ -45,6 +46,8 @@ __all__ = [
     "VQVAE",
     "WAE",
     "AnnealedVAE",
+    "AdaGVAE",
+    "AdaMLVAE",
     "Autoencoder",
     "BetaTCVAE",
     "BetaVAE",

@@ -6,10 +6,12 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vae_zoo.data.base.checks import check_limit
 from vae_zoo.data.base.mapped import Mapped, load_if_small
@@ -80,11 +82,20 @@ class DSprites(SpriteImages):
                 f"There is no {self.path}: put the archive of dSprites there, or set VAE_ZOO_DATA to a folder that has "
                 f"dSprites/{FILE}."
             )
-        shape = (self._num_images, *self.shape)
-        images = cached_images(self._blocks(), [str(self.path)], self.path.parent, how="dsprites", shape=shape)
         index = split_indices(self._num_images, num_val=self.num_val, num_test=self.num_test, seed=self.seed)[split]
         factors = torch.stack(torch.unravel_index(index, self.factor_sizes), dim=1)  # in their order
-        return Split(load_if_small(Mapped(images, index.numpy()), self.in_memory_limit), factors[:, 0], factors)
+        x = Mapped(self._images, index.numpy())
+        return Split(load_if_small(x, self.in_memory_limit), factors[:, 0], factors)
+
+    def draw(self, factors: Tensor) -> Split:
+        index = np.ravel_multi_index(tuple(factors.T.numpy()), self.factor_sizes)
+        return Split(Mapped(self._images, index).read(), factors[:, 0], factors)
+
+    @cached_property
+    def _images(self) -> np.ndarray:
+        """All images of the archive, in the order of their factors, mapped from the cache."""
+        shape = (self._num_images, *self.shape)
+        return cached_images(self._blocks(), [str(self.path)], self.path.parent, how="dsprites", shape=shape)
 
     @property
     def _num_images(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -30,6 +31,10 @@ class SpriteImages(Images):
     @property
     def num_classes(self) -> int:
         return self.factor_sizes[0]
+
+    @abstractmethod
+    def draw(self, factors: Tensor) -> Split:
+        """Images of any combinations of factors, (N, F), whether or not a split has them."""
 
 
 class Sprites(SpriteImages):
@@ -74,6 +79,9 @@ class Sprites(SpriteImages):
             seed=self.seed,
         )[split][: self.num_train]
         factors = torch.stack(torch.unravel_index(index, FACTOR_SIZES), dim=1)
+        return self.draw(factors)
+
+    def draw(self, factors: Tensor) -> Split:
         return Split(draw_sprites(factors, self.image_size), factors[:, 0], factors)
 
     @property
