@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli as TorchBernoulli
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution, Independent, Normal, constraints
+from torch.nn.functional import softplus
 
-from vae_zoo.distributions import Family, Prior
+from vae_zoo.distributions import Family, Mixture, Prior
 from vae_zoo.distributions.normal import Normal as OurNormal
 from vae_zoo.distributions.normal import independent
 from vae_zoo.elbo import ELBO
-from vae_zoo.functional import kl_normal
-from vae_zoo.models import IWAE, VAE
+from vae_zoo.functional import kl_normal, permute_dims
+from vae_zoo.models import IWAE, VAE, VQVAE, Autoencoder, FactorVAE, VampVAE
+from vae_zoo.nn import Discriminator, frozen
 
 
 class WrongSign(VAE):
@@ -270,7 +273,207 @@ class Ascends(VAE):
         return {"loss": elbo.value.mean()}
 
 
-FAULTS: dict[type[VAE], tuple[str, ...]] = {
+class MeanOverLatents(VAE):
+    """The divergence averaged over the dimensions of the latent."""
+
+    def elbo(self, x: Tensor, c: Tensor | None = None, num_samples: int = 1) -> ELBO:
+        elbo = super().elbo(x, c, num_samples)
+        return elbo._replace(kl=elbo.kl / self.latent_dim)
+
+
+class Folding(Distribution):
+    """Planar layers without the constraint that makes them invertible, and a small number inside the logarithm."""
+
+    arg_constraints: dict[str, Any] = {}
+    support = constraints.real
+    has_rsample = True
+
+    def __init__(self, base: Distribution, layers: Tensor) -> None:
+        self.base, self.u, self.w, self.b = base, *layers.split([base.event_shape[0], base.event_shape[0], 1], -1)
+        super().__init__(base.batch_shape, base.event_shape, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.base.mean
+
+    @property
+    def stddev(self) -> Tensor:
+        return self.base.stddev
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        z = self.base.rsample(sample_shape)
+        log_q = self.base.log_prob(z)
+        for u, w, b in zip(self.u.unbind(-2), self.w.unbind(-2), self.b.unbind(-2), strict=True):
+            h = torch.tanh((w * z).sum(-1, keepdim=True) + b)
+            log_q = log_q - torch.log((1 + (1 - h.square()) * (w * u).sum(-1, keepdim=True)).abs() + 1e-4).squeeze(-1)
+            z = z + u * h
+        self.drawn = log_q
+        return z
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.drawn.expand(value.shape[:-1])
+
+
+class FoldingFlow(Family):
+    @property
+    def param_shape(self) -> tuple[int, ...]:
+        return (2 * self.shape[0] + 6 * (2 * self.shape[0] + 1),)
+
+    def distribution(self, params: Tensor) -> Distribution:
+        loc, log_scale, rest = params.tensor_split([self.shape[0], 2 * self.shape[0]], -1)
+        return Folding(independent(OurNormal(loc, log_scale.clamp(-7, 7)), 1), rest.unflatten(-1, (6, -1)))
+
+
+class Unconstrained(VAE):
+    """Flows that fold the latent space: the bound gains what the density forgets."""
+
+    def __init__(self, *, posterior: Any = FoldingFlow, **kwargs: Any) -> None:
+        super().__init__(posterior=posterior, **kwargs)
+
+
+class VarianceForScale(OurNormal):
+    def log_prob(self, value: Tensor) -> Tensor:
+        return OurNormal(self.loc, 2 * self.log_scale).log_prob(value)
+
+
+class OtherScale(Family):
+    """Draws of one standard deviation, and the density of another, its square."""
+
+    @property
+    def param_shape(self) -> tuple[int, ...]:
+        return (2, *self.shape)
+
+    def distribution(self, params: Tensor) -> Distribution:
+        loc, log_scale = params.unbind(-2)
+        return independent(VarianceForScale(loc, log_scale.clamp(-7, 7)), 1)
+
+
+class TwoScales(VAE):
+    """A posterior whose entropy is that of another one."""
+
+    def __init__(self, *, posterior: Any = OtherScale, **kwargs: Any) -> None:
+        super().__init__(posterior=posterior, **kwargs)
+
+
+class SumOfComponents(Mixture):
+    def log_prob(self, value: Tensor) -> Tensor:
+        return super().log_prob(value) + math.log(self.components.batch_shape[0])
+
+
+class Unnormalised(VampVAE):
+    """A mixture without the weights of its components: a prior of mass P."""
+
+    def __init__(self, *, num_pseudo: int = 6, **kwargs: Any) -> None:
+        super().__init__(num_pseudo=num_pseudo, **kwargs)
+
+    def prior(self, c: Tensor | None = None) -> Distribution:
+        del c
+        return SumOfComponents(self.encode(self.pseudo_inputs))
+
+
+SMALL = partial(Discriminator, hidden=[32])
+
+
+class Adversarial(FactorVAE):
+    """A FactorVAE with terms that a subclass gets wrong."""
+
+    def __init__(self, *, discriminator: Any = SMALL, **kwargs: Any) -> None:
+        super().__init__(discriminator=discriminator, **kwargs)
+
+    def terms(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Total correlation, and the loss of the discriminator."""
+        tc = self._logits(frozen(self.discriminator), z).mean()
+        real, permuted = (self._logits(self.discriminator, rows) for rows in (z.detach(), permute_dims(z.detach())))
+        return tc, (softplus(-real) + softplus(permuted)).mean() / 2
+
+    def objective(self, elbo: ELBO) -> dict[str, Tensor]:
+        tc, own = self.terms(elbo.z)
+        loss = VAE.objective(self, elbo)["loss"] + self.gamma * tc + own
+        return {"loss": loss, "tc": tc, "discriminator_loss": own}
+
+
+class LeaksToEncoder(Adversarial):
+    """The discriminator's loss with the gradient of the latents."""
+
+    def terms(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        real, permuted = (self._logits(self.discriminator, rows) for rows in (z, permute_dims(z)))
+        return super().terms(z)[0], (softplus(-real) + softplus(permuted)).mean() / 2
+
+
+class TrainsItsAdversary(Adversarial):
+    """A discriminator that also learns to make the total correlation small."""
+
+    def terms(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return self._logits(self.discriminator, z).mean(), super().terms(z)[1]
+
+
+class Unreached(Adversarial):
+    """A total correlation that does not reach the encoder."""
+
+    def terms(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return super().terms(z.detach())
+
+
+class WrongWay(Adversarial):
+    """The sign of the adversary's term swapped, so that the encoder helps it."""
+
+    def routes(self) -> dict[str, dict[str, float]]:
+        others = {"reconstruction": -1.0, "kl": 1.0, "tc": self.gamma}
+        return {"discriminator": {"discriminator_loss": 1.0}, "": others}
+
+    def objective(self, elbo: ELBO) -> dict[str, Tensor]:
+        values = super().objective(elbo)
+        return {**values, "loss": values["loss"] - 2 * self.gamma * values["tc"]}
+
+
+class EncoderOfBoth(IWAE):
+    """Two bounds, one for each network, of which both networks get the sum."""
+
+    def routes(self) -> dict[str, dict[str, float]]:
+        return {"encoder": {"single": -1.0}, "": {"bound": -1.0}}
+
+    def objective(self, elbo: ELBO) -> dict[str, Tensor]:
+        single, bound = elbo.log_w.mean(), super().objective(elbo)["bound"]
+        return {"loss": -single - bound, "single": single, "bound": bound}
+
+
+class SummedCodes(VQVAE):
+    """A commitment summed over the batch, beside averages."""
+
+    def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
+        values = super().losses(x, c)
+        return {**values, "loss": values["loss"] + (len(x) - 1) * self.beta * values["commitment"]}
+
+
+class Matching(VAE):
+    """A VAE with the discrepancy of its latents from the prior in place of the divergence."""
+
+    min_batch_size = 2
+
+    def objective(self, elbo: ELBO) -> dict[str, Tensor]:
+        value = self.discrepancy(elbo.z[0], elbo.p.sample((len(elbo.z[0]),)))
+        return {"loss": 10 * value - elbo.log_px.mean(), "discrepancy": value}
+
+    def discrepancy(self, z: Tensor, y: Tensor) -> Tensor:
+        return discrepancy(z, y)
+
+
+class Shrinking(Matching):
+    """A discrepancy divided by the number of pairs, of which it is a mean already."""
+
+    def discrepancy(self, z: Tensor, y: Tensor) -> Tensor:
+        return discrepancy(z, y) / (len(z) * (len(z) - 1))
+
+
+def discrepancy(z: Tensor, y: Tensor) -> Tensor:
+    """Squared maximum mean discrepancy of samples under the inverse multiquadratic kernel."""
+    n, scale = len(z), 2 * z.shape[1]
+    kernel = [scale / (scale + (a[:, None] - b).square().sum(-1)) for a, b in ((z, z), (y, y), (z, y))]
+    own = sum((k.sum() - k.diagonal().sum()) / (n * (n - 1)) for k in kernel[:2])
+    return own - 2 * kernel[2].mean()
+
+
+FAULTS: dict[type[Autoencoder], tuple[str, ...]] = {
     WrongSign: ("divergence", "unweighted", "elbo_below_evidence", "objective"),
     MeanOverPixels: ("tiling", "unweighted"),
     WeightedCurve: ("unweighted",),
@@ -284,7 +487,7 @@ FAULTS: dict[type[VAE], tuple[str, ...]] = {
     Broadcasts: ("mismatch",),
     OneSize: ("shapes",),
     TwoOptimizers: ("steps",),
-    SummedOverBatch: ("batch_size",),
+    SummedOverBatch: ("scale_invariance",),
     StandardSamples: ("own_prior",),
     NoHalf: ("divergence", "unweighted"),
     TopDropped: ("divergence",),
@@ -297,4 +500,15 @@ FAULTS: dict[type[VAE], tuple[str, ...]] = {
     Clock: ("determinism",),
     Forgets: ("checkpoints",),
     Ascends: ("learning", "tiling"),
+    MeanOverLatents: ("divergence", "unweighted"),
+    Unconstrained: ("unit_likelihood",),
+    TwoScales: ("unit_likelihood", "elbo_below_evidence"),
+    Unnormalised: ("unit_likelihood", "evidence_exact"),
+    LeaksToEncoder: ("routing",),
+    TrainsItsAdversary: ("routing",),
+    Unreached: ("routing",),
+    WrongWay: ("routing",),
+    EncoderOfBoth: ("routing",),
+    SummedCodes: ("scale_invariance",),
+    Shrinking: ("scale_invariance",),
 }

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from broken import FAULTS
 
-from vae_zoo.models import VAE
+from vae_zoo.models import Autoencoder
 from vae_zoo.testing import CHECKS, Subject, check, run
 from vae_zoo.testing.losses import ONE_GRAPH
 
@@ -20,7 +20,7 @@ def cases() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("cls", "name"), list(cases()))
-def test_a_fault_is_named(cls: type[VAE], name: str) -> None:
+def test_a_fault_is_named(cls: type[Autoencoder], name: str) -> None:
     """The same checks pass without the fault: test_conformance.py runs them on the VAE."""
     if name == "one_graph" and not ONE_GRAPH:
         pytest.skip("torch 2.10 breaks the graph of every model, so that one break more is no fault there")

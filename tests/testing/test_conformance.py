@@ -14,14 +14,14 @@ from short import few
 
 from vae_zoo.models import VAE, Autoencoder, FactorVAE, VampVAE
 from vae_zoo.nn import Discriminator
-from vae_zoo.testing import CHECKS, Subject, bounds, run
+from vae_zoo.testing import CHECKS, Subject, bounds, run, unit
 
 SMALLER = {
     FactorVAE: {"discriminator": partial(Discriminator, hidden=[32, 32])},  # its own is of five million weights
     VampVAE: {"num_pseudo": 6},  # of 500
 }
 LONG = [
-    "batch_size", "one_graph", "divergence", "elbo_below_evidence", "evidence_grows", "objective", "checkpoints",
+    "one_graph", "divergence", "elbo_below_evidence", "evidence_grows", "objective", "checkpoints",
     "resuming", "processes",
 ]  # fmt: skip
 
@@ -41,8 +41,7 @@ def test_check(cls: type[Autoencoder], name: str) -> None:
     outcome = run(name, subject(cls))
     assert outcome.verdict != "FAIL", outcome
     if outcome.verdict == "skip":
-        if name == "one_graph" and not cls.compilable:
-            pytest.skip(outcome.measured)
-        assert cls not in BOUNDS, outcome
-        assert name in [check.__name__ for check in bounds.CHECKS], outcome
+        applies = {"one_graph": cls.compilable, "routing": False, "penalty_sign": False}
+        bound = name in [check.__name__ for check in (*bounds.CHECKS, *unit.CHECKS)]
+        assert not applies.get(name, cls in BOUNDS or not bound), outcome
         pytest.skip(outcome.measured)

@@ -7,14 +7,15 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from vae_zoo.testing import bounds, losses, running
+from vae_zoo.testing import bounds, losses, running, terms, unit
 from vae_zoo.testing.outcomes import Outcome, Report
 from vae_zoo.testing.subject import Found, SkipCheck, Subject
 
 __all__ = ["CHECKS", "Found", "Outcome", "Report", "SkipCheck", "Subject", "check", "examine"]
 
 CHECKS: dict[str, Callable[[Subject], Found]] = {
-    function.__name__: function for function in (*losses.CHECKS, *bounds.CHECKS, *running.CHECKS)
+    function.__name__: function
+    for function in (*losses.CHECKS, *terms.CHECKS, *bounds.CHECKS, *unit.CHECKS, *running.CHECKS)
 }
 """Checks by name, in the order of the table."""
 

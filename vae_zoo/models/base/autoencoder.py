@@ -63,6 +63,9 @@ class Autoencoder(Shareable, Saved, Steps):
     continuous: bool = True
     """Whether latents can be interpolated, so that paths can be drawn."""
 
+    straight_through: bool = False
+    """Whether gradients pass through steps that have none, so that they are not the slopes of the terms."""
+
     fixed: Mapping[str, str] = {}
     """Arguments of base classes that have no effect on this one, and why. Subclasses may use them again."""
 
@@ -180,6 +183,15 @@ class Autoencoder(Shareable, Saved, Steps):
     def param_groups(self) -> list[dict[str, Any]]:
         """Parameter groups of the optimizer, with separate settings for some of the parameters."""
         return [{"params": list(self.parameters())}]
+
+    def routes(self) -> dict[str, dict[str, float]]:
+        """Which terms train which parameters, for a model whose loss is not one objective for all of them.
+
+        Keys are names of modules or parameters, such as "discriminator", and "" for all others. Values are entries of
+        :meth:`losses` with their weights: the gradient of ``loss`` with respect to these parameters is that of the
+        weighted sum, as the check ``routing`` verifies.
+        """
+        return {}
 
     @property
     def lr(self) -> float:

@@ -70,6 +70,15 @@ class Penalised(Autoencoder):
         rest = [{**g, "params": [p for p in g["params"] if id(p) not in taken]} for g in super().param_groups()]
         return [*rest, *apart]
 
+    def routes(self) -> dict[str, dict[str, float]]:
+        routes, others = super().routes(), {"loss": 1.0}
+        for number, penalty in enumerate(self.penalties):
+            if penalty.param_groups():
+                alike = any(type(other) is type(penalty) for other in self.penalties[:number])
+                own = f"{_name(penalty)}_loss" + f"_{number + 1}" * alike
+                routes[f"penalties.{number}"], others[own] = {own: 1.0}, -1.0
+        return {**routes, "": {**routes.get("", {}), **others}} if len(others) > 1 else routes
+
 
 def _name(penalty: Penalty) -> str:
     """The name of a class as that of a metric: ``sliced_wasserstein`` for ``SlicedWasserstein``."""

@@ -53,6 +53,7 @@ class VQVAE(Autoencoder):
     monitor = "val/elbo"
     monitor_mode = "max"
     continuous = False
+    straight_through = True
 
     def __init__(
         self,
@@ -156,6 +157,10 @@ class VQVAE(Autoencoder):
         prior = list(self.code_prior.parameters())
         others = [p for name, p in self.named_parameters() if not name.startswith("code_prior.")]
         return [{"params": others}, {"params": prior}]
+
+    def routes(self) -> dict[str, dict[str, float]]:
+        encoder = {"reconstruction": -1.0, "commitment": self.beta}
+        return {"encoder": encoder, "decoder": {"reconstruction": -1.0}, "code_prior": {"kl": 1.0}}
 
     def configure_optimizers(self) -> Any:
         configured = super().configure_optimizers()

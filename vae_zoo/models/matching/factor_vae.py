@@ -67,6 +67,11 @@ class FactorVAE(VAE):
         others = [{**g, "params": [p for p in g["params"] if id(p) not in ids]} for g in super().param_groups()]
         return [*others, {"params": own, "lr": self.discriminator_lr, "betas": (0.5, 0.9)}]
 
+    def routes(self) -> dict[str, dict[str, float]]:
+        routes = super().routes()
+        others = {**routes.get("", {"loss": 1.0}), "discriminator_loss": -1.0}
+        return {**routes, "discriminator": {"discriminator_loss": 1.0}, "": others}
+
     def objective(self, elbo: ELBO) -> dict[str, Tensor]:
         tc = self._logits(frozen(self.discriminator), elbo.z).mean()
         z = elbo.z.detach()
