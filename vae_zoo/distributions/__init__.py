@@ -17,6 +17,7 @@ from vae_zoo.distributions.hierarchical import Hierarchical, combine
 from vae_zoo.distributions.labelled import Labelled
 from vae_zoo.distributions.latents.gamma import Gamma, GammaPrior
 from vae_zoo.distributions.latents.proportions import Beta, BetaPrior, Dirichlet, DirichletPrior
+from vae_zoo.distributions.layered.two_stage import TwoStageDistribution, TwoStagePrior
 from vae_zoo.distributions.likelihoods.continuous import (
     ContinuousBernoulli,
     FixedLaplace,
@@ -92,6 +93,8 @@ __all__ = [
     "StandardNormal",
     "StudentT",
     "SylvesterFlow",
+    "TwoStageDistribution",
+    "TwoStagePrior",
     "UniformSphere",
     "VonMisesFisher",
     "check_family",

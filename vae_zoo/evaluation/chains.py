@@ -112,12 +112,16 @@ def _check(model: Generative, x: Tensor, c: Tensor | None) -> None:
     require_density(model)
     if not getattr(model, "continuous", True):
         raise TypeError(f"chains need continuous latents, which those of {type(model).__name__} are not.")
-    support = support_of(model.prior(None if c is None else c[:1]))
+    p = model.prior(None if c is None else c[:1])
+    support = support_of(p)
     if support is not None and not is_interval(support):
         raise TypeError(
             f"chains move through intervals of real numbers, and {type(model).__name__} has latents on {support}: take "
             "the importance-weighted evidence."
         )
+    if getattr(p, "is_bound", False):
+        prior = type(getattr(model, "latent_prior", model)).__name__
+        raise TypeError(f"chains need the density of the prior, of which {prior} gives draws of a bound.")
     if isinstance(model, ELBOMixin) and type(model).elbo is not ELBOMixin.elbo:
         x, c = x[:1], None if c is None else c[:1]
         terms = model.elbo(x, c, 1)

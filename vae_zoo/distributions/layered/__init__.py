@@ -1,0 +1,1 @@
+"""Latents in layers, each given the one above."""
