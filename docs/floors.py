@@ -19,6 +19,7 @@ PARTS = {
     "callbacks": "annealing, checkpoints, pictures, evaluation after a test",
     "loggers": "metrics.csv, Weights & Biases",
     "evaluation": "AIS, sampling, anomaly scores",
+    "samplers": "densities fitted to latents after training",
     "models": "one paper, one file; what all models share in base/",
     "data": "data modules, loaders, files, streaming; knows no model",
     "training": "steps, guard against NaN, optimizers, pre-flight checks",

@@ -24,7 +24,7 @@ FLOORS = (
     ("penalties", "checkpoints", "elbo"),
     ("training",),
     ("models", "data"),
-    ("evaluation",),
+    ("evaluation", "samplers"),
     ("callbacks", "loggers"),
     ("export",),
     ("hub",),

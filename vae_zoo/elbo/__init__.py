@@ -23,6 +23,7 @@ __all__ = [
     "check_number",
     "depends_on_condition",
     "has_density",
+    "post_hoc_prior",
     "refuse_unused",
     "require_density",
 ]
@@ -139,6 +140,12 @@ def _compiled_log_px() -> Callable[..., Tensor]:
 def has_density(model: object) -> bool:
     """Whether the likelihood of a model gives log-densities, so that it has a bound and an evidence."""
     return getattr(getattr(model, "likelihood", None), "is_density", True)
+
+
+def post_hoc_prior(model: object) -> str:
+    """Name of a model's prior if it was fitted after the model; empty otherwise."""
+    priors = (getattr(model, name, None) for name in ("latent_prior", "code_prior"))
+    return next((type(prior).__name__ for prior in priors if getattr(prior, "post_hoc", False)), "")
 
 
 def require_density(model: object) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from vae_zoo.callbacks.evaluation.report import BOUND
 from vae_zoo.callbacks.pictures import drawing
-from vae_zoo.elbo import has_density
+from vae_zoo.elbo import has_density, post_hoc_prior
 from vae_zoo.evaluation.sampling import can_generate, generate, num_classes
 from vae_zoo.models import Autoencoder
 from vae_zoo.system.docstrings import summary
@@ -55,8 +55,9 @@ def card(
     if paper:
         parts.append(f"Paper: {paper}, {link}")
     if pictured:
+        prior = f"prior, a {fitted} fitted after training" if (fitted := post_hoc_prior(model)) else "prior"
         drawn = ", one class a column" if getattr(model, "num_classes", None) else ""
-        parts.append(f"![Samples](samples.png)\n\n*Means of p(x|z) at random draws of the prior{drawn}.*")
+        parts.append(f"![Samples](samples.png)\n\n*Means of p(x|z) at random draws of the {prior}{drawn}.*")
     parts += [_use(model, name), _described(model, config["model"])]
     if data:
         parts.append(f"## Data\n\n`{data['class_path']}`\n\n```json\n{json.dumps(data['init_args'], indent=2)}\n```")

@@ -11,6 +11,7 @@ import vae_zoo
 from vae_zoo.checkpoints.folders import CONFIG, WEIGHTS, read_config
 from vae_zoo.checkpoints.hyperparameters import Recorded
 from vae_zoo.checkpoints.load import read
+from vae_zoo.elbo import post_hoc_prior
 from vae_zoo.export.card import validation_metrics, write_card
 from vae_zoo.system.extras import require
 from vae_zoo.system.writing import replacing_folder
@@ -93,6 +94,8 @@ def _origin(model: Autoencoder, ckpt_path: str | Path | None) -> dict[str, Any]:
         return {"data": data.recorded() if isinstance(data, Recorded) else known}
     checkpoint = read(ckpt_path)
     loop = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.state_dict", {})
+    if post_hoc_prior(model):  # the metrics of the run are those under the prior before
+        return {"data": checkpoint["vae_zoo"].get("data")}
     steps = int(loop.get("_batches_that_stepped", checkpoint["global_step"]))  # the latter counts every optimizer's
     return {"data": checkpoint["vae_zoo"].get("data"), "figures": validation_metrics(Path(ckpt_path), steps)}
 

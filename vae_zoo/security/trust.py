@@ -36,6 +36,7 @@ _ZOO = (
     "checkpoints.files.CheckpointFiles",
     "metrics",
     "evaluation",
+    "samplers",
     "testing",
 )
 _LIGHTNING = ("accelerators", "callbacks", "loggers", "plugins", "profilers", "strategies")

@@ -14,11 +14,14 @@ from lightning.pytorch.callbacks import BackboneFinetuning, WeightAveraging
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 
+from vae_zoo.elbo import post_hoc_prior
+
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def check_fit(model: Any, data: Any, world_size: int = 1) -> None:
-    """Refuse batches of one example if the model needs several, and data outside the support of the likelihood.
+    """Refuse batches of one example if the model needs several, data outside the support of the likelihood, and a prior
+    that is fitted afterwards.
 
     Args:
         model: The model.
@@ -28,6 +31,8 @@ def check_fit(model: Any, data: Any, world_size: int = 1) -> None:
     Raises:
         ValueError: With what was expected and what came.
     """
+    if prior := post_hoc_prior(model):
+        raise ValueError(f"{prior} is fitted after training: fit with another prior, and then run vae-zoo fit-density.")
     if not (hasattr(data, "load") and hasattr(data, "chunks")):
         return
     size = getattr(data, "batch_size", None)

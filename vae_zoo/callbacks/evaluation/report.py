@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from vae_zoo.callbacks.evaluation.evidence import Evidence
-from vae_zoo.elbo import has_density
+from vae_zoo.elbo import has_density, post_hoc_prior
 
 LAST = (
     "log_evidence",
@@ -80,7 +80,9 @@ class Report(Callback):
         }
         data = getattr(trainer, "datamodule", None)
         where = f" on {type(data).__name__}" if data is not None else ""
-        table = Table(title=f"{type(pl_module).__name__}{where}, {stage} split")
+        prior = post_hoc_prior(pl_module)
+        under = f", prior {prior} (post hoc)" if prior else ""
+        table = Table(title=f"{type(pl_module).__name__}{where}, {stage} split{under}")
         table.add_column("metric", overflow="fold")
         table.add_column("value", justify="right", overflow="fold")
         table.add_column("unit")

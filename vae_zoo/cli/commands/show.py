@@ -14,7 +14,7 @@ from vae_zoo.cli.inspect.sources import arguments, find, public
 from vae_zoo.cli.verbs import VerbParser
 from vae_zoo.system.docstrings import summary
 
-COMPONENTS = ("nn", "distributions", "penalties", "callbacks")
+COMPONENTS = ("nn", "distributions", "penalties", "samplers", "callbacks")
 """Modules of components of models, data and the Trainer."""
 
 
