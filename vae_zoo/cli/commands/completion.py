@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vae_zoo.cli.commands import export, sample
+from vae_zoo.cli.commands import export, fit_density, sample
 from vae_zoo.cli.commands.list import TABLES
 from vae_zoo.cli.commands.show import named
 from vae_zoo.cli.inspect.configs import packaged, packaged_sweeps
@@ -85,6 +85,7 @@ def _values() -> list[tuple[Iterable[str], str, list[str]]]:
     own |= {"completion": ["bash", "zsh", "fish"], "sweep-check": list(packaged_sweeps())}
     own |= {"sweep-run": list(packaged_sweeps())}
     chosen.append((["export"], "--format", list(export.FORMATS)))
+    chosen.append((["fit-density"], "--density", sorted(fit_density.densities())))
     return [(RUNS, "--config", list(packaged())), *chosen, *(([verb], "", words) for verb, words in own.items())]
 
 
@@ -102,6 +103,7 @@ def _options() -> tuple[list[str], dict[str, list[str]]]:
     shared += wandb_options()
     own = {verb: [name for name in names if name not in (*shared, "c")] for verb, names in found.items()}
     own |= {"sample": sample.parser().names(), "export": export.parser().names()}
+    own |= {"fit-density": [*fit_density.parser().names(), *fit_density.settings()]}
     return shared, {verb: names for verb, names in own.items() if names}
 
 
