@@ -110,12 +110,15 @@ def check_types(cls: type, given: Mapping[str, Any]) -> None:
     Raises:
         ValueError: With what was expected and what came.
     """
+    seen: set[str] = set()  # an argument is what the outermost class that has it says of it
     for base in cls.__mro__:
         if "__init__" not in base.__dict__ or base is object:
             continue
-        for name, parameter in inspect.signature(base.__init__).parameters.items():  # type: ignore[misc]
-            if name in given and given[name] is not parameter.default:
+        parameters = inspect.signature(base.__init__).parameters  # type: ignore[misc]
+        for name, parameter in parameters.items():
+            if name in given and name not in seen and given[name] is not parameter.default:
                 _check_type(name, given[name], parameter.annotation)
+        seen |= parameters.keys()
 
 
 def _check_type(name: str, value: Any, annotation: Any) -> None:

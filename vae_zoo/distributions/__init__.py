@@ -18,6 +18,7 @@ from vae_zoo.distributions.labelled import Labelled
 from vae_zoo.distributions.latents.gamma import Gamma, GammaPrior
 from vae_zoo.distributions.latents.proportions import Beta, BetaPrior, Dirichlet, DirichletPrior
 from vae_zoo.distributions.layered.two_stage import TwoStageDistribution, TwoStagePrior
+from vae_zoo.distributions.hierarchical import Hierarchical, combine, kl_of_layers
 from vae_zoo.distributions.likelihoods.continuous import (
     ContinuousBernoulli,
     FixedLaplace,
@@ -108,6 +109,7 @@ __all__ = [
     "factorises",
     "has_closed_form",
     "kl",
+    "kl_of_layers",
     "kl_per_dim",
     "log_prob_per_dim",
     "mean_of",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from vae_zoo.distributions.divergence import kl_per_dim
 from vae_zoo.distributions.normal import Normal, independent, is_normal
 
 Layer: TypeAlias = Callable[[Tensor], Distribution]
@@ -28,13 +29,16 @@ class Hierarchical(Distribution):
         dims: Dimensions of each layer, the lowest first.
     """
 
-    has_rsample = True
     support = constraints.real_vector
     arg_constraints: dict[str, constraints.Constraint] = {}
 
     def __init__(self, top: Distribution, below: Sequence[Layer], dims: Sequence[int]) -> None:
         self.top, self.below, self.dims = top, list(below), list(dims)
         super().__init__(top.batch_shape, torch.Size([sum(dims)]), validate_args=False)
+
+    @property
+    def has_rsample(self) -> bool:  # type: ignore[override]
+        return self.top.has_rsample  # which a mixture has not
 
     def layers(self, z: Tensor) -> list[Distribution]:
         """Distribution of each layer, the lowest first, given the latents above it in z, (..., D)."""
@@ -46,7 +50,14 @@ class Hierarchical(Distribution):
         return torch.stack([layer.log_prob(z) for layer, z in parts]).sum(0)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        z = [self.top.rsample(sample_shape)]
+        return self._descend(self.top.rsample(sample_shape))
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        return self._descend(self.top.sample(sample_shape))
+
+    def _descend(self, top: Tensor) -> Tensor:
+        z = [top]
         for layer in reversed(self.below):
             z.insert(0, layer(z[0]).rsample())
         return torch.cat(z, -1)
@@ -61,6 +72,24 @@ class Hierarchical(Distribution):
     @property
     def variance(self) -> Tensor:
         return torch.cat([layer.variance for layer in self.layers(self.mean)], -1)
+
+
+def kl_of_layers(q: Hierarchical, p: Hierarchical, z: Tensor) -> list[Tensor]:
+    r"""Divergence of one hierarchy from another, layer by layer: in closed form given the layers above, where known.
+
+    .. math:: \mathbb{E}_{q(z)} \, \mathrm{KL}(q(z_l | z_{l+1}) \,\|\, p(z_l | z_{l+1}))
+
+    Args:
+        q: Posterior of a batch, batch shape (B,).
+        p: Prior, batch shape () or (B,), with layers of the same dimensions.
+        z: Samples of q, (K, B, D).
+
+    Returns:
+        Nats of each layer, the lowest first: (B, D of the layer), or (B, 1) where only the total is known.
+    """
+    pairs = zip(q.layers(z), p.layers(z), z.split(q.dims, -1), strict=True)
+    rates = [kl_per_dim(q_n, p_n, z_n) for q_n, p_n, z_n in pairs]  # (K, B, D) below the top, which has (B, D)
+    return [rate.reshape(-1, *rate.shape[-2:]).mean(0) for rate in rates]
 
 
 def combine(a: Distribution, b: Distribution) -> Distribution:

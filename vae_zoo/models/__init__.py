@@ -6,6 +6,7 @@ from vae_zoo.models.hierarchies.ladder_vae import LadderVAE
 from vae_zoo.models.latents.gamma_vae import GammaVAE
 from vae_zoo.models.latents.svae import SVAE
 from vae_zoo.models.matching.dip_vae import DIPVAE
+from vae_zoo.models.hierarchies.two_level_vae import TwoLevelVAE
 from vae_zoo.models.matching.factor_vae import FactorVAE
 from vae_zoo.models.matching.info_vae import InfoVAE
 from vae_zoo.models.matching.swae import SWAE
@@ -64,5 +65,6 @@ __all__ = [
     "PriorAE",
     "RadialVAE",
     "SylvesterVAE",
+    "TwoLevelVAE",
     "VampVAE",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.functional import leaky_relu
 
-from vae_zoo.distributions import DiagonalNormal, Hierarchical, StandardNormal, combine, kl_per_dim
+from vae_zoo.distributions import DiagonalNormal, Hierarchical, StandardNormal, combine, kl_of_layers
 from vae_zoo.models.base.components import make
 from vae_zoo.models.plain.vae import VAE
 from vae_zoo.nn import Dense
@@ -101,9 +101,7 @@ class LadderVAE(VAE):
         return Hierarchical(self.latent_prior(c), below, self.latent_dims)
 
     def divergence(self, q: Any, p: Any, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        pairs = zip(q.layers(z), p.layers(z), z.split(self.latent_dims, -1), strict=True)
-        rates = [kl_per_dim(q_n, p_n, z_n) for q_n, p_n, z_n in pairs]  # (K, B, D) below the top, which has (B, D)
-        rates = [rate.reshape(-1, *rate.shape[-2:]).mean(0) for rate in rates]
+        rates = kl_of_layers(q, p, z)
         return torch.cat(rates, 1), {f"kl_{n + 1}": rate.sum(1) for n, rate in enumerate(rates)}
 
     def bottom_up(self, x: Tensor) -> list[Distribution]:
