@@ -18,6 +18,7 @@ from vae_zoo.models.objectives.ciwae import CIWAE
 from vae_zoo.models.objectives.iwae import IWAE
 from vae_zoo.models.objectives.iwae_dreg import IWAEDReG
 from vae_zoo.models.objectives.miwae import MIWAE
+from vae_zoo.models.objectives.piwae import PIWAE
 from vae_zoo.models.pictures.log_cosh_vae import LogCoshVAE
 from vae_zoo.models.plain.ae import AE
 from vae_zoo.models.plain.conditional_vae import ConditionalVAE
@@ -43,6 +44,7 @@ __all__ = [
     "MLPVAE",
     "SVAE",
     "SWAE",
+    "PIWAE",
     "VAE",
     "VQVAE",
     "WAE",

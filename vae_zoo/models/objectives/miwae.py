@@ -46,6 +46,9 @@ class MIWAE(IWAE):
         return self.num_groups * self.num_samples
 
     def objective(self, elbo: ELBO) -> dict[str, Tensor]:
-        groups = elbo.log_w.tensor_split(min(self.num_groups, len(elbo.z)))
-        bounds = torch.stack([log_mean_exp(log_w).mean() for log_w in groups])
-        return super().objective(elbo) | {"loss": -bounds.mean()}
+        return super().objective(elbo) | {"loss": -self.mean_of_bounds(elbo.log_w)}
+
+    def mean_of_bounds(self, log_w: Tensor) -> Tensor:
+        """The mean of the bounds of M groups of K importance weights each, (M K, B)."""
+        groups = log_w.tensor_split(min(self.num_groups, len(log_w)))
+        return torch.stack([log_mean_exp(group).mean() for group in groups]).mean()
