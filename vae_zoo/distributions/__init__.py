@@ -18,6 +18,7 @@ from vae_zoo.distributions.labelled import Labelled
 from vae_zoo.distributions.latents.gamma import Gamma, GammaPrior
 from vae_zoo.distributions.latents.proportions import Beta, BetaPrior, Dirichlet, DirichletPrior
 from vae_zoo.distributions.layered.two_stage import TwoStageDistribution, TwoStagePrior
+from vae_zoo.distributions.hamiltonian import HamiltonianPosterior, OwnDraws
 from vae_zoo.distributions.hierarchical import Hierarchical, combine, kl_of_layers
 from vae_zoo.distributions.likelihoods.continuous import (
     ContinuousBernoulli,
@@ -71,6 +72,7 @@ __all__ = [
     "FullNormal",
     "Gamma",
     "GammaPrior",
+    "HamiltonianPosterior",
     "Hierarchical",
     "Labelled",
     "Laplace",
@@ -80,6 +82,7 @@ __all__ = [
     "MixtureOfDiscretizedLogistics",
     "Normal",
     "OptimalNormal",
+    "OwnDraws",
     "Perceptual",
     "PlanarFlow",
     "Point",

@@ -7,6 +7,7 @@ from vae_zoo.models.latents.gamma_vae import GammaVAE
 from vae_zoo.models.latents.svae import SVAE
 from vae_zoo.models.matching.dip_vae import DIPVAE
 from vae_zoo.models.hierarchies.two_level_vae import TwoLevelVAE
+from vae_zoo.models.inference.hamiltonian_vae import HamiltonianVAE
 from vae_zoo.models.matching.factor_vae import FactorVAE
 from vae_zoo.models.matching.info_vae import InfoVAE
 from vae_zoo.models.matching.swae import SWAE
@@ -59,6 +60,7 @@ __all__ = [
     "FactorVAE",
     "FlowVAE",
     "GammaVAE",
+    "HamiltonianVAE",
     "IWAEDReG",
     "InfoVAE",
     "LadderVAE",

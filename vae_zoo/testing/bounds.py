@@ -53,6 +53,7 @@ def divergence(subject: Subject) -> Found:
 def samples_used(subject: Subject) -> Found:
     """the evidence decodes K samples of each example, for any K and any chunk"""
     model, x = subject.bound(), subject.images(3)
+    each = getattr(model, "decodings", 1)
     counts = []
     for num_samples, chunk in ((1, None), (2, None), (7, 3), (7, 7)):
         count = 0
@@ -65,7 +66,8 @@ def samples_used(subject: Subject) -> Found:
         model.decode = decode
         value = model.log_evidence(x, subject.labels(3), num_samples, chunk)
         del model.decode
-        counts.append((count == 3 * num_samples and value.shape == (3,), f"{count / 3:g} of {num_samples}"))
+        count = count / (3 * each)
+        counts.append((count == num_samples and value.shape == (3,), f"{count:g} of {num_samples}"))
     return Found(all(ok for ok, _ in counts), ", ".join(text for _, text in counts), "all of them")
 
 

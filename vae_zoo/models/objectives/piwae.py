@@ -19,8 +19,8 @@ class PIWAE(MIWAE):
         \nabla_\phi \mathcal{L} = \nabla_\phi \mathcal{L}_{M, K}(x)
 
     :math:`\mathcal{L}_{M,K}` is the bound of :class:`MIWAE`: tight bounds suit decoder and prior (θ), while the
-    gradient of the encoder (φ) drowns in noise as K grows. Samples are decoded twice, the second time without a gradient at the
-    latents: MIWAE of the first, less MIWAE and plus IWAE of the second. Its value is therefore that of IWAE.
+    gradient of the encoder (φ) drowns in noise as K grows. Samples are decoded twice, the second time without a
+    gradient at the latents: MIWAE of the first, less MIWAE and plus IWAE of the second, whose value is that of IWAE.
 
     References:
         | Tighter Variational Bounds are Not Necessarily Better (Rainforth et al., 2018)

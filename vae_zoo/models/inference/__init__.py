@@ -1,0 +1,1 @@
+"""Models that change how the posterior is inferred."""
