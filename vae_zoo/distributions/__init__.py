@@ -13,13 +13,12 @@ from vae_zoo.distributions.families import (
 from vae_zoo.distributions.flows.amortised import PlanarFlow, RadialFlow, SylvesterFlow
 from vae_zoo.distributions.flows.autoregressive import Flow
 from vae_zoo.distributions.flows.flows import AutoregressiveFlow, FlowPrior, SplineFlow, SplinePrior
-from vae_zoo.distributions.hierarchical import Hierarchical, combine
+from vae_zoo.distributions.flows.hamiltonian import HamiltonianPosterior, OwnDraws
+from vae_zoo.distributions.hierarchical import Hierarchical, combine, kl_of_layers
 from vae_zoo.distributions.labelled import Labelled
 from vae_zoo.distributions.latents.gamma import Gamma, GammaPrior
 from vae_zoo.distributions.latents.proportions import Beta, BetaPrior, Dirichlet, DirichletPrior
 from vae_zoo.distributions.layered.two_stage import TwoStageDistribution, TwoStagePrior
-from vae_zoo.distributions.hamiltonian import HamiltonianPosterior, OwnDraws
-from vae_zoo.distributions.hierarchical import Hierarchical, combine, kl_of_layers
 from vae_zoo.distributions.likelihoods.continuous import (
     ContinuousBernoulli,
     FixedLaplace,

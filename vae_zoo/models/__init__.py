@@ -3,11 +3,11 @@
 from vae_zoo.models.base.autoencoder import Autoencoder
 from vae_zoo.models.codes.vqvae import VQVAE
 from vae_zoo.models.hierarchies.ladder_vae import LadderVAE
+from vae_zoo.models.hierarchies.two_level_vae import TwoLevelVAE
+from vae_zoo.models.inference.hamiltonian_vae import HamiltonianVAE
 from vae_zoo.models.latents.gamma_vae import GammaVAE
 from vae_zoo.models.latents.svae import SVAE
 from vae_zoo.models.matching.dip_vae import DIPVAE
-from vae_zoo.models.hierarchies.two_level_vae import TwoLevelVAE
-from vae_zoo.models.inference.hamiltonian_vae import HamiltonianVAE
 from vae_zoo.models.matching.factor_vae import FactorVAE
 from vae_zoo.models.matching.info_vae import InfoVAE
 from vae_zoo.models.matching.swae import SWAE
@@ -43,9 +43,9 @@ __all__ = [
     "M2",
     "MIWAE",
     "MLPVAE",
+    "PIWAE",
     "SVAE",
     "SWAE",
-    "PIWAE",
     "VAE",
     "VQVAE",
     "WAE",

@@ -66,8 +66,8 @@ def samples_used(subject: Subject) -> Found:
         model.decode = decode
         value = model.log_evidence(x, subject.labels(3), num_samples, chunk)
         del model.decode
-        count = count / (3 * each)
-        counts.append((count == num_samples and value.shape == (3,), f"{count:g} of {num_samples}"))
+        used = count / (3 * each)
+        counts.append((used == num_samples and value.shape == (3,), f"{used:g} of {num_samples}"))
     return Found(all(ok for ok, _ in counts), ", ".join(text for _, text in counts), "all of them")
 
 
