@@ -53,10 +53,11 @@ def pair(first: type, second: type) -> type[Autoencoder]:
 
 
 def arguments(cls: type) -> Iterator[str]:
-    """Arguments of a class and those above it, up to those that every model with a bound has."""
+    """Arguments of a class and those above it, up to those that every model with a bound has and those it fixes."""
+    open_ = OTHER.keys() - {name for base in cls.__mro__ for name in vars(base).get("fixed", {})}
     for base in cls.__mro__:
         if "__init__" in vars(base) and base not in VAE.__mro__:
-            yield from (name for name in inspect.signature(base.__init__).parameters if name in OTHER)
+            yield from (name for name in inspect.signature(base.__init__).parameters if name in open_)
 
 
 @pytest.mark.parametrize("first", MODELS, ids=lambda cls: cls.__name__)

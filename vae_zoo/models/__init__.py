@@ -1,6 +1,12 @@
 """Models: one paper, one file."""
 
 from vae_zoo.models.base.autoencoder import Autoencoder
+from vae_zoo.models.codes.fsqvae import FSQVAE
+from vae_zoo.models.codes.grouped_vqvae import GroupedVQVAE
+from vae_zoo.models.codes.lfqvae import LFQVAE
+from vae_zoo.models.codes.residual_vqvae import ResidualVQVAE
+from vae_zoo.models.codes.rotation_vqvae import RotationVQVAE
+from vae_zoo.models.codes.sim_vqvae import SimVQVAE
 from vae_zoo.models.codes.vqvae import VQVAE
 from vae_zoo.models.hierarchies.ladder_vae import LadderVAE
 from vae_zoo.models.hierarchies.two_level_vae import TwoLevelVAE
@@ -41,6 +47,10 @@ __all__ = [
     "IAFVAE",
     "IWAE",
     "M2",
+    "FSQVAE",
+    "IAFVAE",
+    "IWAE",
+    "LFQVAE",
     "MIWAE",
     "MLPVAE",
     "PIWAE",
@@ -61,6 +71,7 @@ __all__ = [
     "FlowVAE",
     "GammaVAE",
     "HamiltonianVAE",
+    "GroupedVQVAE",
     "IWAEDReG",
     "InfoVAE",
     "LadderVAE",
@@ -68,6 +79,9 @@ __all__ = [
     "PlanarVAE",
     "PriorAE",
     "RadialVAE",
+    "ResidualVQVAE",
+    "RotationVQVAE",
+    "SimVQVAE",
     "SylvesterVAE",
     "TwoLevelVAE",
     "VampVAE",

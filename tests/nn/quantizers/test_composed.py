@@ -121,10 +121,14 @@ class TestResidual:
         [
             ({"depth": 0}, ValueError, "depth must be at least 1, .* got 0, 0.0 and 0.0"),
             ({"dropout": 1.5}, ValueError, r"dropout lie in \[0, 1\] .* got 4, 1.5 and 0.0"),
-            ({"norm_decay": 2.0}, ValueError, "norm_decay needs .* by gradient, got without a gradient"),
-            ({"norm_decay": 2.0, "shared": True}, ValueError, "norm_decay needs .*, got one codebook for all"),
+            ({"norm_decay": 2.0}, ValueError, "norm_decay needs a Codebook of each level, got EMACodebook"),
+            ({"norm_decay": 2.0, "shared": True}, ValueError, "norm_decay needs .*, got one EMACodebook for all"),
             ({"gradient": "none"}, ValueError, "gradient must be straight or rotation, got 'none'"),
-            ({"codebook": LFQ, "num_codes": 16}, TypeError, "codebook must make a VectorQuantizer, got LFQ"),
+            (
+                {"codebook": LFQ, "num_codes": 16},
+                TypeError,
+                "must have vectors that follow the latents, got LFQ",
+            ),
         ],
     )
     def test_bad_values(self, kwargs: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -167,6 +171,7 @@ NESTED = [
     GroupedQuantizer,
     partial(GroupedQuantizer, codebook=partial(ResidualQuantizer, depth=3)),
     partial(GroupedQuantizer, codebook=partial(GroupedQuantizer, codebook=Codebook)),
+    partial(ResidualQuantizer, depth=2, codebook=partial(GroupedQuantizer, groups=3)),
     partial(GroupedQuantizer, codebook=partial(FSQ, levels=[4, 2])),
     partial(GroupedQuantizer, groups=4, codebook=partial(FSQ, levels=[8])),
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
@@ -89,8 +91,16 @@ def test_of_each_codebook(kind: type) -> None:
     assert not torch.allclose(turned, g)
 
 
-def test_of_groups_is_that_of_each() -> None:
-    torch.manual_seed(0)
-    book = GroupedQuantizer(7, 6, groups=2)
-    z, g = torch.randn(3, 6, 2, requires_grad=True), torch.randn(3, 6, 2)
-    assert torch.equal(torch.autograd.grad((book(z).z * g).sum(), z)[0], g)
+@pytest.mark.parametrize("kind", [GroupedQuantizer, ResidualQuantizer])
+def test_of_codebooks_is_that_of_what_they_make_up(kind: type) -> None:
+    z, g, turned = torch.randn(3, 6, 2, requires_grad=True), torch.randn(3, 6, 2), []
+    for book in (
+        kind,
+        partial(kind, gradient="rotation"),
+        partial(kind, codebook=partial(Codebook, gradient="rotation")),
+    ):
+        torch.manual_seed(0)
+        turned.append(torch.autograd.grad((book(7, 6)(z).z * g).sum(), z)[0])
+    assert torch.equal(turned[0], g)
+    assert torch.equal(turned[1], turned[2])
+    assert not torch.allclose(turned[1], g)

@@ -71,7 +71,7 @@ def _apart(order: list[Any]) -> Iterator[str]:
 def _fixed_and_set(order: list[Any]) -> Iterator[str]:
     for base in order:
         for other in (other for other in order if not issubclass(base, other) and not issubclass(other, base)):
-            for name in sorted(_fixed(base).keys() & _arguments(other)):
+            for name in sorted(_fixed(base).keys() & (_arguments(other) | _fixed(other).keys())):
                 yield (
                     f"{base.__name__} and {other.__name__} do not go together: {other.__name__} sets {name}, "
                     f"and {base.__name__} takes none: {_fixed(base)[name]}."

@@ -47,6 +47,9 @@ class Quantizer(nn.Module, ABC):
     code_shape: Shape = ()
     """Shape of the codes of one place: () for a single code."""
 
+    adapts: bool = False
+    """Whether the vectors follow the latents, whatever their scale."""
+
     def __init__(self, num_codes: int, dim: int) -> None:
         super().__init__()
         if min(num_codes, dim) < 1:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from vae_zoo.nn.quantizers.base import Quantized, Quantizer, exact, rows_of
-from vae_zoo.nn.quantizers.codebooks import EMACodebook
+from vae_zoo.nn.quantizers.codebooks import Codebook, EMACodebook
 from vae_zoo.nn.quantizers.gradients import Gradient, check_gradient, passed
-from vae_zoo.nn.quantizers.nearest import VectorQuantizer
 
 
 class ResidualQuantizer(Quantizer):
-    r"""Several codebooks, each of what those before leave over of the latent. The codes of a place are (depth,).
+    r"""Several codebooks, each of what those before leave over of the latent.
 
     .. math:: r_1 = z, \quad e_q \text{ nearest to } r_q, \quad r_{q+1} = r_q - e_q, \quad e = \sum_q e_q
 
-    With K codes and Q levels, a place has K^Q vectors at the cost of Q searches among K. The losses are sums over
-    levels. Dropout decodes some training examples from their first levels only, so that these alone say what they can.
+    With K codes and Q levels, a place has K^Q vectors at the cost of Q searches among K, and its codes are of shape
+    (depth, \*code_shape). The losses are sums over levels. Dropout decodes some training examples from their first
+    levels only, so that these alone carry as much as they can.
 
     References:
         | SoundStream: An End-to-End Neural Audio Codec (Zeghidour et al., 2021)
@@ -35,13 +36,14 @@ class ResidualQuantizer(Quantizer):
         shared: Whether all levels share one codebook.
         dropout: Probability that a training example is decoded from a random number of levels, 1 to Q.
         norm_decay: Factor γ of the penalty :math:`\sum_q \max(0, γ n_q / n_{q-1} - 1)^2` on the mean norms n of the
-            vectors of a level, for codebooks trained by gradient; 0 for none. From Hosking et al. (2022).
-        gradient: Gradient of the latents: unchanged (``straight``), or turned (``rotation``).
+            vectors of a level, for a :class:`Codebook`; 0 for none. From Hosking et al. (2022).
+        gradient: Gradient of the latents: unchanged (``straight``), or turned (``rotation``); by default as of the
+            codebook.
 
     Raises:
-        ValueError: If depth is less than 1, dropout lies outside [0, 1], norm_decay is negative or given for codebooks
-            without a gradient or one for all levels, or there is no such gradient.
-        TypeError: If codebook does not make a VectorQuantizer.
+        ValueError: If depth is less than 1, dropout lies outside [0, 1], norm_decay is negative or given for anything
+            but a Codebook of each level, or there is no such gradient.
+        TypeError: If codebook does not make a Quantizer whose vectors follow the latents.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class ResidualQuantizer(Quantizer):
         shared: bool = False,
         dropout: float = 0.0,
         norm_decay: float = 0.0,
-        gradient: Gradient = "straight",
+        gradient: Gradient | None = None,
     ) -> None:
         super().__init__(num_codes, dim)
         if depth < 1 or not 0 <= dropout <= 1 or not norm_decay >= 0:
@@ -62,19 +64,20 @@ class ResidualQuantizer(Quantizer):
                 "depth must be at least 1, dropout lie in [0, 1] and norm_decay be at least 0, "
                 f"got {depth}, {dropout} and {norm_decay}."
             )
-        check_gradient(gradient)
         self.depth, self.shared, self.dropout, self.norm_decay = depth, shared, dropout, norm_decay
-        self.gradient, self.code_shape = gradient, (depth,)
-        self.books = nn.ModuleList(
-            _made(codebook, VectorQuantizer, num_codes, dim)  # type: ignore[type-abstract]
-            for _ in range(1 if shared else depth)
-        )
-        if norm_decay and (shared or not any(p.requires_grad for p in self.books.parameters())):
-            what = "one codebook for all" if shared else "without a gradient"
-            raise ValueError(f"norm_decay needs a codebook of each level trained by gradient, got {what}.")
+        self.books = nn.ModuleList(_made(codebook, num_codes, dim) for _ in range(1 if shared else depth))
+        first: Quantizer = self.books[0]  # type: ignore[assignment]
+        if not first.adapts:
+            raise TypeError(f"codebook must have vectors that follow the latents, got {type(first).__name__}.")
+        self.gradient: Gradient = gradient or getattr(first, "gradient", None) or "straight"
+        check_gradient(self.gradient)
+        self.inner, self.code_shape, self.adapts = first.code_shape, (depth, *first.code_shape), True
+        if norm_decay and (shared or not isinstance(first, Codebook)):
+            what = f"one {type(first).__name__} for all" if shared else type(first).__name__
+            raise ValueError(f"norm_decay needs a Codebook of each level, got {what}.")
 
     @property
-    def levels(self) -> list[VectorQuantizer]:
+    def levels(self) -> list[Quantizer]:
         """The codebook of each level."""
         return [self.books[0 if self.shared else n] for n in range(self.depth)]  # type: ignore[misc]
 
@@ -90,10 +93,11 @@ class ResidualQuantizer(Quantizer):
             codebook_loss = codebook_loss + keep * found.codebook_loss
             commitment = commitment + keep * found.commitment
             codes.append(found.codes)
-        return Quantized(passed(z, e, self.gradient), torch.stack(codes, -1), codebook_loss, commitment)
+        return Quantized(passed(z, e, self.gradient), torch.stack(codes, self._axis), codebook_loss, commitment)
 
     def lookup(self, codes: Tensor) -> Tensor:
-        return torch.stack([book.lookup(c) for book, c in zip(self.levels, codes.unbind(-1), strict=True)]).sum(0)
+        parts = zip(self.levels, codes.unbind(self._axis), strict=True)
+        return torch.stack([book.lookup(code) for book, code in parts]).sum(0)
 
     @torch.no_grad()
     def start(self, z: Tensor) -> None:
@@ -108,12 +112,13 @@ class ResidualQuantizer(Quantizer):
     @torch.no_grad()
     def accumulate(self, z: Tensor, codes: Tensor) -> None:
         rests = [exact(z)]
-        for book, code in zip(self.levels, codes.unbind(-1), strict=True):
+        levels = codes.unbind(self._axis)
+        for book, code in zip(self.levels, levels, strict=True):
             rests.append(rests[-1] - book.lookup(code))
         if self.shared:
-            self.books[0].accumulate(torch.cat(rests[:-1]), torch.cat(codes.unbind(-1)))  # type: ignore[operator]
+            self.books[0].accumulate(torch.cat(rests[:-1]), torch.cat(levels))  # type: ignore[operator]
             return
-        for book, rest, code in zip(self.levels, rests[:-1], codes.unbind(-1), strict=True):
+        for book, rest, code in zip(self.levels, rests[:-1], levels, strict=True):
             book.accumulate(rest, code)
 
     def update(self) -> None:
@@ -123,6 +128,10 @@ class ResidualQuantizer(Quantizer):
     def reset_stats(self) -> None:
         for book in self.books:
             book.reset_stats()  # type: ignore[operator]
+
+    @property
+    def _axis(self) -> int:
+        return -1 - len(self.inner)
 
     def _kept(self, z: Tensor) -> Tensor:
         """Whether an example is decoded from a level, (Q, B)."""
@@ -136,7 +145,7 @@ class ResidualQuantizer(Quantizer):
     def _norm_penalty(self, z: Tensor) -> Tensor:
         if not self.norm_decay:
             return z.new_zeros(len(z))
-        norms = torch.stack([exact(book.vectors).norm(dim=1).mean() for book in self.levels])
+        norms = torch.stack([exact(book.vectors).norm(dim=1).mean() for book in self.levels])  # type: ignore[arg-type]
         return (self.norm_decay * norms[1:] / norms[:-1] - 1).relu().square().sum().expand(len(z))
 
 
@@ -155,22 +164,33 @@ class GroupedQuantizer(Quantizer):
         dim: Dimensions of all groups, D.
         groups: Number of groups G.
         codebook: Class of the quantizer of a group.
+        gradient: Gradient of the latents: unchanged (``straight``), or turned (``rotation``); by default as of the
+            codebook.
 
     Raises:
-        ValueError: If groups is less than 1 or more than dim.
+        ValueError: If groups is less than 1 or more than dim, or there is no such gradient.
         TypeError: If codebook does not make a Quantizer.
     """
 
     def __init__(
-        self, num_codes: int, dim: int, *, groups: int = 2, codebook: Callable[[int, int], Quantizer] = EMACodebook
+        self,
+        num_codes: int,
+        dim: int,
+        *,
+        groups: int = 2,
+        codebook: Callable[[int, int], Quantizer] = EMACodebook,
+        gradient: Gradient | None = None,
     ) -> None:
         super().__init__(num_codes, dim)
         if not 1 <= groups <= dim:
             raise ValueError(f"groups must lie in 1 .. {dim}, the dimensions, got {groups}.")
         self.groups = groups
         dims = [len(part) for part in torch.arange(dim).tensor_split(groups)]
-        self.books = nn.ModuleList(_made(codebook, Quantizer, num_codes, part) for part in dims)  # type: ignore[type-abstract]
-        self.inner = tuple(self.books[0].code_shape)  # type: ignore[arg-type]
+        made = codebook if gradient is None else partial(codebook, gradient=gradient)  # type: ignore[call-arg]
+        self.books = nn.ModuleList(_made(made, num_codes, part) for part in dims)
+        first: Quantizer = self.books[0]  # type: ignore[assignment]
+        self.gradient = getattr(first, "gradient", "straight")
+        self.inner, self.adapts = first.code_shape, first.adapts
         self.code_shape = (groups, *self.inner)
 
     def forward(self, z: Tensor) -> Quantized:
@@ -206,8 +226,8 @@ class GroupedQuantizer(Quantizer):
         return list(zip(self.books, z.tensor_split(self.groups, 1), strict=True))  # type: ignore[arg-type]
 
 
-def _made(codebook: Callable[[int, int], Quantizer], kind: type[Quantizer], num_codes: int, dim: int) -> Quantizer:
+def _made(codebook: Callable[[int, int], Quantizer], num_codes: int, dim: int) -> Quantizer:
     made = codebook(num_codes, dim)
-    if not isinstance(made, kind):
-        raise TypeError(f"codebook must make a {kind.__name__}, got {type(made).__name__}.")
+    if not isinstance(made, Quantizer):
+        raise TypeError(f"codebook must make a Quantizer, got {type(made).__name__}.")
     return made

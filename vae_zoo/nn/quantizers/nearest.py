@@ -32,6 +32,8 @@ class VectorQuantizer(Quantizer):
         ValueError: If a size is less than 1, revive_after negative, or there is no such gradient.
     """
 
+    adapts = True
+
     vectors: Tensor
     counts: Tensor
     sums: Tensor

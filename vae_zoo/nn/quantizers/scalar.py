@@ -14,15 +14,15 @@ from vae_zoo.nn.quantizers.gradients import straight
 
 
 class FSQ(Quantizer):
-    r"""Finite scalar quantisation: dimension i is bounded, and rounded to one of :math:`L_i` levels in [-1, 1].
+    r"""Finite scalar quantisation: dimension i is bounded, and rounded to one of :math:`L_i` levels from -1 to 1.
 
-    .. math:: e_i = \mathrm{round}(h_i \tanh(z_i + s_i) - o_i) / \lfloor L_i / 2 \rfloor, \quad
-        h_i \approx (L_i - 1) / 2
+    .. math::
+        e_i = \frac{\mathrm{round}(h_i \tanh(z_i + s_i) - o_i) + o_i}{(L_i - 1) / 2}, \quad h_i \approx (L_i - 1) / 2
 
     The offset o is a half for even numbers of levels and 0 for odd ones, and the shift s maps 0 to 0. The codes are all
     :math:`\prod_i L_i` combinations: nothing is learned, no code dies, and neither a codebook loss nor a commitment is
-    needed. The paper's levels are 8, 6, 5 for about 2^8 codes; 8, 5, 5, 5 for 2^10; 7, 5, 5, 5, 5 for 2^12; and
-    8, 8, 8, 6, 5 for 2^14.
+    needed. Unlike in the paper, even numbers of levels are symmetric as well. Its levels are 8, 6, 5 for about 2^8
+    codes; 8, 5, 5, 5 for 2^10; 7, 5, 5, 5, 5 for 2^12; and 8, 8, 8, 6, 5 for 2^14.
 
     References:
         | Finite Scalar Quantization: VQ-VAE Made Simple (Mentzer et al., 2024)
@@ -52,25 +52,27 @@ class FSQ(Quantizer):
         self.register_buffer("levels", torch.tensor(self.sizes, dtype=torch.float32), persistent=False)
 
     def forward(self, z: Tensor) -> Quantized:
-        bounded, width = self.bound(exact(z)), self._widths(z.ndim)
-        rounded = straight(bounded, bounded.round())
-        nothing = z.new_zeros(len(z), dtype=rounded.dtype)
-        return Quantized(rounded / width, pack((rounded + width).long(), self.sizes), nothing, nothing)
+        bounded = self.bound(exact(z))
+        rounded, nothing = straight(bounded, bounded.round()), torch.zeros_like(bounded).flatten(1).sum(1)
+        digits = (rounded.detach() + (self._along(z.ndim) / 2).floor()).long()
+        return Quantized(self._scaled(rounded), pack(digits, self.sizes), nothing, nothing)
 
     def bound(self, z: Tensor) -> Tensor:
         """Latents (B, D, *grid) in the interval whose whole numbers are the levels."""
         levels = self._along(z.ndim)
         half = (levels - 1) * 1.001 / 2  # a little more, so that the outermost levels are reached
-        offset = torch.where(levels % 2 == 0, 0.5, 0.0)
+        offset = self._offset(z.ndim)
         return torch.tanh(z + torch.atanh(offset / half)) * half - offset
 
     def lookup(self, codes: Tensor) -> Tensor:
         digits = unpack(codes, self.sizes)
-        width = self._widths(digits.ndim)
-        return (digits - width) / width
+        return self._scaled(digits - (self._along(digits.ndim) / 2).floor())
 
-    def _widths(self, ndim: int) -> Tensor:
-        return (self._along(ndim) / 2).floor()
+    def _scaled(self, rounded: Tensor) -> Tensor:
+        return (rounded + self._offset(rounded.ndim)) / ((self._along(rounded.ndim) - 1) / 2)
+
+    def _offset(self, ndim: int) -> Tensor:
+        return torch.where(self._along(ndim) % 2 == 0, 0.5, 0.0)
 
     def _along(self, ndim: int) -> Tensor:
         return exact(self.levels).reshape(-1, *[1] * (ndim - 2))
