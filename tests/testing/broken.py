@@ -21,8 +21,9 @@ from vae_zoo.distributions.normal import Normal as OurNormal
 from vae_zoo.distributions.normal import independent
 from vae_zoo.elbo import ELBO
 from vae_zoo.functional import kl_normal, permute_dims
-from vae_zoo.models import IWAE, VAE, VQVAE, Autoencoder, FactorVAE, VampVAE
+from vae_zoo.models import IWAE, VAE, VQVAE, Autoencoder, FactorVAE, PriorAE, VampVAE
 from vae_zoo.nn import Discriminator, frozen
+from vae_zoo.penalties import Penalty
 
 
 class WrongSign(VAE):
@@ -473,6 +474,84 @@ def discrepancy(z: Tensor, y: Tensor) -> Tensor:
     return own - 2 * kernel[2].mean()
 
 
+class Discrepancy(Penalty):
+    min_batch_size = 2
+
+    def forward(self, z: Tensor, q: Distribution, p: Distribution) -> tuple[Tensor, dict[str, Tensor]]:
+        del q
+        return discrepancy(z, p.sample((len(z),))), {}
+
+
+class NegatedDiscrepancy(Discrepancy):
+    def forward(self, z: Tensor, q: Distribution, p: Distribution) -> tuple[Tensor, dict[str, Tensor]]:
+        return -super().forward(z, q, p)[0], {}
+
+
+class Critic(Penalty):
+    """An adversary that tells latents from draws of the prior."""
+
+    sign = -1.0
+
+    def __init__(self, shape: Any, **kwargs: Any) -> None:
+        super().__init__(shape, **kwargs)
+        self.network = nn.Sequential(nn.Linear(shape[0], 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def forward(self, z: Tensor, q: Distribution, p: Distribution) -> tuple[Tensor, dict[str, Tensor]]:
+        del q, p
+        return softplus(self.sign * frozen(self.network)(z)).mean(), {}
+
+    def own_loss(self, z: Tensor, p: Distribution) -> Tensor:
+        return (softplus(self.network(z)) + softplus(-self.network(p.sample((len(z),))))).mean()
+
+
+class FriendlyCritic(Critic):
+    sign = 1.0
+
+
+class Matched(PriorAE):
+    """An autoencoder with a penalty that a subclass gets wrong."""
+
+    def __init__(self, *, penalties: Any = (Discrepancy,), **kwargs: Any) -> None:
+        super().__init__(penalties=penalties, **kwargs)
+
+
+class Rewarded(Matched):
+    """A negative weight of the penalty, which drives the latents away from the prior."""
+
+    def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
+        values = super().losses(x, c)
+        return {**values, "loss": values["loss"] - 1.999 * values["discrepancy"]}
+
+
+class Negated(Matched):
+    """A penalty of the wrong sign."""
+
+    def __init__(self, *, penalties: Any = (NegatedDiscrepancy,), **kwargs: Any) -> None:
+        super().__init__(penalties=penalties, **kwargs)
+
+
+class Criticised(Matched):
+    """An autoencoder against an adversary."""
+
+    def __init__(self, *, penalties: Any = (Critic,), **kwargs: Any) -> None:
+        super().__init__(penalties=penalties, **kwargs)
+
+
+class Befriended(Matched):
+    """An encoder that helps the adversary to tell its latents from the prior."""
+
+    def __init__(self, *, penalties: Any = (FriendlyCritic,), **kwargs: Any) -> None:
+        super().__init__(penalties=penalties, **kwargs)
+
+
+RIGHT: dict[type[Autoencoder], tuple[str, ...]] = {
+    Adversarial: ("routing",),
+    Matching: ("scale_invariance",),
+    Matched: ("penalty_sign", "scale_invariance"),
+    Criticised: ("penalty_sign", "routing"),
+}
+"""What passes a check that subclasses, or models like it, fail by their fault alone."""
+
 FAULTS: dict[type[Autoencoder], tuple[str, ...]] = {
     WrongSign: ("divergence", "unweighted", "elbo_below_evidence", "objective"),
     MeanOverPixels: ("tiling", "unweighted"),
@@ -511,4 +590,7 @@ FAULTS: dict[type[Autoencoder], tuple[str, ...]] = {
     EncoderOfBoth: ("routing",),
     SummedCodes: ("scale_invariance",),
     Shrinking: ("scale_invariance",),
+    Rewarded: ("penalty_sign",),
+    Negated: ("penalty_sign",),
+    Befriended: ("penalty_sign",),
 }

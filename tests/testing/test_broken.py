@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from broken import FAULTS
+from broken import FAULTS, RIGHT
 
 from vae_zoo.models import Autoencoder
 from vae_zoo.testing import CHECKS, Subject, check, run
@@ -26,6 +26,12 @@ def test_a_fault_is_named(cls: type[Autoencoder], name: str) -> None:
         pytest.skip("torch 2.10 breaks the graph of every model, so that one break more is no fault there")
     outcome = run(name, Subject(cls))
     assert outcome.verdict == "FAIL", outcome
+
+
+@pytest.mark.parametrize(("cls", "name"), [(cls, name) for cls, names in RIGHT.items() for name in names])
+def test_the_same_without_the_fault_passes(cls: type[Autoencoder], name: str) -> None:
+    outcome = run(name, Subject(cls))
+    assert outcome.verdict == "pass", outcome
 
 
 def test_check_raises_with_the_names(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

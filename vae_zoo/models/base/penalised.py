@@ -58,7 +58,9 @@ class Penalised(Autoencoder):
             value, metrics = penalty(z, q, p)
             loss = values["loss"] + annealing * penalty.weight * value
             own = penalty.own_loss(z.detach(), p)
-            found = {_name(penalty): value, **metrics} | ({} if own is None else {f"{_name(penalty)}_loss": own})
+            found = {metric_name(penalty): value, **metrics} | (
+                {} if own is None else {f"{metric_name(penalty)}_loss": own}
+            )
             suffix = f"_{number + 1}" * bool(found.keys() & values.keys())
             values = values | {f"{name}{suffix}": metric for name, metric in found.items()}
             values["loss"] = loss if own is None else loss + own
@@ -75,11 +77,11 @@ class Penalised(Autoencoder):
         for number, penalty in enumerate(self.penalties):
             if penalty.param_groups():
                 alike = any(type(other) is type(penalty) for other in self.penalties[:number])
-                own = f"{_name(penalty)}_loss" + f"_{number + 1}" * alike
+                own = f"{metric_name(penalty)}_loss" + f"_{number + 1}" * alike
                 routes[f"penalties.{number}"], others[own] = {own: 1.0}, -1.0
         return {**routes, "": {**routes.get("", {}), **others}} if len(others) > 1 else routes
 
 
-def _name(penalty: Penalty) -> str:
+def metric_name(penalty: Penalty) -> str:
     """The name of a class as that of a metric: ``sliced_wasserstein`` for ``SlicedWasserstein``."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(penalty).__name__).lower()
