@@ -16,6 +16,7 @@ from vae_zoo.distributions.flows.flows import AutoregressiveFlow, FlowPrior, Spl
 from vae_zoo.distributions.flows.hamiltonian import HamiltonianPosterior, OwnDraws
 from vae_zoo.distributions.hierarchical import Hierarchical, combine, kl_of_layers
 from vae_zoo.distributions.labelled import Labelled
+from vae_zoo.distributions.latents.categories import Gumbel, LearnedCategorical, OneHot, UniformCategorical
 from vae_zoo.distributions.latents.gamma import Gamma, GammaPrior
 from vae_zoo.distributions.latents.proportions import Beta, BetaPrior, Dirichlet, DirichletPrior
 from vae_zoo.distributions.layered.two_stage import TwoStageDistribution, TwoStagePrior
@@ -72,14 +73,17 @@ __all__ = [
     "Gamma",
     "GammaPrior",
     "HamiltonianPosterior",
+    "Gumbel",
     "Hierarchical",
     "Labelled",
     "Laplace",
+    "LearnedCategorical",
     "LogCosh",
     "Mixture",
     "MixtureNormal",
     "MixtureOfDiscretizedLogistics",
     "Normal",
+    "OneHot",
     "OptimalNormal",
     "OwnDraws",
     "Perceptual",
@@ -100,6 +104,7 @@ __all__ = [
     "TwoStagePrior",
     "UniformSphere",
     "VonMisesFisher",
+    "UniformCategorical",
     "check_family",
     "check_latents",
     "check_likelihood",

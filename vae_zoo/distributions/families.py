@@ -51,6 +51,9 @@ class Family(nn.Module, ABC):
     is_for_latents: bool = True
     """Whether the parameters alone determine the distribution, as required for a posterior."""
 
+    weights_valid: bool = True
+    """Whether samples in training follow the density of ``log_prob``, as importance weights require."""
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = tuple(shape)

@@ -14,6 +14,7 @@ from torch.distributions import Distribution, Independent, MixtureSameFamily
 from vae_zoo.distributions.flows.autoregressive import Flow
 from vae_zoo.distributions.hierarchical import Hierarchical
 from vae_zoo.distributions.labelled import Labelled
+from vae_zoo.distributions.latents.categories import OneHot
 from vae_zoo.distributions.location_scale import CholeskyNormal, Laplace
 from vae_zoo.distributions.mixture import Mixture
 from vae_zoo.distributions.normal import Normal, independent
@@ -94,6 +95,11 @@ def _(p: CholeskyNormal, temperature: float) -> Distribution:
 @_exactly(VMF)
 def _(p: VMF, temperature: float) -> Distribution:
     return VMF(p.mean, p.concentration / temperature**2)
+
+
+@_exactly(OneHot)
+def _(p: OneHot, temperature: float) -> Distribution:
+    return OneHot(p.logits / temperature, len(p.event_shape))
 
 
 @_exactly(MixtureSameFamily)

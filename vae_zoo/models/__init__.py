@@ -11,6 +11,7 @@ from vae_zoo.models.codes.vqvae import VQVAE
 from vae_zoo.models.hierarchies.ladder_vae import LadderVAE
 from vae_zoo.models.hierarchies.two_level_vae import TwoLevelVAE
 from vae_zoo.models.inference.hamiltonian_vae import HamiltonianVAE
+from vae_zoo.models.latents.categorical_vae import CategoricalVAE
 from vae_zoo.models.latents.gamma_vae import GammaVAE
 from vae_zoo.models.latents.svae import SVAE
 from vae_zoo.models.matching.dip_vae import DIPVAE
@@ -63,6 +64,7 @@ __all__ = [
     "Autoencoder",
     "BetaTCVAE",
     "BetaVAE",
+    "CategoricalVAE",
     "ConditionalVAE",
     "ConvVAE",
     "FactorVAE",

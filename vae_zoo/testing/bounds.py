@@ -53,14 +53,14 @@ def divergence(subject: Subject) -> Found:
 def samples_used(subject: Subject) -> Found:
     """the evidence decodes K samples of each example, for any K and any chunk"""
     model, x = subject.bound(), subject.images(3)
-    each = getattr(model, "decodings", 1)
+    each, num_axes = getattr(model, "decodings", 1), len(model.prior(subject.labels(3)).event_shape)
     counts = []
     for num_samples, chunk in ((1, None), (2, None), (7, 3), (7, 7)):
         count = 0
 
         def decode(z: Tensor, c: Tensor | None = None, original: Any = model.decode) -> Any:
             nonlocal count
-            count += z.shape[:-1].numel()
+            count += z.shape[: z.ndim - num_axes].numel()
             return original(z, c)
 
         model.decode = decode
@@ -80,18 +80,21 @@ def own_prior(subject: Subject) -> Found:
     num, seen = 3000, []
 
     def decode(z: Tensor, c: Tensor | None = None, original: Any = model.decode) -> Any:
-        seen.append(z.reshape(-1, z.shape[-1]))
+        seen.append(z.reshape(-1, *p.event_shape))
         return original(z, c)
 
-    model.decode, c = decode, subject.labels(num)
+    c = subject.labels(num)
+    p = model.prior(c)
+    model.decode = decode
     torch.manual_seed(4)
     x = model.sample(num, c)
     del model.decode
-    p = model.prior(c)
     with torch.no_grad():
         fresh = p.sample(() if p.batch_shape else (num,))
         drawn = torch.cat(seen)[-num:]
-        statistics = [torch.cat([p.log_prob(z)[:, None], z, z.square()], 1).double() for z in (drawn, fresh)]
+        statistics = [
+            torch.cat([p.log_prob(z)[:, None], z.flatten(1), z.flatten(1).square()], 1).double() for z in (drawn, fresh)
+        ]
     error = (sum(f.var(0) / num for f in statistics) + 1e-12).sqrt()  # type: ignore[union-attr]
     score = ((statistics[0].mean(0) - statistics[1].mean(0)).abs() / error).max().item()
     right = tuple(x.shape) == (num, *model.shape) and len(drawn) == num

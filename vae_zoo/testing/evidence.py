@@ -102,11 +102,12 @@ def _fit(subject: Subject, model: Any) -> dict[str, Tensor]:
     with torch.no_grad():
         c = subject.labels(64)
         x = model.sample(64, c, mean=False)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    optimizer = torch.optim.Adam(model.train().parameters(), lr=0.02)
     for _ in range(FITTED):
         optimizer.zero_grad()
         (-model.elbo(x, c, 2).value.mean()).backward()
         optimizer.step()
+    model.eval()
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
+from vae_zoo.distributions import OneHot
 from vae_zoo.distributions.normal import is_normal
 
 NUM_DRAWS = 60_000
@@ -18,8 +19,8 @@ _CHUNK = 10_000
 def evidence(model: object, x: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
     """log p(x) of a linear-Gaussian model, and its standard error.
 
-    With a normal prior the evidence is exact. With any other it is the mean of p(x|z) over draws from the prior,
-    which needs neither posterior nor divergence.
+    With a normal prior the evidence is exact; with few categories it is the sum over them. With any other prior it is
+    the mean of p(x|z) over draws, which needs neither posterior nor divergence.
 
     Args:
         model: A model of vectors whose decoder is affine and whose likelihood has one fixed σ.
@@ -34,6 +35,10 @@ def evidence(model: object, x: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor
         return torch.stack([_exact(model, row, None if c is None else c[i : i + 1]) for i, row in enumerate(x)]), x[
             :, 0
         ] * 0
+    if isinstance(prior, OneHot) and not prior.batch_shape and prior.num_values <= NUM_DRAWS:
+        z = prior.enumerate_support()
+        log_pxz = prior.log_prob(z)[:, None] + model.decode(z[:, None].expand(-1, len(x), *z.shape[1:]), c).log_prob(x)  # type: ignore[attr-defined]
+        return torch.logsumexp(log_pxz, 0), torch.zeros_like(x[:, 0])
     values = []
     for _ in range(NUM_DRAWS // _CHUNK):
         z = prior.sample((_CHUNK,))

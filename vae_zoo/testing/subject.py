@@ -76,12 +76,12 @@ class Subject:
         return self.factory(**{**given, **linked, **self.kwargs, **kwargs})
 
     def bound(self, **kwargs: Any) -> Any:
-        """The same as :meth:`build`, for a check of the bound.
+        """The same as :meth:`build` in evaluation mode, for a check of the bound.
 
         Raises:
             SkipCheck: If the model has no bound.
         """
-        model: Any = self.build(**kwargs)
+        model: Any = self.build(**kwargs).eval()  # in training, samples may be relaxed
         if not isinstance(model, ELBOMixin) or not getattr(getattr(model, "likelihood", None), "is_density", True):
             raise SkipCheck("the model has no bound")
         return model

@@ -38,7 +38,8 @@ class FactorVAE(VAE):
         kwargs: Arguments of :class:`VAE`.
 
     Raises:
-        ValueError: If gamma is negative or not finite, or discriminator_lr is not positive and finite.
+        ValueError: If gamma is negative or not finite, or discriminator_lr is not positive and finite, or latents
+            are no vectors of single numbers.
     """
 
     units = {"tc": "nats, by the discriminator", "discriminator_loss": "nats, ln 2 at chance"}
@@ -58,6 +59,11 @@ class FactorVAE(VAE):
             raise ValueError(f"gamma must be at least 0 and finite, got {gamma}.")
         if not (discriminator_lr > 0 and math.isfinite(discriminator_lr)):
             raise ValueError(f"discriminator_lr must be positive and finite, got {discriminator_lr}.")
+        if not self.continuous:
+            name = type(self.posterior).__name__
+            raise ValueError(
+                f"{type(self).__name__} permutes single dimensions of latents, which those of {name} lack."
+            )
         self.gamma, self.discriminator_lr = gamma, discriminator_lr
         self.discriminator = make("discriminator", discriminator, nn.Module, (self.latent_dim,), (1,))
 

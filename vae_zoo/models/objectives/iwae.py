@@ -26,6 +26,7 @@ class IWAE(VAE):
         kwargs: Arguments of :class:`VAE`.
     """
 
+    uses_weights = True
     units = {"bound": "nats, importance-weighted"}
 
     def __init__(self, *, num_samples: int = 5, **kwargs: Any) -> None:

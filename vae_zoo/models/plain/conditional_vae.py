@@ -56,8 +56,11 @@ class ConditionalVAE(VAE):
         return self.posterior(self.run_encoder(self.beside(x, self.one_hot(c, len(x)))))
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        entries = self.one_hot(c, z.shape[-2]).to(z.dtype).expand(*z.shape[:-1], -1)
-        return super().decode(torch.cat([z, entries], -1), c)
+        axes = len(self.latent_shape)
+        entries = self.one_hot(c, z.shape[-1 - axes]).to(z.dtype)
+        entries = entries.reshape(*entries.shape, *[1] * (axes - 1))
+        entries = entries.expand(*z.shape[:-axes], -1, *z.shape[z.ndim - axes + 1 :])
+        return super().decode(torch.cat([z, entries], -axes), c)
 
     def embed(self, x: Tensor, c: Tensor | None = None, *, sample: bool = False) -> Tensor:
         self.check_labels(c, len(x))

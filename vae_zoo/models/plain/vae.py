@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_zoo.distributions import DiagonalNormal, Family, Prior, StandardNormal, check_pair
+from vae_zoo.distributions.supports import is_interval, support_of
 from vae_zoo.elbo import ELBO, ELBOMixin
 from vae_zoo.models.base.components import make
 from vae_zoo.models.base.penalised import Penalised
@@ -42,6 +43,9 @@ class VAE(Penalised, ELBOMixin):
     monitor = "val/elbo"
     monitor_mode = "max"
 
+    uses_weights: bool = False
+    """Whether the objective weights samples by their densities, which relaxed samples do not follow."""
+
     kl_weight: Tensor | None = None
     """Weight of the divergence, set at every step by an annealing callback."""
 
@@ -63,8 +67,11 @@ class VAE(Penalised, ELBOMixin):
         if not (free_bits >= 0 and math.isfinite(free_bits)):
             raise ValueError(f"free_bits must be at least 0 and finite, got {free_bits}.")
         self.num_samples, self.free_bits = num_samples, free_bits
+        support = support_of(self.posterior.at_zeros())
+        self.continuous = type(self).continuous and (support is None or is_interval(support))
         self.latent_prior = make("prior", prior, Prior, self.encoded_shape)  # type: ignore[type-abstract]
         self.check_prior()
+        self.check_weights()
 
     def check_prior(self) -> None:
         """Refuse a posterior and a prior that do not make a bound; called once the components have been made.
@@ -74,6 +81,18 @@ class VAE(Penalised, ELBOMixin):
         """
         check_pair(self.posterior, self.latent_prior)
         self.check_penalties(self.latent_prior)
+
+    def check_weights(self) -> None:
+        """Refuse relaxed samples if the objective weights them by densities.
+
+        Raises:
+            ValueError: With both.
+        """
+        if self.uses_weights and not self.posterior.weights_valid:
+            raise ValueError(
+                f"{type(self).__name__} weights samples by their densities, and those of "
+                f"{type(self.posterior).__name__} are relaxed in training and follow others: take VAE."
+            )
 
     def prior(self, c: Tensor | None = None) -> Distribution:
         return self.latent_prior(c)

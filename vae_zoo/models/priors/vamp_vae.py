@@ -65,6 +65,7 @@ class VampVAE(VAE):
 
     def check_prior(self) -> None:
         check_posterior(self.posterior)  # a mixture of posteriors lies where each of them does
+        self.check_penalties(self.latent_prior)
 
     @property
     def pseudo_inputs(self) -> Tensor:
