@@ -26,7 +26,18 @@ from vae_zoo.distributions import (
     tempered,
 )
 from vae_zoo.evaluation.ais import ais
-from vae_zoo.models import CIWAE, IWAE, MIWAE, VAE, BetaVAE, CategoricalVAE, ConditionalVAE, FactorVAE, IWAEDReG
+from vae_zoo.models import (
+    CIWAE,
+    IWAE,
+    MIWAE,
+    VAE,
+    BetaVAE,
+    CategoricalVAE,
+    ConditionalVAE,
+    FactorVAE,
+    GammaVAE,
+    IWAEDReG,
+)
 from vae_zoo.nn import Constant, Exponential
 from vae_zoo.testing import oracle
 from vae_zoo.testing.subject import Subject
@@ -215,7 +226,9 @@ def test_combined(cls: type[VAE], images: Tensor) -> None:
 def test_latents_that_cannot_be_moved(images: Tensor) -> None:
     model = tiny(CategoricalVAE, likelihood=FixedNormal)
     assert not model.continuous
+    assert not tiny(VAE, posterior=Dirichlet, prior=DirichletPrior).continuous
+    assert tiny(GammaVAE).continuous
     assert tiny(VAE).continuous
     assert tiny(VAE, posterior=DiagonalNormal).continuous
-    with pytest.raises(TypeError, match="chains need continuous latents, which those of CategoricalVAE are not"):
+    with pytest.raises(TypeError, match=r"chains move through intervals .*, and CategoricalVAE has latents on OneHot"):
         ais(model, images)

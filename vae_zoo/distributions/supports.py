@@ -13,6 +13,8 @@ from torch.distributions.constraints import Constraint
 
 from vae_zoo.typing import Shape
 
+_ONE_HOT = type(constraints.one_hot)
+
 _TOLERANCE = 1e-5
 """Allowed distance of a norm from 1, for the rounding of float32."""
 
@@ -133,6 +135,13 @@ def support_of(d: Distribution) -> Constraint | None:
 def is_interval(support: Constraint) -> bool:
     """Whether a support is the real line or a part of it, for every element of an event."""
     return _interval(support) is not None and not support.is_discrete
+
+
+def can_move(support: Constraint | None) -> bool:
+    """Whether values can be moved along a path inside a support: not categories, nor proportions that add up to 1."""
+    if isinstance(support, Product):
+        return all(can_move(part.support) for part in support.parts)
+    return support is None or not (support.is_discrete or isinstance(support, (type(constraints.simplex), _ONE_HOT)))
 
 
 def same(a: Constraint | None, b: Constraint | None) -> bool:

@@ -110,8 +110,6 @@ def _check(model: Generative, x: Tensor, c: Tensor | None) -> None:
     if not isinstance(model, Generative):
         raise TypeError(f"only a model with a prior and a likelihood has an evidence, got {type(model).__name__}.")
     require_density(model)
-    if not getattr(model, "continuous", True):
-        raise TypeError(f"chains need continuous latents, which those of {type(model).__name__} are not.")
     p = model.prior(None if c is None else c[:1])
     support = support_of(p)
     if support is not None and not is_interval(support):
@@ -119,6 +117,8 @@ def _check(model: Generative, x: Tensor, c: Tensor | None) -> None:
             f"chains move through intervals of real numbers, and {type(model).__name__} has latents on {support}: take "
             "the importance-weighted evidence."
         )
+    if not getattr(model, "continuous", True):
+        raise TypeError(f"chains need continuous latents, which those of {type(model).__name__} are not.")
     if getattr(p, "is_bound", False):
         prior = type(getattr(model, "latent_prior", model)).__name__
         raise TypeError(f"chains need the density of the prior, of which {prior} gives draws of a bound.")

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from vae_zoo.distributions.supports import is_interval, support_of
 from vae_zoo.elbo import ELBO
 from vae_zoo.functional import permute_dims
 from vae_zoo.models.base.components import make
@@ -59,7 +60,8 @@ class FactorVAE(VAE):
             raise ValueError(f"gamma must be at least 0 and finite, got {gamma}.")
         if not (discriminator_lr > 0 and math.isfinite(discriminator_lr)):
             raise ValueError(f"discriminator_lr must be positive and finite, got {discriminator_lr}.")
-        if not self.continuous:
+        support = support_of(self.posterior.at_zeros())
+        if support is not None and not is_interval(support):
             name = type(self.posterior).__name__
             raise ValueError(
                 f"{type(self).__name__} permutes single dimensions of latents, which those of {name} lack."

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_zoo.distributions import DiagonalNormal, Family, Prior, StandardNormal, check_pair
-from vae_zoo.distributions.supports import is_interval, support_of
+from vae_zoo.distributions.supports import can_move, support_of
 from vae_zoo.elbo import ELBO, ELBOMixin
 from vae_zoo.models.base.components import make
 from vae_zoo.models.base.penalised import Penalised
@@ -67,8 +67,7 @@ class VAE(Penalised, ELBOMixin):
         if not (free_bits >= 0 and math.isfinite(free_bits)):
             raise ValueError(f"free_bits must be at least 0 and finite, got {free_bits}.")
         self.num_samples, self.free_bits = num_samples, free_bits
-        support = support_of(self.posterior.at_zeros())
-        self.continuous = type(self).continuous and (support is None or is_interval(support))
+        self.continuous = type(self).continuous and can_move(support_of(self.posterior.at_zeros()))
         self.latent_prior = make("prior", prior, Prior, self.encoded_shape)  # type: ignore[type-abstract]
         self.check_prior()
         self.check_weights()
