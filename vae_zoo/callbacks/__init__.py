@@ -18,6 +18,7 @@ from vae_zoo.callbacks.pictures.latent_scatter import LatentScatter
 from vae_zoo.callbacks.predictions import PredictionWriter
 from vae_zoo.callbacks.progress import TimedProgressBar
 from vae_zoo.callbacks.rank_watch import RankWatch
+from vae_zoo.callbacks.second_stage import FitSecondStage
 from vae_zoo.callbacks.start_from import StartFrom
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Evidence",
     "Fidelity",
     "FitCodePrior",
+    "FitSecondStage",
     "LastCheckpoint",
     "LatentScatter",
     "LinearAnnealing",

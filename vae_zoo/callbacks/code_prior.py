@@ -28,17 +28,21 @@ class FitCodePrior(Callback):
             no further epochs.
     """
 
+    kind: type[LightningModule] = VQVAE
+    """What it is for: a model whose last group of parameters is fitted."""
+
     def __init__(self, *, num_epochs: int = 20) -> None:
         if num_epochs < 1:
             raise ValueError(f"num_epochs must be at least 1, got {num_epochs}.")
         self.num_epochs = num_epochs
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not isinstance(pl_module, VQVAE):
-            raise ValueError(f"FitCodePrior needs a VQVAE, got a {type(pl_module).__name__}.")
+        name = type(self).__name__
+        if not isinstance(pl_module, self.kind):
+            raise ValueError(f"{name} needs a {self.kind.__name__}, got a {type(pl_module).__name__}.")
         epochs = trainer.max_epochs or 0
         if epochs <= self.num_epochs and not getattr(trainer, "fast_dev_run", False):
-            raise ValueError(f"max_epochs must be above FitCodePrior's num_epochs of {self.num_epochs}, got {epochs}.")
+            raise ValueError(f"max_epochs must be above {name}'s num_epochs of {self.num_epochs}, got {epochs}.")
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         frozen = trainer.current_epoch >= (trainer.max_epochs or 0) - self.num_epochs

@@ -37,6 +37,7 @@ from vae_zoo.models.priors.iaf_vae import IAFVAE
 from vae_zoo.models.priors.planar_vae import PlanarVAE
 from vae_zoo.models.priors.radial_vae import RadialVAE
 from vae_zoo.models.priors.sylvester_vae import SylvesterVAE
+from vae_zoo.models.priors.two_stage import TwoStageVAE
 from vae_zoo.models.priors.vamp_vae import VampVAE
 from vae_zoo.models.supervision.ada_vae import AdaGVAE, AdaMLVAE
 from vae_zoo.models.supervision.m2 import M2
@@ -84,5 +85,6 @@ __all__ = [
     "SimVQVAE",
     "SylvesterVAE",
     "TwoLevelVAE",
+    "TwoStageVAE",
     "VampVAE",
 ]

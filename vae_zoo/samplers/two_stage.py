@@ -26,14 +26,26 @@ class TwoStage(LearnedDensity):
     Args:
         shape: Shape of one latent.
         hidden: Widths of the hidden layers of both networks.
-        kwargs: Settings of the fit: max_epochs, batch_size, lr, patience and seed.
+        max_epochs: Largest number of epochs.
+        lr: Learning rate of Adam.
+        patience: Epochs without a higher bound on a held-out tenth after which training ends.
+        kwargs: Further settings of the fit: batch_size and seed.
 
     Raises:
         ValueError: If a number is out of range.
     """
 
-    def __init__(self, shape: Shape, *, hidden: Sequence[int] = (128, 128), **kwargs: Any) -> None:
-        super().__init__(shape, **kwargs)
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        hidden: Sequence[int] = (128, 128),
+        max_epochs: int = 200,
+        lr: float = 3e-3,
+        patience: int = 30,  # the bound rests for a while before u is used
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(shape, max_epochs=max_epochs, lr=lr, patience=patience, **kwargs)
         self.hidden = list(hidden)
         self.base = self.make()
 

@@ -19,6 +19,8 @@ from vae_zoo.functional import kl_normal
 from vae_zoo.typing import Shape
 
 _MAX_LOG_SCALE = 7.0
+_START = -1.0
+"""Initial log γ: from 0 on, u often goes unused."""
 
 
 class TwoStageDistribution(Distribution):
@@ -105,7 +107,10 @@ class TwoStagePrior(Prior):
             raise ValueError(f"hidden must hold widths of at least 1, got {list(hidden)}.")
         num = math.prod(self.shape)
         self.encoder, self.decoder = _layers(num, hidden, 2 * num), _layers(num, hidden, num)
-        self.log_gamma = nn.Parameter(torch.tensor(-1.0))  # from 0 on, u often goes unused
+        with torch.no_grad():  # near 0 at first
+            for p in self.decoder[-1].parameters():
+                p.mul_(0.1)
+        self.log_gamma = nn.Parameter(torch.zeros(()))
         self.register_buffer("loc", torch.zeros(num))
         self.register_buffer("log_scale", torch.zeros(num))
 
@@ -120,7 +125,8 @@ class TwoStagePrior(Prior):
     def decode(self, u: Tensor) -> Normal:
         """p(z|u), (..., D)."""
         loc = _through(self.decoder, u)
-        return Normal(loc, _exact(self.log_gamma).clamp(-_MAX_LOG_SCALE, _MAX_LOG_SCALE).expand_as(loc))
+        log_scale = (_START + _exact(self.log_gamma)).clamp(-_MAX_LOG_SCALE, _MAX_LOG_SCALE)
+        return Normal(loc, log_scale.expand_as(loc))
 
     def loss(self, z: Tensor) -> Tensor:
         """The negative bound on log p(z) of latents (..., D), with its divergence in closed form, (...)."""
