@@ -186,3 +186,80 @@ def slerp(start: Tensor, end: Tensor, num_steps: int) -> Tensor:
     cosine = torch.cosine_similarity(start, end, dim=-1).clamp(-1 + 1e-6, 1 - 1e-6)
     angle = torch.arccos(cosine)[:, None]
     return (torch.sin((1 - t) * angle) * start + torch.sin(t * angle) * end) / torch.sin(angle)
+
+
+def mobius_add(x: Tensor, y: Tensor, curvature: float) -> Tensor:
+    r"""Möbius addition in the Poincaré ball of curvature -c: y carried along by the translation of the origin to x.
+
+    .. math:: x \oplus y = \frac{(1 + 2 c \langle x, y \rangle + c \|y\|^2) x + (1 - c \|x\|^2) y}
+        {1 + 2 c \langle x, y \rangle + c^2 \|x\|^2 \|y\|^2}
+
+    References:
+        | Hyperbolic Neural Networks (Ganea et al., 2018)
+        | https://arxiv.org/abs/1805.09112
+
+    Args:
+        x: Points, (..., D), with :math:`c \|x\|^2 < 1`.
+        y: Points, likewise.
+        curvature: c, above 0.
+
+    Returns:
+        Points, the broadcast shape.
+    """
+    inner = 2 * curvature * (x * y).sum(-1, keepdim=True)
+    xx, yy = (curvature * v.square().sum(-1, keepdim=True) for v in (x, y))
+    return ((1 + inner + yy) * x + (1 - xx) * y) / (1 + inner + xx * yy)
+
+
+def ball_distance(x: Tensor, y: Tensor, curvature: float) -> Tensor:
+    r"""Distance of points in the Poincaré ball of curvature -c, without cancellation near its boundary.
+
+    .. math:: \sinh \frac{\sqrt{c} \, d(x, y)}{2} = \frac{\sqrt{c} \, \|x - y\|}{\sqrt{(1 - c \|x\|^2) (1 - c \|y\|^2)}}
+
+    Args:
+        x: Points, (..., D).
+        y: Points, (..., D).
+        curvature: c, above 0.
+
+    Returns:
+        The broadcast shape without the last dimension.
+    """
+    gaps = (1 - curvature * x.square().sum(-1)) * (1 - curvature * y.square().sum(-1))
+    # A number too small to matter, so that the square root has a derivative where the points are equal.
+    squared = curvature * (x - y).square().sum(-1) / gaps + 1e-20
+    return 2 / math.sqrt(curvature) * torch.asinh(torch.sqrt(squared))
+
+
+def ball_exp(loc: Tensor, v: Tensor, curvature: float) -> Tensor:
+    r"""The point of the Poincaré ball that is reached from loc along a geodesic: its exponential map.
+
+    .. math:: z = \mu \oplus \tanh \Big( \frac{\sqrt{c} \, \|v\|}{2} \Big) \frac{v}{\sqrt{c} \, \|v\|}
+
+    The tangent vector is in the orthonormal frame that parallel transport carries from the origin, so that its norm is
+    the distance travelled.
+
+    Args:
+        loc: Points μ, (..., D).
+        v: Tangent vectors, (..., D).
+        curvature: c, above 0.
+
+    Returns:
+        Points, the broadcast shape.
+    """
+    half = 0.5 * math.sqrt(curvature) * torch.sqrt(v.square().sum(-1, keepdim=True) + 1e-20)
+    return mobius_add(loc, 0.5 * v * torch.tanh(half) / half, curvature)
+
+
+def ball_log(loc: Tensor, z: Tensor, curvature: float) -> Tensor:
+    r"""The tangent vector at loc of the geodesic to z, as long as their distance: the inverse of :func:`ball_exp`.
+
+    Args:
+        loc: Points μ, (..., D).
+        z: Points, (..., D).
+        curvature: c, above 0.
+
+    Returns:
+        Tangent vectors in the frame of :func:`ball_exp`, the broadcast shape.
+    """
+    half = 0.5 * math.sqrt(curvature) * ball_distance(loc, z, curvature).unsqueeze(-1)
+    return 2 * mobius_add(-loc, z, curvature) * half / torch.tanh(half)

@@ -1,5 +1,7 @@
 """Distributions: families, which turn the output of a network into a distribution, and priors."""
 
+from vae_zoo.distributions.ball.riemannian_normal import RiemannianNormal, RiemannianNormalPrior
+from vae_zoo.distributions.ball.wrapped_normal import WrappedNormal, WrappedNormalPrior
 from vae_zoo.distributions.divergence import has_closed_form, kl, kl_per_dim, register_kl
 from vae_zoo.distributions.families import (
     Bernoulli,
@@ -91,6 +93,8 @@ __all__ = [
     "Point",
     "Prior",
     "RadialFlow",
+    "RiemannianNormal",
+    "RiemannianNormalPrior",
     "SharedLaplace",
     "SharedNormal",
     "SplineFlow",
@@ -105,6 +109,8 @@ __all__ = [
     "UniformCategorical",
     "UniformSphere",
     "VonMisesFisher",
+    "WrappedNormal",
+    "WrappedNormalPrior",
     "check_family",
     "check_latents",
     "check_likelihood",

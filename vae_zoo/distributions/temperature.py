@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MixtureSameFamily
 
+from vae_zoo.distributions.ball.riemannian_normal import Riemannian
+from vae_zoo.distributions.ball.wrapped_normal import Wrapped
 from vae_zoo.distributions.flows.autoregressive import Flow
 from vae_zoo.distributions.hierarchical import Hierarchical
 from vae_zoo.distributions.labelled import Labelled
@@ -100,6 +102,12 @@ def _(p: VMF, temperature: float) -> Distribution:
 @_exactly(OneHot)
 def _(p: OneHot, temperature: float) -> Distribution:
     return OneHot(p.logits / temperature, len(p.event_shape))
+
+
+@_exactly(Wrapped)
+@_exactly(Riemannian)
+def _(p: Wrapped | Riemannian, temperature: float) -> Distribution:
+    return p.scaled(temperature)
 
 
 @_exactly(MixtureSameFamily)

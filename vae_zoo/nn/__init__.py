@@ -7,6 +7,7 @@ from vae_zoo.nn.dense import Dense, Discriminator
 from vae_zoo.nn.frozen import frozen
 from vae_zoo.nn.gated import GatedDense
 from vae_zoo.nn.grid import GridDecoder, GridEncoder
+from vae_zoo.nn.gyroplane import Gyroplane, GyroplaneDense
 from vae_zoo.nn.quantizers import (
     BSQ,
     FSQ,
@@ -40,6 +41,8 @@ __all__ = [
     "GridDecoder",
     "GridEncoder",
     "GroupedQuantizer",
+    "Gyroplane",
+    "GyroplaneDense",
     "Quantized",
     "Quantizer",
     "Ramp",

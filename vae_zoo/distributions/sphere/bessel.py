@@ -104,12 +104,16 @@ def widened(x: Tensor) -> Tensor:
 class _Bessel(torch.autograd.Function):
     """f, and the ratio divided by x, with derivatives in closed form."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, order: float) -> tuple[Tensor, Tensor]:
-        value, slope = _recurrence(order, x)
-        ctx.order = order
-        ctx.save_for_backward(x, slope)
-        return value, slope
+    def forward(x: Tensor, order: float) -> tuple[Tensor, Tensor]:
+        return _recurrence(order, x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: tuple[Tensor, Tensor]) -> None:
+        ctx.order = inputs[1]
+        ctx.save_for_backward(inputs[0], output[1])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, grad_slope: Tensor) -> tuple[Tensor, None]:

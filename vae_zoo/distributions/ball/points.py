@@ -1,0 +1,114 @@
+"""What distributions on the Poincaré ball share: its points, as floating-point numbers hold them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from vae_zoo.distributions.sphere.bessel import widened
+from vae_zoo.distributions.supports import Ball
+from vae_zoo.functional import ball_distance, ball_exp
+from vae_zoo.typing import Shape
+
+REACH = 2 * math.atanh(1 - 1e-5)
+"""Distance from the origin, times √c, up to which samples are kept; float32 holds no points much farther out."""
+
+FARTHEST_MEAN = 8.0
+"""Distance from the origin, times √c, up to which means lie, so that samples around them can be held too."""
+
+
+class OnBall(Distribution):
+    """Base of distributions around a point of the Poincaré ball, with densities with respect to its own volume.
+
+    Args:
+        loc: Points μ, (\\*batch, d).
+        log_scale: Logarithm of the scale σ, in units of distance.
+        curvature: c, above 0.
+    """
+
+    has_rsample = True
+    arg_constraints: dict[str, constraints.Constraint] = {}
+
+    def __init__(self, loc: Tensor, log_scale: Tensor, curvature: float) -> None:
+        self.dtype, self.curvature = loc.dtype, curvature
+        self.loc, self.log_scale = widened(loc), widened(log_scale)
+        super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return Ball(self.event_shape[0], self.curvature)
+
+    @property
+    def mean(self) -> Tensor:
+        """The point of least mean squared distance, μ."""
+        return self.loc.to(self.dtype)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> OnBall:
+        shape = torch.Size(batch_shape)
+        rest = self.log_scale.shape[len(self.batch_shape) :]
+        loc, log_scale = self.loc.expand(*shape, *self.event_shape), self.log_scale.expand(*shape, *rest)
+        return type(self)(loc.to(self.dtype), log_scale, self.curvature)
+
+    def scaled(self, factor: float) -> OnBall:
+        """The same with the scale multiplied by a factor."""
+        return type(self)(self.mean, self.log_scale + math.log(factor), self.curvature)
+
+    def distance(self, value: Tensor) -> Tensor:
+        """Distance of points from μ."""
+        return ball_distance(self.loc, widened(value), self.curvature)
+
+    def reached(self, v: Tensor) -> Tensor:
+        """The points that tangent vectors at μ lead to, inside what the type of the samples can hold."""
+        z = ball_exp(self.loc, v, self.curvature)
+        most = math.tanh(REACH / 2) / math.sqrt(self.curvature)
+        norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
+        return (z * (most / norm.clamp(min=most))).to(self.dtype)
+
+
+def mean_from(h: Tensor, curvature: float) -> Tensor:
+    """The point in the direction of vectors (..., d) from the origin, at their norm as distance, up to a limit."""
+    most = FARTHEST_MEAN / math.sqrt(curvature)
+    norm = torch.sqrt(h.square().sum(-1, keepdim=True) + 1e-20)
+    return ball_exp(torch.zeros_like(h), h * (most / norm.clamp(min=most)), curvature)
+
+
+def log_sinhc(y: Tensor) -> Tensor:
+    r""":math:`\log \frac{\sinh y}{y}` of numbers above 0, accurate at both ends."""
+    return y + torch.log(-torch.expm1(-2 * y) / (2 * y))
+
+
+def check_ball(name: str, shape: Shape, curvature: float) -> None:
+    """Refuse latents that are no vectors, and a space that is not curved.
+
+    Raises:
+        ValueError: With what was expected and what came.
+    """
+    if len(shape) != 1:
+        raise ValueError(f"{name} needs latents that are vectors, got shape {shape}.")
+    if not 0 < curvature < math.inf:
+        raise ValueError(f"curvature must be positive and finite, got {curvature}.")
+
+
+def check_reach(name: str, farthest: float, scale: float, dims: int, curvature: float) -> None:
+    """Refuse a prior most of which lies where float32 has no numbers.
+
+    Args:
+        name: Name of the prior.
+        farthest: Distance from the origin that few of its samples exceed.
+        scale: Its scale.
+        dims: Its dimensions.
+        curvature: Its curvature.
+
+    Raises:
+        ValueError: With what was expected and what came.
+    """
+    most = REACH / math.sqrt(curvature)
+    if farthest > most:
+        raise ValueError(
+            f"{name} of {dims} dimensions with scale {scale:g} and curvature {curvature:g} reaches {farthest:.3g} from "
+            f"the origin, and float32 {most:.3g}: lower the scale, the curvature or latent_dim."
+        )
