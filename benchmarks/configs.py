@@ -92,12 +92,9 @@ def unexplained(name: str, checkpoint: Path | None) -> float:
     import torch
 
     import vae_zoo
-    from vae_zoo import data as data_modules
 
     model = vae_zoo.load(str(checkpoint)).eval()
-    given = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())["data"]
-    given = {"class_path": given} if isinstance(given, str) else given
-    data = getattr(data_modules, given["class_path"])(**given.get("init_args", {}))
+    data = _built(yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())["data"])
     mean = data.examples("train").mean(0)
     data.setup("test")
     errors = torch.zeros(2, dtype=torch.float64)
@@ -106,6 +103,17 @@ def unexplained(name: str, checkpoint: Path | None) -> float:
             x, c = model.unpack(data.on_after_batch_transfer(batch))
             errors += torch.stack([(x - y).double().square().sum() for y in (model.reconstruct(x, c), mean)])
     return float(errors[0] / errors[1])
+
+
+def _built(given: Any) -> Any:
+    """The data module of a configuration, which may hold another one."""
+    from vae_zoo import data as data_modules
+
+    given = {"class_path": given} if isinstance(given, str) else given
+    args = dict(given.get("init_args", {}))
+    if "data" in args:
+        args["data"] = _built(args["data"])
+    return getattr(data_modules, given["class_path"])(**args)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,9 @@ from torch import Tensor
 from vae_zoo.callbacks import Evidence, PredictionWriter, ReconstructionGrid, SampleGrid, TraversalGrid
 from vae_zoo.callbacks.pictures import drawing
 from vae_zoo.data import Digits
-from vae_zoo.distributions import FixedNormal
+from vae_zoo.distributions import ConditionalNormal, FixedNormal
+from vae_zoo.evaluation.sampling import generate
+from vae_zoo.hub import save_pretrained
 from vae_zoo.models import VAE, ConditionalVAE, ConvVAE
 from vae_zoo.nn import ConvDecoder, ConvEncoder, Dense
 
@@ -150,3 +153,125 @@ def test_callbacks_pass_labels_on(tmp_path: Path) -> None:
     trainer.predict(model, data, return_predictions=False)
     names = {path.name.split("_")[0].removesuffix(".png") for path in tmp_path.rglob("*.png")}
     assert names >= {"samples", "reconstructions", "traversals"}
+
+
+class TestSeveralValues:
+    """Conditions of a class of three, a number and a binary attribute."""
+
+    SIZES = (3, 1, 1)
+    C = torch.tensor([[0.0, 0.5, 1.0], [2.0, -1.5, 0.0], [1.0, 0.0, 1.0]])
+
+    def model(self, **kwargs: Any) -> ConditionalVAE:
+        return tiny(ConditionalVAE, num_classes=None, condition_sizes=self.SIZES, **kwargs)
+
+    def test_networks_see_all_of_them(self) -> None:
+        model = self.model(encoder=ConvEncoder)
+        seen: list[Tensor] = []
+        model.encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        model.encode(torch.rand(3, 1, 8, 8), self.C)
+        rows = torch.tensor([[1, 0, 0, 0.5, 1], [0, 0, 1, -1.5, 0], [0, 1, 0, 0, 1]])
+        assert torch.equal(seen[0][:, 1:].mean((-2, -1)), rows)
+        assert torch.equal(model.entries(self.C, 3), rows)
+
+    def test_numbers_alone_may_be_integers(self) -> None:
+        model = tiny(ConditionalVAE, num_classes=None, condition_sizes=[1, 1])
+        assert torch.equal(model.entries(torch.tensor([[0, 1]]), 1), torch.tensor([[0.0, 1.0]]))
+
+    def test_one_class_of_several_is_the_same_model(self, images: Tensor) -> None:
+        plain = tiny(ConditionalVAE)
+        model = tiny(ConditionalVAE, num_classes=None, condition_sizes=[3])
+        model.load_state_dict({k: v for k, v in plain.state_dict().items() if k != "class_shares"})
+        c = torch.arange(len(images)) % 3
+        torch.manual_seed(0)
+        expected = plain.losses(images, c)["loss"]
+        torch.manual_seed(0)
+        assert torch.equal(model.losses(images, c[:, None].float())["loss"], expected)
+
+    def test_a_prior_of_them(self, images: Tensor) -> None:
+        model = self.model(prior=partial(ConditionalNormal, num_classes=5))
+        c = self.C.repeat(6, 1)[: len(images)]
+        model.losses(images, c)["loss"].backward()
+        assert model.sample(3, self.C).shape == (3, 1, 8, 8)
+        assert not torch.equal(model.prior(self.C).mean[0], model.prior(self.C).mean[1])
+
+    @pytest.mark.parametrize(
+        ("c", "said"),
+        [
+            (None, r"needs conditions: pass those of the examples as c, \(3, 3\); got none"),
+            (C[:, :2], r"conditions must be of shape \(3, 3\), got torch.float32 of shape \(3, 2\)"),
+            (torch.arange(3), r"conditions must be of shape \(3, 3\), got torch.int64 of shape \(3,\)"),
+            (C + torch.tensor([1.0, 0, 0]), r"column 0 of the conditions must lie in 0 \.\. 2, got 1 to 3"),
+            (C + torch.tensor([0.5, 0, 0]) * (C < 2), "column 0 of the conditions must hold whole numbers"),
+            (C * torch.tensor([1.0, math.inf, 1]), "column 1 of the conditions must be finite"),
+        ],
+    )
+    def test_refuses(self, c: Tensor | None, said: str) -> None:
+        with pytest.raises(ValueError, match=said):
+            self.model().embed(torch.rand(3, 1, 8, 8), c)
+
+    @pytest.mark.parametrize("sizes", [[], [3, 0]])
+    def test_bad_sizes(self, sizes: list[int]) -> None:
+        with pytest.raises(ValueError, match="condition_sizes must hold sizes of at least 1, got"):
+            tiny(ConditionalVAE, num_classes=None, condition_sizes=sizes)
+
+    def test_has_no_classes_to_draw(self) -> None:
+        for call in (partial(generate, self.model(), 3), partial(self.model().draw_classes, 3)):
+            with pytest.raises(ValueError, match=r"call model.sample\(num, c\)|no classes to draw: pass c"):
+                call()
+        with pytest.raises(ValueError, match=r"needs conditions: pass those of the examples as c"):
+            self.model().sample(3)
+
+    def test_factors_of_sprites(self, tmp_path: Path) -> None:
+        data = tiny_data(all_factors=True)
+        assert (data.num_classes, data.condition_sizes) == (None, (3, 1, 1, 1, 1))
+        y = data.load("train").y
+        assert y is not None
+        assert (y.shape, y.min(), y[:, 1:].max() <= 1) == ((48, 5), 0, True)
+        grids = [cls(every_n_epochs=1) for cls in (SampleGrid, ReconstructionGrid, TraversalGrid)]
+        trainer = quiet_trainer(tmp_path, callbacks=[*grids, Evidence(num_samples=3), PredictionWriter()])
+        model = tiny(ConditionalVAE, num_classes=None, condition_sizes=data.condition_sizes)
+        trainer.fit(model, data)
+        trainer.test(model, data, verbose=False)
+        trainer.predict(model, data, return_predictions=False)
+        trainer.save_checkpoint(tmp_path / "it.ckpt")
+        again = ConditionalVAE.load_from_checkpoint(tmp_path / "it.ckpt")
+        assert again.condition_sizes == (3, 1, 1, 1, 1)
+        save_pretrained(again, tmp_path / "shared")
+        assert not (tmp_path / "shared" / "samples.png").exists()
+
+
+class TestShares:
+    def test_those_of_the_data(self, tmp_path: Path) -> None:
+        model, data = tiny(ConditionalVAE), tiny_data()
+        assert torch.equal(model.class_shares, torch.full((3,), 1 / 3))
+        trainer = quiet_trainer(tmp_path)
+        trainer.fit(model, data)
+        y = data.load("train").y
+        assert y is not None
+        torch.testing.assert_close(model.class_shares, torch.bincount(y) / 48)
+        trainer.save_checkpoint(tmp_path / "it.ckpt")
+        again = ConditionalVAE.load_from_checkpoint(tmp_path / "it.ckpt")
+        assert torch.equal(again.class_shares, model.class_shares)
+
+    def test_what_is_drawn(self) -> None:
+        model = tiny(ConditionalVAE)
+        model.class_shares.copy_(torch.tensor([0.7, 0.0, 0.3]))
+        _, c = generate(model, 3000, shares=True)
+        assert c is not None
+        torch.testing.assert_close(torch.bincount(c, minlength=3) / 3000, model.class_shares, rtol=0, atol=0.03)
+        assert torch.equal(c, generate(model, 3000, shares=True)[1])  # type: ignore[arg-type]
+        assert model.sample(4, shares=True).shape == (4, 1, 8, 8)
+        assert model.sample(0, shares=True).shape == (0, 1, 8, 8)
+
+    def test_refuses(self) -> None:
+        with pytest.raises(ValueError, match="shares draws the classes: leave out either c or shares"):
+            tiny(ConditionalVAE).sample(2, torch.tensor([0, 1]), shares=True)
+        with pytest.raises(ValueError, match="class 1 and shares exclude each other"):
+            generate(tiny(ConditionalVAE), 2, label=1, shares=True)
+        with pytest.raises(ValueError, match="VAE keeps no shares of classes"):
+            generate(tiny(VAE), 2, shares=True)
+
+    def test_an_older_file_has_equal_ones(self) -> None:
+        model = tiny(ConditionalVAE)
+        older = {k: v for k, v in model.state_dict().items() if k != "class_shares"}
+        assert not tiny(ConditionalVAE).load_state_dict(older).missing_keys

@@ -49,7 +49,8 @@ def test_config_runs(path: Path, data: Path, tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VAE_ZOO_DATA", str(data))
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # set by the run, and put back by monkeypatch
-    args = ["--data.num_examples", "600"] if "_sprites" in path.stem else []
+    where = "data.data" if "class_path: Pairs" in path.read_text() else "data"
+    args = [f"--{where}.num_examples", "600"] if "_sprites" in path.stem else []
     main(["fit", "--config", path.stem, *args, "--trainer.fast_dev_run", "true", "--trainer.logger", "false"])
 
 
@@ -58,7 +59,9 @@ def test_config_is_named_and_measured(path: Path) -> None:
     content = yaml.safe_load(path.read_text())
     assert path.read_text().startswith("# "), "the first line says which table, and the number we get"
     assert set(content) >= {"seed_everything", "model", "data"}
-    data = content["data"] if isinstance(content["data"], str) else content["data"]["class_path"]
+    data = content["data"]
+    while isinstance(data, dict):  # what wraps other data names them
+        data = data.get("init_args", {}).get("data", data["class_path"])
     name = content["model"]["class_path"].removeprefix("MLP")
     assert path.stem.replace("_", "").lower() == f"{name}{data}".lower()
     assert not {"shape", "num_classes", "num_train"} & set(content["model"]["init_args"]), "sizes are linked"

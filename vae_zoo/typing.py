@@ -19,7 +19,7 @@ class Batch(NamedTuple):
 
     Args:
         x: Examples, (B, \\*shape); uint8 images in the loader, float in [0, 1] once on the device.
-        y: Labels, (B,), or None for data without any.
+        y: Labels, (B,), or several values of each example, (B, A); None for data without any.
         index: Position of each example in its split, (B,).
         key: Seed of everything random in this batch: a function of (seed, epoch, rank, position).
     """

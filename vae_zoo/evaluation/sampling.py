@@ -18,19 +18,31 @@ CHUNK = 256
 
 
 def generate(
-    model: Any, num: int, *, label: int | None = None, temperature: float = 1.0, seed: int = 0
+    model: Any,
+    num: int,
+    *,
+    label: int | None = None,
+    temperature: float = 1.0,
+    shares: bool = False,
+    seed: int = 0,
 ) -> tuple[Tensor, Tensor | None]:
     r"""Draw samples from the model's own prior and return all of them: see :func:`draw`.
 
     Returns:
         Samples, (num, \*shape), and their classes, (num,), or None for an unconditional model.
     """
-    x, c = zip(*draw(model, num, label=label, temperature=temperature, seed=seed), strict=True)
+    x, c = zip(*draw(model, num, label=label, temperature=temperature, shares=shares, seed=seed), strict=True)
     return torch.cat(x), None if c[0] is None else torch.cat(c)
 
 
 def draw(
-    model: Any, num: int, *, label: int | None = None, temperature: float = 1.0, seed: int = 0
+    model: Any,
+    num: int,
+    *,
+    label: int | None = None,
+    temperature: float = 1.0,
+    shares: bool = False,
+    seed: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     r"""Draw samples from the model's own prior in chunks: the means of p(x|z) at its draws.
 
@@ -42,6 +54,7 @@ def draw(
         label: Class to sample, for a class-conditional model.
         temperature: Factor on the spread of the prior, see :func:`~vae_zoo.distributions.tempered`; divides the
             logits of a prior over codes.
+        shares: Whether to draw classes with their shares in the training data, instead of all in turn.
         seed: Seed of the draws.
 
     Returns:
@@ -59,15 +72,25 @@ def draw(
         raise ValueError(f"{type(model).__name__} knows no classes, got class {label}: leave it out.")
     if label is not None and not 0 <= label < classes:
         raise ValueError(f"class must lie in 0 .. {classes - 1}, got {label}.")
+    if label is not None and shares:
+        raise ValueError(f"class {label} and shares exclude each other: leave one out.")
     given = {} if temperature == 1 else {"temperature": temperature}
     if given and not _takes(sample, "temperature"):
         raise ValueError(f"{type(model).__name__} has a sample of its own that takes no temperature: leave it at 1.")
     classes_of: Callable[[Tensor], Tensor] | None = None
     if label is not None:
         classes_of = partial(torch.full_like, fill_value=label)
+    elif shares:
+        if not (_takes(sample, "shares") and classes):
+            raise ValueError(f"{type(model).__name__} keeps no shares of classes: leave shares out.")
+        classes_of = _shared(model)
     elif getattr(model, "num_classes", None):
         classes_of = partial(torch.remainder, other=classes)
     return _draws(sample, num, model.device, classes_of, seed, given)
+
+
+def _shared(model: Any) -> Callable[[Tensor], Tensor]:
+    return lambda at: model.draw_classes(len(at)).cpu()
 
 
 def chunks(num: int) -> Iterator[Tensor]:
@@ -104,12 +127,17 @@ def sampler(model: Any) -> Callable[..., Tensor]:
             f"{name} cannot generate: it has no prior p(z), so that a random latent decodes to nothing in particular; "
             "fit a VAE of the same networks."
         )
+    if getattr(model, "condition_sizes", None):
+        raise ValueError(
+            f"{type(model).__name__} samples under conditions of {len(model.condition_sizes)} values, and has no "
+            "classes to go through: call model.sample(num, c) in Python."
+        )
     return found
 
 
 def can_generate(model: Any) -> bool:
-    """Whether there is a prior to sample from."""
-    return hasattr(model, "sample")
+    """Whether there is a prior to sample from, under no condition or a class."""
+    return hasattr(model, "sample") and not getattr(model, "condition_sizes", None)
 
 
 def num_classes(model: Any) -> int:

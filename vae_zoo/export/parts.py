@@ -36,6 +36,7 @@ class Part(nn.Module, ABC):
         super().__init__()
         self.model = copy.deepcopy(model, {id(trainer_of(model)): None}).cpu().eval()
         self.num_classes: int = getattr(model, "num_classes", None) or 0
+        self.condition_sizes: Shape = getattr(model, "condition_sizes", None) or ()
         self.in_shape = self.shape_taken()
 
     @abstractmethod
@@ -54,14 +55,20 @@ class Part(nn.Module, ABC):
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the inputs of :meth:`forward`, including labels if the model is class-conditional."""
-        return (self.first, "c") if self.num_classes else (self.first,)
+        return (self.first, "c") if self.num_classes or self.condition_sizes else (self.first,)
 
     def example(self, num: int) -> tuple[Tensor, ...]:
         """Random inputs, the same for the same number, with labels if necessary."""
         generator = torch.Generator().manual_seed(num)
         low, high = self.span
         first = low + (high - low) * torch.rand(num, *self.in_shape, generator=generator)
-        return (first, torch.arange(num) % self.num_classes) if self.num_classes else (first,)
+        return (first, c) if (c := self.conditions(num)) is not None else (first,)
+
+    def conditions(self, num: int) -> Tensor | None:
+        """Conditions of every kind in turn, if the model takes any."""
+        if self.condition_sizes:
+            return (torch.arange(num)[:, None] % torch.tensor(self.condition_sizes)).float()
+        return torch.arange(num) % self.num_classes if self.num_classes else None
 
 
 class EncoderPart(Part):
@@ -94,7 +101,8 @@ class DecoderPart(Part):
 
     @torch.no_grad()
     def shape_taken(self) -> Shape:
-        z = self.model.embed(torch.rand(1, *self.model.shape), torch.zeros(1, dtype=torch.long))
+        c = self.conditions(1)
+        z = self.model.embed(torch.rand(1, *self.model.shape), torch.zeros(1, dtype=torch.long) if c is None else c)
         return tuple(z.shape[1:])
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> tuple[Tensor, ...]:

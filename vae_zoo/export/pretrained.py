@@ -105,6 +105,8 @@ def _portable(data: Any) -> Any:
     if not isinstance(data, dict):
         return None
     kept = {
-        k: v for k, v in data["init_args"].items() if not (isinstance(v, str) and Path(v).expanduser().is_absolute())
+        k: _portable(v) if isinstance(v, dict) and "init_args" in v else v
+        for k, v in data["init_args"].items()
+        if not (isinstance(v, str) and Path(v).expanduser().is_absolute())
     }
     return {**data, "init_args": kept}

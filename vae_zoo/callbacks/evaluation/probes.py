@@ -45,6 +45,8 @@ class Probes(TestMetrics):
         data = data_of(trainer, "Probes")
         if data.load("train").y is None or data.load("test").y is None:
             raise ValueError(f"Probes needs data with labels: {type(data).__name__} has none.")
+        if data.load("train").y.ndim != 1:  # type: ignore[union-attr]
+            raise ValueError(f"Probes needs classes: {type(data).__name__} has several values of each example.")
         for metric in self._metrics.values():
             metric.to(model.device).reset()
 

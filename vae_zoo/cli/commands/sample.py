@@ -24,6 +24,7 @@ def parser() -> VerbParser:
     made.add_checkpoint()
     made.add_argument("--num", type=int, default=64, metavar="N", help="number of samples (64)")
     made.add_argument("--class", type=int, dest="label", metavar="K", help="class, for a model of classes; else all")
+    made.add_argument("--shares", action="store_true", help="draw classes in their shares of the training data")
     made.add_argument(
         "--temperature",
         type=float,
@@ -59,11 +60,11 @@ def sample(args: list[str]) -> None:
     out = out or Path("samples.png" if images and options.num <= MOST else "samples.npz")
     if out.suffix == ".png" and not images:
         raise ValueError(f"examples of shape {tuple(model.shape)} are no images: give an --out that ends in .npz.")
-    asked = {"label": options.label, "temperature": options.temperature, "seed": options.seed}
+    asked = {"label": options.label, "temperature": options.temperature, "shares": options.shares, "seed": options.seed}
     if out.suffix == ".png":
         drawing.check_size("--num", options.num, model.shape)
         x, _ = generate(model, options.num, **asked)
-        columns = getattr(model, "num_classes", None) if options.label is None else None
+        columns = getattr(model, "num_classes", None) if options.label is None and not options.shares else None
         drawing.save_png(drawing.grid(x, min(columns or math.isqrt(options.num), options.num)), out)
     else:
         _check_room(out, options.num, math.prod(model.shape) * 4)

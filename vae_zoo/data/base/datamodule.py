@@ -95,6 +95,11 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         return None
 
     @property
+    def condition_sizes(self) -> tuple[int, ...] | None:
+        """For labels of several values, (N, A): the number of classes of each, or 1 for a number; otherwise None."""
+        return None
+
+    @property
     def num_labelled(self) -> int | None:
         """Number of training examples whose label is known, or None for data without labels."""
         known = self.num_train if self.num_classes else None

@@ -26,7 +26,7 @@ class Split(NamedTuple):
 
     Args:
         x: uint8 or float32 images (N, C, H, W), or float32 vectors (N, D), in memory or mapped from a file.
-        y: Class labels, (N,), or None.
+        y: Class labels, (N,); several values of each example, (N, A), see :attr:`DataModule.condition_sizes`; or None.
         factors: Indices of the factors that generated each example, (N, F), or None.
     """
 
@@ -99,6 +99,8 @@ def hide_labels(y: Tensor | None, num: int, seed: int, where: str) -> Tensor:
     """
     if y is None:
         raise ValueError(f"num_labels: {where} has no labels to keep, got {num}.")
+    if y.ndim != 1:
+        raise ValueError(f"num_labels: {where} has several values of each example instead of a class.")
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(y), generator=generator)
     shuffled = y.cpu()[order]

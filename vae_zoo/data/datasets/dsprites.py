@@ -44,7 +44,7 @@ class DSprites(SpriteImages):
         num_test: Number of test images.
         in_memory_limit: Size in GiB above which a split stays in the cache file and is read when needed.
         seed: Seed of the splits.
-        kwargs: Arguments of :class:`Images`.
+        kwargs: Arguments of :class:`SpriteImages`.
 
     Raises:
         ValueError: If a split would have no images; when the data are read, if the file is not that of dSprites.
@@ -85,11 +85,11 @@ class DSprites(SpriteImages):
         index = split_indices(self._num_images, num_val=self.num_val, num_test=self.num_test, seed=self.seed)[split]
         factors = torch.stack(torch.unravel_index(index, self.factor_sizes), dim=1)  # in their order
         x = Mapped(self._images, index.numpy())
-        return Split(load_if_small(x, self.in_memory_limit), factors[:, 0], factors)
+        return Split(load_if_small(x, self.in_memory_limit), self.labels(factors), factors)
 
     def draw(self, factors: Tensor) -> Split:
         index = np.ravel_multi_index(tuple(factors.T.numpy()), self.factor_sizes)
-        return Split(Mapped(self._images, index).read(), factors[:, 0], factors)
+        return Split(Mapped(self._images, index).read(), self.labels(factors), factors)
 
     @cached_property
     def _images(self) -> np.ndarray:

@@ -70,6 +70,10 @@ class Pairs(DataModule):
         return self.data.num_classes
 
     @property
+    def condition_sizes(self) -> tuple[int, ...] | None:
+        return self.data.condition_sizes
+
+    @property
     def num_labelled(self) -> int | None:
         return self.data.num_labelled
 

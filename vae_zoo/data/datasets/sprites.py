@@ -21,16 +21,36 @@ FACTOR_SIZES = (3, 6, 40, 32, 32)
 
 
 class SpriteImages(Images):
-    """Images of sprites, with their shape as class."""
+    """Images of sprites, with their shape as class.
+
+    Args:
+        all_factors: Whether labels are all five factors instead of the shape, as conditions of a
+            :class:`~vae_zoo.models.ConditionalVAE`: the number of the shape, and the others scaled to [0, 1].
+        kwargs: Arguments of :class:`Images`.
+    """
 
     grey = False
 
     factor_sizes: tuple[int, ...] = FACTOR_SIZES
     """Number of values of each factor: shape (square, ellipse, heart), scale, rotation, x and y."""
 
+    def __init__(self, *, all_factors: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.all_factors = all_factors
+
     @property
-    def num_classes(self) -> int:
-        return self.factor_sizes[0]
+    def num_classes(self) -> int | None:
+        return None if self.all_factors else self.factor_sizes[0]
+
+    @property
+    def condition_sizes(self) -> tuple[int, ...] | None:
+        return (self.factor_sizes[0], 1, 1, 1, 1) if self.all_factors else None
+
+    def labels(self, factors: Tensor) -> Tensor:
+        """Labels of combinations of factors (N, F): (N,), or (N, F) of all factors."""
+        if not self.all_factors:
+            return factors[:, 0]
+        return torch.cat([factors[:, :1].float(), factors[:, 1:] / (torch.tensor(self.factor_sizes[1:]) - 1)], 1)
 
     @abstractmethod
     def draw(self, factors: Tensor) -> Split:
@@ -52,7 +72,7 @@ class Sprites(SpriteImages):
         num_examples: Number of images in all three splits together.
         image_size: Height and width.
         seed: Seed of the drawn combinations and of their splits.
-        kwargs: Arguments of :class:`Images`.
+        kwargs: Arguments of :class:`SpriteImages`.
     """
 
     def __init__(self, *, num_examples: int = 20_000, image_size: int = 64, seed: int = 0, **kwargs: Any) -> None:
@@ -82,7 +102,7 @@ class Sprites(SpriteImages):
         return self.draw(factors)
 
     def draw(self, factors: Tensor) -> Split:
-        return Split(draw_sprites(factors, self.image_size), factors[:, 0], factors)
+        return Split(draw_sprites(factors, self.image_size), self.labels(factors), factors)
 
     @property
     def _num_held_out(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,18 +11,21 @@ from torch.distributions import Distribution
 
 from vae_zoo.elbo import check_condition
 from vae_zoo.models.plain.vae import VAE
+from vae_zoo.training.trainers import trainer_of
 from vae_zoo.typing import Shape
 
 
 class ConditionalVAE(VAE):
-    r"""VAE conditioned on the class, which can sample from a chosen class.
+    r"""VAE under a condition, such as a class, which can sample under a chosen one.
 
     .. math::
         \mathcal{L}(x, c) = \mathbb{E}_{q(z|x, c)}[\log p(x|z, c)] - \mathrm{KL}(q(z|x, c) \,\|\, p(z|c))
 
-    The class enters both networks as a one-hot vector, which is appended to the latent and to vectors, or added to
-    images as constant channels of 0 or 1, so any network can be used. The prior gets the class as well;
-    the standard normal distribution ignores it, which makes the latent independent of the class.
+    A condition is a class, an integer of each example, (B,); or several values of each example, (B, A): real numbers,
+    binary attributes, and classes of their own. Classes enter both networks as one-hot vectors and other values as
+    they are; all are appended to the latent and to vectors, or added to images as constant channels, so any network can
+    be used. The prior gets the condition as well; the standard normal distribution ignores it, which makes the latent
+    independent of the condition.
 
     References:
         | Learning Structured Output Representation using Deep Conditional Generative Models (Sohn et al., 2015)
@@ -29,60 +33,121 @@ class ConditionalVAE(VAE):
 
     Args:
         num_classes: Number of classes; linked from the data on the command line.
+        condition_sizes: For each of several values, its number of classes, or 1 for a number that enters as it is;
+            linked from the data. If given, there is no single class.
         kwargs: Arguments of :class:`VAE`.
 
     Raises:
-        ValueError: If the data have no classes; later, if labels are missing or out of range.
+        ValueError: If the data have no labels, or a size is less than 1; later, if conditions are missing, of another
+            shape or out of range.
     """
 
-    def __init__(self, *, num_classes: int | None = None, **kwargs: Any) -> None:
-        if num_classes is None or num_classes < 1:
+    class_shares: Tensor
+    """Shares of the classes in the training data, (num_classes,); equal if no fit has seen any."""
+
+    def __init__(
+        self, *, num_classes: int | None = None, condition_sizes: Sequence[int] | None = None, **kwargs: Any
+    ) -> None:
+        if condition_sizes is None and (num_classes is None or num_classes < 1):
             raise ValueError(f"{type(self).__name__} needs data with labels, got num_classes {num_classes}.")
-        self.num_classes = num_classes  # what the networks' shapes follow from is there before they are built
+        if condition_sizes is not None and (not condition_sizes or min(condition_sizes) < 1):
+            raise ValueError(f"condition_sizes must hold sizes of at least 1, got {list(condition_sizes)}.")
+        # What the networks' shapes follow from is there before they are built.
+        self.condition_sizes = None if condition_sizes is None else tuple(condition_sizes)
+        self.num_classes = num_classes if condition_sizes is None else None
+        self.condition_dim: int = num_classes if condition_sizes is None else sum(condition_sizes)  # type: ignore[assignment]
         super().__init__(**kwargs)
+        if self.num_classes is not None:
+            self.register_buffer("class_shares", torch.full((self.num_classes,), 1 / self.num_classes))
 
     @property
     def encoder_shapes(self) -> tuple[Shape, Shape]:
         shape, out_shape = super().encoder_shapes
-        return (shape[0] + self.num_classes, *shape[1:]), out_shape
+        return (shape[0] + self.condition_dim, *shape[1:]), out_shape
 
     @property
     def decoder_shapes(self) -> tuple[Shape, Shape]:
         shape, out_shape = super().decoder_shapes
-        return (shape[0] + self.num_classes, *shape[1:]), out_shape
+        return (shape[0] + self.condition_dim, *shape[1:]), out_shape
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         self.check_examples(x)
-        return self.posterior(self.run_encoder(self.beside(x, self.one_hot(c, len(x)))))
+        return self.posterior(self.run_encoder(self.beside(x, self.entries(c, len(x)))))
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
         axes = len(self.latent_shape)
-        entries = self.one_hot(c, z.shape[-1 - axes]).to(z.dtype)
+        entries = self.entries(c, z.shape[-1 - axes]).to(z.dtype)
         entries = entries.reshape(*entries.shape, *[1] * (axes - 1))
         entries = entries.expand(*z.shape[:-axes], -1, *z.shape[z.ndim - axes + 1 :])
         return super().decode(torch.cat([z, entries], -axes), c)
+
+    def prior(self, c: Tensor | None = None) -> Distribution:
+        given = c if c is None or self.condition_sizes is None else self.entries(c, len(c)).to(c.dtype)
+        return super().prior(given)
 
     def embed(self, x: Tensor, c: Tensor | None = None, *, sample: bool = False) -> Tensor:
         self.check_labels(c, len(x))
         return super().embed(x, c, sample=sample)
 
-    def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True, temperature: float = 1.0) -> Tensor:
-        """Draw latents from the prior and decode them, for chosen classes or for all classes in turn.
+    def sample(
+        self,
+        num: int,
+        c: Tensor | None = None,
+        *,
+        mean: bool = True,
+        temperature: float = 1.0,
+        shares: bool = False,
+    ) -> Tensor:
+        """Draw latents from the prior and decode them, for chosen conditions or for all classes.
 
         Args:
             num: Number of samples.
-            c: Labels, (num,); 0, 1, … repeated if not given.
+            c: Conditions, (num, ...). If there is one class and none is given, 0, 1, … repeated.
             mean: Whether to return the mean of p(x|z, c), or a draw from it.
             temperature: Factor on the spread of the prior.
+            shares: Whether to draw classes that are not given with their shares in the training data.
 
         Returns:
             (num, \\*shape).
+
+        Raises:
+            ValueError: If conditions are missing, or given although shares asks to draw them.
         """
         if c is not None:
             check_condition(c)
-        c = torch.arange(num, device=self.device) % self.num_classes if c is None else c.to(self.device)
+            if shares:
+                raise ValueError("shares draws the classes: leave out either c or shares.")
+        elif self.num_classes is not None:
+            c = self.draw_classes(num) if shares else torch.arange(num) % self.num_classes
+        c = None if c is None else c.to(self.device)
         self.check_labels(c, num)
         return super().sample(num, c, mean=mean, temperature=temperature)
+
+    def draw_classes(self, num: int) -> Tensor:
+        """Classes drawn with their shares in the training data, (num,).
+
+        Raises:
+            ValueError: If the condition is no class.
+        """
+        if self.num_classes is None:
+            raise ValueError(f"{type(self).__name__} has conditions of several values, and no classes to draw: pass c.")
+        shares = self.class_shares.float().clamp(min=0)
+        return torch.multinomial(shares, num, replacement=True) if num else torch.arange(0, device=shares.device)
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        data: Any = getattr(trainer_of(self), "datamodule", None)
+        if self.num_classes is None or not hasattr(data, "load"):
+            return
+        y = data.load("train").y
+        if y is not None and y.ndim == 1 and bool((y >= 0).any()):
+            counts = torch.bincount(y[y >= 0].long().cpu(), minlength=self.num_classes)[: self.num_classes]
+            self.class_shares.copy_(counts / counts.sum())
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        if self.num_classes is not None:  # older files have none
+            state_dict.setdefault(f"{prefix}class_shares", self.class_shares)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def check_batch(self, batch: Any, batch_idx: int = 0) -> None:
         super().check_batch(batch, batch_idx)
@@ -91,19 +156,51 @@ class ConditionalVAE(VAE):
             self.check_labels(c, len(x))
 
     def check_labels(self, c: Tensor | None, num: int) -> None:
-        """Refuse labels of num examples that are missing or out of range; synchronises, so not for use in a step.
+        """Refuse conditions of num examples that are missing or out of range; synchronises, so not for use in a step.
 
         Raises:
             ValueError: With what was expected and what came.
         """
-        self.one_hot(c, num)
-        if c is not None and c.numel() and not 0 <= int(c.min()) <= int(c.max()) < self.num_classes:
-            raise ValueError(f"labels must lie in 0 .. {self.num_classes - 1}, got {int(c.min())} to {int(c.max())}.")
+        self.entries(c, num)
+        if c is None or not c.numel():
+            return
+        if self.condition_sizes is None:
+            columns = [("labels", c, self.num_classes or 0)]
+        else:
+            parts = zip(c.unbind(1), self.condition_sizes, strict=True)
+            columns = [(f"column {n} of the conditions", part, size) for n, (part, size) in enumerate(parts)]
+        for name, part, size in columns:
+            low, high = part.min().item(), part.max().item()
+            if size == 1 and self.condition_sizes is not None:
+                if not bool(part.isfinite().all()):
+                    raise ValueError(f"{name} must be finite, got {low:g} to {high:g}.")
+            elif not 0 <= low <= high < size:
+                raise ValueError(f"{name} must lie in 0 .. {size - 1}, got {low:g} to {high:g}.")
+            elif bool((part != part.floor() if part.is_floating_point() else part != part).any()):
+                raise ValueError(f"{name} must hold whole numbers, of one of {size} classes.")
 
     def beside(self, x: Tensor, entries: Tensor) -> Tensor:
         """Examples with the entries (B, C) of their conditions behind them, or as constant channels of images."""
         planes = entries.to(x.dtype).reshape(*entries.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
         return torch.cat([x, planes], 1)
+
+    def entries(self, c: Tensor | None, num: int) -> Tensor:
+        """Conditions of num examples as the networks see them, (num, condition_dim)."""
+        if self.condition_sizes is None:
+            return self.one_hot(c, num)
+        wanted = (num, len(self.condition_sizes))
+        if c is None:
+            raise ValueError(
+                f"{type(self).__name__} needs conditions: pass those of the examples as c, {wanted}; got none."
+            )
+        check_condition(c)
+        if c.shape != wanted:
+            raise ValueError(f"conditions must be of shape {wanted}, got {c.dtype} of shape {tuple(c.shape)}.")
+        columns = [
+            c[:, n : n + 1] if size == 1 else c[:, n : n + 1] == torch.arange(size, device=c.device)
+            for n, size in enumerate(self.condition_sizes)
+        ]
+        return torch.cat([column.float() if column.dtype != torch.float64 else column for column in columns], 1)
 
     def one_hot(self, c: Tensor | None, num: int) -> Tensor:
         """Labels of num examples as boolean rows, (num, num_classes)."""
@@ -112,4 +209,4 @@ class ConditionalVAE(VAE):
         check_condition(c)
         if c.shape != (num,) or c.is_floating_point():
             raise ValueError(f"labels must be integers of shape {(num,)}, got {c.dtype} of shape {tuple(c.shape)}.")
-        return c[:, None] == torch.arange(self.num_classes, device=c.device)
+        return c[:, None] == torch.arange(self.condition_dim, device=c.device)

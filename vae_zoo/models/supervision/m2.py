@@ -62,6 +62,7 @@ class M2(ConditionalVAE):
 
     units = {"accuracy": "share of the labelled examples", "class_nll": "nats, of the labelled examples"}
     continuous = False
+    num_classes: int
     apart = dict.fromkeys(("IWAE", "BetaTCVAE", "FactorVAE"), "the loss of M2 has no samples of the joint posterior")
 
     def __init__(
@@ -74,6 +75,8 @@ class M2(ConditionalVAE):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if self.num_classes is None:
+            raise ValueError(f"{type(self).__name__} learns one class of each example, got several conditions.")
         if not (alpha >= 0 and math.isfinite(alpha)):
             raise ValueError(f"alpha must be at least 0 and finite, got {alpha}.")
         if num_labelled is not None and not 1 <= num_labelled <= (num_train or num_labelled):
@@ -181,7 +184,15 @@ class M2(ConditionalVAE):
         return Autoencoder.embed(self, x, c, sample=sample)
 
     @torch.no_grad()
-    def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True, temperature: float = 1.0) -> Tensor:
+    def sample(
+        self,
+        num: int,
+        c: Tensor | None = None,
+        *,
+        mean: bool = True,
+        temperature: float = 1.0,
+        shares: bool = False,
+    ) -> Tensor:
         """Draw latents from the prior and decode them, for chosen classes or for classes drawn from p(y).
 
         Args:
@@ -189,13 +200,15 @@ class M2(ConditionalVAE):
             c: Labels, (num,).
             mean: Whether to return the mean of p(x|z, y), or a draw from it.
             temperature: Factor on the spread of p(z|y).
+            shares: Whether classes have their shares in the labelled training examples instead of p(y).
 
         Returns:
             (num, \\*shape).
         """
         check_temperature(temperature)
         check_number("num", num)
-        c = torch.randint(self.num_classes, (num,), device=self.device) if c is None else c
+        if c is None:
+            c = self.draw_classes(num) if shares else torch.randint(self.num_classes, (num,), device=self.device)
         super().check_labels(c, num)
         p, y = self.latent_prior(c.to(self.device)), self.one_hot(c.to(self.device), num)
         p = p if temperature == 1 else tempered(p, temperature)
