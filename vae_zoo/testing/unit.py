@@ -22,7 +22,8 @@ STARTS = 32
 SPREAD = 1.5
 """Standard deviation of the parameters of the last example; that of the first is 0."""
 
-STEPS = 100
+STEPS = 60
+RATE = 0.03
 DRAWS = 1000
 
 
@@ -59,9 +60,10 @@ class Starts(nn.Module):
 
 def unit_likelihood(subject: Subject) -> Found:
     """with p(x|z) = 1 the bound stays at most 0 when it is trained alone, in closed form and by samples"""
-    parts = {"encoder": Starts, "decoder": partial(Dense, hidden=[]), "likelihood": UnitLikelihood}
-    latent = {"latent_dim": 2} if subject.takes("latent_dim") else {}
-    model = subject.bound(shape=(STARTS,), **latent, **parts).double()
+    parts: dict[str, Any] = {"encoder": Starts, "decoder": partial(Dense, hidden=[]), "likelihood": UnitLikelihood}
+    sizes = {"latent_dim": 2, "width": 16, "layer": partial(Dense, hidden=[16])}
+    parts |= {name: size for name, size in sizes.items() if subject.takes(name)}
+    model = subject.bound(shape=(STARTS,), **parts).double()
     mean, error = _trained(model, torch.eye(STARTS, dtype=torch.double), subject.labels(STARTS))
     if not bool(mean.isfinite().all()):
         return Found(False, f"not finite after {STEPS} steps", "finite")
@@ -73,7 +75,7 @@ def unit_likelihood(subject: Subject) -> Found:
 def _trained(model: Any, x: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
     """Both bounds of each example and their standard errors, (2, B), after training on the higher of the two."""
     torch.manual_seed(21)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
     for _ in range(STEPS):
         terms = model.elbo(x, c, 4)
         optimizer.zero_grad()

@@ -159,7 +159,7 @@ class VQVAE(Autoencoder):
         return [{"params": others}, {"params": prior}]
 
     def routes(self) -> dict[str, dict[str, float]]:
-        encoder = {"reconstruction": -1.0, "commitment": self.beta}
+        encoder = {"loss": 1.0, "kl": -1.0}  # which terms of the codes depends on the quantizer
         return {"encoder": encoder, "decoder": {"reconstruction": -1.0}, "code_prior": {"kl": 1.0}}
 
     def configure_optimizers(self) -> Any:
