@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
+from vae_zoo.functional import ball_exp, ball_log, slerp
 from vae_zoo.typing import Shape
 
 _ONE_HOT = type(constraints.one_hot)
@@ -105,7 +106,7 @@ class _Part:
 
     def check(self, rows: Tensor) -> Tensor:
         """Whether flattened values (..., size) are in the support, (...)."""
-        return self.support.check(rows.unflatten(-1, self.shape)).flatten(rows.ndim - 1).all(-1)
+        return self.support.check(rows.unflatten(-1, self.shape)).reshape(*rows.shape[:-1], -1).all(-1)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Part) and self.shape == other.shape and same(self.support, other.support)
@@ -142,6 +143,97 @@ def can_move(support: Constraint | None) -> bool:
     if isinstance(support, Product):
         return all(can_move(part.support) for part in support.parts)
     return support is None or not (support.is_discrete or isinstance(support, (type(constraints.simplex), _ONE_HOT)))
+
+
+def path(support: Constraint | None, start: Tensor, end: Tensor, num_steps: int) -> Tensor:
+    """Points on the way from one value to another inside a support, evenly spaced.
+
+    On a sphere and in a ball it is the geodesic, among real numbers :func:`~vae_zoo.functional.slerp`, between other
+    bounds a straight line.
+
+    Args:
+        support: Support of the values; None for real numbers.
+        start: First points, (B, D).
+        end: Last points, (B, D).
+        num_steps: Number of points, ends included.
+
+    Returns:
+        (num_steps, B, D).
+
+    Raises:
+        TypeError: If no path leads through the support.
+    """
+    if not can_move(support):
+        raise TypeError(f"no path leads from one value to another on {support}.")
+    if isinstance(support, Product):
+        sizes = [part.size for part in support.parts]
+        ends = zip(support.parts, start.split(sizes, -1), end.split(sizes, -1), strict=True)
+        return torch.cat([path(part.support, a, b, num_steps) for part, a, b in ends], -1)
+    t = torch.linspace(0, 1, num_steps, device=start.device, dtype=start.dtype).view(-1, 1, 1)
+    if isinstance(support, Sphere):
+        return torch.nn.functional.normalize(slerp(start, end, num_steps), dim=-1)
+    if isinstance(support, Ball):
+        return ball_exp(start, t * ball_log(start, end, support.curvature), support.curvature)
+    if support is None or _interval(support) in (None, (-math.inf, math.inf)):
+        return slerp(start, end, num_steps)
+    return start + t * (end - start)
+
+
+def traversals(support: Constraint | None, z: Tensor, dims: Tensor, num_steps: int, span: float) -> Tensor:
+    """One coordinate of a value varied at a time inside a support, with the others fixed.
+
+    A real coordinate goes from -span to span, and so does one in a ball, as distance along the axes at its origin. On a
+    sphere it goes from -1 to 1 at evenly spaced angles, along the great circle through the value and the axis, with the
+    others in proportion; between other bounds, it is exp or sigmoid of a real one.
+
+    Args:
+        support: Support of the values; None for real numbers.
+        z: The value, (D,).
+        dims: Coordinates to vary, (N,).
+        num_steps: Number of points of each.
+        span: Largest absolute value of a real coordinate.
+
+    Returns:
+        (N, num_steps, D).
+
+    Raises:
+        TypeError: If no path leads through the support.
+    """
+    if not can_move(support):
+        raise TypeError(f"no coordinate can be varied alone on {support}.")
+    rows = z.expand(len(dims), num_steps, -1).clone()
+    if isinstance(support, Product):
+        start = 0
+        for part in support.parts:
+            inside = (dims >= start) & (dims < start + part.size)
+            values = z[start : start + part.size], dims[inside] - start
+            rows[inside, :, start : start + part.size] = traversals(part.support, *values, num_steps, span)
+            start += part.size
+        return rows
+    at, t = torch.arange(len(dims), device=z.device), torch.linspace(-span, span, num_steps, device=z.device).to(z)
+    if isinstance(support, Ball):
+        origin = torch.zeros_like(z)
+        rows = ball_log(origin, rows, support.curvature)
+        rows[at, :, dims] = t
+        return ball_exp(origin, rows, support.curvature)
+    if isinstance(support, Sphere):
+        rows[at, :, dims] = 0
+        angle = t * math.pi / (2 * span)
+        rows = torch.nn.functional.normalize(rows, dim=-1) * torch.cos(angle)[:, None]
+        rows[at, :, dims] = torch.sin(angle)
+        return torch.nn.functional.normalize(rows, dim=-1)
+    rows[at, :, dims] = _inside(support, t)
+    return rows
+
+
+def _inside(support: Constraint | None, t: Tensor) -> Tensor:
+    """Real numbers brought between the bounds of an interval."""
+    low, high = (None if support is None else _interval(support)) or (-math.inf, math.inf)
+    if math.isinf(low) and math.isinf(high):
+        return t
+    if math.isinf(high):
+        return low + torch.exp(t)
+    return high - torch.exp(-t) if math.isinf(low) else low + (high - low) * torch.sigmoid(t)
 
 
 def same(a: Constraint | None, b: Constraint | None) -> bool:

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from vae_zoo.distributions import mean_of
+from vae_zoo.distributions import mean_of, supports
 from vae_zoo.elbo import depends_on_condition
 from vae_zoo.evaluation.sampling import chunks
-from vae_zoo.functional import slerp
 from vae_zoo.models.base.autoencoder import Autoencoder
 from vae_zoo.system.writing import explaining_write_errors, replacing
 
@@ -67,11 +66,12 @@ def samples(model: Any, num: int, c: Tensor | None = None) -> tuple[Tensor, int]
 def interpolations(model: Autoencoder, x: Tensor, c: Tensor | None = None, num_steps: int = 11) -> Tensor:
     """Paths between the latents of the first and the second half of the examples, (B // 2, num_steps, \\*shape).
 
-    A path keeps the condition of its first end.
+    They are those of :meth:`~vae_zoo.models.Autoencoder.path`, geodesics on a sphere or in a ball. A path keeps the
+    condition of its first end.
     """
     half = len(x) // 2
     z = model.embed(x, c)
-    path = slerp(z[:half], z[half : 2 * half], num_steps)
+    path = model.path(z[:half], z[half : 2 * half], num_steps)
     c = None if c is None else torch.cat([c[:half]] * num_steps)
     return mean_of(model.decode(path.flatten(0, 1), c), path.device).unflatten(0, path.shape[:2]).transpose(0, 1)
 
@@ -81,6 +81,7 @@ def traversals(
 ) -> tuple[Tensor, Tensor]:
     """Single latent dimensions varied from -span to span, with all others fixed to those of the first example.
 
+    On a sphere, in a ball and between bounds they are varied as :func:`vae_zoo.distributions.supports.traversals` does.
     The dimensions are those whose posterior mean varies most over the examples, in descending order; with several
     layers, only the lowest is used.
 
@@ -90,8 +91,7 @@ def traversals(
     z = model.embed(x, c)
     lowest = getattr(model, "latent_dims", z.shape[1:])[0]
     dims = z.var(0, correction=0)[:lowest].argsort(descending=True)[:num_dims]
-    path = z[0].expand(len(dims), num_steps, -1).clone()
-    path[torch.arange(len(dims)), :, dims] = torch.linspace(-span, span, num_steps, dtype=z.dtype, device=z.device)
+    path = supports.traversals(model.posterior.support, z[0], dims, num_steps, span)
     c = None if c is None else torch.cat([c[:1]] * (len(dims) * num_steps))
     return dims, mean_of(model.decode(path.flatten(0, 1), c), path.device).unflatten(0, path.shape[:2])
 

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from vae_zoo.callbacks.pictures.grids import Grid
+from vae_zoo.distributions.supports import Ball, Sphere
 from vae_zoo.models.base.autoencoder import Autoencoder
 
 _CHUNK = 256
@@ -70,20 +71,27 @@ class LatentScatter(Grid):
         conditions = [None] * len(x) if c is None else c.split(_CHUNK)
         parts = zip(x.split(_CHUNK), conditions, strict=False)
         z = torch.cat([model.embed(*part) for part in parts]).flatten(1)
-        return scatter(z, c, getattr(model, "latent_dims", None))
+        support = model.posterior.support
+        radius = 1.0 if isinstance(support, Sphere) else None
+        radius = support.curvature**-0.5 if isinstance(support, Ball) else radius
+        return scatter(z, c, getattr(model, "latent_dims", None), radius)
 
 
-def scatter(z: Tensor, labels: Tensor | None = None, layers: tuple[int, ...] | None = None) -> Tensor:
+def scatter(
+    z: Tensor, labels: Tensor | None = None, layers: tuple[int, ...] | None = None, radius: float | None = None
+) -> Tensor:
     """A picture (3, H, W) of latents in the two dimensions that vary most.
 
     Args:
         z: Latents, (B, D).
         labels: Labels for the colours, (B,); ignored in any other shape.
         layers: Dimensions of each layer of latents, the lowest first.
+        radius: Radius of the sphere or ball that the latents are confined to, which is drawn as a circle.
     """
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.patches import Circle
 
     z = z.detach()[:, : layers[0] if layers else None].float().cpu()
     dims = z.var(0, correction=0).argsort(descending=True)[:2].tolist()
@@ -106,5 +114,8 @@ def scatter(z: Tensor, labels: Tensor | None = None, layers: tuple[int, ...] | N
     axes.set_ylabel(f"latent {dims[1]}" if len(dims) == 2 else "label")
     axes.set_title(f"posterior means of {len(z)} validation examples", fontsize=11)
     axes.grid(alpha=0.3)
+    if radius is not None and len(dims) == 2:
+        axes.add_patch(Circle((0, 0), radius, fill=False, alpha=0.5))
+        axes.set(aspect="equal", xlim=(-1.05 * radius, 1.05 * radius), ylim=(-1.05 * radius, 1.05 * radius))
     canvas.draw()
     return torch.from_numpy(np.asarray(canvas.buffer_rgba())[..., :3].copy()).permute(2, 0, 1).float() / 255

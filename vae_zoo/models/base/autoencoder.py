@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from vae_zoo.distributions import Bernoulli, Family, Point, check_family, check_likelihood, mean_of, stddev_of
+from vae_zoo.distributions.supports import path
 from vae_zoo.models.base.combining import check_arguments, check_combination
 from vae_zoo.models.base.components import building, check_settings, check_shape, make
 from vae_zoo.models.base.sharing import Shareable
@@ -168,6 +169,24 @@ class Autoencoder(Shareable, Saved, Steps):
     def reconstruct(self, x: Tensor, c: Tensor | None = None, *, sample: bool = False) -> Tensor:
         """Mean of p(x|z) at the latents of examples, (B, \\*shape)."""
         return mean_of(self.decode(self.embed(x, c, sample=sample), c), x.device)
+
+    def path(self, start: Tensor, end: Tensor, num_steps: int = 11) -> Tensor:
+        """Latents on the way from some to others: see :func:`vae_zoo.distributions.supports.path`.
+
+        Args:
+            start: First latents, (B, \\*latent).
+            end: Last latents, (B, \\*latent).
+            num_steps: Number of points, ends included.
+
+        Returns:
+            (num_steps, B, \\*latent).
+
+        Raises:
+            TypeError: If no path leads from one latent to another.
+        """
+        if not self.continuous:
+            raise TypeError(f"{type(self).__name__} has latents between which there is no path.")
+        return path(self.posterior.support, start, end, num_steps)
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """Latents of examples; see :meth:`embed`."""
