@@ -32,9 +32,9 @@ BOUNDS = [cls for cls in MODELS if issubclass(cls, ELBOMixin)]
 
 _DISTRIBUTIONS = [getattr(distributions, name) for name in distributions.__all__]
 FAMILIES = [c for c in _DISTRIBUTIONS if inspect.isclass(c) and issubclass(c, distributions.Family)]
-FAMILIES = [c for c in FAMILIES if not inspect.isabstract(c)]
+FAMILIES = [c for c in FAMILIES if not inspect.isabstract(c) and c is not distributions.Joint]  # of some vectors only
 PRIORS = [c for c in _DISTRIBUTIONS if inspect.isclass(c) and issubclass(c, distributions.Prior)]
-PRIORS = [c for c in PRIORS if not inspect.isabstract(c)]
+PRIORS = [c for c in PRIORS if not inspect.isabstract(c) and c is not distributions.JointPrior]
 REAL_PRIORS = [c for c in PRIORS if supports.core(c((3,))().support) is constraints.real]
 
 

@@ -20,6 +20,8 @@ from vae_zoo.distributions.hierarchical import Hierarchical, combine, kl_of_laye
 from vae_zoo.distributions.labelled import Labelled
 from vae_zoo.distributions.latents.categories import Gumbel, LearnedCategorical, OneHot, UniformCategorical
 from vae_zoo.distributions.latents.gamma import Gamma, GammaPrior
+from vae_zoo.distributions.latents.joint import Joint, JointPrior
+from vae_zoo.distributions.latents.parts import Parts
 from vae_zoo.distributions.latents.proportions import Beta, BetaPrior, Dirichlet, DirichletPrior
 from vae_zoo.distributions.layered.two_stage import TwoStageDistribution, TwoStagePrior
 from vae_zoo.distributions.likelihoods.continuous import (
@@ -77,6 +79,8 @@ __all__ = [
     "Gumbel",
     "HamiltonianPosterior",
     "Hierarchical",
+    "Joint",
+    "JointPrior",
     "Labelled",
     "Laplace",
     "LearnedCategorical",
@@ -88,6 +92,7 @@ __all__ = [
     "OneHot",
     "OptimalNormal",
     "OwnDraws",
+    "Parts",
     "Perceptual",
     "PlanarFlow",
     "Point",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
+from vae_zoo.distributions.latents.parts import Parts
 from vae_zoo.distributions.location_scale import CholeskyNormal, Laplace
 from vae_zoo.distributions.normal import Normal
 from vae_zoo.functional import expm1_minus, kl_normal
@@ -69,6 +70,9 @@ def kl_per_dim(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
     Returns:
         Nats, (B, D) or (B, 1).
     """
+    if isinstance(q, Parts) and isinstance(p, Parts) and q.sizes == p.sizes:
+        parts = zip(q.parts, p.parts, q.split(z), strict=True)
+        return torch.cat([kl_per_dim(*part) for part in parts], -1)
     q_base, p_base = _base(q), _base(p)
     form = _FORMS.get((type(q_base), type(p_base)))
     if form is None:
@@ -78,6 +82,8 @@ def kl_per_dim(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
 
 def has_closed_form(q: Distribution, p: Distribution) -> bool:
     """Whether :func:`kl` of the two needs no samples."""
+    if isinstance(q, Parts) and isinstance(p, Parts) and q.sizes == p.sizes:
+        return all(has_closed_form(*pair) for pair in zip(q.parts, p.parts, strict=True))
     return (type(_base(q)), type(_base(p))) in _FORMS
 
 

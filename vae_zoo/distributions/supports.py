@@ -14,8 +14,6 @@ from torch.distributions.constraints import Constraint
 from vae_zoo.functional import ball_exp, ball_log, slerp
 from vae_zoo.typing import Shape
 
-_ONE_HOT = type(constraints.one_hot)
-
 _TOLERANCE = 1e-5
 """Allowed distance of a norm from 1, for the rounding of float32."""
 
@@ -83,7 +81,7 @@ class Product(_Support):
         shapes: Shape of each part, which is flattened in the vector.
     """
 
-    def __init__(self, parts: Sequence[Constraint], shapes: Sequence[Shape]) -> None:
+    def __init__(self, parts: Sequence[Constraint | None], shapes: Sequence[Shape]) -> None:
         self.parts = tuple(_Part(core(part), tuple(shape)) for part, shape in zip(parts, shapes, strict=True))
 
     @property
@@ -142,7 +140,7 @@ def can_move(support: Constraint | None) -> bool:
     """Whether values can be moved along a path inside a support: not categories, nor proportions that add up to 1."""
     if isinstance(support, Product):
         return all(can_move(part.support) for part in support.parts)
-    return support is None or not (support.is_discrete or isinstance(support, (type(constraints.simplex), _ONE_HOT)))
+    return support is None or not (support.is_discrete or isinstance(support, type(constraints.simplex)))
 
 
 def path(support: Constraint | None, start: Tensor, end: Tensor, num_steps: int) -> Tensor:

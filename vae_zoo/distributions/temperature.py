@@ -17,6 +17,7 @@ from vae_zoo.distributions.flows.autoregressive import Flow
 from vae_zoo.distributions.hierarchical import Hierarchical
 from vae_zoo.distributions.labelled import Labelled
 from vae_zoo.distributions.latents.categories import OneHot
+from vae_zoo.distributions.latents.parts import Parts
 from vae_zoo.distributions.location_scale import CholeskyNormal, Laplace
 from vae_zoo.distributions.mixture import Mixture
 from vae_zoo.distributions.normal import Normal, independent
@@ -108,6 +109,11 @@ def _(p: OneHot, temperature: float) -> Distribution:
 @_exactly(Riemannian)
 def _(p: Wrapped | Riemannian, temperature: float) -> Distribution:
     return p.scaled(temperature)
+
+
+@_exactly(Parts)
+def _(p: Parts, temperature: float) -> Distribution:
+    return Parts([tempered(part, temperature) for part in p.parts])
 
 
 @_exactly(MixtureSameFamily)

@@ -13,6 +13,7 @@ from vae_zoo.models.hierarchies.two_level_vae import TwoLevelVAE
 from vae_zoo.models.inference.hamiltonian_vae import HamiltonianVAE
 from vae_zoo.models.latents.categorical_vae import CategoricalVAE
 from vae_zoo.models.latents.gamma_vae import GammaVAE
+from vae_zoo.models.latents.joint_vae import JointVAE
 from vae_zoo.models.latents.poincare_vae import PoincareVAE
 from vae_zoo.models.latents.svae import SVAE
 from vae_zoo.models.matching.dip_vae import DIPVAE
@@ -76,6 +77,7 @@ __all__ = [
     "HamiltonianVAE",
     "IWAEDReG",
     "InfoVAE",
+    "JointVAE",
     "LadderVAE",
     "LogCoshVAE",
     "PlanarVAE",
