@@ -32,8 +32,8 @@ class TestLosses:
     @pytest.mark.parametrize("shape", [(3, 3, 5), (1,), (2, 3)])
     def test_small_and_odd_shapes(self, cls: type[Autoencoder], shape: tuple[int, ...]) -> None:
         """Beside those of the conformance suite."""
-        if cls is ConvVAE and len(shape) < 3:
-            with pytest.raises(ValueError, match="use Dense"):
+        if issubclass(cls, ConvVAE) and len(shape) < 3:
+            with pytest.raises(ValueError, match=r"use Dense|needs images"):
                 build(cls, shape=shape)
             return
         model, x = build(cls, shape=shape), torch.rand(3, *shape)

@@ -140,7 +140,7 @@ CATALOGUE = [
     (FIT + "--data.eval_batch_size 0", "eval_batch_size must be at least 1, got 0"),
     (FIT + "--evidence.num_samples 0", "num_samples must be at least 1, got 0"),
     (FIT + "--trainer.max_steps 3 --trainer.max_epochs 2", "give trainer.max_steps or trainer.max_epochs, not both"),
-    (FIT + "--model.posterior MSSSIM", "MSSSIM needs images (C, H, W) of at least 11 x 11 pixels"),
+    (FIT + "--model.posterior MSSSIM", "MSSSIM needs images (C, H, W) of at least 3 x 3 pixels"),
     (FIT + "--latents.every_n_epochs -1", "every_n_epochs must be at least 0"),
     (FIT + "--wandb.projet x", "unknown option --wandb.projet, did you mean --wandb.project?"),
     (FIT + "--trust os", "which is never trusted"),

@@ -133,11 +133,17 @@ class TestMSSSIM:
         assert len(family.exponents) == scales
         assert family(torch.zeros(1, 1, side, side + 3)).log_prob(torch.rand(1, 1, side, side + 3)).isfinite().all()
 
-    @pytest.mark.parametrize("shape", [(17,), (28, 28), (1, 8, 8), (1, 28, 10)])
+    @pytest.mark.parametrize(("side", "window"), [(3, 3), (4, 3), (8, 7), (10, 9), (11, 11), (28, 11)])
+    def test_images_smaller_than_the_window_have_a_smaller_one(self, side: int, window: int) -> None:
+        family, x = MSSSIM((1, side, side)), torch.rand(2, 1, side, side)
+        assert family.window == window
+        same, other = family(torch.logit(x, 1e-6)).log_prob(x), family(torch.zeros_like(x)).log_prob(x)
+        assert (same > -1e-2).all()
+        assert (other < -1).all()
+
+    @pytest.mark.parametrize("shape", [(17,), (28, 28), (1, 2, 8), (1, 28, 2)])
     def test_refuses_what_is_too_small(self, shape: tuple[int, ...]) -> None:
-        with pytest.raises(
-            ValueError, match=r"^MSSSIM needs images \(C, H, W\) of at least 11 x 11 pixels, its window"
-        ):
+        with pytest.raises(ValueError, match=r"^MSSSIM needs images \(C, H, W\) of at least 3 x 3 pixels"):
             MSSSIM(shape)
 
 

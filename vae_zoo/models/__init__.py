@@ -16,9 +16,11 @@ from vae_zoo.models.latents.gamma_vae import GammaVAE
 from vae_zoo.models.latents.joint_vae import JointVAE
 from vae_zoo.models.latents.poincare_vae import PoincareVAE
 from vae_zoo.models.latents.svae import SVAE
+from vae_zoo.models.matching.aae import AAE, WAEGAN
 from vae_zoo.models.matching.dip_vae import DIPVAE
 from vae_zoo.models.matching.factor_vae import FactorVAE
 from vae_zoo.models.matching.info_vae import InfoVAE
+from vae_zoo.models.matching.rae import RAE, RAEGP, RAEL2, RAESN
 from vae_zoo.models.matching.swae import SWAE
 from vae_zoo.models.matching.wae import WAE
 from vae_zoo.models.objectives.annealed_vae import AnnealedVAE
@@ -30,6 +32,8 @@ from vae_zoo.models.objectives.iwae_dreg import IWAEDReG
 from vae_zoo.models.objectives.miwae import MIWAE
 from vae_zoo.models.objectives.piwae import PIWAE
 from vae_zoo.models.pictures.log_cosh_vae import LogCoshVAE
+from vae_zoo.models.pictures.msssim_vae import MSSSIMVAE
+from vae_zoo.models.pictures.vae_gan import VAEGAN
 from vae_zoo.models.plain.ae import AE
 from vae_zoo.models.plain.conditional_vae import ConditionalVAE
 from vae_zoo.models.plain.prior_ae import PriorAE
@@ -45,6 +49,7 @@ from vae_zoo.models.supervision.ada_vae import AdaGVAE, AdaMLVAE
 from vae_zoo.models.supervision.m2 import M2
 
 __all__ = [
+    "AAE",
     "AE",
     "CIWAE",
     "DIPVAE",
@@ -55,12 +60,19 @@ __all__ = [
     "M2",
     "MIWAE",
     "MLPVAE",
+    "MSSSIMVAE",
     "PIWAE",
+    "RAE",
+    "RAEGP",
+    "RAEL2",
+    "RAESN",
     "SVAE",
     "SWAE",
     "VAE",
+    "VAEGAN",
     "VQVAE",
     "WAE",
+    "WAEGAN",
     "AdaGVAE",
     "AdaMLVAE",
     "AnnealedVAE",

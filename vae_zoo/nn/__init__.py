@@ -3,6 +3,7 @@
 from vae_zoo.nn.bounded import Bounded
 from vae_zoo.nn.code_prior import CodePrior
 from vae_zoo.nn.conv import ConvDecoder, ConvEncoder
+from vae_zoo.nn.critic import Critic
 from vae_zoo.nn.dense import Dense, Discriminator
 from vae_zoo.nn.frozen import frozen
 from vae_zoo.nn.gated import GatedDense
@@ -33,6 +34,7 @@ __all__ = [
     "Constant",
     "ConvDecoder",
     "ConvEncoder",
+    "Critic",
     "Dense",
     "Discriminator",
     "EMACodebook",

@@ -117,6 +117,16 @@ def arguments(path: str) -> list[Argument]:
     return list(taken.values())
 
 
+def attribute(path: str, name: str) -> object:
+    """The value of a plain attribute of the class at a path, its own or of the next base that has it; else None."""
+    for source in lineage(path):
+        for node in source.node.body:
+            target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+            if isinstance(node, (ast.Assign, ast.AnnAssign)) and getattr(target, "id", "") == name and node.value:
+                return ast.literal_eval(node.value)
+    return None
+
+
 def method(path: str, name: str) -> list[str]:
     """Names of the arguments of a method of the class at a path."""
     source = find(path)

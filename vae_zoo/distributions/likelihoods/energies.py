@@ -61,8 +61,8 @@ class MSSSIM(Energy):
     .. math:: E(x, z) = w D \, \big( 1 - \text{MS-SSIM}(\hat x(z), x) \big)
 
     Small images have fewer scales, with renormalised exponents: as many, up to 5, as fit the window of
-    11 pixels, which is 2 for 28 x 28 and 3 for 64 x 64. Similarities are mapped from [-1, 1] to [0, 1] before they
-    are raised to their exponents, so that gradients are finite.
+    11 pixels, which is 2 for 28 x 28 and 3 for 64 x 64; below 11 pixels the window is smaller. Similarities are mapped
+    from [-1, 1] to [0, 1] before they are raised to their exponents, so that gradients are finite.
 
     References:
         | Multiscale Structural Similarity for Image Quality Assessment (Wang et al., 2003)
@@ -73,24 +73,33 @@ class MSSSIM(Energy):
         weight: Weight w of the energy against the rate.
 
     Raises:
-        ValueError: If weight is not positive and finite, or shape is not that of images of at least 11 x 11 pixels.
+        ValueError: If weight is not positive and finite, or shape is not that of images of at least 3 x 3 pixels.
     """
 
     def __init__(self, shape: Shape, *, weight: float = 1.0) -> None:
         super().__init__(shape, weight=weight)
-        if len(self.shape) != 3 or min(self.shape[1:]) < _WINDOW:
-            size = f"{_WINDOW} x {_WINDOW}"
-            raise ValueError(f"MSSSIM needs images (C, H, W) of at least {size} pixels, its window, got {self.shape}.")
+        if len(self.shape) != 3 or min(self.shape[1:]) < 3:
+            raise ValueError(f"MSSSIM needs images (C, H, W) of at least 3 x 3 pixels, got {self.shape}.")
         side = min(self.shape[1:])
-        scales = max(n for n in range(1, 6) if side // max(2 ** (n - 1), (n - 1) ** 2) >= _WINDOW)
+        window = min(_WINDOW, side - 1 + side % 2)
+        self.window, self.sigma = window, 1.5 * window / _WINDOW
+        scales = max(n for n in range(1, 6) if side // max(2 ** (n - 1), (n - 1) ** 2) >= window)
         self.exponents = tuple(e / sum(_EXPONENTS[:scales]) for e in _EXPONENTS[:scales])
 
     def distance(self, picture: Tensor, x: Tensor) -> Tensor:
         from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as similarity
 
-        return 1 - similarity(
-            picture, x, reduction="none", data_range=1.0, betas=self.exponents, normalize="simple"
-        ).reshape(-1)
+        found = similarity(
+            picture,
+            x,
+            sigma=self.sigma,
+            kernel_size=self.window,
+            betas=self.exponents,
+            reduction="none",
+            data_range=1.0,
+            normalize="simple",
+        )
+        return 1 - found.reshape(-1)
 
 
 _WINDOW = 11

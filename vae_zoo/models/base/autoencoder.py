@@ -67,6 +67,13 @@ class Autoencoder(Shareable, Saved, Steps):
     straight_through: bool = False
     """Whether gradients pass through steps that have none, so that they are not the slopes of the terms."""
 
+    reports: str = "-"
+    """What is known of log p(x): ``E`` a bound and the importance-weighted evidence, ``A`` the evidence by annealed
+    importance sampling only, ``-`` nothing."""
+
+    game: bool = False
+    """Whether the loss is the sum of what networks minimise against each other, which does not fall as they learn."""
+
     fixed: Mapping[str, str] = {}
     """Arguments of base classes that have no effect on this one, and why. Subclasses may use them again."""
 

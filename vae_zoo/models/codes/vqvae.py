@@ -50,6 +50,7 @@ class VQVAE(Autoencoder):
             has a density, which would have no effect.
     """
 
+    reports = "E"
     monitor = "val/elbo"
     monitor_mode = "max"
     continuous = False

@@ -35,6 +35,8 @@ class PriorAE(Penalised, Generative):
         ValueError: If the posterior has a density, which would have no effect, or prior and latents differ in shape.
     """
 
+    reports = "A"
+
     def __init__(self, *, prior: Callable[[Shape], Prior] = StandardNormal, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_point(self)

@@ -40,6 +40,7 @@ class VAE(Penalised, ELBOMixin):
             combined.
     """
 
+    reports = "E"
     monitor = "val/elbo"
     monitor_mode = "max"
 

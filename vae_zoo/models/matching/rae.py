@@ -1,0 +1,138 @@
+"""Regularised autoencoders."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import vjp
+from torch.nn.utils.parametrizations import spectral_norm
+
+from vae_zoo.distributions import Family, SquaredError, score
+from vae_zoo.models.plain.ae import AE
+from vae_zoo.typing import Shape
+
+
+class RAE(AE):
+    r"""Autoencoder with small latents and a smooth decoder, to be sampled by a density fitted to its latents.
+
+    .. math:: \mathcal{L} = \| x - D(z) \|^2 + \beta \tfrac{1}{2} \| z \|^2 + \lambda \, R(D)
+
+    This one has no R; the kinds of the paper are :class:`RAEL2`, :class:`RAEGP` and :class:`RAESN`.
+
+    References:
+        | From Variational to Deterministic Autoencoders (Ghosh et al., 2020)
+        | https://arxiv.org/abs/1903.12436
+
+    Args:
+        beta: Weight β of the latents' norm. The authors' code takes its mean over dimensions: their β is this one times
+            half of their number.
+        weight: Weight λ of the decoder's regulariser.
+        likelihood: Family of p(x|z).
+        kwargs: Arguments of :class:`AE`.
+
+    Raises:
+        ValueError: If a weight is negative or not finite.
+    """
+
+    units = {"latent_norm": "half of the squared norm"}
+
+    def __init__(
+        self,
+        *,
+        beta: float = 1e-3,
+        weight: float = 0.0,
+        likelihood: Callable[[Shape], Family] | None = SquaredError,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(likelihood=likelihood, **kwargs)
+        for name, value in (("beta", beta), ("weight", weight)):
+            if not (value >= 0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be at least 0 and finite, got {value}.")
+        self.beta, self.weight = beta, weight
+
+    def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
+        z = self.encode(x, c).mean
+        log_px = score(self.decode(z, c), x, x.shape[:1]).mean()
+        norm = 0.5 * z.square().flatten(1).sum(1).mean()
+        roughness = self.roughness(z, c)
+        loss = self.beta * norm + self.weight * roughness - log_px
+        return {"loss": loss, "reconstruction": log_px, "latent_norm": norm, "roughness": roughness}
+
+    def roughness(self, z: Tensor, c: Tensor | None) -> Tensor:  # noqa: ARG002
+        """The regulariser R of the decoder, a scalar."""
+        return z.new_zeros(())
+
+
+class RAEL2(RAE):
+    r"""RAE whose decoder has small weights.
+
+    .. math:: R(D) = \| \theta_D \|^2
+
+    It is a term of the loss, so it is the same under any optimizer, which decay of weights is not.
+
+    References:
+        | From Variational to Deterministic Autoencoders (Ghosh et al., 2020)
+        | https://arxiv.org/abs/1903.12436
+
+    Args:
+        weight: Weight λ of R.
+        kwargs: Arguments of :class:`RAE`.
+    """
+
+    def __init__(self, *, weight: float = 1e-4, **kwargs: Any) -> None:
+        super().__init__(weight=weight, **kwargs)
+
+    def roughness(self, z: Tensor, c: Tensor | None) -> Tensor:  # noqa: ARG002
+        return torch.stack([p.float().square().sum() for p in self.decoder.parameters()]).sum()
+
+
+class RAEGP(RAE):
+    r"""RAE whose decoder has a small Jacobian at the latents.
+
+    .. math:: R(D) = \mathbb{E} \Big\| \frac{\partial D(z)}{\partial z} \Big\|_F^2
+        = \mathbb{E} \, \| J_D^\top v \|^2, \quad v_i = \pm 1
+
+    The norm is estimated without bias by one random v for each example. (The authors' code takes the gradient of the
+    sum of squared outputs.) The latents are held fixed in it: R smooths the decoder.
+
+    References:
+        | From Variational to Deterministic Autoencoders (Ghosh et al., 2020)
+        | https://arxiv.org/abs/1903.12436
+
+    Args:
+        weight: Weight λ of R.
+        kwargs: Arguments of :class:`RAE`.
+    """
+
+    def __init__(self, *, weight: float = 1e-3, **kwargs: Any) -> None:
+        super().__init__(weight=weight, **kwargs)
+
+    def roughness(self, z: Tensor, c: Tensor | None) -> Tensor:
+        with torch.autocast(z.device.type, enabled=False):
+            mean, pull_back, *_ = vjp(lambda z: self.decode(z, c).mean, z.detach())
+            (gradient,) = pull_back(torch.randint_like(mean, 2) * 2 - 1)
+        return gradient.square().flatten(1).sum(1).mean()
+
+
+class RAESN(RAE):
+    """RAE whose decoder has layers of a spectral norm of at most 1; it has no R.
+
+    References:
+        | From Variational to Deterministic Autoencoders (Ghosh et al., 2020)
+        | https://arxiv.org/abs/1903.12436
+
+    Args:
+        kwargs: Arguments of :class:`RAE`.
+    """
+
+    fixed = {"weight": "the layers of its decoder are normalised instead"}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for layer in self.decoder.modules():
+            if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+                spectral_norm(layer)
