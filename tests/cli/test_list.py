@@ -3,11 +3,14 @@ from __future__ import annotations
 import inspect
 
 import pytest
+from helpers import MODELS, build
 
 from vae_zoo import data, models
 from vae_zoo.cli import main, packaged
-from vae_zoo.cli.commands.list import entries
+from vae_zoo.cli.commands.list import FAMILIES, entries
 from vae_zoo.data import DataModule
+from vae_zoo.elbo import ELBOMixin, Generative, has_density
+from vae_zoo.models import VQVAE
 
 
 def test_every_model_with_its_paper_and_configs() -> None:
@@ -17,7 +20,29 @@ def test_every_model_with_its_paper_and_configs() -> None:
         assert entry.line
         assert entry.link.startswith("https://"), name
         assert entry.paper.split(" (")[0] in (inspect.getdoc(getattr(models, name)) or "")
+        assert entry.reports == getattr(models, name).reports
         assert entry.configs or name == "VAE", f"{name} has no configuration"  # which MLPVAE and ConvVAE stand for
+
+
+def test_models_come_by_family(capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder of models is a family, and says what they have in common."""
+    assert {entry.family for entry in entries("model")} == set(FAMILIES)
+    main(["list", "models"])
+    out = capsys.readouterr().out
+    assert out.index("The autoencoder, the VAE") < out.index("\nVAE ") < out.index("Models that change the objective")
+    assert out.index("Models that match the aggregate posterior") < out.index("\nWAE ")
+    assert "reports the evidence by annealed importance sampling only" in out
+
+
+@pytest.mark.parametrize("cls", MODELS)
+def test_what_a_model_reports_follows_from_what_it_is(cls: type) -> None:
+    if cls is VQVAE or issubclass(cls, VQVAE):
+        assert cls.reports == "E"  # with the prior over its codes
+        return
+    model = build(cls)
+    bound = isinstance(model, ELBOMixin) and has_density(model)
+    played = isinstance(model, Generative) and has_density(model) and not model.game
+    assert cls.reports == ("E" if bound else "A" if played else "-")
 
 
 def test_every_data_set_that_can_be_run() -> None:

@@ -10,13 +10,26 @@ from typing import NamedTuple
 
 from vae_zoo.cli.inspect.configs import packaged
 from vae_zoo.cli.inspect.options import choices, pairs
-from vae_zoo.cli.inspect.sources import find
+from vae_zoo.cli.inspect.sources import attribute, find, tree
 from vae_zoo.cli.terminal import width
 from vae_zoo.cli.verbs import VerbParser
 from vae_zoo.system.docstrings import summary
 
 MORE = """Run one: vae-zoo fit --config NAME, or vae-zoo fit --model MODEL --data DATA
 More:    vae-zoo list configs, and vae-zoo show NAME for one model, data set or configuration"""
+
+
+FAMILIES = (
+    *("plain", "objectives", "inference", "priors", "latents", "hierarchies"),
+    *("codes", "matching", "supervision", "pictures"),
+)
+"""Folders of the models, in the order of the table."""
+
+REPORTS = {
+    "E": "reports a bound and the evidence",
+    "A": "reports the evidence by annealed importance sampling only",
+    "-": "reports neither a bound nor an evidence",
+}
 
 
 class Entry(NamedTuple):
@@ -28,6 +41,8 @@ class Entry(NamedTuple):
         paper: Title, authors and year.
         link: Address of the paper.
         configs: Names of the packaged configurations that use it.
+        family: Folder of a model; empty for data sets.
+        reports: What is known of log p(x), a key of ``REPORTS``; empty for data sets.
     """
 
     name: str
@@ -35,15 +50,28 @@ class Entry(NamedTuple):
     paper: str
     link: str
     configs: list[str]
+    family: str = ""
+    reports: str = ""
 
 
 def entries(group: str) -> list[Entry]:
     """All classes of a group, ``model`` or ``data``, in alphabetical order."""
     used: dict[str, list[str]] = {}
-    for path in packaged().values():
-        used.setdefault(chosen(path, group), []).append(path.stem)
-    docs = {name: source.doc for name, path in choices(group).items() if (source := find(path))}
-    return [Entry(name, *summary(docs[name]), sorted(used.get(name, []))) for name in sorted(docs, key=str.lower)]
+    for config in packaged().values():
+        used.setdefault(chosen(config, group), []).append(config.stem)
+    found = []
+    for name, path in sorted(choices(group).items(), key=lambda item: item[0].lower()):
+        if source := find(path):
+            family = source.module.split(".")[2] if group == "model" else ""
+            reports = str(attribute(path, "reports") or "")
+            found.append(Entry(name, *summary(source.doc), sorted(used.get(name, [])), family, reports))
+    return found
+
+
+def family_line(family: str) -> str:
+    """What the models of a folder have in common, from its docstring."""
+    (first, *_) = tree(f"vae_zoo.models.{family}")
+    return str(first.value.value).rstrip(".")  # type: ignore[attr-defined]
 
 
 def chosen(config: Path, group: str) -> str:
@@ -88,6 +116,9 @@ def show(args: list[str]) -> None:
             margin = 4
         print(f"{name.capitalize()}\n")
         for first, lines in rows:
+            if not first:
+                print("\n" * (lines is not rows[0][1]) + _wrapped(f"{lines[0]}\n", 0, columns))
+                continue
             heads = [f"{first:{margin - 2}}  ", *[" " * margin] * len(lines)]
             for head, line in zip(heads, lines, strict=False):
                 print(_wrapped(head + line, margin, columns))
@@ -103,9 +134,14 @@ def _wrapped(text: str, margin: int, columns: int | None) -> str:
 
 
 def _models() -> Iterator[tuple[str, list[str]]]:
-    for entry in entries("model"):
-        configs = f"configs: {', '.join(entry.configs)}" if entry.configs else ""
-        yield entry.name, list(filter(None, (entry.line, entry.paper, entry.link, configs)))
+    every = entries("model")
+    for family in sorted({entry.family for entry in every}, key=lambda f: (f not in FAMILIES, (*FAMILIES, f).index(f))):
+        yield "", [family_line(family)]
+        for entry in every:
+            if entry.family == family:
+                configs = f"configs: {', '.join(entry.configs)}" if entry.configs else ""
+                lines = (entry.line, entry.paper, entry.link, REPORTS.get(entry.reports, ""), configs)
+                yield entry.name, list(filter(None, lines))
 
 
 def _data() -> Iterator[tuple[str, list[str]]]:
