@@ -75,6 +75,8 @@ def test_density_integrates_to_one() -> None:
     assert total == pytest.approx(1, abs=1e-5)
     p = UniformSphere((3,)).double()()
     assert p.log_prob(q.loc).item() == pytest.approx(-math.log(4 * math.pi))
+    torch.manual_seed(0)
+    torch.testing.assert_close(p.sample((20_000,)).std(0), p.stddev, rtol=0.02, atol=0)
 
 
 @pytest.mark.parametrize(("dim", "concentration"), [(2, 0.5), (3, 2.0), (5, 30.0), (40, 1.0)])

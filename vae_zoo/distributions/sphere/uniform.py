@@ -32,6 +32,11 @@ class Uniform(Distribution):
     def support(self) -> constraints.Constraint:
         return Sphere(len(self.like))
 
+    @property
+    def variance(self) -> Tensor:
+        """Variance of each coordinate of the surrounding space around the centre."""
+        return torch.full_like(self.like, 1 / len(self.like))
+
     def log_prob(self, value: Tensor) -> Tensor:
         return torch.full_like(value[..., 0], -log_area(len(self.like)))
 
