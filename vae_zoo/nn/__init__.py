@@ -1,9 +1,12 @@
 """Networks: factories (in_shape, out_shape) -> module with derived inner sizes; quantizers, code priors, schedules."""
 
 from vae_zoo.nn.bounded import Bounded
+from vae_zoo.nn.broadcast import SpatialBroadcastDecoder
+from vae_zoo.nn.burgess import BurgessDecoder, BurgessEncoder
 from vae_zoo.nn.code_prior import CodePrior
 from vae_zoo.nn.conv import ConvDecoder, ConvEncoder
 from vae_zoo.nn.critic import Critic
+from vae_zoo.nn.corruption import Corruption, Erasure, NormalNoise
 from vae_zoo.nn.dense import Dense, Discriminator
 from vae_zoo.nn.frozen import frozen
 from vae_zoo.nn.gated import GatedDense
@@ -29,15 +32,19 @@ __all__ = [
     "FSQ",
     "LFQ",
     "Bounded",
+    "BurgessDecoder",
+    "BurgessEncoder",
     "CodePrior",
     "Codebook",
     "Constant",
     "ConvDecoder",
     "ConvEncoder",
     "Critic",
+    "Corruption",
     "Dense",
     "Discriminator",
     "EMACodebook",
+    "Erasure",
     "Exponential",
     "GatedDense",
     "GridDecoder",
@@ -45,12 +52,14 @@ __all__ = [
     "GroupedQuantizer",
     "Gyroplane",
     "GyroplaneDense",
+    "NormalNoise",
     "Quantized",
     "Quantizer",
     "Ramp",
     "ResidualQuantizer",
     "Schedule",
     "SimVQ",
+    "SpatialBroadcastDecoder",
     "VectorQuantizer",
     "frozen",
 ]

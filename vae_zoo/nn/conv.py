@@ -40,7 +40,7 @@ class ConvEncoder(nn.Module):
         activation: Callable[[], nn.Module] = nn.ReLU,
     ) -> None:
         super().__init__()
-        sizes = _sizes(in_shape, channels, hidden)
+        sizes = sizes_of(in_shape, channels, hidden)
         self.out_shape = tuple(out_shape)
         layers: list[nn.Module] = []
         for (c_in, size_in), (c_out, size_out) in pairwise(zip((in_shape[0], *channels), sizes, strict=True)):
@@ -53,7 +53,7 @@ class ConvEncoder(nn.Module):
             activation(),
             nn.Linear(hidden, math.prod(out_shape)),
         )
-        _initialize(self)
+        initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, *out_shape)."""
@@ -84,7 +84,7 @@ class ConvDecoder(nn.Module):
         activation: Callable[[], nn.Module] = nn.ReLU,
     ) -> None:
         super().__init__()
-        sizes = _sizes(out_shape[-3:], channels, hidden)[::-1]
+        sizes = sizes_of(out_shape[-3:], channels, hidden)[::-1]
         self.out_shape = tuple(out_shape)
         layers: list[nn.Module] = []
         widths = (*channels[::-1], math.prod(out_shape[:-2]))
@@ -99,26 +99,38 @@ class ConvDecoder(nn.Module):
             nn.Unflatten(-1, (channels[-1], *sizes[0])),
             *layers,
         )
-        _initialize(self)
+        initialize(self)
 
     def forward(self, z: Tensor) -> Tensor:
         """Map (B, *in_shape) to (B, *out_shape)."""
         return self.layers(z).unflatten(1, self.out_shape[:-2])
 
 
-def _sizes(image: Shape, channels: Sequence[int], hidden: int) -> list[Size]:
+def sizes_of(image: Shape, channels: Sequence[int], hidden: int) -> list[Size]:
     """Height and width before and after each convolution."""
-    if len(image) != 3:
-        raise ValueError(f"a convolutional network needs images (C, H, W), got shape {tuple(image)}: use Dense.")
-    if not channels or min(*channels, hidden) < 1:
-        raise ValueError(f"channels and hidden must be at least 1, got {list(channels)} and {hidden}.")
+    check_widths(image, channels, hidden)
     sizes = [(image[1], image[2])]
     for _ in channels:
         sizes.append(halved(sizes[-1]))
     return sizes
 
 
-def _initialize(network: nn.Module) -> None:
+def check_widths(image: Shape, channels: Sequence[int], hidden: int | None = None) -> None:
+    """Refuse examples that are no images, and widths below 1.
+
+    Raises:
+        ValueError: With what was expected and what came.
+    """
+    if len(image) != 3:
+        raise ValueError(f"a convolutional network needs images (C, H, W), got shape {tuple(image)}: use Dense.")
+    if not channels or min([*channels, 1 if hidden is None else hidden]) < 1:
+        names = "channels" if hidden is None else "channels and hidden"
+        raise ValueError(
+            f"{names} must be at least 1, got {list(channels)}" + ("." if hidden is None else f" and {hidden}.")
+        )
+
+
+def initialize(network: nn.Module) -> None:
     """Normal weights of variance 2 / fan-in.
 
     torch's default variance is a sixth of that or less, with which the output of a deep network hardly depends on its

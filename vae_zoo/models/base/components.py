@@ -13,12 +13,12 @@ from torch import nn
 
 from vae_zoo.checkpoints.hyperparameters import class_of
 from vae_zoo.distributions import Family, Prior
-from vae_zoo.nn import CodePrior, Quantizer, Schedule
+from vae_zoo.nn import CodePrior, Corruption, Quantizer, Schedule
 from vae_zoo.penalties import Penalty
 
 Made = TypeVar("Made", bound=nn.Module)
 
-_OTHERS = (Family, Prior, LightningModule, CodePrior, Quantizer, Penalty, Schedule)
+_OTHERS = (Family, Prior, LightningModule, CodePrior, Quantizer, Penalty, Schedule, Corruption)
 """Modules that are no networks, whatever they are made from."""
 
 _WANTED: dict[type, tuple[str, str]] = {
@@ -29,6 +29,7 @@ _WANTED: dict[type, tuple[str, str]] = {
     CodePrior: ("a CodePrior", "grid, num_codes"),
     Penalty: ("a Penalty", "shape"),
     Schedule: ("a Schedule", ""),
+    Corruption: ("a Corruption", ""),
 }
 """What a component of each kind is called, and what it is made from."""
 
