@@ -3,6 +3,7 @@
 from vae_zoo.callbacks.annealing import CyclicalAnnealing, LinearAnnealing
 from vae_zoo.callbacks.checkpointing.saving import BestCheckpoint, LastCheckpoint
 from vae_zoo.callbacks.code_prior import FitCodePrior
+from vae_zoo.callbacks.controlled_rate import ControlledRate
 from vae_zoo.callbacks.evaluation.annealed_sampling import AIS
 from vae_zoo.callbacks.evaluation.collapse import CollapseWarning
 from vae_zoo.callbacks.evaluation.disentanglement import Disentanglement
@@ -26,6 +27,7 @@ __all__ = [
     "Anomaly",
     "BestCheckpoint",
     "CollapseWarning",
+    "ControlledRate",
     "CyclicalAnnealing",
     "Disentanglement",
     "Evidence",

@@ -1,13 +1,12 @@
 """Networks: factories (in_shape, out_shape) -> module with derived inner sizes; quantizers, code priors, schedules."""
 
 from vae_zoo.nn.bounded import Bounded
-from vae_zoo.nn.broadcast import SpatialBroadcastDecoder
-from vae_zoo.nn.burgess import BurgessDecoder, BurgessEncoder
 from vae_zoo.nn.code_prior import CodePrior
 from vae_zoo.nn.conv import ConvDecoder, ConvEncoder
 from vae_zoo.nn.critic import Critic
 from vae_zoo.nn.corruption import Corruption, Erasure, NormalNoise
 from vae_zoo.nn.dense import Dense, Discriminator
+from vae_zoo.nn.disentangling import BurgessDecoder, BurgessEncoder, SpatialBroadcastDecoder
 from vae_zoo.nn.frozen import frozen
 from vae_zoo.nn.gated import GatedDense
 from vae_zoo.nn.grid import GridDecoder, GridEncoder
