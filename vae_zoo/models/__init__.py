@@ -36,6 +36,7 @@ from vae_zoo.models.pictures.msssim_vae import MSSSIMVAE
 from vae_zoo.models.pictures.vae_gan import VAEGAN
 from vae_zoo.models.plain.ae import AE
 from vae_zoo.models.plain.conditional_vae import ConditionalVAE
+from vae_zoo.models.plain.denoising_vae import DenoisingVAE
 from vae_zoo.models.plain.prior_ae import PriorAE
 from vae_zoo.models.plain.vae import MLPVAE, VAE, ConvVAE
 from vae_zoo.models.priors.flow_vae import FlowVAE
@@ -82,6 +83,7 @@ __all__ = [
     "CategoricalVAE",
     "ConditionalVAE",
     "ConvVAE",
+    "DenoisingVAE",
     "FactorVAE",
     "FlowVAE",
     "GammaVAE",
