@@ -3,8 +3,8 @@
 from vae_zoo.nn.bounded import Bounded
 from vae_zoo.nn.code_prior import CodePrior
 from vae_zoo.nn.conv import ConvDecoder, ConvEncoder
-from vae_zoo.nn.critic import Critic
 from vae_zoo.nn.corruption import Corruption, Erasure, NormalNoise
+from vae_zoo.nn.critic import Critic
 from vae_zoo.nn.dense import Dense, Discriminator
 from vae_zoo.nn.disentangling import BurgessDecoder, BurgessEncoder, SpatialBroadcastDecoder
 from vae_zoo.nn.frozen import frozen
@@ -38,8 +38,8 @@ __all__ = [
     "Constant",
     "ConvDecoder",
     "ConvEncoder",
-    "Critic",
     "Corruption",
+    "Critic",
     "Dense",
     "Discriminator",
     "EMACodebook",
