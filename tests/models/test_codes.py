@@ -13,7 +13,17 @@ from helpers import fit, losses, small, tiny, tiny_data
 from torch import Tensor
 
 from vae_zoo.callbacks import FitCodePrior, PredictionWriter
-from vae_zoo.models import FSQVAE, LFQVAE, VQVAE, GroupedVQVAE, ResidualVQVAE, RotationVQVAE, SimVQVAE
+from vae_zoo.models import (
+    FSQVAE,
+    LFQVAE,
+    VQVAE,
+    VQVAE2,
+    ConditionalVQVAE,
+    GroupedVQVAE,
+    ResidualVQVAE,
+    RotationVQVAE,
+    SimVQVAE,
+)
 from vae_zoo.nn import BSQ, FSQ, LFQ, Codebook, CodePrior, EMACodebook, GroupedQuantizer, ResidualQuantizer
 
 PRIOR = partial(CodePrior, width=8, num_heads=2)
@@ -25,6 +35,8 @@ CASES: dict[type[VQVAE], dict[str, Any]] = {
     ResidualVQVAE: {"num_codes": 3, "depth": 2},
     RotationVQVAE: {"num_codes": 6},
     SimVQVAE: {"num_codes": 6},
+    VQVAE2: {"num_codes": 3},
+    ConditionalVQVAE: {"num_codes": 6},
 }
 every_model = pytest.mark.parametrize("cls", CASES, ids=lambda cls: cls.__name__)
 
@@ -49,13 +61,14 @@ class TestEvery:
         """One place: log p(x) is a sum over all values of all its codes."""
         model = model_of(cls, grid=(1, 1)).eval()
         every = every_code(model)
-        log_prior = model.code_prior.log_prob(every)
+        c = torch.full((len(every),), 2)
+        log_prior = model.log_prior(every, c)
         assert torch.logsumexp(log_prior, 0).item() == pytest.approx(0, abs=1e-5)
         log_px = model.decode(model.lookup(every)[:, None]).log_prob(images)  # (N, B)
         evidence = torch.logsumexp(log_px + log_prior[:, None], 0)
-        values = model.losses(images)
+        values = model.losses(images, c[:1].expand(16))
         assert values["elbo"] < evidence.mean()
-        torch.testing.assert_close(values["kl"], -model.code_prior.log_prob(model.codes(images)).mean())
+        torch.testing.assert_close(values["kl"], -model.log_prior(model.codes(images), c[:1].expand(16)).mean())
         e = model.lookup(model.codes(images))
         torch.testing.assert_close(values["reconstruction"], model.decode(e).log_prob(images).mean())
         torch.testing.assert_close(values["elbo"], values["reconstruction"] - values["kl"])
@@ -75,25 +88,25 @@ class TestEvery:
         torch.manual_seed(3)
         x = model.sample(5)
         torch.manual_seed(3)
-        codes = model.code_prior.sample(5)
+        codes = model.draw_codes(5, torch.arange(5) % 3)
         assert codes.shape == (5, *model.codes_shape)
         assert torch.equal(x, model.decode(model.lookup(codes)).mean)
 
     def test_the_prior_has_no_say_in_the_codes(self, cls: type[VQVAE], images: Tensor) -> None:
         model = model_of(cls)
-        model.losses(images)["kl"].backward()
-        assert {n.split(".")[0] for n, p in model.named_parameters() if p.grad is not None} == {"code_prior"}
+        losses(model, images)["kl"].backward()
+        with_gradient = {n.split(".")[0] for n, p in model.named_parameters() if p.grad is not None}
+        assert with_gradient == {"code_prior"} | ({"top_prior"} if cls is VQVAE2 else set())
 
     def test_perplexity_is_the_mean_over_codes_of_a_place(self, cls: type[VQVAE], images: Tensor) -> None:
         model = model_of(cls).eval()
-        rows = model.codes(images).reshape(16 * 4, -1)
-        entropies = [
-            torch.distributions.Categorical(row.bincount(minlength=model.codebook.num_codes) / 64.0).entropy()
-            for row in rows.T
-        ]
+        codes, num = model.codes(images), model.codebook.num_codes
+        rows = [level.flatten() for level in model._levels(codes)] if cls is VQVAE2 else codes.reshape(16 * 4, -1).T
+        parts = [row.bincount(minlength=num) / len(row) for row in rows]
+        entropies = [torch.distributions.Categorical(part).entropy() for part in parts]
         values = losses(model, images)
         torch.testing.assert_close(values["perplexity"], torch.stack(entropies).exp().mean())
-        assert values["used_codes"] == np.mean([len(row.unique()) for row in rows.T])
+        assert values["used_codes"] == np.mean([len(row.unique()) for row in rows])
 
     def test_a_fit_then_the_prior_alone_then_codes_in_a_file(self, cls: type[VQVAE], tmp_path: Path) -> None:
         kept: dict[str, dict[str, Tensor]] = {}
@@ -107,7 +120,7 @@ class TestEvery:
         model, trainer = fit(tmp_path, cls, kwargs=kwargs, callbacks=callbacks, max_epochs=2)
         moved = {name for name, value in model.state_dict().items() if not torch.equal(value, kept[1][name])}
         assert moved
-        assert all(name.startswith("code_prior.") for name in moved)
+        assert all(name.startswith(("code_prior.", "top_prior.")) for name in moved)
         trainer.predict(model, tiny_data(), return_predictions=False)
         codes = np.load(tmp_path / "latents.npz")["codes"]
         np.testing.assert_array_equal(codes, model.codes(tiny_data().examples("test")))

@@ -111,6 +111,8 @@ def refuse_unused(c: Tensor | None, model: object) -> Iterator[None]:
 @torch.no_grad()
 def depends_on_condition(model: Any, c: Tensor) -> bool:
     """Whether samples of a model depend on conditions (B, ...); if not, those of the data are left out."""
+    if getattr(model, "num_classes", None):
+        return True
     z = torch.zeros(len(c), *model.latent_shape, device=c.device)
     with _Watch(c) as watch:
         if isinstance(model, Generative):

@@ -1,6 +1,7 @@
 """Models: one paper, one file."""
 
 from vae_zoo.models.base.autoencoder import Autoencoder
+from vae_zoo.models.codes.conditional_vqvae import ConditionalVQVAE
 from vae_zoo.models.codes.fsqvae import FSQVAE
 from vae_zoo.models.codes.grouped_vqvae import GroupedVQVAE
 from vae_zoo.models.codes.lfqvae import LFQVAE
@@ -8,6 +9,7 @@ from vae_zoo.models.codes.residual_vqvae import ResidualVQVAE
 from vae_zoo.models.codes.rotation_vqvae import RotationVQVAE
 from vae_zoo.models.codes.sim_vqvae import SimVQVAE
 from vae_zoo.models.codes.vqvae import VQVAE
+from vae_zoo.models.codes.vqvae2 import VQVAE2
 from vae_zoo.models.hierarchies.ladder_vae import LadderVAE
 from vae_zoo.models.hierarchies.two_level_vae import TwoLevelVAE
 from vae_zoo.models.inference.hamiltonian_vae import HamiltonianVAE
@@ -72,6 +74,7 @@ __all__ = [
     "VAE",
     "VAEGAN",
     "VQVAE",
+    "VQVAE2",
     "WAE",
     "WAEGAN",
     "AdaGVAE",
@@ -82,6 +85,7 @@ __all__ = [
     "BetaVAE",
     "CategoricalVAE",
     "ConditionalVAE",
+    "ConditionalVQVAE",
     "ConvVAE",
     "DenoisingVAE",
     "FactorVAE",

@@ -17,7 +17,10 @@ CACHE_BYTES = 2**28
 class CodePrior(nn.Module):
     r"""Autoregressive distribution of a grid of codes in raster order: a small causal transformer.
 
-    .. math:: \log p(s) = \sum_i \log p(s_i | s_1, \dots, s_{i-1})
+    .. math:: \log p(s | c, h) = \sum_i \log p(s_i | s_1, \dots, s_{i-1}, c, h_i)
+
+    It may be conditioned on a class c, which stands before the first place, and on a context h, features that are added
+    at each place: see :meth:`condition`.
 
     References:
         | Attention Is All You Need (Vaswani et al., 2017)
@@ -48,18 +51,36 @@ class CodePrior(nn.Module):
         self.blocks = nn.Sequential(*[_Block(width, num_heads) for _ in range(num_layers)])
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, num_codes)
+        self.condition()
 
-    def log_prob(self, codes: Tensor) -> Tensor:
-        """Nats of grids of codes (B, \\*grid), (B,)."""
+    def condition(self, num_classes: int = 0, context_dim: int = 0) -> None:
+        """Condition the distribution on classes, and on a context of so many features of each place; 0 for none."""
+        width = self.places.shape[1]
+        self.classes = nn.Embedding(num_classes, width) if num_classes else None
+        self.context = nn.Linear(context_dim, width) if context_dim else None
+
+    def log_prob(self, codes: Tensor, c: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+        """Nats of grids of codes (B, \\*grid), (B,).
+
+        Args:
+            codes: Grids of codes.
+            c: Classes, (B,), for a prior of classes; others ignore them.
+            context: Features of the first dimensions of the grid, (B, context_dim, ...), if the prior has a context.
+        """
         codes = codes.flatten(1)
-        return self._log_probs(codes[:, :-1]).gather(-1, codes[..., None]).squeeze(-1).sum(-1)
+        given = self._start(len(codes), c), self._places(context)
+        return self._log_probs(codes[:, :-1], *given).gather(-1, codes[..., None]).squeeze(-1).sum(-1)
 
     @torch.no_grad()
-    def sample(self, num: int, *, temperature: float = 1.0) -> Tensor:
+    def sample(
+        self, num: int, c: Tensor | None = None, context: Tensor | None = None, *, temperature: float = 1.0
+    ) -> Tensor:
         """Draw grids of codes, (num, \\*grid).
 
         Args:
             num: Number of grids.
+            c: Classes, (num,), for a prior of classes; others ignore them.
+            context: Features of the first dimensions of the grid, (num, context_dim, ...), if the prior has a context.
             temperature: What the logits of every code are divided by: below 1 likely codes become more so.
 
         Raises:
@@ -69,26 +90,47 @@ class CodePrior(nn.Module):
             raise ValueError(f"temperature must be positive and finite, got {temperature}.")
         codes = torch.empty(num, len(self.places), dtype=torch.long, device=self.places.device)
         each = 2 * len(self.blocks) * self.places.numel() * self.places.element_size()
-        for part in codes.split(max(1, CACHE_BYTES // each)):
-            self._draw(part, temperature)
+        size = max(1, CACHE_BYTES // each)
+        start, places = self._start(num, c), self._places(context).expand(num, -1, -1)
+        for parts in zip(codes.split(size), start.split(size), places.split(size), strict=True):
+            self._draw(*parts, temperature)
         return codes.unflatten(1, self.grid)
 
-    def _draw(self, codes: Tensor, temperature: float) -> None:
+    def _draw(self, codes: Tensor, start: Tensor, places: Tensor, temperature: float) -> None:
         """Fill in grids of codes (B, N), a place at a time: what earlier places give to later ones is kept."""
         pasts = [_Past(len(self.places)) for _ in self.blocks]
-        features = torch.zeros_like(self.places[:1]).expand(len(codes), 1, -1)
+        features = start
         for place in range(len(self.places)):
-            x = features + self.places[place]
+            x = features + places[:, place, None]
             for block, past in zip(self.blocks, pasts, strict=True):
                 x = block(x, past)
             probs = torch.softmax(self._read(x)[:, 0] / temperature, -1)
             codes[:, place] = torch.multinomial(probs, 1)[:, 0]
             features = self.tokens(codes[:, place, None])
 
-    def _log_probs(self, before: Tensor) -> Tensor:
+    def _start(self, num: int, c: Tensor | None) -> Tensor:
+        """What stands before the first place, (num, 1, width)."""
+        if self.classes is None:
+            return torch.zeros_like(self.places[:1]).expand(num, 1, -1)
+        if c is None:
+            raise ValueError("a prior of classes needs labels: pass those of the examples as c, (B,); got none.")
+        start: Tensor = self.classes(c)[:, None]
+        return start
+
+    def _places(self, context: Tensor | None) -> Tensor:
+        """Features of every place, (1, N, width), or with those of its context, (B, N, width)."""
+        if self.context is None or context is None:
+            if self.context is not None:
+                raise ValueError("a prior with a context needs its features, got none.")
+            return self.places[None]
+        features = self.context(context.flatten(2).transpose(1, 2).to(self.places.dtype))
+        return self.places + features.repeat_interleave(len(self.places) // features.shape[1], 1)
+
+    def _log_probs(self, before: Tensor, start: Tensor | None = None, places: Tensor | None = None) -> Tensor:
         """Of every code at places 0 to n, given the codes at places 0 to n - 1, (B, n): (B, n + 1, num_codes)."""
-        start = torch.zeros_like(self.places[:1]).expand(len(before), 1, -1)
-        features = torch.cat([start, self.tokens(before)], 1) + self.places[: before.shape[1] + 1]
+        start = self._start(len(before), None) if start is None else start
+        places = self._places(None) if places is None else places
+        features = torch.cat([start, self.tokens(before)], 1) + places[:, : before.shape[1] + 1]
         return self._read(self.blocks(features))
 
     def _read(self, features: Tensor) -> Tensor:

@@ -56,6 +56,9 @@ class VQVAE(Autoencoder):
     continuous = False
     straight_through = True
 
+    num_classes: int = 0
+    """Number of classes that the prior over codes is conditioned on; 0 for no condition."""
+
     def __init__(
         self,
         *,
@@ -76,7 +79,7 @@ class VQVAE(Autoencoder):
             raise ValueError(f"beta must be at least 0 and finite, got {beta}.")
         self.beta, self.frozen = beta, False
         self.codebook = make("codebook", codebook, Quantizer, num_codes, latent_dim)  # type: ignore[type-abstract]
-        self.code_prior = make("code_prior", code_prior, CodePrior, self.codes_shape, num_codes)
+        self.code_prior = self.make_prior(code_prior, *self.prior_sizes)
 
     @property
     def grid(self) -> Shape:
@@ -94,29 +97,53 @@ class VQVAE(Autoencoder):
         """Shape of the codes of one example: the grid, and the codes of each place if there are several."""
         return (*self.grid, *self.codebook.code_shape)
 
+    @property
+    def prior_sizes(self) -> tuple[Shape, int]:
+        """Shape of the codes of the prior, and the number of features of its context at each place."""
+        return self.codes_shape, 0
+
+    def make_prior(self, factory: Callable[[Shape, int], CodePrior], shape: Shape, context_dim: int = 0) -> CodePrior:
+        """A prior over codes of a shape, conditioned on the class if the model is."""
+        made = make("code_prior", factory, CodePrior, shape, self.codebook.num_codes)
+        made.condition(self.num_classes, context_dim)
+        return made
+
+    @property
+    def quantizers(self) -> list[Quantizer]:
+        """All quantizers."""
+        return [self.codebook]
+
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
         return self.posterior(self.lookup(self.codes(x)))
 
     def codes(self, x: Tensor) -> Tensor:
         """Codes of examples, (B, \\*codes_shape)."""
-        return self.codebook(self._latents(x)).codes
+        return self.quantise(x).codes
+
+    def quantise(self, x: Tensor, *, record: bool = False) -> Quantized:
+        """Quantised latents of examples, which a training step records for its codebooks."""
+        return self._quantised(self.codebook, self._latents(x), record)
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Latents (B, \\*latent) of codes (B, \\*codes_shape)."""
         return self.codebook.lookup(codes)
 
-    def quantise(self, x: Tensor) -> Quantized:
-        """Quantised latents of examples, which a training step records for its codebook."""
-        z = self._latents(x)
-        found: Quantized = self.codebook(z)
-        if self.training:
-            self.codebook.accumulate(z, found.codes)
-        return found
+    def log_prior(self, codes: Tensor, c: Tensor | None = None) -> Tensor:
+        """Log-probability of codes (B, \\*codes_shape), (B,)."""
+        return self.code_prior.log_prob(codes, c)
+
+    def draw_codes(self, num: int, c: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
+        """Draws of the prior, (num, \\*codes_shape)."""
+        return self.code_prior.sample(num, c, temperature=temperature)
+
+    def usage(self, codes: Tensor) -> Tensor:
+        """Relative frequencies of the values of each code of a place, one after the other."""
+        return self.codebook.usage(codes)
 
     def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
-        found = self.quantise(x)
+        found = self.quantise(x, record=self.training)
         log_px = score(self.decode(found.z, c), x, x.shape[:1]).mean()
-        rate = -self.code_prior.log_prob(found.codes).mean()
+        rate = -self.log_prior(found.codes, c).mean()
         codebook_loss, commitment = found.codebook_loss.mean(), found.commitment.mean()
         terms = {
             "loss": codebook_loss + self.beta * commitment + rate - log_px,
@@ -125,7 +152,7 @@ class VQVAE(Autoencoder):
             "kl": rate,
             "commitment": commitment,
         }
-        terms["usage"] = self.codebook.usage(found.codes)
+        terms["usage"] = self.usage(found.codes)
         return terms
 
     def curves(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -143,7 +170,7 @@ class VQVAE(Autoencoder):
         """Draw codes from their prior, with logits divided by the temperature, and decode them, (num, \\*shape)."""
         check_number("num", num)
         with refuse_unused(c, self):
-            px = self.decode(self.lookup(self.code_prior.sample(num, temperature=temperature)), c)
+            px = self.decode(self.lookup(self.draw_codes(num, c, temperature=temperature)), c)
         return mean_of(px, self.device) if mean else px.sample()
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
@@ -155,9 +182,9 @@ class VQVAE(Autoencoder):
             self.codebook.start(self._latents(x[:1024].to(self.device)))
 
     def param_groups(self) -> list[dict[str, Any]]:
-        prior = list(self.code_prior.parameters())
-        others = [p for name, p in self.named_parameters() if not name.startswith("code_prior.")]
-        return [{"params": others}, {"params": prior}]
+        priors = [p for module in self.modules() if isinstance(module, CodePrior) for p in module.parameters()]
+        known = {id(p) for p in priors}
+        return [{"params": [p for p in self.parameters() if id(p) not in known]}, {"params": priors}]
 
     def routes(self) -> dict[str, dict[str, float]]:
         encoder = {"loss": 1.0, "kl": -1.0}  # which terms of the codes depends on the quantizer
@@ -183,10 +210,14 @@ class VQVAE(Autoencoder):
 
     def move_codes(self) -> None:
         """Move the codes by what has been seen: after each step of the optimizer, unless only the prior is fitted."""
-        if self.frozen:
-            self.codebook.reset_stats()
-        else:
-            self.codebook.update()
+        for book in self.quantizers:
+            book.reset_stats() if self.frozen else book.update()
+
+    def _quantised(self, book: Quantizer, z: Tensor, record: bool) -> Quantized:
+        found: Quantized = book(z)
+        if record:
+            book.accumulate(z, found.codes)
+        return found
 
     def _latents(self, x: Tensor) -> Tensor:
         self.check_examples(x)
