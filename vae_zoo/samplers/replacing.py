@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import torch
 
-from vae_zoo.models import AE, VAE, VQVAE, Autoencoder, PriorAE
+from vae_zoo.models import AE, VQVAE, Autoencoder, PriorAE, TwoStageVAE
 from vae_zoo.samplers.codes import CodeDensity
 from vae_zoo.samplers.density import Density
 from vae_zoo.system.seeding import forked
@@ -17,8 +18,8 @@ from vae_zoo.system.seeding import forked
 def with_prior(model: Autoencoder, density: Density | CodeDensity) -> Autoencoder:
     """A copy of a model with a fitted density as its prior.
 
-    Bound, evidence, samples, checkpoints and export of the copy are those under the new prior. An :class:`AE`, which
-    has none, becomes a :class:`PriorAE`.
+    Bound, evidence, samples, checkpoints and export of the copy are those under the new prior. An :class:`AE` or
+    RAE, which has none, becomes a :class:`PriorAE`.
 
     Args:
         model: A trained model.
@@ -35,17 +36,45 @@ def with_prior(model: Autoencoder, density: Density | CodeDensity) -> Autoencode
     if not int(density.num_latents):
         raise ValueError(f"{type(density).__name__} is not fitted yet: call its fit with latents of the model.")
     shape = density.grid if isinstance(density, CodeDensity) else density.shape
-    wanted: Any = model.grid if isinstance(model, VQVAE) else model.latent_shape
+    wanted: Any = model.code_prior.grid if isinstance(model, VQVAE) else model.latent_shape
     if shape != tuple(wanted):
         raise ValueError(f"{type(density).__name__} is of latents of shape {shape}, the model's are {tuple(wanted)}.")
-    cls: Any = PriorAE if type(model) is AE else type(model)
-    given = {**model._init_args, **model.changed(), argument: partial(type(density), **density.settings)}
+    cls: Any = PriorAE if isinstance(model, AE) else type(model)
+    given = {**model._init_args, **model.changed()}
+    given = _of_prior_ae(type(model), given) if isinstance(model, AE) else given
     with forked(0, torch.device("cpu")):  # weights that are replaced at once
-        made: Autoencoder = cls(**given)
-    kept = {name: x for name, x in model.state_dict().items() if not name.startswith(f"{attribute}.")}
+        made: Autoencoder = cls(**{**given, argument: partial(type(density), **density.settings)})
+    kept = {name: x for name, x in _weights(model).items() if not name.startswith(f"{attribute}.")}
     made.load_state_dict(kept | {f"{attribute}.{name}": x for name, x in density.state_dict().items()})
     made._initialised = True
     return made.to(model.device, model.dtype).train(model.training)
+
+
+def _of_prior_ae(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a PriorAE that make the networks and the likelihood of a subclass of AE."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        parameters = inspect.signature(base.__init__).parameters if "__init__" in vars(base) else {}  # type: ignore[misc]
+        found |= {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    found |= given
+    taken = [inspect.signature(base.__init__).parameters for base in PriorAE.__mro__ if "__init__" in vars(base)]  # type: ignore[misc]
+    return {name: x for name, x in found.items() if any(name in p for p in taken) and x is not inspect.Parameter.empty}
+
+
+@torch.no_grad()
+def _weights(model: Autoencoder) -> dict[str, torch.Tensor]:
+    """Weights as networks compute with them: those of an AE with a spectral norm are divided by it."""
+    state, training = model.state_dict(), model.training
+    if not isinstance(model, AE):
+        return state
+    model.eval()  # a norm is estimated anew at each access in training
+    for prefix, module in model.named_modules():
+        for name in getattr(module, "parametrizations", {}):
+            parts = f"{prefix}.parametrizations.{name}."
+            state = {key: x for key, x in state.items() if not key.startswith(parts)}
+            state[f"{prefix}.{name}"] = getattr(module, name).detach()
+    model.train(training)
+    return state
 
 
 def check_replaceable(model: Autoencoder, kind: type) -> tuple[str, str]:
@@ -57,6 +86,7 @@ def check_replaceable(model: Autoencoder, kind: type) -> tuple[str, str]:
     Raises:
         ValueError: With the reason.
     """
+    owner: Any = model
     cls, name = type(model), type(model).__name__
     if isinstance(model, VQVAE):
         if not issubclass(kind, CodeDensity):
@@ -64,12 +94,18 @@ def check_replaceable(model: Autoencoder, kind: type) -> tuple[str, str]:
         return "code_prior", "code_prior"
     if issubclass(kind, CodeDensity):
         raise ValueError(f"{name} has no discrete codes, which CodeDensity is over: take GMM, or another density.")
-    if cls is AE:
+    if isinstance(model, AE):
+        if own := [
+            name for name in ("encode", "decode", "latent_shape") if getattr(cls, name) is not getattr(AE, name)
+        ]:
+            raise ValueError(f"{name} has its own {own[0]}, which PriorAE lacks: derive it from PriorAE instead of AE.")
         return "prior", "latent_prior"
     if not hasattr(model, "latent_prior"):
         raise ValueError(f"{name} has no prior that could be replaced.")
     fixed: Mapping[str, str] = {key: why for base in cls.__mro__ for key, why in vars(base).get("fixed", {}).items()}
-    if "prior" in fixed or getattr(cls, "prior", None) not in (VAE.prior, PriorAE.prior):
+    if isinstance(model, TwoStageVAE):
+        fixed = {**fixed, "prior": "it is the second stage"}
+    if "prior" in fixed or type(owner.prior()) is not type(owner.latent_prior()):
         why = f": {fixed['prior']}" if "prior" in fixed else ""
         raise ValueError(f"the prior of {name} is part of the model, and cannot be replaced{why}.")
     return "prior", "latent_prior"

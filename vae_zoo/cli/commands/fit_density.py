@@ -219,7 +219,9 @@ def _made(cls: Any, model: Any, asked: Asked) -> Any:
 
     given = {"seed": asked.seed, **asked.settings}
     check_types(cls, given)
-    sizes = (model.grid, model.codebook.num_codes) if hasattr(model, "codebook") else (model.latent_shape,)
+    sizes = (
+        (model.code_prior.grid, model.code_prior.num_codes) if hasattr(model, "code_prior") else (model.latent_shape,)
+    )
     try:
         return cls(*sizes, **given)
     except TypeError as error:
