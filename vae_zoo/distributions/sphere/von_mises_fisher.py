@@ -138,11 +138,11 @@ class VonMisesFisher(Family):
         return (self.shape[0] + 1,)
 
     def distribution(self, params: Tensor) -> Distribution:
-        direction, raw = widened(params[..., :-1]), widened(params[..., -1])
+        direction, raw = widened(params[..., :-1]), params[..., -1]
         norm = torch.linalg.vector_norm(direction, dim=-1, keepdim=True)
         pole = F.one_hot(torch.zeros_like(raw, dtype=torch.long), self.shape[0]).to(direction)
         unit = torch.where(norm < _LEAST, pole, direction) / torch.where(norm < _LEAST, 1.0, norm)
-        concentration = (self.min_concentration + F.softplus(raw)).clamp(max=self.max_concentration)
+        concentration = widened(self.min_concentration + F.softplus(raw)).clamp(max=self.max_concentration)
         return VMF(unit.to(params.dtype), concentration)
 
 
