@@ -7,15 +7,15 @@ import torch
 from helpers import losses, tiny
 from torch import Tensor
 
-from vae_zoo.distributions import MixtureNormal
+from vae_zoo.distributions import DiagonalNormal, MixtureNormal, PlanarFlow
 from vae_zoo.elbo import ELBO
 from vae_zoo.models import IWAE, MIWAE, PIWAE
 
 
-@pytest.fixture
-def model() -> PIWAE:
+@pytest.fixture(params=[DiagonalNormal, PlanarFlow])  # the gradient of log q along a draw of the latter varies
+def model(request: pytest.FixtureRequest) -> PIWAE:
     torch.manual_seed(0)
-    return tiny(PIWAE, num_groups=3, num_samples=4, prior=MixtureNormal).double()
+    return tiny(PIWAE, num_groups=3, num_samples=4, prior=MixtureNormal, posterior=request.param).double()
 
 
 def gradients(model: MIWAE, x: Tensor, loss: Callable[[ELBO], Tensor]) -> dict[str, Tensor]:

@@ -89,9 +89,6 @@ class HamiltonianPosterior(OwnDraws):
 
     def move(self, z: Tensor, momentum: Tensor) -> tuple[Tensor, Tensor]:
         """The latents and momenta after all steps, from those before."""
-        if torch.is_inference_mode_enabled():  # which has no gradients
-            with torch.inference_mode(False), torch.no_grad():
-                return self.move(z.clone(), momentum.clone())
         half = 0.5 * self.step_size
         slope = self.slope(z)
         for alpha in self.cooling[1:]:
@@ -102,7 +99,7 @@ class HamiltonianPosterior(OwnDraws):
         return z, momentum
 
     def slope(self, z: Tensor) -> Tensor:
-        """Gradient of log p(x, z) with respect to z, the shape of z; it has gradients itself."""
+        """Gradient of log p(x, z) with respect to z, the shape of z: in any mode, and with gradients of its own."""
         return torch.func.grad(lambda z: self.log_joint(z).sum())(z)
 
 

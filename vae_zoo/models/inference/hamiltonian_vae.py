@@ -95,8 +95,6 @@ class HamiltonianVAE(VAE):
 
     def log_joint(self, x: Tensor, c: Tensor | None, z: Tensor) -> Tensor:
         """log p(x, z) of latents (..., B, D), whose gradient moves them."""
-        if x.is_inference():
-            x, c = x.clone(), None if c is None else c.clone()  # inference tensors have no part in gradients
         return self.prior(c).log_prob(z) + score(self.decode(z, c), x, z.shape[:-1])
 
     def cooling(self) -> list[Tensor]:
