@@ -25,8 +25,8 @@ class HamiltonianVAE(VAE):
 
     :math:`(z_K, \rho_K)` follow by K leapfrog steps on :math:`-\log p(x, z)`, see
     :class:`~vae_zoo.distributions.HamiltonianPosterior`. Without a step it is the VAE. The temperature falls to 1 by
-    the paper's quadratic schedule; step sizes and T₀ are learned. Latents of examples (``embed``) are the means
-    that the steps start from. A smooth activation, such as ELU, gives the decoder's gradient a derivative.
+    the paper's quadratic schedule; step sizes and T₀ are learned. Latents of examples (``embed``) are the means that
+    the steps start from.
 
     References:
         | Hamiltonian Variational Auto-Encoder (Caterini et al., 2018)
