@@ -42,7 +42,7 @@ OTHER = {
     "num_pseudo": 4,
     "pseudo_mean": 0.2,
     "pseudo_std": 0.3,
-    "latent_dims": [2, 2],
+    "latent_dims": [1, 3],
     "width": 12,
 }
 """Another value of each argument whose effect on the loss of one batch can be seen."""
