@@ -26,6 +26,10 @@ class JointVAE(VAE):
     :class:`CategoricalVAE`, they are relaxed in training, where ``elbo`` is a surrogate, and one-hot in evaluation,
     where bound and evidence are exact. A latent is the continuous vector followed by the one-hot vectors.
 
+    A rate of log K does not mean that a variable is used: it also has it if all examples share one category with
+    certainty. That happens if the capacity grows faster than the decoder learns to use the categories, or if γ is
+    large against the reconstruction in nats; ``active_units`` tells the two apart.
+
     References:
         | Learning Disentangled Joint Continuous and Discrete Representations (Dupont, 2018)
         | https://arxiv.org/abs/1804.00104
