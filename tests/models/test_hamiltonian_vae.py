@@ -13,7 +13,7 @@ from certainty import Certain, play
 from helpers import build, linear, losses, quiet_trainer, tiny, tiny_data
 from torch import Tensor, nn
 
-from vae_zoo.distributions import FixedNormal, HamiltonianPosterior, Normal
+from vae_zoo.distributions import FixedNormal, HamiltonianPosterior, Normal, UniformSphere, VonMisesFisher
 from vae_zoo.distributions.normal import independent
 from vae_zoo.models import IWAE, PIWAE, VAE, BetaTCVAE, ConditionalVAE, HamiltonianVAE, IWAEDReG, LadderVAE, VampVAE
 from vae_zoo.nn import Dense
@@ -199,6 +199,11 @@ def test_combines(images: Tensor) -> None:
 def test_does_not_combine(cls: type) -> None:
     with pytest.raises(TypeError, match="do not go together"):
         build(type("Both", (HamiltonianVAE, cls), {}))
+
+
+def test_needs_latents_of_any_real_value() -> None:
+    with pytest.raises(ValueError, match="VonMisesFisher do not go together: leapfrog steps need any real latents"):
+        build(HamiltonianVAE, posterior=VonMisesFisher, prior=UniformSphere)
 
 
 @pytest.mark.slow

@@ -45,12 +45,9 @@ class HamiltonianVAE(VAE):
     """
 
     apart = {
-        **dict.fromkeys(
-            ("BetaTCVAE", "LadderVAE", "VampVAE"), "the density of its posterior is known at own draws only"
-        ),
-        **dict.fromkeys(
-            ("IWAEDReG", "PIWAE"), "its decoder moves the latents, so that encoder and decoder do not part"
-        ),
+        **dict.fromkeys(("BetaTCVAE", "LadderVAE", "VampVAE"), "its posterior knows the density of own draws alone"),
+        **dict.fromkeys(("IWAEDReG", "PIWAE"), "its decoder moves the latents, so that it is part of the encoder"),
+        "M2": "it encodes every class itself, without leapfrog steps",
     }
 
     compilable = False  # torch 2.14 loses second derivatives of a gradient inside a compiled graph: 7 % of that of ε
@@ -73,8 +70,9 @@ class HamiltonianVAE(VAE):
             raise ValueError(f"start_temperature must be at least 1 and finite, got {start_temperature}.")
         support = core(self.posterior.at_zeros().support)
         if support is not constraints.real:
+            name = type(self.posterior).__name__
             raise ValueError(
-                f"leapfrog steps need latents of any real value, {type(self.posterior).__name__} has {support}."
+                f"HamiltonianVAE and {name} do not go together: leapfrog steps need any real latents, not {support}."
             )
         self.num_leapfrog, self.max_step_size = num_leapfrog, max_step_size
         self.decodings = num_leapfrog + 2 if num_leapfrog else 1
