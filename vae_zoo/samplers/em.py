@@ -23,12 +23,12 @@ class NormalMixture(NamedTuple):
     .. math:: p(z) = \sum_k \pi_k \, \mathcal{N}(z; \mu_k, L_k L_k^\top)
 
     Args:
-        log_weights: log π, (K,).
+        log_shares: log π, (K,).
         loc: Means μ, (K, D).
         tril: Lower Cholesky factors L of the covariances, (K, D, D).
     """
 
-    log_weights: Tensor
+    log_shares: Tensor
     loc: Tensor
     tril: Tensor
 
@@ -39,7 +39,7 @@ class NormalMixture(NamedTuple):
             self.tril, torch.eye(dim, dtype=z.dtype).expand(num, -1, -1), upper=False
         )
         offset = (inverse @ self.loc[:, :, None]).squeeze(-1)  # L⁻¹ μ
-        constant = self.log_weights - self.tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        constant = self.log_shares - self.tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         constant = constant - 0.5 * dim * math.log(2 * math.pi)
         found = []
         for part in z.split(max(1, _ELEMENTS // (num * dim))):

@@ -91,7 +91,7 @@ class GMM(Density):
             tolerance=self.tolerance,
             generator=torch.Generator().manual_seed(self.seed),
         )
-        self.logits.copy_(found.log_weights)
+        self.logits.copy_(found.log_shares)
         self.loc.copy_(found.loc)
         self.lower.copy_(found.tril.tril(-1))
         self.log_diagonal.copy_(found.tril.diagonal(dim1=-2, dim2=-1).log())
