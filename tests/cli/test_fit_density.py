@@ -155,6 +155,6 @@ def test_models_that_take_none(run: Callable, tmp_path: Path) -> None:
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "the prior of LadderVAE is part of the model, and cannot be replaced" in done.err
     done = fit_density(run, saved(tmp_path, tiny(VAE)), "--density", "GMM")
-    assert "names no data to encode: fit a density in Python" in done.err
+    assert "names no data, as after a fit in Python" in done.err
     done = fit_density(run, "none.ckpt", "--density", "GMM")
     assert (done.code, "no checkpoint at none.ckpt" in done.err) == (2, True)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from vae_zoo.cli.errors import nearest_or_all
 from vae_zoo.cli.inspect.configs import parsed
 from vae_zoo.cli.inspect.sources import arguments, is_concrete, public
+from vae_zoo.cli.run.described import data_of, description
 from vae_zoo.cli.terminal import greet, quiet
 from vae_zoo.cli.verbs import VerbParser
 
@@ -80,14 +81,14 @@ def fit_density(args: list[str]) -> None:
     from vae_zoo.samplers import check_replaceable, latents, with_prior
 
     quiet()
-    cls, described = _class(asked.path), _description(asked.ckpt_path)
+    cls, described = _class(asked.path), description(asked.ckpt_path)
     model = load(asked.ckpt_path)
     _, attribute = check_replaceable(model, cls)
     check_writable(asked.out.parent)
     density = _made(cls, model, asked)
     if attribute == "latent_prior" and model.posterior.is_density:
         check_pair(model.posterior, density)  # before anything is encoded
-    data = _data(described["data"], asked.ckpt_path)
+    data = data_of(described["data"], asked.ckpt_path)
     if torch.cuda.is_available():
         model.to("cuda")
     density.fit(latents(model, data, num=asked.num, seed=asked.seed))
@@ -172,45 +173,6 @@ def _class(path: str) -> Any:
     if not (isinstance(cls, type) and issubclass(cls, (Density, CodeDensity))):
         raise ValueError(f"--density must be a class derived from vae_zoo.samplers.Density, {path} is not.")
     return cls
-
-
-def _description(path: Path) -> dict[str, Any]:
-    """The data of a checkpoint or of a folder as plain data, and the whole of a checkpoint.
-
-    Raises:
-        ValueError: If no data are named.
-    """
-    from vae_zoo.checkpoints.folders import CONFIG, read_config
-    from vae_zoo.hub import read as read_checkpoint
-
-    whole: dict[str, Any] = {} if path.is_dir() else read_checkpoint(path)
-    data = read_config(path / CONFIG).get("data") if path.is_dir() else whole["vae_zoo"].get("data")
-    if not data:
-        raise ValueError(f"{path} names no data to encode: fit a density in Python, with vae_zoo.samplers.with_prior.")
-    return {"data": data, "whole": whole}
-
-
-def _data(described: dict[str, Any], path: Path) -> Any:
-    """The data module of a checkpoint.
-
-    Raises:
-        ValueError: If it is not trusted, or its arguments do not fit.
-    """
-    from argparse import ArgumentError
-
-    from lightning.pytorch.cli import instantiate_module
-
-    from vae_zoo.data import DataModule
-    from vae_zoo.security import trust
-
-    trust.check_classes(described, str(path))
-    given = {**described.get("init_args", {}), "_class_path": described["class_path"]}
-    with trust.guard():
-        try:
-            made: Any = instantiate_module(DataModule, given)  # type: ignore[type-abstract]
-        except (ArgumentError, TypeError) as error:
-            raise ValueError(trust.denied(str(error), str(path))) from error
-    return made
 
 
 def _made(cls: Any, model: Any, asked: Asked) -> Any:
