@@ -29,7 +29,7 @@ def loud(model: VQVAE2) -> VQVAE2:
         for prior in (model.top_prior, model.code_prior):
             for p in prior.parameters():
                 p.mul_(3)
-        model.code_prior.context.weight.mul_(10)
+        model.code_prior.context.weight.mul_(300)
     return model
 
 
