@@ -24,12 +24,12 @@ def model_of(**kwargs: object) -> VQVAE2:
 
 
 def loud(model: VQVAE2) -> VQVAE2:
-    """Priors away from the uniform distribution that they start near."""
+    """The bottom's prior away from the uniform distribution that both start near, and codes of the top far apart."""
     with torch.no_grad():
-        for prior in (model.top_prior, model.code_prior):
-            for p in prior.parameters():
-                p.mul_(3)
-        model.code_prior.context.weight.mul_(300)
+        for p in model.code_prior.parameters():
+            p.mul_(3)
+        model.code_prior.context.weight.mul_(10)
+        model.top_codebook.vectors.copy_(10 * torch.randn_like(model.top_codebook.vectors))
     return model
 
 
