@@ -55,7 +55,7 @@ def samples(model: Any, num: int, c: Tensor | None = None) -> tuple[Tensor, int]
     the data.
     """
     classes = getattr(model, "num_classes", None)
-    if classes is not None:
+    if classes:
         c = torch.arange(classes, device=model.device)
     elif c is not None and not depends_on_condition(model, c):
         c = None
