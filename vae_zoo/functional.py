@@ -73,6 +73,11 @@ def kl_normal(q_loc: Tensor, q_log_scale: Tensor, p_loc: Tensor, p_log_scale: Te
     return 0.5 * (expm1_minus(2 * (q_log_scale - p_log_scale)) + standardised.square())
 
 
+def exact(x: Tensor) -> Tensor:
+    """A tensor in float32, or in float64 if it is in that already: the precision of densities."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def log_mean_exp(x: Tensor, dim: int = 0) -> Tensor:
     """Logarithm of the mean of exponentials along a dimension, which is removed."""
     return torch.logsumexp(x, dim) - math.log(x.shape[dim])

@@ -13,6 +13,7 @@ from torch.distributions import Distribution, constraints
 
 from vae_zoo.distributions.bernoulli import IndependentBernoulli
 from vae_zoo.distributions.normal import Normal, PointMass, independent
+from vae_zoo.functional import exact
 from vae_zoo.typing import Shape
 
 _SPANS = tuple(
@@ -99,7 +100,7 @@ class Family(nn.Module, ABC):
         if tuple(params.shape[params.ndim - len(wanted) :]) != wanted:
             came = tuple(params.shape)
             raise ValueError(f"{type(self).__name__} needs parameters of shape (…, {str(wanted)[1:]}, got {came}.")
-        return self.distribution(params if params.dtype == torch.float64 else params.float())
+        return self.distribution(exact(params))
 
     def at_zeros(self, num: int = 1) -> Distribution:
         """The distributions of a number of events with all parameters 0, to inspect their kind."""

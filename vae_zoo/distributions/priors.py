@@ -13,6 +13,7 @@ from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
 from vae_zoo.distributions.location_scale import Laplace
 from vae_zoo.distributions.normal import Normal, independent
+from vae_zoo.functional import exact
 from vae_zoo.typing import Shape
 
 
@@ -158,8 +159,3 @@ def given(c: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
 def mixture(components: Distribution, logits: Tensor) -> MixtureSameFamily:
     """Mixture over the last batch dimension of the components."""
     return MixtureSameFamily(Categorical(logits=logits, validate_args=False), components, validate_args=False)
-
-
-def exact(x: Tensor) -> Tensor:
-    """A parameter in the precision of densities, float32 or better."""
-    return x if x.dtype == torch.float64 else x.float()

@@ -11,7 +11,14 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_zoo.distributions import check_latents, kl_per_dim, score
-from vae_zoo.elbo.generative import Generative, check_condition, check_number, depends_on_condition, refuse_unused
+from vae_zoo.elbo.generative import (
+    Generative,
+    check_condition,
+    check_labels,
+    check_number,
+    depends_on_condition,
+    refuse_unused,
+)
 from vae_zoo.elbo.importance import Draw, LogEvidence, estimate
 from vae_zoo.elbo.terms import ELBO
 
@@ -20,6 +27,7 @@ __all__ = [
     "ELBOMixin",
     "Generative",
     "check_condition",
+    "check_labels",
     "check_number",
     "depends_on_condition",
     "has_density",

@@ -88,6 +88,23 @@ def check_condition(c: Any) -> None:
         raise ValueError(f"c must be a tensor, as in torch.tensor([0, 1]), got a {type(c).__name__}.")
 
 
+def check_labels(model: object, c: Tensor | None, num: int) -> Tensor:
+    """Refuse labels that are missing or not one integer for each of num examples, without synchronising.
+
+    Returns:
+        The labels.
+
+    Raises:
+        ValueError: With what was expected and what came.
+    """
+    if c is None:
+        raise ValueError(f"{type(model).__name__} needs labels: pass those of the examples as c, (B,); got none.")
+    check_condition(c)
+    if c.shape != (num,) or c.is_floating_point():
+        raise ValueError(f"labels must be integers of shape {(num,)}, got {c.dtype} of shape {tuple(c.shape)}.")
+    return c
+
+
 @contextmanager
 def refuse_unused(c: Tensor | None, model: object) -> Iterator[None]:
     """Refuse a condition that the code in this context does not use: samples would not be of the chosen class.

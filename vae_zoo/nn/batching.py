@@ -25,13 +25,18 @@ def apply_batched(
     Raises:
         ValueError: If the output has another shape, which could broadcast to a plausible bound.
     """
-    weight = next(network.parameters(), None)
     batch, event = x.shape[:-event_dims], x.shape[-event_dims:]
-    rows = (x if weight is None else x.to(weight.dtype)).reshape(-1, *event)
+    rows = as_weights(x, network).reshape(-1, *event)
     out = network(rows)
     if gives is not None:
         check_output(out, len(rows), tuple(gives), name)
     return out.reshape(*batch, *out.shape[1:])
+
+
+def as_weights(x: Tensor, network: nn.Module) -> Tensor:
+    """A tensor in the precision of a network's weights."""
+    weight = next(network.parameters(), None)
+    return x if weight is None else x.to(weight.dtype)
 
 
 def check_output(out: Tensor, num: int, gives: Shape, name: str) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from vae_zoo.functional import exact
 from vae_zoo.typing import Shape
 
 CACHE_BYTES = 2**28
@@ -135,7 +136,7 @@ class CodePrior(nn.Module):
 
     def _read(self, features: Tensor) -> Tensor:
         logits = self.head(self.norm(features))
-        return torch.log_softmax(logits if logits.dtype == torch.float64 else logits.float(), -1)
+        return torch.log_softmax(exact(logits), -1)
 
 
 class _Block(nn.Module):

@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import softplus
 
 from vae_zoo.nn import Discriminator, frozen
+from vae_zoo.nn.batching import as_weights
 from vae_zoo.penalties.base import Penalty, draws_like
 from vae_zoo.typing import Network, Shape
 
@@ -63,5 +64,4 @@ class LatentAdversary(Penalty):
         return [{"params": list(self.parameters()), "lr": self.lr}]
 
     def _logits(self, discriminator: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
-        weight = next(self.discriminator.parameters())
-        return discriminator(z.to(weight.dtype)).to(z.dtype)
+        return discriminator(as_weights(z, self.discriminator)).to(z.dtype)

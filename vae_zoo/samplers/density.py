@@ -86,8 +86,3 @@ class Density(Prior, ABC):
         if not bool(found.isfinite().all()):
             raise ValueError(f"{name} needs latents that are finite, got NaN or infinite values.")
         return found
-
-
-def exact(x: Tensor) -> Tensor:
-    """A tensor in the precision of densities, float32 or better."""
-    return x if x.dtype == torch.float64 else x.float()

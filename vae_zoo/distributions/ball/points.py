@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from vae_zoo.distributions.families import Family, check_bounds
 from vae_zoo.distributions.sphere.bessel import widened
 from vae_zoo.distributions.supports import Ball
 from vae_zoo.functional import ball_distance, ball_exp
@@ -67,6 +68,28 @@ class OnBall(Distribution):
         most = math.tanh(REACH / 2) / math.sqrt(self.curvature)
         norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
         return (z * (most / norm.clamp(min=most))).to(self.dtype)
+
+
+class BallFamily(Family):
+    """Base of families over the Poincaré ball, with the mean and a scale from the network.
+
+    Args:
+        shape: Shape of one event, (d,).
+        curvature: c of the ball of curvature -c.
+        min_log_scale: Lower bound of log σ.
+        max_log_scale: Upper bound of log σ.
+
+    Raises:
+        ValueError: If events are not vectors, the curvature is not positive and finite, or the bounds leave no room.
+    """
+
+    def __init__(
+        self, shape: Shape, *, curvature: float = 1.0, min_log_scale: float = -7.0, max_log_scale: float = 1.0
+    ) -> None:
+        super().__init__(shape)
+        check_ball(type(self).__name__, self.shape, curvature)
+        check_bounds(min_log_scale, max_log_scale)
+        self.curvature, self.min_log_scale, self.max_log_scale = float(curvature), min_log_scale, max_log_scale
 
 
 def mean_from(h: Tensor, curvature: float) -> Tensor:

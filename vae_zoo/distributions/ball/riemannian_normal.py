@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.distributions.ball.points import OnBall, check_ball, check_reach, log_sinhc, mean_from
-from vae_zoo.distributions.families import Family, check_bounds, log_of_scale
+from vae_zoo.distributions.ball.points import BallFamily, OnBall, check_ball, check_reach, log_sinhc, mean_from
+from vae_zoo.distributions.families import log_of_scale
 from vae_zoo.distributions.priors import Prior
 from vae_zoo.distributions.sphere.bessel import widened
 from vae_zoo.distributions.sphere.inversion import Inversion
 from vae_zoo.distributions.sphere.uniform import log_area
+from vae_zoo.functional import exact
 from vae_zoo.typing import Shape
 
 _WIDTHS = 9
@@ -71,7 +72,7 @@ class Riemannian(OnBall):
         return self.reached(radius[..., None] * way / torch.linalg.vector_norm(way, dim=-1, keepdim=True))
 
 
-class RiemannianNormal(Family):
+class RiemannianNormal(BallFamily):
     r"""Points of the Poincaré ball by a Riemannian normal distribution: mean and one log σ from the network.
 
     .. math:: q(z|x) \propto e^{-d(\mu, z)^2 / 2 \sigma^2}, \quad \mu = \exp_0(h)
@@ -94,14 +95,6 @@ class RiemannianNormal(Family):
     Raises:
         ValueError: If events are no vectors, the curvature is not positive and finite, or the bounds leave no room.
     """
-
-    def __init__(
-        self, shape: Shape, *, curvature: float = 1.0, min_log_scale: float = -7.0, max_log_scale: float = 1.0
-    ) -> None:
-        super().__init__(shape)
-        check_ball("RiemannianNormal", self.shape, curvature)
-        check_bounds(min_log_scale, max_log_scale)
-        self.curvature, self.min_log_scale, self.max_log_scale = float(curvature), min_log_scale, max_log_scale
 
     @property
     def param_shape(self) -> Shape:
@@ -141,7 +134,7 @@ class RiemannianNormalPrior(Prior):
         self.register_buffer("zero", torch.zeros(self.shape), persistent=False)
 
     def forward(self, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
-        zero = self.zero if self.zero.dtype == torch.float64 else self.zero.float()
+        zero = exact(self.zero)
         return Riemannian(zero, torch.full_like(zero[0], self.log_scale), self.curvature)
 
 

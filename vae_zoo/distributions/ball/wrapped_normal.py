@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.distributions.ball.points import OnBall, check_ball, check_reach, log_sinhc, mean_from
-from vae_zoo.distributions.families import Family, check_bounds, log_of_scale
+from vae_zoo.distributions.ball.points import BallFamily, OnBall, check_ball, check_reach, log_sinhc, mean_from
+from vae_zoo.distributions.families import log_of_scale
 from vae_zoo.distributions.priors import Prior
 from vae_zoo.distributions.sphere.bessel import widened
-from vae_zoo.functional import ball_log
+from vae_zoo.functional import ball_log, exact
 from vae_zoo.typing import Shape
 
 
@@ -59,7 +59,7 @@ class Wrapped(OnBall):
         return self.reached(noise * self.log_scale.exp())
 
 
-class WrappedNormal(Family):
+class WrappedNormal(BallFamily):
     r"""Points of the Poincaré ball by a wrapped normal distribution: mean and log σ of each dimension from the network.
 
     .. math:: \mu = \exp_0(h), \quad z = \exp_\mu(v), \quad v \sim \mathcal{N}(0, \sigma^2)
@@ -80,14 +80,6 @@ class WrappedNormal(Family):
     Raises:
         ValueError: If events are no vectors, the curvature is not positive and finite, or the bounds leave no room.
     """
-
-    def __init__(
-        self, shape: Shape, *, curvature: float = 1.0, min_log_scale: float = -7.0, max_log_scale: float = 1.0
-    ) -> None:
-        super().__init__(shape)
-        check_ball("WrappedNormal", self.shape, curvature)
-        check_bounds(min_log_scale, max_log_scale)
-        self.curvature, self.min_log_scale, self.max_log_scale = float(curvature), min_log_scale, max_log_scale
 
     @property
     def param_shape(self) -> Shape:
@@ -127,5 +119,5 @@ class WrappedNormalPrior(Prior):
         self.register_buffer("zero", torch.zeros(self.shape), persistent=False)
 
     def forward(self, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
-        zero = self.zero if self.zero.dtype == torch.float64 else self.zero.float()
+        zero = exact(self.zero)
         return Wrapped(zero, torch.full_like(zero, self.log_scale), self.curvature)

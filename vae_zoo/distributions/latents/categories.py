@@ -12,7 +12,8 @@ from torch.distributions import Distribution, constraints
 from vae_zoo.distributions.divergence import register_kl
 from vae_zoo.distributions.families import Family
 from vae_zoo.distributions.latents.proportions import check_sides
-from vae_zoo.distributions.priors import Prior, exact
+from vae_zoo.distributions.priors import Prior
+from vae_zoo.functional import exact
 from vae_zoo.typing import Shape
 
 

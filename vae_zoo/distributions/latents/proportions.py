@@ -12,8 +12,9 @@ from vae_zoo.distributions.divergence import register_kl
 from vae_zoo.distributions.families import Family
 from vae_zoo.distributions.latents.gamma import MIN_CONCENTRATION, bounded_exp, check_positive, checked
 from vae_zoo.distributions.normal import independent
-from vae_zoo.distributions.priors import Prior, exact
+from vae_zoo.distributions.priors import Prior
 from vae_zoo.distributions.supports import OpenInterval
+from vae_zoo.functional import exact
 from vae_zoo.typing import Shape
 
 

@@ -15,7 +15,7 @@ from torch.distributions import Distribution, constraints
 from vae_zoo.distributions.normal import Normal
 from vae_zoo.distributions.priors import Prior
 from vae_zoo.distributions.temperature import tempered
-from vae_zoo.functional import kl_normal
+from vae_zoo.functional import exact, kl_normal
 from vae_zoo.typing import Shape
 
 _MAX_LOG_SCALE = 7.0
@@ -115,7 +115,7 @@ class TwoStagePrior(Prior):
         self.register_buffer("log_scale", torch.zeros(num))
 
     def forward(self, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
-        return TwoStageDistribution(self, _exact(self.loc), _exact(self.log_scale), self.shape)
+        return TwoStageDistribution(self, exact(self.loc), exact(self.log_scale), self.shape)
 
     def encode(self, z: Tensor) -> Normal:
         """q(u|z) of standardised latents (..., D)."""
@@ -125,17 +125,17 @@ class TwoStagePrior(Prior):
     def decode(self, u: Tensor) -> Normal:
         """p(z|u), (..., D)."""
         loc = _through(self.decoder, u)
-        log_scale = (_START + _exact(self.log_gamma)).clamp(-_MAX_LOG_SCALE, _MAX_LOG_SCALE)
+        log_scale = (_START + exact(self.log_gamma)).clamp(-_MAX_LOG_SCALE, _MAX_LOG_SCALE)
         return Normal(loc, log_scale.expand_as(loc))
 
     def loss(self, z: Tensor) -> Tensor:
         """The negative bound on log p(z) of latents (..., D), with its divergence in closed form, (...)."""
-        z = (z - _exact(self.loc)) * torch.exp(-_exact(self.log_scale))
+        z = (z - exact(self.loc)) * torch.exp(-exact(self.log_scale))
         q = self.encode(z)
         u = q.loc + q.scale * torch.randn_like(q.loc)
         zero = torch.zeros_like(u)
         rate = kl_normal(q.loc, q.log_scale, zero, zero)
-        return (rate - self.decode(u).log_prob(z) + _exact(self.log_scale)).sum(-1)
+        return (rate - self.decode(u).log_prob(z) + exact(self.log_scale)).sum(-1)
 
 
 def _layers(num: int, hidden: Sequence[int], out: int) -> nn.ModuleList:
@@ -149,9 +149,5 @@ def _through(layers: nn.ModuleList, x: Tensor) -> Tensor:
         h = x
         *body, last = (layer for layer in layers if isinstance(layer, nn.Linear))
         for layer in body:
-            h = F.relu(F.linear(h, _exact(layer.weight), _exact(layer.bias)))
-        return F.linear(torch.cat([h, x], -1), _exact(last.weight), _exact(last.bias))
-
-
-def _exact(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
+            h = F.relu(F.linear(h, exact(layer.weight), exact(layer.bias)))
+        return F.linear(torch.cat([h, x], -1), exact(last.weight), exact(last.bias))

@@ -10,6 +10,7 @@ from torch.distributions import Distribution, MixtureSameFamily, constraints
 from vae_zoo.distributions.families import Family, check_bounds, log_of_scale
 from vae_zoo.distributions.likelihoods.levels import CategoricalLevels, LogisticLevels
 from vae_zoo.distributions.normal import independent
+from vae_zoo.functional import exact
 from vae_zoo.typing import Shape
 
 
@@ -38,7 +39,7 @@ class Levels(Family):
 
     def gist(self, x: Tensor) -> Tensor:
         steps = self.num_values - 1
-        level = (x if x.dtype == torch.float64 else x.float()).detach() * steps
+        level = exact(x).detach() * steps
         off = (level - level.round()).abs() / max(1e-3, torch.finfo(x.dtype).eps * steps)
         worst = off.flatten().argmax()  # the first of them
         return torch.cat([super().gist(x), off.flatten()[worst][None].float(), x.flatten()[worst][None].float()])

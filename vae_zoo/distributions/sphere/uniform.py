@@ -11,6 +11,7 @@ from torch.distributions import Distribution, constraints
 
 from vae_zoo.distributions.priors import Prior
 from vae_zoo.distributions.supports import Sphere
+from vae_zoo.functional import exact
 from vae_zoo.typing import Shape
 
 
@@ -72,7 +73,7 @@ class UniformSphere(Prior):
         self.register_buffer("zero", torch.zeros(self.shape), persistent=False)
 
     def forward(self, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
-        return Uniform(self.zero if self.zero.dtype == torch.float64 else self.zero.float())
+        return Uniform(exact(self.zero))
 
 
 def log_area(dim: int) -> float:

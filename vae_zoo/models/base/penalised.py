@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 from vae_zoo.distributions import Prior
 from vae_zoo.models.base.autoencoder import Autoencoder
 from vae_zoo.models.base.components import make
+from vae_zoo.models.base.groups import split_off
 from vae_zoo.penalties import Penalty
 from vae_zoo.typing import Shape
 
@@ -67,10 +68,7 @@ class Penalised(Autoencoder):
         return values
 
     def param_groups(self) -> list[dict[str, Any]]:
-        apart = [group for penalty in self.penalties for group in penalty.param_groups()]
-        taken = {id(p) for group in apart for p in group["params"]}
-        rest = [{**g, "params": [p for p in g["params"] if id(p) not in taken]} for g in super().param_groups()]
-        return [*rest, *apart]
+        return split_off(super().param_groups(), *(g for penalty in self.penalties for g in penalty.param_groups()))
 
     def routes(self) -> dict[str, dict[str, float]]:
         routes, others = super().routes(), {"loss": 1.0}

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_zoo.elbo import check_condition
+from vae_zoo.elbo import check_condition, check_labels
 from vae_zoo.models.codes.vqvae import VQVAE
 
 
@@ -66,10 +66,6 @@ class ConditionalVQVAE(VQVAE):
         Raises:
             ValueError: With what was expected and what came.
         """
-        if c is None:
-            raise ValueError(f"{type(self).__name__} needs labels: pass those of the examples as c, (B,); got none.")
-        check_condition(c)
-        if c.shape != (num,) or c.is_floating_point():
-            raise ValueError(f"labels must be integers of shape {(num,)}, got {c.dtype} of shape {tuple(c.shape)}.")
+        c = check_labels(self, c, num)
         if num and not 0 <= int(c.min()) <= int(c.max()) < self.num_classes:
             raise ValueError(f"labels must lie in 0 .. {self.num_classes - 1}, got {int(c.min())} to {int(c.max())}.")

@@ -15,6 +15,7 @@ from vae_zoo.distributions import mean_of, score
 from vae_zoo.elbo import check_number, refuse_unused
 from vae_zoo.models.base.autoencoder import Autoencoder
 from vae_zoo.models.base.components import check_point, make
+from vae_zoo.models.base.groups import split_off
 from vae_zoo.nn import Codebook, CodePrior, Quantized, Quantizer
 from vae_zoo.nn.halving import halved
 from vae_zoo.typing import Shape
@@ -183,8 +184,7 @@ class VQVAE(Autoencoder):
 
     def param_groups(self) -> list[dict[str, Any]]:
         priors = [p for module in self.modules() if isinstance(module, CodePrior) for p in module.parameters()]
-        known = {id(p) for p in priors}
-        return [{"params": [p for p in self.parameters() if id(p) not in known]}, {"params": priors}]
+        return split_off(super().param_groups(), {"params": priors})
 
     def routes(self) -> dict[str, dict[str, float]]:
         encoder = {"loss": 1.0, "kl": -1.0}  # which terms of the codes depends on the quantizer

@@ -13,6 +13,7 @@ from torch.distributions import Distribution, constraints
 
 from vae_zoo.distributions import HamiltonianPosterior, score
 from vae_zoo.distributions.supports import core
+from vae_zoo.functional import exact
 from vae_zoo.models.plain.vae import VAE
 
 
@@ -88,7 +89,7 @@ class HamiltonianVAE(VAE):
         start = super().encode(x, c)
         if self.step_logit is None:
             return start
-        step_size = self.max_step_size * torch.sigmoid(_wide(self.step_logit))
+        step_size = self.max_step_size * torch.sigmoid(exact(self.step_logit))
         return HamiltonianPosterior(start, partial(self.log_joint, x, c), step_size, self.cooling())
 
     def log_joint(self, x: Tensor, c: Tensor | None, z: Tensor) -> Tensor:
@@ -100,10 +101,6 @@ class HamiltonianVAE(VAE):
         num = self.num_leapfrog
         if self.cold_logit is None:
             return [torch.ones((), device=self.device)] * (num + 1)
-        hot = 1 + torch.exp(-_wide(self.cold_logit))  # √T₀
+        hot = 1 + torch.exp(-exact(self.cold_logit))  # √T₀
         roots = [hot + (1 - hot) * (k / num) ** 2 for k in range(num + 1)]
         return [hot, *(after / before for before, after in pairwise(roots))]
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()

@@ -13,9 +13,10 @@ from vae_zoo.distributions.supports import is_interval, support_of
 from vae_zoo.elbo import ELBO
 from vae_zoo.functional import permute_dims
 from vae_zoo.models.base.components import make
+from vae_zoo.models.base.groups import split_off
 from vae_zoo.models.plain.vae import VAE
 from vae_zoo.nn import Discriminator, frozen
-from vae_zoo.nn.batching import check_output
+from vae_zoo.nn.batching import as_weights, check_output
 from vae_zoo.typing import Network
 
 
@@ -70,10 +71,8 @@ class FactorVAE(VAE):
         self.discriminator = make("discriminator", discriminator, nn.Module, (self.latent_dim,), (1,))
 
     def param_groups(self) -> list[dict[str, Any]]:
-        own = list(self.discriminator.parameters())
-        ids = {id(p) for p in own}
-        others = [{**g, "params": [p for p in g["params"] if id(p) not in ids]} for g in super().param_groups()]
-        return [*others, {"params": own, "lr": self.discriminator_lr, "betas": (0.5, 0.9)}]
+        own = {"params": list(self.discriminator.parameters()), "lr": self.discriminator_lr, "betas": (0.5, 0.9)}
+        return split_off(super().param_groups(), own)
 
     def routes(self) -> dict[str, dict[str, float]]:
         routes = super().routes()
@@ -91,7 +90,7 @@ class FactorVAE(VAE):
 
     def _logits(self, discriminator: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
         """Logits of D at latents (K, B, D), in their precision; positive for samples of q(z)."""
-        rows = z.flatten(0, 1).to(next(self.discriminator.parameters()).dtype)
+        rows = as_weights(z.flatten(0, 1), self.discriminator)
         logits = discriminator(rows)
         check_output(logits, len(rows), (1,), "discriminator")
         return logits.to(z.dtype)

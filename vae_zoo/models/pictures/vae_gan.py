@@ -14,8 +14,10 @@ from torch.nn.functional import softplus
 from vae_zoo.distributions import DiagonalNormal, Family, Prior, StandardNormal, check_pair, kl
 from vae_zoo.elbo import Generative
 from vae_zoo.models.base.components import make
+from vae_zoo.models.base.groups import split_off
 from vae_zoo.models.base.penalised import Penalised
 from vae_zoo.nn import Critic, frozen
+from vae_zoo.nn.batching import as_weights
 from vae_zoo.penalties.base import draws_like
 from vae_zoo.typing import Network, Shape
 
@@ -103,20 +105,16 @@ class VAEGAN(Penalised, Generative):
         return {**super().routes(), **own}
 
     def param_groups(self) -> list[dict[str, Any]]:
-        own = list(self.discriminator.parameters())
-        ids = {id(p) for p in own}
-        rest = [{**g, "params": [p for p in g["params"] if id(p) not in ids]} for g in super().param_groups()]
-        return [*rest, {"params": own, "lr": self.discriminator_lr}]
+        own = {"params": list(self.discriminator.parameters()), "lr": self.discriminator_lr}
+        return split_off(super().param_groups(), own)
 
     def _picture(self, decoder: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
         """Means of the likelihood at latents (B, D)."""
-        weight = next(self.decoder.parameters())
-        return self.likelihood(decoder(z.to(weight.dtype))).mean
+        return self.likelihood(decoder(as_weights(z, self.decoder))).mean
 
     def _judged(self, discriminator: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor) -> tuple[Tensor, Tensor]:
         """Features and logits of pictures (B, \\*shape), in float32 or better."""
-        weight = next(self.discriminator.parameters())
-        features, logits = discriminator(x.to(weight.dtype))
+        features, logits = discriminator(as_weights(x, self.discriminator))
         exact = torch.promote_types(x.dtype, torch.float32)
         return features.to(exact), logits.to(exact)
 

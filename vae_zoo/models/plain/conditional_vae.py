@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.elbo import check_condition
+from vae_zoo.elbo import check_condition, check_labels
+from vae_zoo.functional import exact
 from vae_zoo.models.plain.vae import VAE
 from vae_zoo.training.trainers import trainer_of
 from vae_zoo.typing import Shape
@@ -200,13 +201,9 @@ class ConditionalVAE(VAE):
             c[:, n : n + 1] if size == 1 else c[:, n : n + 1] == torch.arange(size, device=c.device)
             for n, size in enumerate(self.condition_sizes)
         ]
-        return torch.cat([column.float() if column.dtype != torch.float64 else column for column in columns], 1)
+        return torch.cat([exact(column) for column in columns], 1)
 
     def one_hot(self, c: Tensor | None, num: int) -> Tensor:
         """Labels of num examples as boolean rows, (num, num_classes)."""
-        if c is None:
-            raise ValueError(f"{type(self).__name__} needs labels: pass those of the examples as c, (B,); got none.")
-        check_condition(c)
-        if c.shape != (num,) or c.is_floating_point():
-            raise ValueError(f"labels must be integers of shape {(num,)}, got {c.dtype} of shape {tuple(c.shape)}.")
-        return c[:, None] == torch.arange(self.condition_dim, device=c.device)
+        labels = check_labels(self, c, num)
+        return labels[:, None] == torch.arange(self.condition_dim, device=labels.device)

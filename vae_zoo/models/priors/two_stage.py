@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 
 from vae_zoo.distributions import Family, Prior, SharedNormal, StandardNormal, TwoStagePrior, kl
 from vae_zoo.elbo import ELBO
+from vae_zoo.models.base.groups import split_off
 from vae_zoo.models.plain.vae import VAE
 from vae_zoo.typing import Shape
 
@@ -70,10 +71,7 @@ class TwoStageVAE(VAE):
         return stage
 
     def param_groups(self) -> list[dict[str, Any]]:
-        stage = list(self.latent_prior.parameters())
-        own = {id(p) for p in stage}
-        groups = [{**g, "params": [p for p in g["params"] if id(p) not in own]} for g in super().param_groups()]
-        return [*groups, {"params": stage}]
+        return split_off(super().param_groups(), {"params": list(self.latent_prior.parameters())})
 
     def routes(self) -> dict[str, dict[str, float]]:
         return {**super().routes(), "latent_prior": {"second_loss": 1.0}, "": {"first_loss": 1.0}}

@@ -21,6 +21,7 @@ from vae_zoo.distributions import (
     tempered,
 )
 from vae_zoo.elbo import ELBO, check_number
+from vae_zoo.functional import exact
 from vae_zoo.models.base.autoencoder import Autoencoder
 from vae_zoo.models.base.components import make
 from vae_zoo.models.plain.conditional_vae import ConditionalVAE
@@ -113,7 +114,7 @@ class M2(ConditionalVAE):
         self.check_examples(x)
         gives = (self.num_classes,)
         logits = apply_batched(self.classifier, x, len(self.shape), gives=gives, name="classifier")
-        return log_softmax(logits if logits.dtype == torch.float64 else logits.float(), -1)
+        return log_softmax(exact(logits), -1)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
         """Posterior q(y|x) q(z|x, y) of examples, which knows no label."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vae_zoo.functional import exact
 from vae_zoo.typing import Shape
 
 
@@ -86,11 +87,6 @@ class Quantizer(nn.Module, ABC):
 
     def reset_stats(self) -> None:
         """Clear the records since the last update."""
-
-
-def exact(t: Tensor) -> Tensor:
-    """Floating-point values in float32, or in float64 if they are."""
-    return t if t.dtype == torch.float64 else t.float()
 
 
 def rows_of(z: Tensor) -> Tensor:

@@ -8,12 +8,33 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from vae_zoo.nn.quantizers.base import Quantized, Quantizer, exact, rows_of
+from vae_zoo.functional import exact
+from vae_zoo.nn.quantizers.base import Quantized, Quantizer, rows_of
 from vae_zoo.nn.quantizers.codebooks import Codebook, EMACodebook
 from vae_zoo.nn.quantizers.gradients import Gradient, check_gradient, passed
+from vae_zoo.typing import Shape
 
 
-class ResidualQuantizer(Quantizer):
+class _Composed(Quantizer):
+    """Base of quantizers that consist of others, ``books``, and give the codes of each on an axis of their own."""
+
+    books: nn.ModuleList
+    inner: Shape
+
+    def update(self) -> None:
+        for book in self.books:
+            book.update()  # type: ignore[operator]
+
+    def reset_stats(self) -> None:
+        for book in self.books:
+            book.reset_stats()  # type: ignore[operator]
+
+    @property
+    def _axis(self) -> int:
+        return -1 - len(self.inner)
+
+
+class ResidualQuantizer(_Composed):
     r"""Several codebooks, each of what those before leave over of the latent.
 
     .. math:: r_1 = z, \quad e_q \text{ nearest to } r_q, \quad r_{q+1} = r_q - e_q, \quad e = \sum_q e_q
@@ -121,18 +142,6 @@ class ResidualQuantizer(Quantizer):
         for book, rest, code in zip(self.levels, rests[:-1], levels, strict=True):
             book.accumulate(rest, code)
 
-    def update(self) -> None:
-        for book in self.books:
-            book.update()  # type: ignore[operator]
-
-    def reset_stats(self) -> None:
-        for book in self.books:
-            book.reset_stats()  # type: ignore[operator]
-
-    @property
-    def _axis(self) -> int:
-        return -1 - len(self.inner)
-
     def _kept(self, z: Tensor) -> Tensor:
         """Whether an example is decoded from a level, (Q, B)."""
         level = torch.arange(self.depth, device=z.device)[:, None]
@@ -149,7 +158,7 @@ class ResidualQuantizer(Quantizer):
         return (self.norm_decay * norms[1:] / norms[:-1] - 1).relu().square().sum().expand(len(z))
 
 
-class GroupedQuantizer(Quantizer):
+class GroupedQuantizer(_Composed):
     """A quantizer for each of several groups of dimensions: product quantisation.
 
     With K codes and G groups, a place has K^G vectors at the cost of G searches among K. The codes of a place are
@@ -209,18 +218,6 @@ class GroupedQuantizer(Quantizer):
     def accumulate(self, z: Tensor, codes: Tensor) -> None:
         for (book, part), code in zip(self._parts(z), codes.unbind(self._axis), strict=True):
             book.accumulate(part, code)
-
-    def update(self) -> None:
-        for book in self.books:
-            book.update()  # type: ignore[operator]
-
-    def reset_stats(self) -> None:
-        for book in self.books:
-            book.reset_stats()  # type: ignore[operator]
-
-    @property
-    def _axis(self) -> int:
-        return -1 - len(self.inner)
 
     def _parts(self, z: Tensor) -> list[tuple[Quantizer, Tensor]]:
         return list(zip(self.books, z.tensor_split(self.groups, 1), strict=True))  # type: ignore[arg-type]

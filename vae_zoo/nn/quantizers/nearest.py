@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, distributed
 from torch.nn.functional import embedding
 
-from vae_zoo.nn.quantizers.base import Quantized, Quantizer, exact, rows_of
+from vae_zoo.functional import exact
+from vae_zoo.nn.quantizers.base import Quantized, Quantizer, rows_of
 from vae_zoo.nn.quantizers.gradients import Gradient, check_gradient, passed
 
 

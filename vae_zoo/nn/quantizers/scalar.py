@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from vae_zoo.nn.quantizers.base import Quantized, Quantizer, exact, rows_of
+from vae_zoo.functional import exact
+from vae_zoo.nn.quantizers.base import Quantized, Quantizer, rows_of
 from vae_zoo.nn.quantizers.gradients import straight
 
 
