@@ -49,6 +49,10 @@ class VQVAE2(VQVAE):
         ValueError: If a side of a grid is less than 1.
     """
 
+    apart = dict.fromkeys(
+        ("GroupedVQVAE", "ResidualVQVAE"), "the top's codes would be mixed with the several of a position"
+    )
+
     def __init__(
         self,
         *,

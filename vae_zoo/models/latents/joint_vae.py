@@ -52,6 +52,7 @@ class JointVAE(VAE):
     units = {"elbo": "nats, of one-hot latents"}
     units |= dict.fromkeys(("kl_continuous", "kl_discrete", "continuous_capacity", "discrete_capacity"), "nats")
     own_schedule = "its capacities"
+    apart = {"BetaVAE": "its capacities say how large the rates are"}
     fixed = {
         "free_bits": "its capacities say how large the rates are",
         **dict.fromkeys(("posterior", "prior"), "its latents are normal and categorical"),

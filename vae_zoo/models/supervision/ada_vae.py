@@ -44,6 +44,10 @@ class AdaGVAE(BetaVAE):
         ValueError: If the posterior is not normal with independent dimensions.
     """
 
+    apart = dict.fromkeys(
+        ("LadderVAE", "TwoLevelVAE", "HamiltonianVAE"), "it averages posteriors whose dimensions are independent"
+    )
+
     def __init__(self, *, beta: float = 1.0, symmetric: bool = False, **kwargs: Any) -> None:
         super().__init__(beta=beta, **kwargs)
         self.symmetric = symmetric

@@ -64,7 +64,10 @@ class M2(ConditionalVAE):
     units = {"accuracy": "share of the labelled examples", "class_nll": "nats, of the labelled examples"}
     continuous = False
     num_classes: int
-    apart = dict.fromkeys(("IWAE", "BetaTCVAE", "FactorVAE"), "the loss of M2 has no samples of the joint posterior")
+    apart = {
+        **dict.fromkeys(("IWAE", "BetaTCVAE", "FactorVAE"), "the loss of M2 has no samples of the joint posterior"),
+        "TwoStageVAE": "the loss of M2 has no divergence of two stages",
+    }
 
     def __init__(
         self,
