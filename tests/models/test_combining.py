@@ -119,8 +119,8 @@ def tiny_at(cls: type[Autoencoder], **kwargs: Any) -> Any:
     ("bases", "message"),
     [
         ((IWAE, BetaVAE), "IWAE and BetaVAE do not go together in this order: objective of IWAE hides .*put BetaVAE f"),
-        ((LadderVAE, VampVAE), "LadderVAE and VampVAE do not go together: VampVAE sets prior, and LadderVAE takes none"),
-        ((VampVAE, LadderVAE), "VampVAE and LadderVAE do not go together: LadderVAE sets prior, and VampVAE takes none"),
+        ((LadderVAE, VampVAE), "LadderVAE and VampVAE do not go together: VampVAE sets prior, and LadderVAE takes n"),
+        ((VampVAE, LadderVAE), "VampVAE and LadderVAE do not go together: LadderVAE sets prior, and VampVAE takes n"),
         ((BetaTCVAE, LadderVAE), "LadderVAE and BetaTCVAE do not go together: the dimensions of its posterior are not"),
         ((ConditionalVAE, LadderVAE), "ConditionalVAE and LadderVAE do not go together: encode of ConditionalVAE"),
         ((ConditionalVAE, VampVAE), "VampVAE and ConditionalVAE do not go together: a pseudo-input has no class"),
