@@ -1,4 +1,4 @@
-"""Print the tests whose exhaustive cases concern what has changed since origin/main, or else in the last commit."""
+"""Print the tests whose exhaustive cases concern the changes since origin/main, or else those of the last commit."""
 
 import re
 import subprocess
@@ -6,18 +6,17 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-MODELS = "testing models distributions test_contract.py test_training.py test_conditional_vae.py test_pretrained.py"
-MODELS += (
-    " test_config_cycle.py callbacks/test_latent_scatter.py cli/test_sample.py cli/test_export.py test_doctests.py"
-)
-RUNS = "callbacks ranks models/test_two_ranks.py test_training.py test_resume_matrix.py test_two_processes.py"
+MODELS = "testing models distributions penalties samplers test_contract.py test_training.py test_conditional_vae.py"
+MODELS += " test_pretrained.py test_config_cycle.py test_doctests.py"
+MODELS += " callbacks/test_latent_scatter.py cli/test_sample.py cli/test_export.py"
+RUNS = "callbacks training ranks models/test_two_ranks.py test_training.py test_resume_matrix.py test_two_processes.py"
 RUNS += " test_loggers.py test_speed_options.py test_*s_benchmark.py data/test_resume.py"
 RUNS += " cli/test_faults.py cli/test_ranks.py cli/test_run_loggers.py cli/test_precedence.py"
 AREAS = {
     r"vae_zoo/(models|elbo|distributions|nn|penalties|metrics|evaluation|samplers|testing)/": MODELS,
     r"vae_zoo/(functional|typing)\.py": MODELS,
     r"vae_zoo/(training|callbacks|system)/|vae_zoo/loggers": RUNS,
-    r"vae_zoo/(security|checkpoints)/|vae_zoo/hub": "security test_pretrained.py test_contract.py",
+    r"vae_zoo/(security|checkpoints)/|vae_zoo/hub": "security checkpoints test_pretrained.py test_contract.py",
     r"vae_zoo/cli/": "cli security",
     r"vae_zoo/data/": "data security/test_files.py test_configs.py",
     r"vae_zoo/export/": "cli/test_export.py",
@@ -26,7 +25,7 @@ AREAS = {
     r"benchmarks/": "test_*_benchmark.py cli/test_ranks.py",
     r"pyproject\.toml": "test_packaging.py",
 }
-"""Folders under tests/ by the paths that they test; a file of tests that has changed is taken as it is."""
+"""Folders and files of tests by the paths that they test; a changed file of tests is always included."""
 
 
 def git(*args: str) -> str:
@@ -34,7 +33,7 @@ def git(*args: str) -> str:
 
 
 def changed() -> list[str]:
-    """Paths that differ from where the branch left origin/main; none where there is no history."""
+    """Paths that differ from where the branch left origin/main; empty without a history."""
     for base in ("origin/main", "HEAD~1"):
         try:
             start = git("merge-base", base, "HEAD")

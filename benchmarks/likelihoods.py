@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def study(seeds: int, *, quick: bool) -> Iterator[dict[str, Any]]:
-    """One row for each data set, model and likelihood, with the figures of every seed."""
+    """One row for each data set, model and likelihood, with the metrics of every seed."""
     sets: dict[str, tuple[Callable[[], DataModule], int, list[str]]] = {"Digits": (Digits, 20, list(MODELS))}
     if "VAE_ZOO_DATA" in os.environ:
         sets[f"{NUM_MNIST} of MNIST"] = (FewMNIST, 60, ["MLPVAE", "BetaVAE, β = 2"])
@@ -100,7 +100,7 @@ def study(seeds: int, *, quick: bool) -> Iterator[dict[str, Any]]:
 
 
 def fitted(data: DataModule, model: str, likelihood: str, seed: int, epochs: int) -> dict[str, float]:
-    """Figures of the test split after a fit."""
+    """Metrics of the test split after a fit."""
     seed_everything(seed, verbose=False)
     name = MODELS[model]
     extra = {"num_train": data.num_train} if name is BetaTCVAE else {}
@@ -113,11 +113,11 @@ def fitted(data: DataModule, model: str, likelihood: str, seed: int, epochs: int
 
 @torch.no_grad()
 def measured(vae: VAE, data: DataModule) -> dict[str, float]:
-    """Figures of the test split."""
+    """Metrics of the test split."""
     x, mean = data.examples("test"), data.examples("train").mean(0)
     torch.manual_seed(0)
     terms = vae.elbo(x, None, 10)
-    figures = {
+    metrics = {
         "kl": terms.kl.mean(),
         "error": (vae.reconstruct(x) - x).square().sum() / (mean - x).square().sum(),
         "spread": vae.sample(1000).var(0).sum() / x.var(0).sum(),
@@ -125,7 +125,7 @@ def measured(vae: VAE, data: DataModule) -> dict[str, float]:
         "log_evidence": vae.log_evidence(x, num_samples=200).mean(),
         "sigma": vae.likelihood(torch.zeros(1, *vae.likelihood.param_shape)).stddev.mean(),
     }
-    return {key: round(float(value), 4) for key, value in figures.items()}
+    return {key: round(float(value), 4) for key, value in metrics.items()}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The game against a bound: under a likelihood of 1, log p(x) is 0, and no training may take a bound above it."""
+"""Bounds trained where they cannot rise: with a likelihood of 1, log p(x) is 0, and no bound may exceed it."""
 
 from __future__ import annotations
 

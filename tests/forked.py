@@ -1,4 +1,4 @@
-"""Two processes of one run, forked from this one, which has imported everything: as torchrun would start them."""
+"""Two processes of one run, forked from this one, which has imported everything, and set up as torchrun would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several tests build on: small models and data, a quiet trainer, and a model whose evidence is exact."""
+"""Shared parts of tests: small models and data, a quiet trainer, and a model with a known evidence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a test reports is of the split and of no batch: one number, whatever the size of the batches."""
+"""Metrics of a test describe the split: they do not depend on the batch size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WITHIN_BATCHES = {FactorVAE: {"test/discriminator_loss", "test/loss"}}
 """What permutes latents within a batch, at random."""
 
 
-def figures(folder: Path, cls: type[Autoencoder], size: int) -> dict[str, float]:
+def metrics(folder: Path, cls: type[Autoencoder], size: int) -> dict[str, float]:
     torch.manual_seed(0)
     model, data = build(cls, encoder=small, decoder=small), tiny_data(eval_batch_size=size, num_examples=200)
     model.initialise(data.examples("train"))
@@ -39,7 +39,7 @@ def test_one_number(cls: type[Autoencoder], tmp_path: Path, monkeypatch: pytest.
         return self.loc + self.scale * steps
 
     monkeypatch.setattr(Normal, "rsample", even)
-    rows = [figures(tmp_path, cls, size) for size in (4, 20, 200)]
+    rows = [metrics(tmp_path, cls, size) for size in (4, 20, 200)]
     assert len(rows[0]) > (5 if cls is VQVAE else 12)
     for row in rows[1:]:
         assert row == pytest.approx(rows[0], rel=1e-4, abs=1e-5)

@@ -1,4 +1,4 @@
-"""Loaders and batches of others: several loaders at once, dictionaries, tuples of any length."""
+"""Foreign loaders and batches: several loaders at once, dictionaries, tuples of any length."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ class TestSeveralLoaders:
         alone = [trainer.test(model, loader, verbose=False)[0] for loader in (FIRST, SECOND)]
         both = trainer.test(model, [FIRST, second], verbose=True)
         assert {"test/elbo", "test/log_evidence", "test/active_units", "test/psnr"} <= set(alone[0])
-        for n, figures in enumerate(alone):
-            for name, value in figures.items():
+        for n, metrics in enumerate(alone):
+            for name, value in metrics.items():
                 if name not in ("test/psnr", "test/ssim", "test/evidence_images_per_second"):
                     assert both[n][f"{name}/dataloader_idx_{n}"] == pytest.approx(value, rel=1e-5), name
         assert both[0]["test/psnr"] == pytest.approx(alone[0]["test/psnr"])
         if second is SECOND:
             rows = [line for line in capsys.readouterr().out.splitlines() if " test/elbo " in line]
             shown = [float(cell) for row in rows for cell in row.replace("│", " ").split()[1:]]
-            assert shown == pytest.approx([figures["test/elbo"] for figures in alone])
+            assert shown == pytest.approx([metrics["test/elbo"] for metrics in alone])
 
     def test_monitors_see_the_first(self, tmp_path: Path) -> None:
         best = ModelCheckpoint(tmp_path, monitor="val/elbo", mode="max", filename="best")
@@ -99,14 +99,14 @@ class TestSeveralLoaders:
             return SimpleNamespace(value=x.mean((1, 2, 3)), error=x[:, 0, 0, 0])
 
         monkeypatch.setattr(annealed_sampling, "ais", ais)
-        model, figures = tiny(), []
+        model, metrics = tiny(), []
         for loaders in (FIRST, [FIRST, SECOND]):
             torch.manual_seed(0)
             callbacks = [AIS(num_images=20, num_samples=2), RateDecomposition(num_samples=1)]
             quiet_trainer(tmp_path, callbacks=callbacks).test(model, loaders, verbose=False)
             names = ("test/ais_log_evidence", "test/ais_gain", "test/mutual_information")
-            figures.append([float(model.trainer.callback_metrics[name]) for name in names])
-        assert figures[0] == pytest.approx(figures[1])
+            metrics.append([float(model.trainer.callback_metrics[name]) for name in names])
+        assert metrics[0] == pytest.approx(metrics[1])
 
     def test_the_report_has_a_row_for_each(self, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
         quiet_trainer(tmp_path, callbacks=[Report()]).test(tiny(), [FIRST, SECOND], verbose=False)
@@ -154,7 +154,7 @@ FORMS: dict[str, Any] = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_forms_of_batches(form: str, tmp_path: Path) -> None:
-    """A fit, a test and a predict are those of the plain tuple, to the last figure."""
+    """A fit, a test and a predict are those of the plain tuple, to the last digit."""
     labelled = form not in ("tensor", "list", "names")
     runs = []
     for batch in ((X, Y) if labelled else X, FORMS[form]):
@@ -162,9 +162,9 @@ def test_forms_of_batches(form: str, tmp_path: Path) -> None:
         model, loader = tiny(ConditionalVAE if labelled else VAE), Batches(batch, batch)
         trainer = quiet_trainer(tmp_path, max_epochs=2, callbacks=[CollapseWarning(), Evidence(num_samples=2)])
         trainer.fit(model, loader, loader)
-        (figures,) = trainer.test(model, loader, verbose=False)
-        figures.pop("test/evidence_images_per_second")
-        runs.append((figures, trainer.predict(model, loader)[0]["z"]))
+        (metrics,) = trainer.test(model, loader, verbose=False)
+        metrics.pop("test/evidence_images_per_second")
+        runs.append((metrics, trainer.predict(model, loader)[0]["z"]))
     assert runs[0][0] == runs[1][0]
     assert torch.equal(runs[0][1], runs[1][1])
 

@@ -1,4 +1,4 @@
-"""Checkpoint files are whole or not there, and a file that is not as it was written is refused."""
+"""Checkpoint files are complete or absent, and a changed file is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conditional VAE: how labels enter, what is refused, and whether a sample has the class that was asked for."""
+"""The conditional VAE: how labels enter, what is refused, and whether samples have the chosen class."""
 
 from __future__ import annotations
 

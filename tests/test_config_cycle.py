@@ -1,4 +1,4 @@
-"""Every configuration on the digits, from the fit to samples: what a reader does with the first one that they try."""
+"""Every configuration of the digits, from the fit to samples."""
 
 from __future__ import annotations
 

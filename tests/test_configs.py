@@ -1,4 +1,4 @@
-"""Every file in configs/ runs, and every part goes on top of one that does."""
+"""Every file in configs/ runs, and every part can be added to one that does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every model of the zoo must do beside the conformance suite; it runs over ``models.__all__`` too."""
+"""Requirements on every model besides the conformance suite, over ``models.__all__`` too."""
 
 from __future__ import annotations
 

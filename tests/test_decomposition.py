@@ -1,4 +1,4 @@
-"""The decomposition of the divergence: minibatch estimators against exact sums over a small set."""
+"""The decomposition of the divergence: estimates from batches against exact sums over a small set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bound against models whose evidence is known exactly."""
+"""The bound against models with a known evidence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark of the evidence: what it compares, at a size that says nothing of speed."""
+"""The benchmark of the evidence at a size too small to measure speed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Free bits: what every objective sees of a divergence below its floor."""
+"""Free bits: how every objective treats a divergence below the floor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The evidence in pieces: what a piece takes, how often an example is encoded, and that every sample counts once."""
+"""The evidence in chunks: their memory, how often an example is encoded, and that every sample counts once."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_the_pieces_of_a_posterior_with_any_covariance() -> None:
 
 
 def test_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One graph for all sizes of pieces, and the same figures."""
+    """One graph for all sizes of pieces, and the same metrics."""
     graphs: list[Any] = []
 
     def backend(graph: Any, inputs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The ladder VAE against normal distributions whose evidence is known, and against explicit sums over layers."""
+"""The ladder VAE against normal distributions with a known evidence, and against explicit sums over layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits, from both sides, and that the promise names them."""
+"""Limits, tested from both sides, and that the documentation names them."""
 
 from __future__ import annotations
 

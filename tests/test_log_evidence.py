@@ -1,4 +1,4 @@
-"""The standard error and the effective sample size of the evidence, against what they estimate."""
+"""The standard error and the effective sample size of the evidence against the quantities that they estimate."""
 
 from __future__ import annotations
 

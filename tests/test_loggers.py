@@ -1,4 +1,4 @@
-"""Weights & Biases by ``--wandb``: what arrives, and that no run waits or dies for its server."""
+"""Weights & Biases with ``--wandb``: what is logged, and that no run waits for its server or fails with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does not fit into memory is refused before it is filled."""
+"""Refusal of what does not fit into memory, before it is allocated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of precision: divergences and densities in float32 and below, gradients in float64."""
+"""Numerical precision: divergences and densities in float32 and below, gradients in float64."""
 
 from __future__ import annotations
 

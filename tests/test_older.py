@@ -1,4 +1,4 @@
-"""Checkpoints and configurations that an older version wrote, with every default in them, go on working."""
+"""Checkpoints and configurations of an older version, with all defaults in them, still work."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ from vae_zoo.hub import from_pretrained, save_pretrained
 from vae_zoo.models import AE, VAE, VQVAE, Autoencoder, ConditionalVAE, LadderVAE, VampVAE
 
 OLDER = Path(__file__).parent / "older"
-FIGURES = json.loads((OLDER / "figures.json").read_text())
+METRICS = json.loads((OLDER / "metrics.json").read_text())
 """Terms of the losses of one batch, as the version computed them that wrote the checkpoints."""
 
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.accelerator=cpu"]
 
 
-def figures(model: Autoencoder) -> dict[str, float]:
+def metrics(model: Autoencoder) -> dict[str, float]:
     x, c = (torch.arange(8 * 64) * 0.37 % 1).reshape(8, 1, 8, 8), torch.arange(8)
     torch.manual_seed(0)
     with torch.no_grad():
         terms = model.losses(x, c if isinstance(model, ConditionalVAE) else None)
-    return {name: terms[name].item() for name in FIGURES[type(model).__name__]}
+    return {name: terms[name].item() for name in METRICS[type(model).__name__]}
 
 
 def test_there_is_one_of_every_model_of_that_time() -> None:
-    assert FIGURES.keys() <= {cls.__name__ for cls in MODELS}
-    assert FIGURES.keys() == {path.stem for path in OLDER.glob("*.ckpt")}
+    assert METRICS.keys() <= {cls.__name__ for cls in MODELS}
+    assert METRICS.keys() == {path.stem for path in OLDER.glob("*.ckpt")}
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", METRICS)
 def test_gives_the_same_numbers(name: str) -> None:
-    assert figures(vae_zoo.load(OLDER / f"{name}.ckpt")) == pytest.approx(FIGURES[name], abs=1e-3)
+    assert metrics(vae_zoo.load(OLDER / f"{name}.ckpt")) == pytest.approx(METRICS[name], abs=1e-3)
 
 
 @pytest.mark.parametrize("cls", [VampVAE, VQVAE, AE])
 def test_loads_by_its_class(cls: type[Autoencoder]) -> None:
     model = cls.load_from_checkpoint(OLDER / f"{cls.__name__}.ckpt").eval()
-    assert figures(model) == pytest.approx(FIGURES[cls.__name__], abs=1e-3)
+    assert metrics(model) == pytest.approx(METRICS[cls.__name__], abs=1e-3)
 
 
 def test_is_shared_as_a_folder(tmp_path: Path) -> None:
     save_pretrained(vae_zoo.load(OLDER / "VampVAE.ckpt"), tmp_path / "shared")
-    assert figures(from_pretrained(tmp_path / "shared")) == pytest.approx(FIGURES["VampVAE"], abs=1e-3)
+    assert metrics(from_pretrained(tmp_path / "shared")) == pytest.approx(METRICS["VampVAE"], abs=1e-3)
 
 
 def test_is_tested_by_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What is published: a wheel and a source distribution that work where there is no checkout."""
+"""Published artifacts: a wheel and a source distribution that work without a checkout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models as safetensors and JSON, in folders and on a hub that is a stub here."""
+"""Models as safetensors and JSON, in folders and on a stub of a hub."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_the_card(fitted: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("first", [0, 1])  # number of the first epoch: Lightning's loggers begin at 0
-def test_figures_are_those_of_the_checkpoints_step(tmp_path: Path, first: int) -> None:
+def test_metrics_are_those_of_the_checkpoints_step(tmp_path: Path, first: int) -> None:
     from vae_zoo.export.card import validation_metrics
 
     rows = (f"{first},1,5,", f"{first},1,,-7", f"{first + 1},3,4,", f"{first + 1},3,,-6")
@@ -142,7 +142,7 @@ def test_figures_are_those_of_the_checkpoints_step(tmp_path: Path, first: int) -
     assert validation_metrics(tmp_path / "elsewhere" / "checkpoints" / "last.ckpt", 3) == {}
 
 
-def test_figures_of_the_best_epoch_are_on_its_card(tmp_path: Path) -> None:
+def test_metrics_of_the_best_epoch_are_on_its_card(tmp_path: Path) -> None:
     from lightning.pytorch.loggers import CSVLogger
 
     from vae_zoo.callbacks import BestCheckpoint

@@ -1,4 +1,4 @@
-"""What shared folders may not do, and what is said of damaged ones."""
+"""Hostile and damaged folders of shared models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Private names of other packages: each is listed with its reason, and the releases it was checked with."""
+"""Private names of other packages: each is listed with its reason and the releases that it was checked with."""
 
 from __future__ import annotations
 

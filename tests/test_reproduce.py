@@ -1,4 +1,4 @@
-"""The benchmarks that reproduce published numbers: each row has what it needs, and the script runs."""
+"""The benchmarks that reproduce published results: each row is complete, and the script runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fit that is stopped anywhere and resumed is bitwise the uninterrupted one."""
+"""A fit that is stopped at any point and resumed is bitwise identical to the uninterrupted one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples, embeddings and reconstructions: what is drawn, and from what."""
+"""Samples, embeddings and reconstructions: what is drawn, and from which distribution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The short form of the suite, and which further cases a change asks for."""
+"""The short form of the suite, and the exhaustive cases that a change adds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes a fit faster changes no result: the same noise, the same order, the same figures to a stated tolerance."""
+"""Options for speed change no result: the same noise, order and metrics up to a stated tolerance."""
 
 from __future__ import annotations
 

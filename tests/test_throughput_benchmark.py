@@ -1,4 +1,4 @@
-"""The benchmark of speed: all contenders do the same work, ratios are within a round, and the page shows them."""
+"""The benchmark of speed: contenders do the same work, ratios are taken within a round, and the page shows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be imported, and that a guard leaves a program's own parser as it was."""
+"""What may be imported, and that a guard leaves other parsers of the program unchanged."""
 
 from __future__ import annotations
 

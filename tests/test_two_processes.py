@@ -1,4 +1,4 @@
-"""Two processes on the CPU give the figures and the files of one."""
+"""Two processes on the CPU give the metrics and the files of one."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def main(devices, folder):
     trainer.predict(model, data, return_predictions=False)
     trainer.fit(model, data)
     if trainer.is_global_zero:
-        with open(f"{folder}/figures.json", "w") as file:
+        with open(f"{folder}/metrics.json", "w") as file:
             json.dump({**val, **test, "steps": trainer.global_step}, file)
 
 if __name__ == "__main__":
@@ -69,11 +69,11 @@ def execute(text: str, folder: Path, argument: str) -> None:
 
 def run(devices: int, folder: Path) -> dict[str, Any]:
     execute(SCRIPT, folder, str(devices))
-    return json.loads((folder / "figures.json").read_text())
+    return json.loads((folder / "metrics.json").read_text())
 
 
 @pytest.mark.exhaustive
-def test_figures_and_files(tmp_path: Path) -> None:
+def test_metrics_and_files(tmp_path: Path) -> None:
     one, two = run(1, tmp_path / "one"), run(2, tmp_path / "two")
     # 66 training examples in batches of 8: 9 steps; on two ranks 33 each, 5 steps.
     assert (one.pop("steps"), two.pop("steps")) == (9, 5)

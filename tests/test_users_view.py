@@ -1,4 +1,4 @@
-"""A variant written outside the package, with data, loaders and a trainer that know nothing of it."""
+"""A variant outside the package, with data, loaders and a trainer that do not depend on it."""
 
 from __future__ import annotations
 

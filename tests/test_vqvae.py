@@ -1,4 +1,4 @@
-"""The VQ-VAE: its bound, its gradients, its codes over a fit, and what it samples."""
+"""The VQ-VAE: its bound, its gradients, its codes during a fit, and its samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files on disks that are full or gone: one line that names the file, and nothing torn under its name."""
+"""Full and missing disks: one line that names the file, and no partial file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server of Weights & Biases on the loopback interface: as much of it as one sweep needs."""
+"""A local server of Weights & Biases with the parts that one sweep needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of models whose latents are no real vectors."""
+"""Pictures of models with latents other than real vectors."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ def test_logs_what_log_evidence_gives(tmp_path: Path) -> None:
     means = model.embed(data.load("test").x.float() / 255)
     assert values["test/active_units"] == (means.var(0, correction=0) > 0.01).sum()
     (again,) = trainer.test(model, data, verbose=False)
-    for figures in (again, values):
-        assert figures.pop("test/evidence_images_per_second") > 0
+    for metrics in (again, values):
+        assert metrics.pop("test/evidence_images_per_second") > 0
     assert again == values
 
 

@@ -1,4 +1,4 @@
-"""A loss that is no number ends the run, or its step is skipped."""
+"""A loss that is not finite ends the run, or its step is skipped."""
 
 from __future__ import annotations
 

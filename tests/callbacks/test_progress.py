@@ -1,4 +1,4 @@
-"""What a terminal shows of a run."""
+"""What the terminal shows during a run."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def test_what_matters_least_is_left_out_first(width: int) -> None:
     time = iter(range(0, 100, 2))
     task = Task(TaskID(0), "Epoch 100/2000", 1000, 437, _get_time=lambda: next(time))
     task.start_time = 0.0
-    figures = {"val/elbo": -1234.5678, "train/elbo": -1e-9, **{f"val/figure_{n}": float(n) for n in range(9)}}
+    metrics = {"val/elbo": -1234.5678, "train/elbo": -1e-9, **{f"val/metric_{n}": float(n) for n in range(9)}}
     file = StringIO()
-    Console(file=file, width=width).print(_Fitted(task, figures))
+    Console(file=file, width=width).print(_Fitted(task, metrics))
     (line,) = lines(file.getvalue())
     assert len(line) <= width
-    order = ["Epoch 100/", "437/1000", "val/elbo -1234.57", "train/elbo -1e-09", "0:00:0", "val/figure_0 0.00"]
+    order = ["Epoch 100/", "437/1000", "val/elbo -1234.57", "train/elbo -1e-09", "0:00:0", "val/metric_0 0.00"]
     there = [part in line for part in order]
     assert there == sorted(there, reverse=True)
     assert sum(there) == {12: 1, 30: 2, 60: 3, 80: 5, 120: 6}[width]

@@ -1,4 +1,4 @@
-"""The last checkpoint: where it is written, who may write it, and what a signal does."""
+"""The last checkpoint: where it is written, by which process, and what a signal does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fit that starts from the weights of another."""
+"""Fits that start from the weights of another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two processes stop at the same step, whichever of them hears the signal."""
+"""Two processes stop at the same step, whichever gets the signal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command from end to end, as a stranger uses it."""
+"""The command from end to end, as a new user runs it."""
 
 from __future__ import annotations
 

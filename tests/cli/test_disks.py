@@ -1,4 +1,4 @@
-"""File systems that fail a fit of the command: never exit code 0 without the checkpoint that was asked for."""
+"""File systems that fail during a fit: exit code 0 only with the requested checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's mistake: exit code 2, one line that says what, where and what to do, nothing written."""
+"""Mistakes of users: exit code 2, one line with what is wrong, where and what to do, and nothing written."""
 
 from __future__ import annotations
 

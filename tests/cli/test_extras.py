@@ -1,4 +1,4 @@
-"""A package of an extra that is missing: one line with the command that installs it."""
+"""Missing packages of extras: one line with the command that installs them."""
 
 from __future__ import annotations
 

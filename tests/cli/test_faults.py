@@ -1,4 +1,4 @@
-"""A fit of the command that is stopped or breaks, or whose disk does: what it says and leaves, and how it goes on."""
+"""Fits that are stopped, fail or lose their disk: messages, remaining files, and how to continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Command line over config over checkpoint over default, and one line where a value of the checkpoint is not taken."""
+"""Command line over config over checkpoint over default, and a line for each overridden value of the checkpoint."""
 
 from __future__ import annotations
 

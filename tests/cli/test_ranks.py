@@ -1,4 +1,4 @@
-"""The command in two processes: what one of them meets, both end by."""
+"""The command in two processes: a fault of one ends both."""
 
 from __future__ import annotations
 

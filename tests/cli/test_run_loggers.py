@@ -1,4 +1,4 @@
-"""What a run leaves of its curves where it does not end well."""
+"""Logged metrics of runs that do not end normally."""
 
 from __future__ import annotations
 

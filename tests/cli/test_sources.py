@@ -1,4 +1,4 @@
-"""What is read from the sources is what Python and the parser find in the classes."""
+"""What is read from the sources agrees with Python and the parser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command answers before torch is imported, and what an import of ours brings with it."""
+"""Answers before torch is imported, and the imports of each of our modules."""
 
 from __future__ import annotations
 

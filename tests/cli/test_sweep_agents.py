@@ -1,4 +1,4 @@
-"""Every packaged sweep, as shipped, by the real ``wandb sweep`` and ``wandb agent`` against a server here."""
+"""Every packaged sweep with the real ``wandb sweep`` and ``wandb agent`` against a local server."""
 
 from __future__ import annotations
 

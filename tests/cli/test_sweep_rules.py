@@ -1,4 +1,4 @@
-"""Each mistake in a sweep of Weights & Biases is named, with its key, before a run is started."""
+"""Mistakes in sweep files are named, with their key, before a run is started."""
 
 from __future__ import annotations
 

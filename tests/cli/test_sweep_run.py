@@ -1,4 +1,4 @@
-"""A sweep without an account: what is drawn, run, gone on with, and shown."""
+"""Sweeps without an account: draws, runs, continued sweeps, and tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command prints at once, in which characters, and what it makes of warnings."""
+"""What the command prints first, in which characters, and how it shows warnings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``--wandb`` is the part of that name, and its options are the logger's."""
+"""``--wandb`` adds the part of that name, and its options are the logger's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of array files share."""
+"""Shared cases of the tests of array files."""
 
 from __future__ import annotations
 

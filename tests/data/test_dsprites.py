@@ -1,4 +1,4 @@
-"""dSprites from an archive like its own, of fewer values a factor."""
+"""dSprites from an archive like the original, with fewer values of each factor."""
 
 from __future__ import annotations
 

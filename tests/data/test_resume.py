@@ -1,4 +1,4 @@
-"""Runs of a real Trainer: what they see, and that a resumed run sees what the uninterrupted one would have."""
+"""Runs of a real Trainer: their batches, and that a resumed run has those of the uninterrupted one."""
 
 from __future__ import annotations
 

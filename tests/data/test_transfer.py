@@ -1,4 +1,4 @@
-"""Residence on the device and copies ahead give the batches of the plain loader; no accelerator is needed to see it."""
+"""Splits kept on the device and batches copied ahead equal those of the plain loader, without an accelerator."""
 
 from __future__ import annotations
 

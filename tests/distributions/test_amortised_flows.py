@@ -1,4 +1,4 @@
-"""Planar, radial and Sylvester flows: Jacobians by automatic differentiation, inverses, and a game for their bound."""
+"""Planar, radial and Sylvester flows: Jacobians by automatic differentiation, inverses, and a bound of at most 0."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The density of whole binary events against the elementwise formula in float64, and against torch.distributions."""
+"""The density of binary events against the elementwise formula in float64, and against torch.distributions."""
 
 from __future__ import annotations
 

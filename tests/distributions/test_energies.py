@@ -1,4 +1,4 @@
-"""Energies score reconstructions and are no densities: nothing of a model with one is called a likelihood."""
+"""Energies score reconstructions and are not densities: nothing of a model with one is called a likelihood."""
 
 from __future__ import annotations
 

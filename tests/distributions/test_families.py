@@ -1,4 +1,4 @@
-"""Every family of the package, found by itself, against torch.distributions, quadrature and enumeration."""
+"""Every family of the package against torch.distributions, quadrature and enumeration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flows: their densities, what they keep and what they call a mean; a flow in place of the exact posterior."""
+"""Flows: densities, kept densities of draws, means, and a flow in place of the exact posterior."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Likelihoods of discrete values, summed over every value they may take."""
+"""Likelihoods of discrete values, summed over all values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The optimal σ: that of the batch in training, one fixed number everywhere else."""
+"""The optimal σ: computed from the batch in training, fixed everywhere else."""
 
 from __future__ import annotations
 

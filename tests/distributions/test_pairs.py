@@ -1,4 +1,4 @@
-"""Every posterior with every prior: what goes together, and what the divergence of the two is."""
+"""Every posterior with every prior: which can be combined, and their divergence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways from one latent to another, and single coordinates varied, inside every support."""
+"""Paths between latents, and single coordinates varied, inside every support."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is given to a model is of the right kind and shape, and what is not is one clear line."""
+"""Components of the wrong kind or shape are refused in one clear line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Codes of a chosen class."""
+"""The VQ-VAE with codes of a chosen class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Hamiltonian VAE: its integrator, a posterior of own draws, and bounds against an exact evidence."""
+"""The Hamiltonian VAE: its integrator, the density of its draws, and bounds against an exact evidence."""
 
 from __future__ import annotations
 

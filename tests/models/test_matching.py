@@ -1,4 +1,4 @@
-"""WAE, SWAE, InfoVAE, DIP-VAE: the objectives of the papers, term by term."""
+"""WAE, SWAE, InfoVAE and DIP-VAE: the objectives of the papers, term by term."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is given to a model by mistake is answered by what is wrong with it, in the words of who called it."""
+"""Mistakes in Python are answered in the caller's terms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two levels of latents: against explicit sums over levels, and a normal distribution whose evidence is known."""
+"""Two levels of latents against explicit sums over levels, and against a normal distribution with a known evidence."""
 
 from __future__ import annotations
 

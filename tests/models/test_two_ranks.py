@@ -1,4 +1,4 @@
-"""Models under plain DDP in two processes: all parameters used, the same weights, other noise; terms of a batch."""
+"""Models under plain DDP in two processes: all parameters used, equal weights, different noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two levels of codes: what the bottom sees of the top, and draws of both."""
+"""Two levels of codes: how the bottom depends on the top, and draws of both."""
 
 from __future__ import annotations
 

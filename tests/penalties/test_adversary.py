@@ -1,4 +1,4 @@
-"""The adversary on latents: what it learns, and who is trained by what."""
+"""The adversary on latents: what it learns, and which term trains which network."""
 
 from __future__ import annotations
 

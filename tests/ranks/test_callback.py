@@ -1,4 +1,4 @@
-"""The callback with a Trainer of one's own."""
+"""The callback with a plain Trainer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that watch over each other: plain ones, forked in milliseconds, with a second for what takes thirty."""
+"""Processes that watch each other, as plain forked processes with time limits of a second instead of thirty."""
 
 from __future__ import annotations
 

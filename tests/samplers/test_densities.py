@@ -1,4 +1,4 @@
-"""Densities fitted to latents of known distributions, against the true ones and against scikit-learn's."""
+"""Densities fitted to latents of known distributions against these and against scikit-learn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models whose prior has been replaced: bounds, evidence, checkpoints, sharing and export under the new one."""
+"""Models with a replaced prior: bounds, evidence, checkpoints, sharing and export."""
 
 from __future__ import annotations
 

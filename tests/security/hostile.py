@@ -1,4 +1,4 @@
-"""What is tried on the package: each of these leaves a mark where it is executed."""
+"""Attacks on the package: each leaves a mark if its code is executed."""
 
 from __future__ import annotations
 

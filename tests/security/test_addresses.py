@@ -1,4 +1,4 @@
-"""Addresses in place of classes, groups and files: refused by their form, and nothing is requested."""
+"""Addresses in place of classes, groups and files: refused by their form, without a request."""
 
 from __future__ import annotations
 

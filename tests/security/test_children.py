@@ -1,4 +1,4 @@
-"""The working folder is not imported from, in no process that the command starts, unless it is asked for."""
+"""No process of a command imports from the working folder unless the command line names a module."""
 
 from __future__ import annotations
 

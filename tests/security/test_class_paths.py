@@ -1,4 +1,4 @@
-"""Classes named by checkpoints and configurations: nothing is imported that is not trusted."""
+"""Classes named by checkpoints and configurations: only trusted ones are imported."""
 
 from __future__ import annotations
 

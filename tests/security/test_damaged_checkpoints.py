@@ -1,4 +1,4 @@
-"""Checkpoints with something else where a fit writes its state: one line, whoever reads them."""
+"""Checkpoints with wrong contents under the keys of a fit: one line, whichever code reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hostile data files: arrays that are pickles, archives that unpack to far more than they are, images and shards."""
+"""Hostile data files: pickled arrays, archives that unpack to far more than their size, images and shards."""
 
 from __future__ import annotations
 

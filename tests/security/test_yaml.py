@@ -1,4 +1,4 @@
-"""Hostile text: configurations and sweeps that run code as they are read, or stand for more than fits."""
+"""Hostile text: configurations and sweeps that run code when read, or expand beyond memory."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class MeanOverPixels(VAE):
 
 
 class WeightedCurve(VAE):
-    """The weight of training in the figure that checkpoints are chosen by."""
+    """The weight of training in the metric that checkpoints are chosen by."""
 
     def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
         values = super().losses(x, c)
@@ -220,7 +220,7 @@ class ClassCounter(VAE):
 
 
 class RankZero(VAE):
-    """Figures that are not reduced over the processes."""
+    """Metrics that are not reduced over the processes."""
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         for name, value in self.losses(batch[0], batch[1]).items():

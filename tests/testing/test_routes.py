@@ -1,4 +1,4 @@
-"""Routes of combined models: what one class says of its parameters holds in another's objective."""
+"""Routes of combined models: those that one class declares hold within the objective of another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""With p(x|z) = 1 no posterior with any prior may have a bound above 0: every pair that check_pair accepts."""
+"""With p(x|z) = 1 no pair of posterior and prior that check_pair accepts may have a bound above 0."""
 
 from __future__ import annotations
 

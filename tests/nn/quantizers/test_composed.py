@@ -1,4 +1,4 @@
-"""Quantizers with several codes of each place."""
+"""Quantizers with several codes at each place."""
 
 from __future__ import annotations
 

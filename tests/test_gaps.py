@@ -1,4 +1,4 @@
-"""Small facts that no other test would have missed, each found by changing the code and seeing all tests pass."""
+"""Details that no other test covers, each found by changing the code and seeing all tests pass."""
 
 from __future__ import annotations
 

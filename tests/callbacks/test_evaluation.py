@@ -17,7 +17,7 @@ from vae_zoo.metrics import MIG, DataClassifier, KNNProbe, LinearProbe
 from vae_zoo.models import AE, VAE
 
 
-def figures(folder: Path, callback: Any, model: Any, data: Any) -> dict[str, float]:
+def metrics(folder: Path, callback: Any, model: Any, data: Any) -> dict[str, float]:
     (values,) = quiet_trainer(folder, callbacks=[callback]).test(model, data, verbose=False)
     return {name.removeprefix("test/"): value for name, value in values.items()}
 
@@ -35,7 +35,7 @@ class TestDisentanglement:
     def test_is_of_the_test_latents(self, tmp_path: Path) -> None:
         model, data = tiny(VAE), tiny_data(num_examples=480, eval_batch_size=25)
         callback = Disentanglement(estimator=tree, num_votes=20)
-        values = figures(tmp_path, callback, model, data)
+        values = metrics(tmp_path, callback, model, data)
         assert callback.units.keys() <= values.keys()
         test = data.load("test")
         metric = MIG()
@@ -45,7 +45,7 @@ class TestDisentanglement:
 
     def test_a_model_without_a_posterior(self, tmp_path: Path) -> None:
         callback = Disentanglement(estimator=tree, num_votes=20)
-        values = figures(tmp_path, callback, tiny(AE), tiny_data(num_examples=480, eval_batch_size=60))
+        values = metrics(tmp_path, callback, tiny(AE), tiny_data(num_examples=480, eval_batch_size=60))
         assert "mig" in values
         assert "sampled_mig" not in values
 
@@ -83,10 +83,10 @@ class Halves(nn.Module):
 
 
 class TestFidelity:
-    def test_figures_are_named_after_the_extractor(self, tmp_path: Path) -> None:
+    def test_metrics_are_named_after_the_extractor(self, tmp_path: Path) -> None:
         callback, model, data = Fidelity(extractor=quick, num_samples=30), tiny(VAE), tiny_data(num_examples=160)
-        values = figures(tmp_path, callback, model, data)
-        assert values == figures(tmp_path, callback, model, data)  # forgets the first test, and draws the same
+        values = metrics(tmp_path, callback, model, data)
+        assert values == metrics(tmp_path, callback, model, data)  # forgets the first test, and draws the same
         label = "[classifier of Sprites]"
         names = ("fid", "kid", "kid_std", "precision", "recall", "density", "coverage", "accuracy")
         assert {f"{name}{label}" for name in names} <= values.keys()
@@ -97,7 +97,7 @@ class TestFidelity:
         model, perfect = tiny(VAE), tiny(VAE)
         images = data.examples("train")
         perfect.sample = lambda num, c, mean: images[torch.randint(len(images), (num,))]  # type: ignore[method-assign]
-        near, far = (figures(tmp_path, Fidelity(extractor=Halves), m, data) for m in (perfect, model))
+        near, far = (metrics(tmp_path, Fidelity(extractor=Halves), m, data) for m in (perfect, model))
         assert near["fid[Halves]"] < 0.1 * far["fid[Halves]"]
         assert near["recall[Halves]"] > far["recall[Halves]"]
         assert near["coverage[Halves]"] > 0.8
@@ -107,7 +107,7 @@ class TestReconstructions:
     def test_closed_form(self, tmp_path: Path) -> None:
         model, data = tiny(VAE, likelihood=FixedNormal), tiny_data()
         x = data.examples("test")
-        values = figures(tmp_path, Reconstructions(), model, data)
+        values = metrics(tmp_path, Reconstructions(), model, data)
         error = (model.reconstruct(x).clamp(0, 1) - x).square().flatten(1).mean(1)
         assert values["psnr"] == pytest.approx((-10 * error.log10()).mean().item(), rel=1e-5)
         assert -1 <= values["ssim"] < 1
@@ -116,13 +116,13 @@ class TestReconstructions:
 class TestProbes:
     def test_accuracy_of_the_latents(self, tmp_path: Path) -> None:
         model, data = tiny(AE), tiny_data(num_examples=160)
-        values = figures(tmp_path, Probes(), model, data)
+        values = metrics(tmp_path, Probes(), model, data)
         for name, metric in (("linear_probe", LinearProbe()), ("knn_probe", KNNProbe())):
             for split in ("train", "test"):
                 metric.update(model.embed(data.examples(split)), data.load(split).y, train=split == "train")
             assert values[name] == pytest.approx(metric.compute().item(), abs=1e-6)
         callback = Probes()
-        assert figures(tmp_path, callback, model, data) == figures(tmp_path, callback, model, data)
+        assert metrics(tmp_path, callback, model, data) == metrics(tmp_path, callback, model, data)
 
 
 class TestAnomaly:
@@ -133,7 +133,7 @@ class TestAnomaly:
         with torch.no_grad():
             for p in model.decoder.parameters():
                 p.zero_()
-        values = figures(tmp_path, Anomaly(data=other, num_samples=2), model, data)
+        values = metrics(tmp_path, Anomaly(data=other, num_samples=2), model, data)
         score = [x.square().flatten(1).sum(1) for x in (data.examples("test"), other.examples("test"))]
         chance = (score[1][:, None] > score[0]).float().mean() + 0.5 * (score[1][:, None] == score[0]).float().mean()
         assert values["anomaly_auroc[reconstruction]"] == pytest.approx(chance.item(), abs=1e-5)
@@ -141,8 +141,8 @@ class TestAnomaly:
 
     def test_other_classes(self, tmp_path: Path) -> None:
         data = tiny_data(num_examples=160)
-        one = figures(tmp_path, Anomaly(normal_classes=[0], num_samples=2), tiny(AE), data)
-        rest = figures(tmp_path, Anomaly(normal_classes=[1, 2], num_samples=2), tiny(AE), data)
+        one = metrics(tmp_path, Anomaly(normal_classes=[0], num_samples=2), tiny(AE), data)
+        rest = metrics(tmp_path, Anomaly(normal_classes=[1, 2], num_samples=2), tiny(AE), data)
         assert "anomaly_auroc[elbo]" not in one
         assert 0 <= one["anomaly_auroc[reconstruction]"] <= 1
         assert one != rest
@@ -176,12 +176,12 @@ class Plain(FreyFaces):
 )
 def test_data_that_lack_what_is_needed(tmp_path: Path, callback: Any, data: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        figures(tmp_path, callback, tiny(VAE), data)
+        metrics(tmp_path, callback, tiny(VAE), data)
 
 
 def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Fidelity needs a model with a prior to sample from: AE has none"):
-        figures(tmp_path, Fidelity(), tiny(AE), tiny_data())
+        metrics(tmp_path, Fidelity(), tiny(AE), tiny_data())
     for kwargs in ({}, {"normal_classes": []}, {"normal_classes": [1], "data": tiny_data()}):
         with pytest.raises(ValueError, match="Anomaly needs either normal_classes, a list of labels, or data"):
             Anomaly(**kwargs)
@@ -197,7 +197,7 @@ def test_refusals(tmp_path: Path) -> None:
         Disentanglement(val_every_n_epochs=-1)
 
 
-def test_every_figure_has_its_unit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_metric_has_its_unit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     callbacks = [
         Evidence(num_samples=2),
         Disentanglement(estimator=tree, num_votes=20),

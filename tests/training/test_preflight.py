@@ -1,4 +1,4 @@
-"""Mistakes of those who bring their own loader, networks or objective, each a ValueError that says what to do."""
+"""Checks before a fit: foreign loaders and networks, optimizers and schedulers that cannot work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The callbacks that look closer at a density: its rate, and a second opinion on its evidence."""
+"""The callbacks RateDecomposition and AIS."""
 
 from __future__ import annotations
 
