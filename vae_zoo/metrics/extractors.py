@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vae_zoo.system.tensors import read_tensors
 from vae_zoo.typing import Shape
 
 
@@ -179,10 +180,4 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             f"Inception's weights are not at {path}: fetch them once by InceptionFeatures.download(), give "
             "weights_path, or choose DataClassifier."
         )
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path} is no file of weights, or holds more than tensors.") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path} must hold the weights of Inception, tensors by their names.")
-    return state
+    return read_tensors(path, "Inception")

@@ -33,6 +33,7 @@ from vae_zoo.models.objectives.iwae import IWAE
 from vae_zoo.models.objectives.iwae_dreg import IWAEDReG
 from vae_zoo.models.objectives.miwae import MIWAE
 from vae_zoo.models.objectives.piwae import PIWAE
+from vae_zoo.models.pictures.dfc_vae import DFCVAE
 from vae_zoo.models.pictures.log_cosh_vae import LogCoshVAE
 from vae_zoo.models.pictures.msssim_vae import MSSSIMVAE
 from vae_zoo.models.pictures.vae_gan import VAEGAN
@@ -55,6 +56,7 @@ __all__ = [
     "AAE",
     "AE",
     "CIWAE",
+    "DFCVAE",
     "DIPVAE",
     "FSQVAE",
     "IAFVAE",

@@ -7,6 +7,7 @@ from vae_zoo.nn.corruption import Corruption, Erasure, NormalNoise
 from vae_zoo.nn.critic import Critic
 from vae_zoo.nn.dense import Dense, Discriminator
 from vae_zoo.nn.disentangling import BurgessDecoder, BurgessEncoder, SpatialBroadcastDecoder
+from vae_zoo.nn.features import EfficientNetFeatures, ImageFeatures, VGGFeatures
 from vae_zoo.nn.frozen import frozen
 from vae_zoo.nn.gated import GatedDense
 from vae_zoo.nn.grid import GridDecoder, GridEncoder
@@ -43,6 +44,7 @@ __all__ = [
     "Dense",
     "Discriminator",
     "EMACodebook",
+    "EfficientNetFeatures",
     "Erasure",
     "Exponential",
     "GatedDense",
@@ -51,6 +53,7 @@ __all__ = [
     "GroupedQuantizer",
     "Gyroplane",
     "GyroplaneDense",
+    "ImageFeatures",
     "NormalNoise",
     "Quantized",
     "Quantizer",
@@ -59,6 +62,7 @@ __all__ = [
     "Schedule",
     "SimVQ",
     "SpatialBroadcastDecoder",
+    "VGGFeatures",
     "VectorQuantizer",
     "frozen",
 ]

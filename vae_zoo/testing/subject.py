@@ -10,16 +10,17 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Trainer
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
 
 from vae_zoo.data import Sprites
 from vae_zoo.distributions import FixedNormal
 from vae_zoo.elbo import ELBOMixin
+from vae_zoo.models.base.combining import check_arguments
 from vae_zoo.nn import Dense
 from vae_zoo.typing import Shape
 
 SHAPE = (1, 8, 8)
-LINKED = {"num_train": 48, "num_classes": 3}
 
 
 class SkipCheck(Exception):  # noqa: N818  # not an error
@@ -40,8 +41,40 @@ class Found(NamedTuple):
     bound: str
 
 
+class RandomFeatures(nn.Module):
+    """Features of images by filters drawn once and for all, in place of a trained network: nothing is read or fetched.
+
+    The gradients and shapes that a loss has with them are those of any features; what it learns means nothing.
+    """
+
+    filters: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.register_buffer("filters", torch.randn(4, 1, 3, 3, generator=generator, device="cpu") / 3)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Two layers of features of images (N, C, H, W), one by one for each channel.
+
+        Raises:
+            ValueError: If x are no images.
+        """
+        if x.ndim != 4:
+            raise ValueError(f"RandomFeatures needs images (N, C, H, W), got {tuple(x.shape)}.")
+        maps = conv2d(x.flatten(0, 1)[:, None], self.filters, padding=1).tanh()
+        found = maps.unflatten(0, x.shape[:2])
+        return [found, found.mean((-2, -1))]
+
+
+LINKED: dict[str, Any] = {"num_train": 48, "num_classes": 3, "network": RandomFeatures}
+"""What models are given of such names: sizes of the data, and what would otherwise be read from a file."""
+
+
 class Subject:
     """Builds small models of one kind, and inputs for them.
+
+    A model that compares images in the features of a ``network`` gets :class:`RandomFeatures` unless one is given.
 
     Args:
         factory: A class, or a function from ``shape`` and further arguments to a model.
@@ -53,25 +86,34 @@ class Subject:
         self.kept: dict[str, Any] = {}  # what one check leaves for another
         self.name = getattr(factory, "__name__", type(factory).__name__)
 
+    @property
+    def target(self) -> Any:
+        """The class or function that makes the model."""
+        return self.factory.func if isinstance(self.factory, partial) else self.factory
+
     def takes(self, name: str) -> bool:
         """Whether the factory has an argument of this name, itself or in a constructor on the way."""
-        target = self.factory.func if isinstance(self.factory, partial) else self.factory
-        if inspect.isclass(target):
-            bases = [vars(base)["__init__"] for base in target.__mro__ if "__init__" in vars(base)]
+        if inspect.isclass(self.target):
+            bases = [vars(base)["__init__"] for base in self.target.__mro__ if "__init__" in vars(base)]
             return any(name in inspect.signature(init).parameters for init in bases)
-        return name in inspect.signature(target).parameters
+        return name in inspect.signature(self.target).parameters
 
     def build(self, *, seed: int = 1, **kwargs: Any) -> Any:
         """A new model, its weights a function of the seed.
 
         Raises:
-            SkipCheck: If the factory has no such argument.
+            SkipCheck: If the factory has no such argument, or fixes it.
         """
         for name in kwargs:
             if not self.takes(name):
                 raise SkipCheck(f"takes no argument {name}")
+        if inspect.isclass(self.target):
+            try:
+                check_arguments(self.target, kwargs)
+            except TypeError as fixed:
+                raise SkipCheck(str(fixed)) from None
         given = {"shape": SHAPE, **({"latent_dim": 4} if self.takes("latent_dim") else {})}
-        linked = {name: size for name, size in LINKED.items() if self.takes(name)}
+        linked = {name: value for name, value in LINKED.items() if self.takes(name)}
         torch.manual_seed(seed)
         return self.factory(**{**given, **linked, **self.kwargs, **kwargs})
 

@@ -125,12 +125,23 @@ class Perceptual(Energy):
         weight: Weight w of the energy against the rate.
 
     Raises:
-        ValueError: If weight is not positive and finite.
+        ValueError: If weight is not positive and finite, or the network has no features of such images.
     """
 
     def __init__(self, shape: Shape, *, network: Callable[[], nn.Module], weight: float = 1.0) -> None:
         super().__init__(shape, weight=weight)
         self._hidden = (network().eval().requires_grad_(False),)  # a tuple, which torch does not look into
+        self._check()
+
+    def _check(self) -> None:
+        (network,) = self._hidden
+        device = next((t.device for t in (*network.parameters(), *network.buffers())), None)
+        try:
+            with torch.no_grad():
+                _features(network(torch.zeros(1, *self.shape, device=device)))
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            said, name = str(error).strip().partition("\n")[0], type(network).__name__
+            raise ValueError(f"network {name} has no features of examples of shape {self.shape}: {said}") from error
 
     def distance(self, picture: Tensor, x: Tensor) -> Tensor:
         (network,) = self._hidden

@@ -1,0 +1,7 @@
+"""Features of images by networks trained to classify photographs, which energies compare pictures by."""
+
+from vae_zoo.nn.features.efficientnet import EfficientNetFeatures
+from vae_zoo.nn.features.images import ImageFeatures
+from vae_zoo.nn.features.vgg import VGGFeatures
+
+__all__ = ["EfficientNetFeatures", "ImageFeatures", "VGGFeatures"]
