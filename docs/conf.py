@@ -34,5 +34,6 @@ html_title = f"vae_zoo {release}"
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["math.css"]
+html_js_files = ["sort.js"]
 html_show_sphinx = False
 html_show_copyright = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,13 +106,15 @@ def plan(name: str, data: str) -> Plan:
 
 def packaged_config(name: str, data: str) -> dict[str, Any]:
     """The packaged configuration of a variant: for these data, or else for the digits, or else any; {} if none."""
-    found = {}
-    for path in sorted(CONFIGS.glob("*.yaml")):
-        content = yaml.safe_load(path.read_text())
-        model = content["model"]
-        if (model if isinstance(model, str) else model["class_path"]).rpartition(".")[2] == name:
-            found[path.stem.rpartition("_")[2]] = content
+    found = {stem.rpartition("_")[2]: content for stem, model, content in _packaged() if model == name}
     return next((found[key] for key in (data.lower(), "digits", *found) if key in found), {})
+
+
+@cache
+def _packaged() -> list[tuple[str, str, dict[str, Any]]]:
+    """Name, model and content of each packaged configuration."""
+    contents = [(path.stem, yaml.safe_load(path.read_text())) for path in sorted(CONFIGS.glob("*.yaml"))]
+    return [(stem, said(content["model"]).partition("(")[0].rpartition(".")[2], content) for stem, content in contents]
 
 
 def data_config(packaged: Any, data: str, setting: Setting) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def row(cell: dict[str, Any]) -> dict[str, Any]:
     """The line of a run."""
     found = {key: cell[key] for key in COLUMNS if key in cell}
     if "error" in cell:
-        return found
+        return found | {"error": reason(cell["error"])}
     unknown = ("elbo", "reconstruction") if cell["reports"] == "-" else ()  # of an energy, or of an autoencoder
     metrics = {name: value for name, value in cell["metrics"].items() if name not in unknown}
     found |= {column: round(metrics[name], 5) for column, name in METRICS.items() if name in metrics}
@@ -74,3 +75,9 @@ def row(cell: dict[str, Any]) -> dict[str, Any]:
     for stage in ("fit", "test"):
         found |= {f"{stage}_{clock}_s": cell[stage][clock] for clock in ("wall", "cpu")}
     return found
+
+
+def reason(error: str) -> str:
+    """The first cause in an error of the parser, which lists one for each type that a value could have."""
+    found = re.search(r"Errors: - (.*?) - ", error)
+    return found.group(1) if found else error

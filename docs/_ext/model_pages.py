@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from sphinx.application import Sphinx
 
+from benchmarks.zoo.page import section
 from vae_zoo import models
 from vae_zoo.cli.commands.show import first_fit
 
@@ -28,7 +29,7 @@ def pages(app: Sphinx) -> None:
 
 
 def page(name: str, configs: list[Path]) -> str:
-    """A model's page: what it is, how to run it, the configurations that use it."""
+    """A model's page: what it is, how to run it, its metrics, the configurations that use it."""
     cls = getattr(models, name)
     lines = [f"# {name}", "", "```{eval-rst}", f".. autoclass:: vae_zoo.models.{name}", "   :members:", "```", ""]
     if not inspect.isabstract(cls):
@@ -36,6 +37,7 @@ def page(name: str, configs: list[Path]) -> str:
         lines += [f"vae-zoo fit {first_fit(name)}"]
         lines += [f"vae-zoo test --ckpt_path results/{name}_Digits/fit_0/checkpoints/last.ckpt"]
         lines += [f"vae-zoo show {name}", "```", "", "The last command lists every argument.", ""]
+    lines += section(name)
     if configs:
         lines += ["## Configurations", "", "Each is whole; run it by its name.", ""]
     for path in configs:

@@ -9,6 +9,7 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 from benchmarks import report
+from benchmarks.zoo import page as zoo
 from vae_zoo.testing import CHECKS
 
 
@@ -26,6 +27,7 @@ def write(app: Sphinx) -> None:
         "_faults.md": report.faults(),
         "_ranks.md": report.ranks(),
         "_servers.md": report.servers(),
+        "_zoo.md": zoo.table(),
     }
     for name, text in tables.items():
         path = source / name
