@@ -176,7 +176,7 @@ def test_an_error_of_one_place_falls_with_depth(images: Tensor) -> None:
         (FSQVAE, {"levels": [8, 5]}, ValueError, r"levels \[8, 5\] are 40 codes of 2 dimensions, got .* dim 4"),
         (FSQVAE, {"num_codes": 9}, TypeError, "FSQVAE takes no num_codes: it is the product of the levels"),
         (FSQVAE, {"codebook": Codebook}, TypeError, "FSQVAE takes no codebook: its codes are combinations of levels"),
-        (FSQVAE, {"beta": 0.5}, TypeError, "FSQVAE takes no beta: what is rounded has nothing to commit to"),
+        (FSQVAE, {"beta": 0.5}, TypeError, "FSQVAE takes no beta: rounding leaves nothing to commit to"),
         (LFQVAE, {"num_codes": 9}, TypeError, "LFQVAE takes no num_codes: it is 2 to the power of latent_dim"),
         (LFQVAE, {"gamma": -1.0}, ValueError, "entropy_weight and gamma must be at least 0, .* got 0.1, -1.0"),
         (GroupedVQVAE, {"groups": 9}, ValueError, r"groups must lie in 1 \.\. 4, the dimensions, got 9"),

@@ -38,7 +38,7 @@ class Hierarchical(Distribution):
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
-        return self.top.has_rsample  # which a mixture has not
+        return self.top.has_rsample  # a mixture has none
 
     def layers(self, z: Tensor) -> list[Distribution]:
         """Distribution of each layer, the lowest first, given the latents above it in z, (..., D)."""

@@ -20,7 +20,7 @@ class Labelled(Distribution):
     Args:
         log_probs: Log-probabilities of the classes, (\*batch, C).
         latents: Distributions of the latent given each class: batch shape (C, \*batch), (C,) if batch is (), or () if
-            the class makes no difference; event shape (D,).
+            they do not depend on the class; event shape (D,).
     """
 
     has_rsample = True

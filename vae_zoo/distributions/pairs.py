@@ -133,7 +133,7 @@ def check_pair(posterior: Family, prior: Prior) -> None:
 
 
 def check_posterior(posterior: Family) -> None:
-    """Refuse a posterior that makes a bound with no prior.
+    """Refuse a posterior that cannot make a bound with any prior.
 
     Raises:
         ValueError: If it has no density or no reparameterised samples, or depends on more than its parameters.

@@ -1,4 +1,4 @@
-"""Supports of latents that are no intervals, which compare by value: spheres, balls and products of supports."""
+"""Supports of latents other than intervals, which compare by value: spheres, balls and products of supports."""
 
 from __future__ import annotations
 
@@ -117,14 +117,14 @@ class _Part:
 
 
 def core(support: Any) -> Any:
-    """The support of one element, or of an event that is not made of independent ones; None for None."""
+    """The support of one element, or of an event that does not consist of independent ones; None for None."""
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     return support
 
 
 def support_of(d: Distribution) -> Constraint | None:
-    """The support of one element, or of an event that is not made of independent ones; None if it is not stated."""
+    """The support of one element, or of an event that does not consist of independent ones; None if unknown."""
     try:
         return core(d.support)
     except NotImplementedError:
@@ -144,10 +144,10 @@ def can_move(support: Constraint | None) -> bool:
 
 
 def path(support: Constraint | None, start: Tensor, end: Tensor, num_steps: int) -> Tensor:
-    """Points on the way from one value to another inside a support, evenly spaced.
+    """Evenly spaced points on the path from one value to another inside a support.
 
-    On a sphere and in a ball it is the geodesic, among real numbers :func:`~vae_zoo.functional.slerp`, between other
-    bounds a straight line.
+    The path is a geodesic on a sphere and in a ball, :func:`~vae_zoo.functional.slerp` for real numbers, and a straight
+    line between other bounds.
 
     Args:
         support: Support of the values; None for real numbers.

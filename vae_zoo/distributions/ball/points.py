@@ -1,4 +1,4 @@
-"""What distributions on the Poincaré ball share: its points, as floating-point numbers hold them."""
+"""Common parts of distributions on the Poincaré ball: its points in floating-point numbers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class OnBall(Distribution):
         return type(self)(loc.to(self.dtype), log_scale, self.curvature)
 
     def scaled(self, factor: float) -> OnBall:
-        """The same with the scale multiplied by a factor."""
+        """The distribution with its scale multiplied by a factor."""
         return type(self)(self.mean, self.log_scale + math.log(factor), self.curvature)
 
     def distance(self, value: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class OnBall(Distribution):
         return ball_distance(self.loc, widened(value), self.curvature)
 
     def reached(self, v: Tensor) -> Tensor:
-        """The points that tangent vectors at μ lead to, inside what the type of the samples can hold."""
+        """The points that tangent vectors at μ lead to, within the range of the samples' type."""
         z = ball_exp(self.loc, v, self.curvature)
         most = math.tanh(REACH / 2) / math.sqrt(self.curvature)
         norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
@@ -105,7 +105,7 @@ def log_sinhc(y: Tensor) -> Tensor:
 
 
 def check_ball(name: str, shape: Shape, curvature: float) -> None:
-    """Refuse latents that are no vectors, and a space that is not curved.
+    """Refuse latents that are not vectors, and a space without curvature.
 
     Raises:
         ValueError: With what was expected and what came.
@@ -117,7 +117,7 @@ def check_ball(name: str, shape: Shape, curvature: float) -> None:
 
 
 def check_reach(name: str, farthest: float, scale: float, dims: int, curvature: float) -> None:
-    """Refuse a prior most of which lies where float32 has no numbers.
+    """Refuse a prior with much of its mass where float32 has no points.
 
     Args:
         name: Name of the prior.

@@ -23,7 +23,7 @@ _WIDTHS = 9
 
 
 class Riemannian(OnBall):
-    r"""The normal distribution of distances on the ball, the one of most entropy for its mean and spread.
+    r"""Normal distribution of distances on the ball, with the greatest entropy for its mean and spread.
 
     .. math::
         \log p(z) = -\frac{d(\mu, z)^2}{2 \sigma^2} - \log Z(\sigma), \quad
@@ -68,7 +68,7 @@ class Riemannian(OnBall):
         radius, slope = self._radii.solve(u)
         radius = (radius + slope * (flat - flat.detach())[:, None]).T.reshape(sample_shape + self.batch_shape)
         shape = self._extended_shape(sample_shape)
-        way = torch.randn(shape, dtype=flat.dtype, device=flat.device) + 1e-30  # so that none is 0
+        way = torch.randn(shape, dtype=flat.dtype, device=flat.device) + 1e-30  # so that no direction is 0
         return self.reached(radius[..., None] * way / torch.linalg.vector_norm(way, dim=-1, keepdim=True))
 
 
@@ -78,8 +78,8 @@ class RiemannianNormal(BallFamily):
     .. math:: q(z|x) \propto e^{-d(\mu, z)^2 / 2 \sigma^2}, \quad \mu = \exp_0(h)
 
     Densities are with respect to the volume of the ball. The mean is at most at a distance of :math:`8 / \sqrt{c}` from
-    the origin, and samples at :math:`12.2 / \sqrt{c}`, which is as far as float32 has points. The volume grows with the
-    distance, by which samples of a wide distribution in many dimensions lie far from the mean: about
+    the origin, and samples at :math:`12.2 / \sqrt{c}`, which is as far as float32 has points. Because the volume
+    grows with the distance, samples of a wide distribution in many dimensions lie far from the mean: at about
     :math:`(d - 1) \sqrt{c} \sigma^2`.
 
     References:
@@ -93,7 +93,7 @@ class RiemannianNormal(BallFamily):
         max_log_scale: Upper bound of log σ.
 
     Raises:
-        ValueError: If events are no vectors, the curvature is not positive and finite, or the bounds leave no room.
+        ValueError: If events are not vectors, the curvature is not positive and finite, or the bounds leave no room.
     """
 
     @property
@@ -119,8 +119,8 @@ class RiemannianNormalPrior(Prior):
         scale: Scale σ, in units of distance.
 
     Raises:
-        ValueError: If latents are no vectors, curvature or scale is not positive and finite, or float32 has no numbers
-            for so wide a prior.
+        ValueError: If latents are not vectors, curvature or scale is not positive and finite, or the prior is too
+            wide for float32.
     """
 
     zero: Tensor

@@ -78,7 +78,7 @@ class WrappedNormal(BallFamily):
         max_log_scale: Upper bound of log σ.
 
     Raises:
-        ValueError: If events are no vectors, the curvature is not positive and finite, or the bounds leave no room.
+        ValueError: If events are not vectors, the curvature is not positive and finite, or the bounds leave no room.
     """
 
     @property
@@ -105,8 +105,8 @@ class WrappedNormalPrior(Prior):
         scale: Standard deviation σ, in units of distance.
 
     Raises:
-        ValueError: If latents are no vectors, curvature or scale is not positive and finite, or float32 has no numbers
-            for so wide a prior.
+        ValueError: If latents are not vectors, curvature or scale is not positive and finite, or the prior is too
+            wide for float32.
     """
 
     zero: Tensor

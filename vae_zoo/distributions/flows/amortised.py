@@ -162,7 +162,7 @@ class Sylvester(NamedTuple):
         t = _times(self.inner, _times(self.columns.mT, y)) + self.b
         both = (self.inner.unsqueeze(-1) * self.outer.unsqueeze(-3)).sum(-2)  # in float32 under autocast too
         found: list[Tensor] = []
-        for i in reversed(range(t.shape[-1])):  # the last unknown is alone in its equation
+        for i in reversed(range(t.shape[-1])):  # the last equation has one unknown
             rest = t[..., i]
             for j, a in enumerate(found, i + 1):
                 rest = rest - both[..., i, j] * torch.tanh(a)
@@ -214,7 +214,7 @@ class PlanarFlow(_AmortisedFlow):
 
     The network outputs μ, log σ and each step's u, w and b. A step is invertible if :math:`w^\top \hat u > -1`; u is
     shifted along w where it is not. The paper replaces :math:`w^\top u` by softplus - 1; here it is kept from 0 on and
-    replaced by exp - 1 below, which changes nothing that is invertible anyway and has no singularity at w = 0. μ and σ
+    replaced by exp - 1 below, so that invertible steps are unchanged and there is no singularity at w = 0. μ and σ
     are applied last, whereas the paper applies them first: the same distributions, with steps on noise of unit scale.
     A sample and its density take one pass; the density at another point takes a bisection per step.
 

@@ -81,8 +81,8 @@ class Autoregression(nn.Module):
 
     def forward(self, context: Tensor) -> Step:
         masked = [m for m in self.net if isinstance(m, nn.Linear)]
-        # Copies, so that what is made without gradients has none later either. A product with truth values is not to be
-        # had in ONNX from every torch.
+        # Copies, so that steps made without gradients have none later either. Not every torch exports a product with
+        # truth values to ONNX.
         layers = [
             ((m.weight * m.get_buffer("mask").to(m.weight)).to(context.dtype), m.bias.to(context.dtype, copy=True))
             for m in masked

@@ -1,4 +1,4 @@
-"""Posteriors that move their samples along the gradient of the joint density, and know the density of these alone."""
+"""Posteriors whose samples move along the gradient of the joint density, with the density of their own draws only."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch.distributions import Distribution, constraints
 
 
 class OwnDraws(Distribution, ABC):
-    """Distribution whose density is known for the tensor that it has just returned, and for no other.
+    """Distribution whose density is known only for the tensor that it has just returned.
 
-    The density may be that of auxiliary variables too, divided by their conditional density given the draw: its
-    importance weights have the right mean all the same.
+    The density may include auxiliary variables, divided by their conditional density given the draw: importance weights
+    keep the right mean.
 
     Args:
         batch_shape: Shape of the batch.
@@ -44,7 +44,7 @@ class OwnDraws(Distribution, ABC):
 
 
 class HamiltonianPosterior(OwnDraws):
-    r"""Draws of a distribution after leapfrog steps with a random momentum, which is cooled on the way.
+    r"""Draws of a distribution after leapfrog steps with a random momentum, which is cooled step by step.
 
     .. math::
         \rho \leftarrow \rho + \tfrac{\epsilon}{2} \nabla \log p(x, z), \quad z \leftarrow z + \epsilon \rho, \quad

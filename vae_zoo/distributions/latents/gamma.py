@@ -46,7 +46,7 @@ class Gamma(Family):
 
     Args:
         shape: Shape of one event.
-        min_concentration: Lower bound of α. Smaller values than the default underflow in float32.
+        min_concentration: Lower bound of α. Draws below the default may underflow in float32.
 
     Raises:
         ValueError: If min_concentration is not positive or not below 1000.

@@ -33,7 +33,7 @@ class Joint(Family):
         num_categories: Number K of categories of each.
 
     Raises:
-        ValueError: If num_variables is less than 1, or the vector is too short or no vector.
+        ValueError: If num_variables is less than 1, or the shape is not that of a long enough vector.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class JointPrior(Prior):
         num_categories: Number K of categories of each.
 
     Raises:
-        ValueError: If num_variables is less than 1, or the vector is too short or no vector.
+        ValueError: If num_variables is less than 1, or the shape is not that of a long enough vector.
     """
 
     def __init__(

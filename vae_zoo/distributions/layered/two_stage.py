@@ -20,7 +20,7 @@ from vae_zoo.typing import Shape
 
 _MAX_LOG_SCALE = 7.0
 _START = -1.0
-"""Initial log γ: from 0 on, u often goes unused."""
+"""Initial log γ; if it starts at 0 or more, u often remains unused."""
 
 
 class TwoStageDistribution(Distribution):
@@ -30,8 +30,8 @@ class TwoStageDistribution(Distribution):
 
     .. math:: \log p(z|u) + \log p(u) - \log q(u|z), \quad u \sim q(u|z),
 
-    at most log p(z) in expectation; its exponential has the expectation p(z). A bound on log p(x) with it is one of the
-    joint model of x, z and u, and importance weights with it average to p(x).
+    which is at most log p(z) in expectation, and whose exponential has the expectation p(z). With it, a bound on log
+    p(x) is that of the joint model of x, z and u, and importance weights average to p(x).
 
     Args:
         prior: The networks.
@@ -83,8 +83,8 @@ class TwoStagePrior(Prior):
     .. math:: p(z) = \int p(u) \, p(z|u) \, du, \quad u \sim \mathcal{N}(0, I), \quad
         z|u \sim \mathcal{N}(f(u), \gamma^2 I)
 
-    γ is learned. As in the reference code, u has the dimensions of z, and each network sees its input a second time
-    before its last layer.
+    γ is learned. As in the reference code, u has the dimensions of z, and the last layer of each network gets the
+    network's input too.
 
     References:
         | Diagnosing and Enhancing VAE Models (Dai and Wipf, 2019)

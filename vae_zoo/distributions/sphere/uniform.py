@@ -43,7 +43,7 @@ class Uniform(Distribution):
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         shape = self._extended_shape(torch.Size(sample_shape))
-        z = torch.randn(shape, dtype=self.like.dtype, device=self.like.device) + 1e-15  # so that none is 0
+        z = torch.randn(shape, dtype=self.like.dtype, device=self.like.device) + 1e-15  # so that no vector is 0
         return z / torch.linalg.vector_norm(z, dim=-1, keepdim=True)
 
 

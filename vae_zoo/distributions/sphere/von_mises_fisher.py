@@ -19,7 +19,7 @@ from vae_zoo.distributions.supports import Sphere
 from vae_zoo.typing import Shape
 
 _LEAST = 1e-8
-"""Concentration and norm below which numbers are not told from 0."""
+"""Concentration and norm below which numbers count as 0."""
 
 
 class VMF(Distribution):
@@ -76,14 +76,14 @@ class VMF(Distribution):
         return VMF(self.loc.expand(*shape, self.dim).to(self.dtype), self.concentration.expand(shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        # The squared distance forgives what rounding does to the norm of a sample, which κ would multiply.
+        # κ would multiply the rounding error of a sample's norm; the squared distance is less sensitive to it.
         distance = (widened(value) - self.loc).square().sum(-1)
         return (-0.5 * self.concentration * distance - self.log_norm).to(self.dtype)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         shape = self._extended_shape(torch.Size(sample_shape))
         angle = self._angles(torch.Size(sample_shape))[..., None]
-        # So that no direction is 0, and no other changes.
+        # Keeps a direction of 0 from dividing by 0, and changes no other.
         other = torch.randn((*shape[:-1], self.dim - 1), dtype=self.loc.dtype, device=self.loc.device) + 1e-30
         away = torch.sin(angle) * other / torch.linalg.vector_norm(other, dim=-1, keepdim=True)
         first = self.loc[..., :1]
@@ -107,7 +107,7 @@ class VonMisesFisher(Family):
     .. math:: q(z|x) \propto e^{\kappa \mu^\top z}, \quad \mu = \frac{h}{\|h\|}, \quad
         \kappa = \kappa_{\min} + \log(1 + e^a), \quad \|z\| = 1
 
-    A latent of m numbers is a point on the sphere of m - 1 dimensions, which is what papers quote. For it the network
+    A latent of m numbers is a point on the sphere of m - 1 dimensions, which is the number in papers. The network
     outputs m + 1 numbers, h and a. The mean of the distribution is μ, a point on the sphere.
 
     References:
@@ -165,7 +165,7 @@ def angles(concentration: Tensor, dim: int) -> Inversion:
     cos = 2 * k / (n + torch.sqrt(n**2 + 4 * k.square()))  # of the mode
     sin = torch.sqrt(n * cos / k)
     mode, curvature = torch.atan2(sin, cos), k * cos + (n / sin.square() if n else 0)
-    # The density falls faster than that of the normal distribution before the mode, and slower behind it.
+    # The density falls faster than a normal one before the mode, and more slowly behind it.
     low, high = (mode - 9 * curvature.rsqrt()).clamp(min=0), (mode + 14 * curvature.rsqrt()).clamp(max=math.pi)
 
     def log_density(t: Tensor) -> Tensor:

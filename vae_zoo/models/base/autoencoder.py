@@ -65,14 +65,14 @@ class Autoencoder(Shareable, Saved, Steps):
     """Whether latents can be interpolated, so that paths can be drawn."""
 
     straight_through: bool = False
-    """Whether gradients pass through steps that have none, so that they are not the slopes of the terms."""
+    """Whether gradients pass through steps without derivative, so that they differ from the slopes of the terms."""
 
     reports: str = "-"
     """What is known of log p(x): ``E`` a bound and the importance-weighted evidence, ``A`` the evidence by annealed
     importance sampling only, ``-`` nothing."""
 
     game: bool = False
-    """Whether the loss is the sum of what networks minimise against each other, which does not fall as they learn."""
+    """Whether networks work against each other, so that their total loss does not fall as they learn."""
 
     fixed: Mapping[str, str] = {}
     """Arguments of base classes that have no effect on this one, and why. Subclasses may use them again."""
@@ -107,7 +107,7 @@ class Autoencoder(Shareable, Saved, Steps):
         compiled: bool = False,
         cuda_graphs: bool = False,
         channels_last: bool = False,
-        **kwargs: Any,  # none; without it Lightning would drop the class that a checkpoint names
+        **kwargs: Any,  # empty; without it Lightning would drop the class that a checkpoint names
     ) -> None:
         super().__init__(**kwargs)
         if latent_dim < 1:
@@ -224,7 +224,7 @@ class Autoencoder(Shareable, Saved, Steps):
         """Learning rate of the optimizer. A new value applies from the next fit on, and is saved in checkpoints."""
         rate = rate_of(self._init_args.get("optimizer"))
         if rate is None:
-            raise AttributeError("the optimizer of this model says nothing of its learning rate.")
+            raise AttributeError("the optimizer of this model does not state its learning rate.")
         return rate
 
     @lr.setter

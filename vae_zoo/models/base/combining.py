@@ -34,11 +34,11 @@ def check_arguments(cls: type, given: Mapping[str, Any]) -> None:
     """Refuse arguments that a class fixes; their defaults, which older checkpoints and configurations hold, pass.
 
     Args:
-        cls: Class of a model; ``fixed`` of a class on the way says what it fixes, and why.
+        cls: Class of a model; ``fixed`` of a class on the way lists what it fixes, and why.
         given: Arguments by name.
 
     Raises:
-        TypeError: With the argument, and why it does nothing.
+        TypeError: With the argument, and why it has no effect.
     """
     order: tuple[Any, ...] = cls.__mro__
     for name, value in given.items():

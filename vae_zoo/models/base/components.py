@@ -19,7 +19,7 @@ from vae_zoo.penalties import Penalty
 Made = TypeVar("Made", bound=nn.Module)
 
 _OTHERS = (Family, Prior, LightningModule, CodePrior, Quantizer, Penalty, Schedule, Corruption)
-"""Modules that are no networks, whatever they are made from."""
+"""Modules that are not networks, although they may be made from the same arguments."""
 
 _WANTED: dict[type, tuple[str, str]] = {
     Family: ("a Family", "shape"),
@@ -31,7 +31,7 @@ _WANTED: dict[type, tuple[str, str]] = {
     Schedule: ("a Schedule", ""),
     Corruption: ("a Corruption", ""),
 }
-"""What a component of each kind is called, and what it is made from."""
+"""Name of a component of each kind, and the arguments that it is made from."""
 
 
 def make(role: str, factory: Callable[..., Any], kind: type[Made], *args: Any) -> Made:
@@ -138,7 +138,7 @@ def _check_kind(role: str, cls: type, kind: type, wanted: str) -> None:
 def building(model: Any) -> Iterator[None]:
     """Name the attribute that a property of the model lacks while the networks are being built.
 
-    A module says of any property that fails that the property itself is missing.
+    Otherwise torch reports for any property that fails that the property itself is missing.
 
     Raises:
         ValueError: If a property reads what is not there yet.

@@ -46,7 +46,7 @@ class Penalised(Autoencoder):
     def penalised(
         self, values: dict[str, Tensor], z: Tensor, q: Distribution, p: Distribution, annealing: Tensor | float = 1.0
     ) -> dict[str, Tensor]:
-        """What :meth:`losses` gives, with the penalties added to ``loss`` and logged beside it.
+        """The values of :meth:`losses` with the penalties added to ``loss`` and logged beside it.
 
         Args:
             values: The loss without penalties, and metrics.
@@ -81,5 +81,5 @@ class Penalised(Autoencoder):
 
 
 def metric_name(penalty: Penalty) -> str:
-    """The name of a class as that of a metric: ``sliced_wasserstein`` for ``SlicedWasserstein``."""
+    """The name of a penalty's class in snake case: ``sliced_wasserstein`` for ``SlicedWasserstein``."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(penalty).__name__).lower()

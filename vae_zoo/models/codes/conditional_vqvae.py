@@ -16,7 +16,7 @@ class ConditionalVQVAE(VQVAE):
 
     .. math:: \log p(x | c) \ge \log p(x | e) + \log p(s | c)
 
-    The class enters the prior alone, so that codes and reconstructions need no labels.
+    Only the prior depends on the class, so codes and reconstructions need no labels.
 
     References:
         | Neural Discrete Representation Learning (van den Oord et al., 2017)
@@ -33,7 +33,7 @@ class ConditionalVQVAE(VQVAE):
     def __init__(self, *, num_classes: int | None = None, **kwargs: Any) -> None:
         if num_classes is None or num_classes < 1:
             raise ValueError(f"{type(self).__name__} needs data with labels, got num_classes {num_classes}.")
-        self.num_classes = num_classes  # which the prior is built from
+        self.num_classes = num_classes  # the prior is built from it
         super().__init__(**kwargs)
 
     def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True, temperature: float = 1.0) -> Tensor:
@@ -43,7 +43,7 @@ class ConditionalVQVAE(VQVAE):
             num: Number of samples.
             c: Labels, (num,); 0, 1, … repeated if not given.
             mean: Whether to return the mean of p(x|e), or a draw from it.
-            temperature: What the logits of the prior are divided by.
+            temperature: Divisor of the logits of the prior.
 
         Returns:
             (num, \\*shape).

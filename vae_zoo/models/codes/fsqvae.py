@@ -17,7 +17,7 @@ class FSQVAE(VQVAE):
     .. math:: \mathcal{L}(x) = -\log p(x | e) - \log p(s), \quad
         e_i = \frac{\mathrm{round}(h_i \tanh(z_i + s_i) - o_i) + o_i}{(L_i - 1) / 2}
 
-    Nothing but the networks and the prior is learned, and all codes can be reached from the start.
+    Only the networks and the prior are learned, and all codes can be reached from the start.
 
     References:
         | Finite Scalar Quantization: VQ-VAE Made Simple (Mentzer et al., 2024)
@@ -35,7 +35,7 @@ class FSQVAE(VQVAE):
     fixed = {
         "num_codes": "it is the product of the levels",
         "codebook": "its codes are combinations of levels",
-        "beta": "what is rounded has nothing to commit to",
+        "beta": "rounding leaves nothing to commit to",
     }
 
     def __init__(self, *, latent_dim: int = 4, levels: Sequence[int] | None = None, **kwargs: Any) -> None:

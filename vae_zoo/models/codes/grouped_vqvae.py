@@ -15,7 +15,7 @@ class GroupedVQVAE(VQVAE):
 
     .. math:: e = (e_1, \dots, e_G), \quad e_g \text{ nearest to } z_g
 
-    The product of G codebooks of K vectors has K^G vectors of a place.
+    G codebooks of K vectors have K^G combinations at each place.
 
     References:
         | Product Quantization for Nearest Neighbor Search (Jégou et al., 2011)

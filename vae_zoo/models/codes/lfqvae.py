@@ -17,7 +17,8 @@ class LFQVAE(VQVAE):
         + w \, P \, \big( \mathbb{E}[H(p(e|z))] - \gamma H(\mathbb{E}[p(e|z)]) \big) - \log p(s), \quad
         e = \mathrm{sign}(z)
 
-    Latents are to be decided about their bits, and all codes of the P places to be used equally often.
+    The entropies favour latents that are certain about their bits, and equal use of all codes; P is the number of
+    places.
 
     References:
         | Language Model Beats Diffusion: Tokenizer is Key to Visual Generation (Yu et al., 2024)
@@ -26,7 +27,7 @@ class LFQVAE(VQVAE):
     Args:
         latent_dim: Number of bits of a code.
         entropy_weight: Weight w of the entropies.
-        gamma: Weight γ of the entropy of the batch, in terms of that of the latents.
+        gamma: Weight γ of the entropy of the batch, relative to that of the latents.
         spherical: Whether latents are projected to the unit sphere first: BSQ (Zhao et al., 2024).
         kwargs: Arguments of :class:`VQVAE`.
     """

@@ -11,15 +11,15 @@ from vae_zoo.nn import EMACodebook, Quantizer, ResidualQuantizer
 
 
 class ResidualVQVAE(VQVAE):
-    r"""VQ-VAE with several codes of each place, from coarse to fine: RQ-VAE.
+    r"""VQ-VAE with several codes at each place, from coarse to fine: RQ-VAE.
 
     .. math::
         \mathcal{L}(x) = -\log p(x | e) + \beta \sum_q \| r_q - \mathrm{sg}[e_q] \|^2 - \log p(s), \quad
         r_{q+1} = r_q - e_q, \quad e = \sum_q e_q
 
-    The prior draws the codes of a place one after the other, before the next place. Of HRQ-VAE (Hosking et al., 2022)
-    there are the dropout of levels and, by an argument of the quantizer, the decay of the norms of their vectors; codes
-    are not relaxed, but quantised.
+    The prior draws the codes of a place one after the other, before the next place. The
+    dropout of levels and the decay of the norms of their vectors are those of HRQ-VAE (Hosking et al., 2022), in which
+    codes are relaxed instead of quantised.
 
     References:
         | Autoregressive Image Generation using Residual Quantization (Lee et al., 2022)
@@ -28,7 +28,7 @@ class ResidualVQVAE(VQVAE):
         | https://arxiv.org/abs/2203.03463
 
     Args:
-        depth: Number of codes of each place.
+        depth: Number of codes at each place.
         codebook: Class of the codebook of each level.
         shared: Whether all levels share one codebook.
         dropout: Probability that a training example is decoded from a random number of levels.

@@ -11,19 +11,18 @@ from vae_zoo.nn import EMACodebook, Quantizer
 
 
 class RotationVQVAE(VQVAE):
-    r"""VQ-VAE whose latents get the gradient of their code vectors turned and scaled: the rotation trick.
+    r"""VQ-VAE that rotates and scales the gradient on its way from code vectors to latents: the rotation trick.
 
     .. math:: e = \mathrm{sg}\Big[\frac{\|e\|}{\|z\|} R\Big] z, \quad R \frac{z}{\|z\|} = \frac{e}{\|e\|}
 
-    The gradient then depends on where a latent lies in the region of its code, which the straight-through gradient
-    does not.
+    Unlike the straight-through gradient, it depends on where a latent lies in the region of its code.
 
     References:
         | Restructuring Vector Quantization with the Rotation Trick (Fifty et al., 2025)
         | https://arxiv.org/abs/2410.06424
 
     Args:
-        codebook: Class of the codebook, one with an argument ``gradient``.
+        codebook: Class of the codebook; it needs an argument ``gradient``.
         kwargs: Arguments of :class:`VQVAE`.
     """
 

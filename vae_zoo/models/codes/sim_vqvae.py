@@ -11,7 +11,7 @@ from vae_zoo.nn.quantizers.gradients import Gradient
 
 
 class SimVQVAE(VQVAE):
-    r"""VQ-VAE whose code vectors are fixed at random and mapped by one learned matrix: SimVQ.
+    r"""VQ-VAE whose code vectors are random, fixed and mapped by one learned matrix: SimVQ.
 
     .. math:: e_k = W c_k + b, \quad c_k \sim \mathcal{N}(0, I)
 
@@ -22,7 +22,7 @@ class SimVQVAE(VQVAE):
         | https://arxiv.org/abs/2411.02038
 
     Args:
-        gradient: Gradient of the latents: unchanged (``straight``), or turned (``rotation``).
+        gradient: Gradient of the latents: unchanged (``straight``) or rotated (``rotation``).
         kwargs: Arguments of :class:`VQVAE`.
     """
 

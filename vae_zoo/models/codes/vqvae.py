@@ -95,7 +95,7 @@ class VQVAE(Autoencoder):
 
     @property
     def codes_shape(self) -> Shape:
-        """Shape of the codes of one example: the grid, and the codes of each place if there are several."""
+        """Shape of the codes of one example: the grid, and the codes at each place if there are several."""
         return (*self.grid, *self.codebook.code_shape)
 
     @property
@@ -138,7 +138,7 @@ class VQVAE(Autoencoder):
         return self.code_prior.sample(num, c, temperature=temperature)
 
     def usage(self, codes: Tensor) -> Tensor:
-        """Relative frequencies of the values of each code of a place, one after the other."""
+        """Relative frequencies of the values of each code at a place, concatenated."""
         return self.codebook.usage(codes)
 
     def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
@@ -159,9 +159,9 @@ class VQVAE(Autoencoder):
     def curves(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
         """Logged metrics: the usage of each code is replaced by its perplexity e^H and the number of codes in use.
 
-        Both are means over the codes of a place, if there are several.
+        Both are means over the codes at a place, if there are several.
         """
-        usage = means["usage"].unflatten(0, (-1, self.codebook.num_codes))  # of each code of a place
+        usage = means["usage"].unflatten(0, (-1, self.codebook.num_codes))  # of each code at a place
         shown = {name: mean for name, mean in means.items() if name != "usage"}
         perplexity = torch.exp(torch.special.entr(usage).sum(-1)).mean()
         return shown | {"perplexity": perplexity, "used_codes": (usage > 0).sum(-1).to(usage.dtype).mean()}
@@ -187,7 +187,7 @@ class VQVAE(Autoencoder):
         return split_off(super().param_groups(), {"params": priors})
 
     def routes(self) -> dict[str, dict[str, float]]:
-        encoder = {"loss": 1.0, "kl": -1.0}  # which terms of the codes depends on the quantizer
+        encoder = {"loss": 1.0, "kl": -1.0}  # which of its terms concern the codes depends on the quantizer
         return {"encoder": encoder, "decoder": {"reconstruction": -1.0}, "code_prior": {"kl": 1.0}}
 
     def configure_optimizers(self) -> Any:
@@ -199,7 +199,7 @@ class VQVAE(Autoencoder):
     def on_fit_start(self) -> None:
         super().on_fit_start()
         for optimizer in self.trainer.optimizers[:1]:
-            self._follow(optimizer)  # which a subclass may have made on its own
+            self._follow(optimizer)  # a subclass may have made its own
 
     def _follow(self, optimizer: Optimizer) -> None:
         if self._after_step not in optimizer._optimizer_step_post_hooks.values():
@@ -209,7 +209,7 @@ class VQVAE(Autoencoder):
         self.move_codes()
 
     def move_codes(self) -> None:
-        """Move the codes by what has been seen: after each step of the optimizer, unless only the prior is fitted."""
+        """Update the codes from recorded latents: after each step of the optimizer, unless only the prior is fitted."""
         for book in self.quantizers:
             book.reset_stats() if self.frozen else book.update()
 

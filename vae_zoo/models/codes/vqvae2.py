@@ -18,16 +18,16 @@ from vae_zoo.typing import Network, Shape
 
 
 class VQVAE2(VQVAE):
-    r"""VQ-VAE with a coarse top and a fine bottom grid of codes, each with a prior, the bottom's given the top.
+    r"""VQ-VAE with a coarse top and a fine bottom grid of codes, and a prior over each, the bottom's given the top.
 
     .. math::
         \mathcal{L}(x) = -\log p(x | e_t, e_b) + \sum_{l \in \{t, b\}} \big( \| \mathrm{sg}[z_l] - e_l \|^2
         + \beta \| z_l - \mathrm{sg}[e_l] \|^2 \big) - \log p(s_t) - \log p(s_b | s_t), \quad
         z_t = f_t(h), \quad z_b = f_b(h, g(e_t)), \quad h = f(x)
 
-    The top's vectors are brought to the size of the bottom grid by a network g, and the decoder and the bottom's prior
-    see both. A latent holds g(e_t) and e_b, and the codes of an example are those of the top followed by those of the
-    bottom. Unlike in the paper, the priors are small transformers, trained along with the autoencoder.
+    A network g brings the top's vectors to the size of the bottom grid. The decoder gets both levels, and the bottom's
+    prior depends on g(e_t). A latent holds g(e_t) and e_b, and the codes of an example are those of the top followed by
+    those of the bottom. Unlike in the paper, the priors are small transformers, trained along with the autoencoder.
 
     References:
         | Generating Diverse High-Fidelity Images with VQ-VAE-2 (Razavi et al., 2019)
@@ -131,7 +131,7 @@ class VQVAE2(VQVAE):
 
     def log_prior(self, codes: Tensor, c: Tensor | None = None) -> Tensor:
         top, bottom = self._levels(codes)
-        with torch.no_grad():  # the prior has no say in the codes
+        with torch.no_grad():  # the prior does not influence the codes
             context = self._run("top_decoder", self.top_codebook.lookup(top))
         return self.top_prior.log_prob(top, c) + self.code_prior.log_prob(bottom, c, context)
 

@@ -30,7 +30,7 @@ class TwoLevelVAE(VampVAE):
         p(z_2) = \frac{1}{P} \sum_{i=1}^P q(z_2|u_i)
 
     The decoder gets both levels, and a latent z contains both, the lower first. Both posteriors start from the same
-    features of the example, which the paper computes by a network for each.
+    features of the example, whereas the paper has a network for each.
 
     References:
         | VAE with a VampPrior (Tomczak and Welling, 2018)
@@ -106,7 +106,7 @@ class TwoLevelVAE(VampVAE):
             super().initialise(x)
 
     def features(self, x: Tensor) -> Tensor:
-        """What both posteriors start from, (B, width)."""
+        """Features that both posteriors start from, (B, width)."""
         self.check_examples(x)
         return leaky_relu(apply_batched(self.encoder, x, len(self.shape), gives=(self.width,), name="encoder"))
 

@@ -25,9 +25,9 @@ class HamiltonianVAE(VAE):
         z_0 \sim q(z|x), \; \rho_0 \sim \mathcal{N}(0, T_0 I)
 
     :math:`(z_K, \rho_K)` follow by K leapfrog steps on :math:`-\log p(x, z)`, see
-    :class:`~vae_zoo.distributions.HamiltonianPosterior`. Without a step it is the VAE. The temperature falls to 1 by
-    the paper's quadratic schedule; step sizes and T₀ are learned. Latents of examples (``embed``) are the means that
-    the steps start from.
+    :class:`~vae_zoo.distributions.HamiltonianPosterior`. Without steps it is the VAE. The temperature falls to 1 by
+    the paper's quadratic schedule; step sizes and T₀ are learned. Latents of examples (``embed``) are the
+    means that the steps start from.
 
     References:
         | Hamiltonian Variational Auto-Encoder (Caterini et al., 2018)
@@ -46,12 +46,14 @@ class HamiltonianVAE(VAE):
     """
 
     apart = {
-        **dict.fromkeys(("BetaTCVAE", "LadderVAE", "VampVAE"), "its posterior knows the density of own draws alone"),
-        **dict.fromkeys(("IWAEDReG", "PIWAE"), "its decoder moves the latents, so that it is part of the encoder"),
+        **dict.fromkeys(("BetaTCVAE", "LadderVAE", "VampVAE"), "its posterior knows only the density of its own draws"),
+        **dict.fromkeys(("IWAEDReG", "PIWAE"), "its decoder moves the latents, and so belongs to the encoder too"),
         "M2": "it encodes every class itself, without leapfrog steps",
     }
 
-    compilable = False  # torch 2.14 loses second derivatives of a gradient inside a compiled graph: 7 % of that of ε
+    compilable = (
+        False  # torch 2.14 loses second derivatives of a gradient in a compiled graph, here 7 % of the gradient of ε
+    )
 
     def __init__(
         self,
@@ -93,7 +95,7 @@ class HamiltonianVAE(VAE):
         return HamiltonianPosterior(start, partial(self.log_joint, x, c), step_size, self.cooling())
 
     def log_joint(self, x: Tensor, c: Tensor | None, z: Tensor) -> Tensor:
-        """log p(x, z) of latents (..., B, D), whose gradient moves them."""
+        """log p(x, z) of latents (..., B, D), which move along its gradient."""
         return self.prior(c).log_prob(z) + score(self.decode(z, c), x, z.shape[:-1])
 
     def cooling(self) -> list[Tensor]:

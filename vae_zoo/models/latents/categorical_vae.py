@@ -18,9 +18,9 @@ class CategoricalVAE(VAE):
     .. math:: \mathrm{KL} = \sum_n \log K - \mathrm{H}(q(z_n|x))
 
     In training, latents are relaxed one-hot vectors and the divergence is that of the categories, so ``train/elbo`` is
-    a surrogate and no bound. In evaluation, latents are drawn as one-hot vectors: ``val/elbo``, ``test/elbo`` and the
-    evidence are exact for the discrete model. The temperature falls with the steps of the optimizer; by default as in
-    the first paper, from 1 to ½ at a rate of 3e-5.
+    a surrogate and not a bound. In evaluation, latents are drawn as one-hot vectors: ``val/elbo``, ``test/elbo`` and
+    the evidence are exact for the discrete model. The temperature falls with the optimizer's steps, by default as in
+    the first paper: from 1 to ½ at a rate of 3e-5.
 
     References:
         | Categorical Reparameterization with Gumbel-Softmax (Jang et al., 2017)
@@ -30,9 +30,9 @@ class CategoricalVAE(VAE):
 
     Args:
         latent_dim: Number N of categorical variables.
-        num_categories: Number K of categories of each.
+        num_categories: Number K of categories of each variable.
         temperature: Schedule of the temperature; that of the posterior itself has no effect.
-        posterior: Family of q(z|x), such as :class:`~vae_zoo.distributions.Gumbel`, also ``straight_through``.
+        posterior: Family of q(z|x), :class:`~vae_zoo.distributions.Gumbel` with or without ``straight_through``.
         prior: Distribution p(z).
         kwargs: Arguments of :class:`VAE`.
 
@@ -60,7 +60,7 @@ class CategoricalVAE(VAE):
         if not callable(anneal):
             raise ValueError(
                 f"{type(self).__name__} sets the temperature of its posterior, and {type(self.posterior).__name__} has "
-                "none: take Gumbel, or the model VAE."
+                "none: use Gumbel, or the model VAE."
             )
         anneal(make("temperature", temperature, Schedule))  # type: ignore[type-abstract]
 

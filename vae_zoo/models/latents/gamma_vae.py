@@ -17,7 +17,7 @@ class GammaVAE(VAE):
         \mathrm{KL} = \sum_i (\alpha_i - a) \psi(\alpha_i) - \log \Gamma(\alpha_i) + \log \Gamma(a)
         + a (\log \beta_i - \log b) + \alpha_i \frac{b - \beta_i}{\beta_i}
 
-    Samples are torch's, with implicit gradients, in place of a rejection sampler with a correction.
+    Samples have torch's implicit gradients; the earlier paper has a rejection sampler with a correction.
 
     References:
         | Implicit Reparameterization Gradients (Figurnov et al., 2018)

@@ -22,13 +22,13 @@ class JointVAE(VAE):
     .. math:: \mathcal{L} = -\mathbb{E}[\log p(x|z)] + \gamma \, |\mathrm{KL}_c - C_c(t)| + \gamma \,
         |\mathrm{KL}_d - C_d(t)|
 
-    Rates are those of the batch. Categorical latents hold at most N log K nats, and so their capacity ends there. As in
+    Rates are those of the batch. Categorical latents hold at most N log K nats, where their capacity ends. As in
     :class:`CategoricalVAE`, they are relaxed in training, where ``elbo`` is a surrogate, and one-hot in evaluation,
     where bound and evidence are exact. A latent is the continuous vector followed by the one-hot vectors.
 
-    A rate of log K does not mean that a variable is used: it also has it if all examples share one category with
-    certainty. That happens if the capacity grows faster than the decoder learns to use the categories, or if γ is
-    large against the reconstruction in nats; ``active_units`` tells the two apart.
+    A rate of log K does not mean that a variable is used: a variable that is certain of the same category for all
+    examples has it too. This happens if the capacity grows faster than the decoder learns to use the categories, or if
+    γ is large against the reconstruction in nats; ``active_units`` tells the two apart.
 
     References:
         | Learning Disentangled Joint Continuous and Discrete Representations (Dupont, 2018)
@@ -52,9 +52,9 @@ class JointVAE(VAE):
     units = {"elbo": "nats, of one-hot latents"}
     units |= dict.fromkeys(("kl_continuous", "kl_discrete", "continuous_capacity", "discrete_capacity"), "nats")
     own_schedule = "its capacities"
-    apart = {"BetaVAE": "its capacities say how large the rates are"}
+    apart = {"BetaVAE": "its capacities set the rates"}
     fixed = {
-        "free_bits": "its capacities say how large the rates are",
+        "free_bits": "its capacities set the rates",
         **dict.fromkeys(("posterior", "prior"), "its latents are normal and categorical"),
     }
 

@@ -15,9 +15,10 @@ class PoincareVAE(VAE):
 
     .. math:: \mathcal{L}(x) = \mathbb{E}_{q(z|x)}[\log p(x|z) + \log p(z) - \log q(z|x)], \quad c \|z\|^2 < 1
 
-    Both densities are with respect to the volume of the ball. Beside the wrapped normal distribution there is
-    ``RiemannianNormal`` with ``RiemannianNormalPrior``; a decoder can begin with distances from geodesic planes:
-    :class:`~vae_zoo.nn.GyroplaneDense`. All of them have a ``curvature``; posterior and prior must have the same.
+    Both densities are with respect to the volume of the ball. ``RiemannianNormal`` with ``RiemannianNormalPrior`` are
+    the alternative to wrapped normal distributions, and the first layer of a decoder can be distances from geodesic
+    planes, :class:`~vae_zoo.nn.GyroplaneDense`. All have a ``curvature``, which must be the same for posterior and
+    prior.
 
     References:
         | Continuous Hierarchical Representations with Poincaré Variational Auto-Encoders (Mathieu et al., 2019)

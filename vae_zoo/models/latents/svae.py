@@ -16,9 +16,9 @@ class SVAE(VAE):
     .. math:: \mathcal{L}(x) = \mathbb{E}_{q(z|x)}[\log p(x|z)] - \mathrm{KL}(\mathrm{vMF}(\mu, \kappa) \,\|\,
         \mathcal{U}(S^{m-1})), \quad \|z\| = 1
 
-    The divergence depends on the concentration κ alone, and pulls no mean direction to a centre. Its closed form and
+    The divergence depends only on the concentration κ, and does not pull mean directions anywhere. Its closed form and
     the samples have exact derivatives; the authors' code draws by rejection and leaves out a term of the derivative.
-    A ``latent_dim`` of m is the sphere of m - 1 dimensions, which papers quote: 3 for the usual sphere.
+    A ``latent_dim`` of m gives the sphere of m - 1 dimensions, which is the number in papers: 3 for the usual sphere.
 
     References:
         | Hyperspherical Variational Auto-Encoders (Davidson et al., 2018)

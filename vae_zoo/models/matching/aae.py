@@ -18,8 +18,8 @@ class AAE(PriorAE):
 
     .. math:: \mathcal{L} = -\log p(x \,|\, f(x)) + \lambda \, \mathrm{softplus}(-T(f(x)))
 
-    The adversary T is trained on the same scalar with latents held fixed: see
-    :class:`~vae_zoo.penalties.LatentAdversary`. The paper alternates between the two.
+    The adversary T is trained on a further term of the same scalar, with latents held fixed, whereas the paper
+    alternates: see :class:`~vae_zoo.penalties.LatentAdversary`.
 
     References:
         | Adversarial Autoencoders (Makhzani et al., 2016)

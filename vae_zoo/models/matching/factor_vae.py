@@ -41,7 +41,7 @@ class FactorVAE(VAE):
 
     Raises:
         ValueError: If gamma is negative or not finite, or discriminator_lr is not positive and finite, or latents
-            are no vectors of single numbers.
+            are not vectors of independent numbers.
     """
 
     units = {"tc": "nats, by the discriminator", "discriminator_loss": "nats, ln 2 at chance"}
@@ -65,7 +65,7 @@ class FactorVAE(VAE):
         if support is not None and not is_interval(support):
             name = type(self.posterior).__name__
             raise ValueError(
-                f"{type(self).__name__} permutes single dimensions of latents, which those of {name} lack."
+                f"{type(self).__name__} permutes single dimensions of latents, which those of {name} do not have."
             )
         self.gamma, self.discriminator_lr = gamma, discriminator_lr
         self.discriminator = make("discriminator", discriminator, nn.Module, (self.latent_dim,), (1,))

@@ -21,7 +21,7 @@ class InfoVAE(VAE):
     .. math:: \mathcal{L} = -\mathbb{E}[\log p(x|z)] + (1 - \alpha) \, \mathrm{KL}(q(z|x) \,\|\, p(z))
         + (\alpha + \lambda - 1) \, \mathrm{MMD}^2(q(z), p(z))
 
-    With α = 1 this is the MMD-VAE, which has no rate; with α = 0 and λ = 1 it is the VAE.
+    α = 1 gives the MMD-VAE, without a rate; α = 0 and λ = 1 give the VAE.
 
     References:
         | InfoVAE: Balancing Learning and Inference in Variational Autoencoders (Zhao et al., 2019)

@@ -17,19 +17,19 @@ from vae_zoo.typing import Shape
 
 
 class RAE(AE):
-    r"""Autoencoder with small latents and a smooth decoder, to be sampled by a density fitted to its latents.
+    r"""Autoencoder with small latents and a smooth decoder, to be sampled from a density fitted to its latents.
 
     .. math:: \mathcal{L} = \| x - D(z) \|^2 + \beta \tfrac{1}{2} \| z \|^2 + \lambda \, R(D)
 
-    This one has no R; the kinds of the paper are :class:`RAEL2`, :class:`RAEGP` and :class:`RAESN`.
+    This class has no R; the regularisers of the paper are :class:`RAEL2`, :class:`RAEGP` and :class:`RAESN`.
 
     References:
         | From Variational to Deterministic Autoencoders (Ghosh et al., 2020)
         | https://arxiv.org/abs/1903.12436
 
     Args:
-        beta: Weight β of the latents' norm. The authors' code takes its mean over dimensions: their β is this one times
-            half of their number.
+        beta: Weight β of the latents' norm. The authors' code takes the mean over dimensions: their β is this one times
+            half the number of dimensions.
         weight: Weight λ of the decoder's regulariser.
         likelihood: Family of p(x|z).
         kwargs: Arguments of :class:`AE`.
@@ -72,7 +72,7 @@ class RAEL2(RAE):
 
     .. math:: R(D) = \| \theta_D \|^2
 
-    It is a term of the loss, so it is the same under any optimizer, which decay of weights is not.
+    As a term of the loss it is the same under any optimizer, unlike weight decay.
 
     References:
         | From Variational to Deterministic Autoencoders (Ghosh et al., 2020)
@@ -97,7 +97,7 @@ class RAEGP(RAE):
         = \mathbb{E} \, \| J_D^\top v \|^2, \quad v_i = \pm 1
 
     The norm is estimated without bias by one random v for each example. (The authors' code takes the gradient of the
-    sum of squared outputs.) The latents are held fixed in it: R smooths the decoder.
+    sum of squared outputs.) The latents are held fixed in it, so that R only smooths the decoder.
 
     References:
         | From Variational to Deterministic Autoencoders (Ghosh et al., 2020)
@@ -119,7 +119,7 @@ class RAEGP(RAE):
 
 
 class RAESN(RAE):
-    """RAE whose decoder has layers of a spectral norm of at most 1; it has no R.
+    """RAE whose decoder has layers with a spectral norm of at most 1, without R.
 
     References:
         | From Variational to Deterministic Autoencoders (Ghosh et al., 2020)

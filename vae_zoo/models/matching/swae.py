@@ -17,7 +17,7 @@ class SWAE(PriorAE):
 
     .. math:: \mathcal{L} = \mathbb{E} \| x - \hat x \|^2 + \lambda \, \mathrm{SW}_2^2(q(z), p(z))
 
-    The paper adds an absolute error to the squared one; here the error is that of one likelihood.
+    The paper adds an absolute error to the squared one; here the likelihood defines the error.
 
     References:
         | Sliced Wasserstein Auto-Encoders (Kolouri et al., 2019)

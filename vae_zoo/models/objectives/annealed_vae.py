@@ -13,12 +13,12 @@ from vae_zoo.nn import Ramp
 
 
 class AnnealedVAE(VAE):
-    r"""VAE whose rate is held at a capacity C that grows during training: the second β-VAE.
+    r"""VAE whose rate is held at a capacity C that grows during training.
 
     .. math:: \mathcal{L} = -\mathbb{E}[\log p(x|z)] + \gamma \, \Big| \mathrm{KL}(q(z|x) \,\|\, p(z)) - C(t) \Big|
 
-    The rate is that of the batch, the mean over its examples, as in the usual code; the formula of the paper is that of
-    each example. Several processes take the mean of their own distances.
+    The rate is the mean over the batch, as in the usual code; in the paper's formula it is that of each example. With
+    several processes, the loss is the mean of their distances.
 
     References:
         | Understanding Disentangling in β-VAE (Burgess et al., 2018)
@@ -28,7 +28,7 @@ class AnnealedVAE(VAE):
         gamma: Weight γ of the distance from the capacity.
         capacity: Capacity C in nats, at the end.
         num_steps: Steps of the optimizer in which it grows from 0.
-        per_example: Whether the distance is that of each example and not of the mean.
+        per_example: Whether to take the distance of each example instead of that of the mean.
         kwargs: Arguments of :class:`VAE`.
 
     Raises:
@@ -37,7 +37,7 @@ class AnnealedVAE(VAE):
 
     units = {"capacity": "nats"}
     own_schedule = "its capacity"
-    fixed = {"free_bits": "its capacity says how large the rate is"}
+    fixed = {"free_bits": "its capacity sets the rate"}
 
     def __init__(
         self,

@@ -36,7 +36,7 @@ class PIWAE(MIWAE):
         return values | {"loss": values["loss"] + self.mean_of_bounds(log_w) - log_mean_exp(log_w).mean()}
 
     def weights_of_decoder(self, elbo: ELBO) -> Tensor:
-        """Importance weights through which gradients reach decoder and prior alone, (K, B)."""
+        """Importance weights with gradients for decoder and prior only, (K, B)."""
         if elbo.x is None:
             raise ValueError(f"{type(self).__name__} needs the examples in the ELBO: pass x on in your own elbo().")
         z = elbo.z.detach()

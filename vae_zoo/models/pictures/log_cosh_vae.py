@@ -15,8 +15,8 @@ class LogCoshVAE(VAE):
 
     .. math:: -\log p(x|z) = \sum_i \log \cosh \frac{x_i - \mu_i}{s} + D \log \pi s
 
-    The paper's weight a of the argument is 1/s. Here the error is normalised, so that s can be learned and the bound
-    is one on log p(x).
+    The paper's weight a of the argument is 1/s. Here the error is normalised, so that s can be learned and there
+    is a bound on log p(x).
 
     References:
         | Log Hyperbolic Cosine Loss Improves Variational Auto-Encoder (Chen et al., 2019)

@@ -11,11 +11,11 @@ from vae_zoo.typing import Shape
 
 
 class MSSSIMVAE(ConvVAE):
-    r"""VAE whose reconstructions are scored by multi-scale structural similarity, as eyes do more than squared errors.
+    r"""VAE whose reconstructions are scored by multi-scale structural similarity, which is closer to perception.
 
     .. math:: \mathcal{L} = w D \, (1 - \text{MS-SSIM}(\hat x(z), x)) + \mathrm{KL}(q(z|x) \,\|\, p(z))
 
-    The similarity is no density: there is no bound on log p(x) and no evidence. D is the number of pixels and
+    The similarity is not a density: there is neither a bound on log p(x) nor an evidence. D is the number of pixels and
     channels; the weight w is that of :class:`~vae_zoo.distributions.MSSSIM`.
 
     References:

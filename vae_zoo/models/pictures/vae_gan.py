@@ -31,9 +31,9 @@ class VAEGAN(Penalised, Generative):
         \mathcal{L}_{dec} &= \gamma R + \mathrm{softplus}(-T(\hat x)) + \mathrm{softplus}(-T(x_p)) \\
         \mathcal{L}_{dis} &= \mathrm{softplus}(-T(x)) + \mathrm{softplus}(T(\hat x)) + \mathrm{softplus}(T(x_p))
 
-    Here :math:`\hat x` is the decoder's picture of a draw of q(z|x), and :math:`x_p` that of a draw of the prior. One
-    scalar holds the three, each with the other networks held fixed, where the paper alternates; the decoder's term is
-    the non-saturating one. There is no bound, since the features move.
+    Here :math:`\hat x` is the decoder's picture of a draw of q(z|x), and :math:`x_p` that of a draw of the prior. The
+    three are added up in one scalar, each with the other networks held fixed, whereas the paper alternates. The
+    decoder's term is the non-saturating one. There is no bound, because the features change during training.
 
     References:
         | Autoencoding beyond Pixels Using a Learned Similarity Metric (Larsen et al., 2016)

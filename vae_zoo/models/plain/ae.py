@@ -38,9 +38,9 @@ class AE(Autoencoder):
         return {"loss": -log_px, "reconstruction": log_px}
 
     def __getattr__(self, name: str) -> Any:
-        if name == "sample":  # an attribute that is missing, for those who ask whether a model can generate
+        if name == "sample":  # missing as an attribute, for code that asks whether a model can generate
             raise AttributeError(
-                "AE has no prior to sample from: a random latent decodes to nothing in particular. Fit a VAE of the "
+                "AE has no prior to sample from: a random latent decodes to nothing in particular. Fit a VAE with the "
                 "same networks, or decode latents of your own."
             )
         return super().__getattr__(name)

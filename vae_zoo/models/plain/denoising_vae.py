@@ -19,15 +19,15 @@ class DenoisingVAE(VAE):
     .. math:: \mathcal{L}(x) = \mathbb{E}_{p(\tilde x|x)} \big[ \mathbb{E}_{q(z|\tilde x)}[\log p(x|z)]
         - \mathrm{KL}(q(z|\tilde x) \,\|\, p(z)) \big]
 
-    It is a bound of log p(x): the posterior of x is a mixture over its corruptions, whose divergence is at most the
-    mean of theirs. Evaluation corrupts nothing, so its metrics are those of the VAE.
+    This is a lower bound on log p(x): the posterior of x is the mixture over corruptions, and its divergence is at most
+    the mean of theirs. Nothing is corrupted in evaluation, so the metrics are those of the VAE.
 
     References:
         | Denoising Criterion for Variational Auto-Encoding Framework (Im et al., 2017)
         | https://arxiv.org/abs/1511.06406
 
     Args:
-        corruption: What makes x̃ from x.
+        corruption: Module that makes x̃ from x.
         kwargs: Arguments of :class:`VAE`.
     """
 

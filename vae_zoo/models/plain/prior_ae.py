@@ -16,7 +16,7 @@ from vae_zoo.typing import Shape
 
 
 class PriorAE(Penalised, Generative):
-    r"""Autoencoder with a deterministic encoder f and a prior, which penalties on its latents make it match.
+    r"""Autoencoder with a deterministic encoder f, whose latents are made to match a prior by penalties.
 
     .. math:: \mathcal{L}(x) = -\log p(x \,|\, f(x)) + \sum_i \lambda_i R_i(f(x), p)
 

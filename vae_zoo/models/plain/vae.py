@@ -51,7 +51,7 @@ class VAE(Penalised, ELBOMixin):
     """Weight of the divergence, set at every step by an annealing callback."""
 
     own_schedule: str = ""
-    """What the model itself schedules of the divergence, which an annealing callback would work against."""
+    """The model's own schedule of the divergence, if any, with which an annealing callback would conflict."""
 
     def __init__(
         self,

@@ -16,14 +16,14 @@ from vae_zoo.typing import Shape
 
 
 class TwoStageVAE(VAE):
-    r"""VAE whose latents are modelled by a second VAE, which samples come from.
+    r"""VAE whose latents are modelled by a second VAE, from which samples are drawn.
 
     .. math:: \mathcal{L}_1(x) = \mathbb{E}_{q(z|x)}[\log p(x|z)] - \mathrm{KL}(q(z|x) \,\|\, \mathcal{N}(0, I)), \quad
         \mathcal{L}_2(z) = \mathbb{E}_{q(u|z)}[\log p(z|u)] - \mathrm{KL}(q(u|z) \,\|\, \mathcal{N}(0, I))
 
     The second stage is trained on draws of z along with the first, without influence on it, so that every checkpoint
     can sample; the paper fits it afterwards, as the callback ``FitSecondStage`` does in the last epochs. ``elbo`` is
-    the bound of both stages together, with :math:`\mathcal{L}_2` in the place of log p(z), and ``first_loss`` is
+    the bound of both stages together, with :math:`\mathcal{L}_2` in place of log p(z), and ``first_loss`` is
     :math:`-\mathcal{L}_1`. Both stages learn the σ of their normal likelihoods.
 
     References:
@@ -55,7 +55,9 @@ class TwoStageVAE(VAE):
 
     def divergence(self, q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:  # noqa: ARG002
         first, stage = self.first_prior(), self.second_stage
-        rate = kl(q, first, z)  # in closed form, so that draws matter only to the extent that the stages differ
+        rate = kl(
+            q, first, z
+        )  # in closed form, so that the noise of draws is only that of the difference between the stages
         return (rate + (first.log_prob(z) + stage.loss(z)).mean(0)).unsqueeze(1), {"first_kl": rate}
 
     def objective(self, elbo: ELBO) -> dict[str, Tensor]:

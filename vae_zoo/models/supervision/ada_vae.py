@@ -27,8 +27,8 @@ class AdaGVAE(BetaVAE):
 
     Rows 2i and 2i + 1 of a training batch are a pair; :class:`~vae_zoo.data.Pairs` makes such batches. The loss is the
     mean over all examples of that of the :class:`BetaVAE`. In evaluation an example has its own posterior, as it has
-    in training if it is left over from an odd number. The paper compares with <: dimensions at the threshold, such as
-    all those of two equal examples, are shared here.
+    in training if it is left over from an odd number. Dimensions at the threshold, such as all of two equal
+    examples, are shared here; the paper compares with <.
 
     References:
         | Weakly-Supervised Disentanglement Without Compromises (Locatello et al., 2020)
@@ -85,7 +85,7 @@ class AdaGVAE(BetaVAE):
         return independent(Normal(*made), len(q.event_shape))
 
     def join(self, loc: Tensor, log_scale: Tensor, other_loc: Tensor, other_log_scale: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log σ of what two normal distributions share: here with the average of means and of variances."""
+        """Mean and log σ of the shared distribution: here the averages of means and of variances."""
         return (loc + other_loc) / 2, (torch.logaddexp(2 * log_scale, 2 * other_log_scale) - math.log(2)) / 2
 
 

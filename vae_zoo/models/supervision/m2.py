@@ -38,11 +38,12 @@ class M2(ConditionalVAE):
         \quad \mathcal{U}(x) = \sum_y q(y|x) \, \mathcal{L}(x, y) + \mathrm{H}(q(y|x))
 
     The loss is the mean of :math:`-\mathcal{L}` over the labelled and of :math:`-\mathcal{U}` over the other examples
-    of a batch, in their own proportion, and :math:`\alpha N / N_l` times the mean over all N examples of
-    :math:`-\log q(y|x)`, 0 for those without a label, which is α times its mean over the :math:`N_l` labelled ones: the
-    paper's weight. p(y) is uniform. Every class of every example is decoded, without an estimate of the sum.
+    of a batch, in their own proportion, and of :math:`-\alpha \log q(y|x)` over the labelled ones, which is the paper's
+    weight. The last is estimated without bias, by :math:`N / N_l` times the mean over all examples of a batch, 0 for
+    those without a label, where the data have N examples and :math:`N_l` labels. p(y) is uniform. Every class of every
+    example is decoded, without an estimate of the sum.
 
-    The metrics are those of the whole model: ``elbo`` is U(x), a bound of log p(x) that knows no label, and a latent is
+    The metrics are those of the whole model: ``elbo`` is U(x), a bound on log p(x) without labels, and a latent is
     z followed by the class as a one-hot vector. In a batch, a label of −1 is unknown.
 
     References:
@@ -53,7 +54,7 @@ class M2(ConditionalVAE):
         alpha: Weight α of the classification, 0.1 in the paper.
         classifier: Network from an example to the logits of q(y|x).
         num_train: Number N of training examples; linked from the data on the command line.
-        num_labelled: Number of labelled ones; linked from the data. All of them if one of the two is not given.
+        num_labelled: Number of labelled ones; linked from the data. All are labelled if one of the two is not given.
         kwargs: Arguments of :class:`ConditionalVAE` except ``free_bits`` and ``penalties``.
 
     Raises:
@@ -120,7 +121,7 @@ class M2(ConditionalVAE):
         return log_softmax(exact(logits), -1)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
-        """Posterior q(y|x) q(z|x, y) of examples, which knows no label."""
+        """Posterior q(y|x) q(z|x, y) of examples, without their labels."""
         log_qy, (tiled, y) = self.classify(x), self._tiled(x)
         params = self.run_encoder(self.beside(tiled, self.one_hot(y, len(y))))
         return Labelled(log_qy, self.posterior(params.unflatten(0, (self.num_classes, len(x)))))
@@ -159,7 +160,7 @@ class M2(ConditionalVAE):
         return values | {"class_kl": rate.mean(), "labelled": known.mean(), "accuracy": right, "class_nll": nll}
 
     def curves(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
-        share = means["labelled"].clamp(min=1e-9)  # 0 of none are right
+        share = means["labelled"].clamp(min=1e-9)  # a batch without labels has an accuracy of 0
         return means | {name: means[name] / share for name in ("accuracy", "class_nll")}
 
     def every_class(self, x: Tensor) -> ELBO:
