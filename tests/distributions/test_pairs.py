@@ -104,6 +104,8 @@ class TestEveryPair:
             z = a.rsample((5,))
             low = kl(a, b, z)
         assert z.dtype == low.dtype == torch.float32
+        if getattr(b, "is_bound", False):
+            return  # the density is a draw, which differs between precisions
         a, b = family.double()(params.double()), prior.double()()
         torch.testing.assert_close(low.double(), kl(a, b, z.double()), rtol=1e-4, atol=1e-4)
 

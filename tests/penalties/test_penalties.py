@@ -212,6 +212,6 @@ def test_a_prior_without_moments_needs_a_bandwidth() -> None:
 
             return Bare(torch.Size(), torch.Size(self.shape), validate_args=False)
 
-    with pytest.raises(ValueError, match="MMD knows no variance of Bare: give the bandwidth"):
+    with pytest.raises(ValueError, match="the variance of Bare is unknown: give MMD the bandwidth"):
         MMD((DIM,)).check(point(torch.zeros(2, DIM)), Unknown((DIM,))())
     assert build(VAE, prior=MixtureNormal, penalties=[MMD]).penalties[0].weight == 1.0

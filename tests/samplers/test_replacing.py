@@ -198,7 +198,7 @@ class TestRefusals:
             with_prior(tiny(VAE), GMM((4,)))
 
     def test_latents_of_another_shape(self) -> None:
-        with pytest.raises(ValueError, match=r"GMM is of latents of shape \(3,\), the model's are \(4,\)"):
+        with pytest.raises(ValueError, match=r"GMM is for latents of shape \(3,\), the model's are \(4,\)"):
             with_prior(tiny(VAE), GMM((3,), num_components=2).fit(torch.randn(20, 3)))
 
     def test_codes_and_no_codes(self, data: Sprites) -> None:

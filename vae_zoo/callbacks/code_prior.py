@@ -29,7 +29,7 @@ class FitCodePrior(Callback):
     """
 
     kind: type[LightningModule] = VQVAE
-    """What it is for: a model whose last group of parameters is fitted."""
+    """The models that it is for; their last group of parameters is fitted."""
 
     def __init__(self, *, num_epochs: int = 20) -> None:
         if num_epochs < 1:

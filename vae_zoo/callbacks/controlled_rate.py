@@ -13,14 +13,14 @@ from vae_zoo.training.optimizers import annealings
 
 
 class ControlledRate(Callback):
-    r"""Sets the weight of the divergence at every step such that the divergence approaches a target: ControlVAE.
+    r"""Controls the weight of the divergence so that the divergence approaches a target: ControlVAE.
 
     .. math:: e = \mathrm{KL}^* - \mathrm{KL}, \quad
         \beta = \mathrm{clip} \Big( \frac{K_p}{1 + \exp(e)} + I, \beta_{\min}, \beta_{\max} \Big), \quad
         I \leftarrow \mathrm{clip}(I - K_i \, e, \beta_{\min}, \beta_{\max})
 
-    KL is the mean over the last batch, of all processes. The integral I is kept within the bounds of β, so that it does
-    not go on growing while β cannot follow, and β answers as soon as the error changes its sign. It is saved in
+    KL is the mean over the last batch, of all processes. The integral I is kept within the bounds of β, so that
+    it does not keep growing while β cannot follow, and β responds as soon as the error changes its sign. It is saved in
     checkpoints. Validation still reports the unweighted bound.
 
     References:
@@ -30,7 +30,7 @@ class ControlledRate(Callback):
     Args:
         target: Divergence KL* in the end, in nats.
         start: Divergence KL* at first; None for ``target``.
-        increment: What is added to KL* after every ``num_steps`` steps, until it is ``target``.
+        increment: Increase of KL* after every ``num_steps`` steps, until it is ``target``.
         num_steps: Optimizer steps at each KL* on the way.
         proportional: Gain K_p.
         integral: Gain K_i.

@@ -1,4 +1,4 @@
-"""Comparison of models by what they give for each example."""
+"""Comparison of models, example by example."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def paired_difference(first: Tensor, second: Tensor) -> Difference:
         s^2 = \frac{1}{N (N - 1)} \sum_n (a_n - b_n - \bar d)^2
 
     Examples differ much more from each other than models do on the same example, so the error of the difference is far
-    below those of the two means. It is an error over examples: it knows nothing of another seed of training.
+    below those of the two means. It is an error over examples and does not include the variation between training
+    seeds.
 
     Args:
         first: Values of the first model, (N,).
@@ -51,7 +52,7 @@ def paired_difference(first: Tensor, second: Tensor) -> Difference:
 
 
 def holm(probabilities: Sequence[float]) -> list[float]:
-    """Probabilities of several tests, corrected so that any false finding among them is as improbable as they say.
+    """Probabilities of several tests, corrected so that each bounds the probability of any false finding.
 
     References:
         | A Simple Sequentially Rejective Multiple Test Procedure (Holm, 1979)

@@ -55,7 +55,7 @@ class CodePrior(nn.Module):
         self.condition()
 
     def condition(self, num_classes: int = 0, context_dim: int = 0) -> None:
-        """Condition the distribution on classes, and on a context of so many features of each place; 0 for none."""
+        """Condition the distribution on classes, and on a context of ``context_dim`` features at each place."""
         width = self.places.shape[1]
         self.classes = nn.Embedding(num_classes, width) if num_classes else None
         self.context = nn.Linear(context_dim, width) if context_dim else None
@@ -82,7 +82,7 @@ class CodePrior(nn.Module):
             num: Number of grids.
             c: Classes, (num,), for a prior of classes; others ignore them.
             context: Features of the first dimensions of the grid, (num, context_dim, ...), if the prior has a context.
-            temperature: What the logits of every code are divided by: below 1 likely codes become more so.
+            temperature: Divisor of the logits; below 1, likely codes become more likely.
 
         Raises:
             ValueError: If the temperature is not positive and finite.
@@ -128,7 +128,7 @@ class CodePrior(nn.Module):
         return self.places + features.repeat_interleave(len(self.places) // features.shape[1], 1)
 
     def _log_probs(self, before: Tensor, start: Tensor | None = None, places: Tensor | None = None) -> Tensor:
-        """Of every code at places 0 to n, given the codes at places 0 to n - 1, (B, n): (B, n + 1, num_codes)."""
+        """Logits of the codes at places 0 to n, given the codes at places 0 to n - 1, (B, n): (B, n + 1, num_codes)."""
         start = self._start(len(before), None) if start is None else start
         places = self._places(None) if places is None else places
         features = torch.cat([start, self.tokens(before)], 1) + places[:, : before.shape[1] + 1]

@@ -1,4 +1,4 @@
-"""Corruptions: what is done to an example before an encoder sees it in training."""
+"""Corruptions of examples before they are encoded in training."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ _HIDDEN = 256
 class BurgessEncoder(nn.Module):
     """Four convolutions of 32 channels that each halve the image, and two dense layers of 256.
 
-    The networks that most results on dSprites are of, for images of 64x64 pixels; others keep their size in layers that
-    have nothing left to halve. Initial weights are normal, of variance 2 / fan-in.
+    Most published results on dSprites have these networks, for images of 64x64 pixels. Smaller images keep their size
+    where nothing is left to halve. Initial weights are normal, of variance 2 / fan-in.
 
     References:
         | Understanding Disentangling in β-VAE (Burgess et al., 2018)
@@ -86,9 +86,9 @@ class BurgessDecoder(nn.Module):
 class SpatialBroadcastDecoder(nn.Module):
     """The latent at every pixel beside the coordinates of the pixel, then convolutions that keep the size.
 
-    Positions are given rather than to be built up by upsampling, which makes them easier to disentangle. Coordinates
-    run from −1 to 1, x along the width and y along the height. It costs as many multiplications at every pixel as other
-    decoders at the few of their first layers.
+    Positions are given instead of being built up by upsampling, which makes them easier to disentangle. Coordinates run
+    from −1 to 1, x along the width and y along the height. All layers have the full size, so it is slower than decoders
+    that double the image.
 
     References:
         | Spatial Broadcast Decoder: A Simple Architecture for Learning Disentangled Representations in VAEs

@@ -12,9 +12,9 @@ from torch.func import functional_call
 def frozen(module: nn.Module) -> Callable[..., Any]:
     """A module as a function with its present weights held fixed.
 
-    Gradients flow through it to its inputs and not to its parameters. What it writes into buffers, such as the running
-    statistics of batch normalisation, goes into copies. Several terms with separate targets so remain one scalar, which
-    one optimizer minimises: clipping, accumulation of gradients and distributed training work as usual.
+    Gradients flow through it to its inputs and not to its parameters. Buffers that it updates, such as the running
+    statistics of batch normalisation, are copies. So several objectives can be one scalar for one
+    optimizer: clipping, accumulation of gradients and distributed training work as usual.
 
     Args:
         module: The module; its training mode applies.

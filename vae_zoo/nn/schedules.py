@@ -12,8 +12,8 @@ from torch import Tensor, nn
 class Schedule(nn.Module, ABC):
     """A number that depends on the step of training: a capacity, a temperature, a weight.
 
-    The trainer's step is all that it depends on, so a resumed run continues it, and the accumulation of gradients does
-    not speed it up. Evaluation uses the value at the end, so that metrics of all epochs compare.
+    It depends only on the trainer's step, so a resumed run continues it, and the accumulation of gradients does not
+    speed it up. Evaluation uses the final value, so that metrics of all epochs can be compared.
     """
 
     now: Tensor
@@ -29,14 +29,14 @@ class Schedule(nn.Module, ABC):
     @property
     @abstractmethod
     def end(self) -> float:
-        """The value that it reaches in the end."""
+        """The final value."""
 
     def set(self, step: int) -> None:
         """Move to a step; called before every batch of a fit."""
         self.now.fill_(self.at(step))
 
     def forward(self) -> Tensor:
-        """The value now if the module is in training mode, else that at the end; a scalar."""
+        """The value now if the module is in training mode, else the final value; a scalar."""
         return self.now if self.training else torch.full_like(self.now, self.end)
 
 
@@ -63,7 +63,7 @@ class Constant(Schedule):
 
 
 class Ramp(Schedule):
-    r"""From one value to another on a straight line.
+    r"""Linear change from one value to another.
 
     .. math:: a + (b - a) \min(1, t / T)
 
@@ -91,7 +91,7 @@ class Ramp(Schedule):
 
 
 class Exponential(Schedule):
-    r"""From one value towards another at a rate that is constant on the scale of logarithms, and no further.
+    r"""Exponential change from one value to another.
 
     .. math:: a \, e^{\mp r t}, \quad \text{until it is } b
 

@@ -17,13 +17,13 @@ from vae_zoo.typing import Network, Shape
 
 
 class LatentAdversary(Penalty):
-    r"""Adversary that tells latents z from draws y of the prior, and which the encoder tries to deceive.
+    r"""Adversary that distinguishes latents z from draws y of the prior, and that the encoder tries to deceive.
 
     .. math:: R = \mathbb{E} \big[ \mathrm{softplus}(-T(z)) \big], \quad
         A = \mathbb{E} \big[ \mathrm{softplus}(-T(y)) \big] + \mathbb{E} \big[ \mathrm{softplus}(T(z)) \big]
 
     The encoder minimises R and the adversary A. The best T is the logarithm of p(z) / q(z). The encoder's term is the
-    non-saturating one, whose gradient does not vanish where the adversary is sure.
+    non-saturating one, whose gradient does not vanish where the adversary is certain.
 
     References:
         | Adversarial Autoencoders (Makhzani et al., 2016)
@@ -34,8 +34,8 @@ class LatentAdversary(Penalty):
     Args:
         shape: Shape of one latent; supplied by the model.
         weight: Weight of the penalty.
-        discriminator: Network T from a latent to a logit, without batch normalisation, which would see two kinds of
-            batches.
+        discriminator: Network T from a latent to a logit, without batch normalisation, whose statistics would be
+            those of two kinds of batches.
         lr: Learning rate of the adversary.
 
     Raises:

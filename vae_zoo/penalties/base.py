@@ -18,8 +18,8 @@ class Penalty(nn.Module, ABC):
 
     .. math:: \mathcal{L} \mathrel{+}= \lambda \, R(z, q, p) + A(\bar z)
 
-    The second term is what networks of the penalty's own, such as an adversary, are trained on. It is computed from
-    latents without their gradient, and the first with those networks held fixed, so each trains its own parameters.
+    The second term trains networks of the penalty's own, such as an adversary. It is computed from detached latents,
+    and the first term with these networks held fixed, so that each term trains its own parameters.
 
     Args:
         shape: Shape of one latent; supplied by the model.
@@ -52,7 +52,7 @@ class Penalty(nn.Module, ABC):
         """
 
     def own_loss(self, z: Tensor, p: Distribution) -> Tensor | None:  # noqa: ARG002
-        """What the penalty's own networks minimise, a scalar, given latents without gradient; None without any."""
+        """Loss of the penalty's own networks, a scalar, given detached latents; None without networks."""
         return None
 
     def param_groups(self) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ class Covariance(Penalty):
         \quad \Sigma = \mathrm{Cov}[\mu(x)] \; \big( + \, \mathbb{E}[\mathrm{Cov}(z|x)] \big)
 
     The first covariance is that of the posterior's means (kind I), the sum is that of its samples (kind II). Both are
-    estimated within the batch, with 1 / B; each process uses its own examples, which is not the covariance of all.
+    estimated within the batch, with 1 / B; each process uses its own examples only.
 
     References:
         | Variational Inference of Disentangled Latent Concepts from Unlabeled Observations (Kumar et al., 2018)
@@ -31,7 +31,7 @@ class Covariance(Penalty):
         weight: Weight of the penalty.
         off_diagonal: Weight λ_od of the covariances.
         diagonal: Weight λ_d of the variances.
-        means_only: Whether only the covariance of the means counts.
+        means_only: Whether to use the covariance of the means only.
 
     Raises:
         ValueError: If a weight is negative or not finite.

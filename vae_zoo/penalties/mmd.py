@@ -13,19 +13,19 @@ from vae_zoo.penalties.base import Penalty, draws_like
 from vae_zoo.typing import Shape
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Factors on the width of the inverse multiquadratic kernel, whose kernels are summed."""
+"""Factors on the width of the inverse multiquadratic kernel, over which kernels are summed."""
 
 
 class MMD(Penalty):
-    r"""Squared maximum mean discrepancy of the batch's latents z and as many draws y from the prior, without bias.
+    r"""Squared maximum mean discrepancy between the latents z of a batch and draws y from the prior, without bias.
 
     .. math:: \widehat{\mathrm{MMD}}^2 = \frac{1}{n (n - 1)} \sum_{i \ne j} \big( k(z_i, z_j) + k(y_i, y_j) \big)
         - \frac{2}{n^2} \sum_{i, j} k(z_i, y_j)
 
-    Its mean does not depend on the size of the batch, and it is negative at times where the two agree. The kernel is
+    Its mean does not depend on the size of the batch, and may be negative if the two agree. The kernel is
     the sum of inverse multiquadratics :math:`\sum_s C s / (C s + \| a - b \|^2)`, with :math:`C = 2 D \sigma^2`, or a
     Gaussian :math:`e^{-\| a - b \|^2 / 2 h^2}`, with :math:`h^2 = D \sigma^2`, for a prior of D dimensions and variance
-    σ². Each process compares its own examples, which leaves the mean as it is.
+    σ². Each process compares its own examples, which does not change the mean.
 
     References:
         | A Kernel Two-Sample Test (Gretton et al., 2012)
@@ -72,7 +72,7 @@ class MMD(Penalty):
             self._width(p, 1)
         except NotImplementedError:
             name = type(p).__name__
-            raise ValueError(f"MMD knows no variance of {name}: give the bandwidth of its kernel.") from None
+            raise ValueError(f"the variance of {name} is unknown: give MMD the bandwidth of its kernel.") from None
 
     def _width(self, p: Distribution, dim: int) -> Tensor | float:
         if self.bandwidth is not None:
@@ -88,6 +88,6 @@ class MMD(Penalty):
 
 
 def _mean_of_pairs(k: Tensor) -> Tensor:
-    """Mean of a kernel matrix (n, n) beside its diagonal."""
+    """Mean of a kernel matrix (n, n) without its diagonal."""
     num = len(k)
     return (k.sum() - k.diagonal().sum()) / (num * (num - 1))

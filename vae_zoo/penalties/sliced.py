@@ -12,13 +12,13 @@ from vae_zoo.typing import Shape
 
 
 class SlicedWasserstein(Penalty):
-    r"""Sliced Wasserstein distance of the batch's latents and as many draws from the prior, to the power p.
+    r"""Sliced Wasserstein distance of the batch's latents and as many draws from the prior, to the power of p.
 
     .. math:: \mathrm{SW}_p^p = \frac{1}{L} \sum_{l=1}^L \frac{1}{n} \sum_{i=1}^n
         \big| \mathrm{sort}(\theta_l^\top z)_i - \mathrm{sort}(\theta_l^\top y)_i \big|^p
 
-    The directions θ are uniform on the sphere. With few examples the distance of two samples of one distribution is
-    above 0. Each process compares its own examples.
+    The directions θ are uniform on the sphere. With few examples, the distance between two samples of the same
+    distribution is above 0. Each process compares its own examples.
 
     References:
         | Sliced Wasserstein Auto-Encoders (Kolouri et al., 2019)

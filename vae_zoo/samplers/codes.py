@@ -32,12 +32,12 @@ class CodeDensity(CodePrior):
         max_epochs: Largest number of epochs.
         batch_size: Grids in a batch.
         lr: Learning rate of Adam.
-        patience: Epochs without a higher likelihood of a held-out tenth after which training ends.
+        patience: Number of epochs without a higher likelihood of a held-out tenth, after which training ends.
         seed: Seed of weights and order.
 
     Raises:
-        ValueError: If a number is out of range; when fitted, if there are fewer than 10 grids, or they are of another
-            shape or hold other numbers than those of codes.
+        ValueError: If a number is out of range; when fitted, if there are fewer than 10 grids, or their shape or
+            values are wrong.
     """
 
     post_hoc = True

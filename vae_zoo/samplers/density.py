@@ -18,7 +18,7 @@ class Density(Prior, ABC):
 
     Before :meth:`fit` it is close to a standard normal distribution, so that a model can be built with it. It is fitted
     on the CPU in float64 where this is cheap, from a seed of its own: the fit does not depend on the device or on the
-    number of processes. What was fitted is kept as tensors, without the latents of single examples if possible.
+    number of processes. The result is kept in tensors, which hold no latents of single examples unless necessary.
 
     Args:
         shape: Shape of one latent.
@@ -61,7 +61,7 @@ class Density(Prior, ABC):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Arguments besides the shape that make a density with the same tensors, for checkpoints."""
+        """Arguments besides the shape, for checkpoints: they make a density with the same tensors."""
         return {"seed": self.seed}
 
     @property
@@ -78,7 +78,7 @@ class Density(Prior, ABC):
         parts = [z] if isinstance(z, Tensor) else list(z)
         for part in parts:
             if tuple(part.shape[1:]) != self.shape:
-                raise ValueError(f"{name} is of latents of shape {self.shape}, got {tuple(part.shape[1:])}.")
+                raise ValueError(f"{name} is for latents of shape {self.shape}, got {tuple(part.shape[1:])}.")
         rows = [part.detach().to("cpu", torch.float64).flatten(1) for part in parts]
         found = torch.cat(rows) if rows else torch.zeros(0, self.num_dims, dtype=torch.float64)
         if len(found) < self.least:

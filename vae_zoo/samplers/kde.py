@@ -25,7 +25,7 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 class Kernels(Mixture):
-    """Mixture of many normal distributions: one is drawn first, and a sample of it alone.
+    """Mixture of many normal distributions: one of them is drawn first, and only that one is sampled.
 
     Args:
         components: Normal distributions with independent dimensions, batch shape (P,).
@@ -49,8 +49,8 @@ class KDE(Density):
 
     .. math:: p(z) = \frac{1}{N} \sum_{i=1}^N \mathcal{N}(z; z_i, h^2 S), \quad S = \mathrm{diag}(s_1^2, \dots, s_D^2)
 
-    s is the standard deviation of each dimension. The bandwidth h has the highest leave-one-out likelihood: with its
-    own kernel each latent would be most likely at h = 0. Latents that are equal count as one there.
+    s is the standard deviation of each dimension. The bandwidth h maximises the leave-one-out likelihood; with its own
+    kernel, each latent would be most likely at h = 0. Equal latents count as one.
 
     References:
         | On Estimation of a Probability Density Function and Mode (Parzen, 1962)

@@ -21,13 +21,13 @@ _CHUNK = 256
 def latents(
     model: Any, data: DataModule, split: SplitName = "train", *, num: int | None = None, seed: int = 0
 ) -> Iterator[Tensor]:
-    """Latents of a split in chunks: a draw z ~ q(z|x) of each example, its code for a model without a spread.
+    """Latents of a split in chunks: a draw z ~ q(z|x) of each example, or its code if q has no spread.
 
-    The draws together are a sample of the aggregate posterior, which the means of q are not. Of a model of discrete
-    codes they are the codes.
+    Together the draws are a sample of the aggregate posterior, unlike the means of q. For a model of discrete codes
+    they are the codes.
 
     Args:
-        model: A trained model; it is in evaluation mode meanwhile.
+        model: A trained model; it is put into evaluation mode meanwhile.
         data: Its data.
         split: "train", "val" or "test".
         num: Number of examples, drawn at random; all of them if not given.

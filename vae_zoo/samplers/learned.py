@@ -19,7 +19,7 @@ from vae_zoo.typing import Shape
 
 
 class LearnedDensity(Density):
-    """A prior of parameters, trained by maximum likelihood on standardised latents.
+    """Prior with parameters, trained by maximum likelihood on standardised latents.
 
     A refit starts from new weights of the same seed.
 
@@ -28,7 +28,7 @@ class LearnedDensity(Density):
         max_epochs: Largest number of epochs.
         batch_size: Latents in a batch.
         lr: Learning rate of Adam.
-        patience: Epochs without a higher likelihood of a held-out tenth after which training ends.
+        patience: Number of epochs without a higher likelihood of a held-out tenth, after which training ends.
         seed: Seed of weights and order.
 
     Raises:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 HELD_OUT = 0.1
-"""Part of the latents that the number of epochs is chosen by."""
+"""Held-out fraction of the latents, which determines the number of epochs."""
 
 
 def check_steps(max_epochs: int, batch_size: int, lr: float, patience: int) -> None:
@@ -40,14 +40,14 @@ def maximise(
     """Train a module by Adam, and keep the weights of the epoch with the highest held-out likelihood.
 
     Args:
-        module: Whose parameters are trained.
+        module: Module to train.
         log_prob: Log-likelihood of rows (B, ...), (B,), or a bound on it.
         z: Latents or codes, (N, ...); a tenth of them is held out.
         max_epochs: Largest number of epochs.
         batch_size: Rows in a batch.
         lr: Learning rate, which falls to 0 over the epochs as half a cosine.
-        patience: Epochs without a better held-out likelihood after which it ends.
-        seed: Seed of the order. Noise that log_prob draws is of the default generator.
+        patience: Number of epochs without a better held-out likelihood, after which training ends.
+        seed: Seed of the order. Noise in log_prob comes from the default generator.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(z), generator=generator)

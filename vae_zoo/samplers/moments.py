@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 RIDGE = 1e-6
-"""What is added to the diagonal of a covariance, as a part of the mean variance of all latents."""
+"""Ridge on the diagonal of a covariance, relative to the mean variance of all latents."""
 
 _TINY = 1e-30
 

@@ -19,7 +19,7 @@ def with_prior(model: Autoencoder, density: Density | CodeDensity) -> Autoencode
     """A copy of a model with a fitted density as its prior.
 
     Bound, evidence, samples, checkpoints and export of the copy are those under the new prior. An :class:`AE` or
-    RAE, which has none, becomes a :class:`PriorAE`.
+    RAE, which has no prior, becomes a :class:`PriorAE`.
 
     Args:
         model: A trained model.
@@ -29,7 +29,7 @@ def with_prior(model: Autoencoder, density: Density | CodeDensity) -> Autoencode
         The copy, on the same device and in the same mode.
 
     Raises:
-        ValueError: If the density is not fitted, is of other latents, or does not go with the model's posterior; or if
+        ValueError: If the density is not fitted, is for other latents, or does not suit the model's posterior; or if
             the model's prior cannot be replaced.
     """
     argument, attribute = check_replaceable(model, type(density))
@@ -38,7 +38,7 @@ def with_prior(model: Autoencoder, density: Density | CodeDensity) -> Autoencode
     shape = density.grid if isinstance(density, CodeDensity) else density.shape
     wanted: Any = model.code_prior.grid if isinstance(model, VQVAE) else model.latent_shape
     if shape != tuple(wanted):
-        raise ValueError(f"{type(density).__name__} is of latents of shape {shape}, the model's are {tuple(wanted)}.")
+        raise ValueError(f"{type(density).__name__} is for latents of shape {shape}, the model's are {tuple(wanted)}.")
     cls: Any = PriorAE if isinstance(model, AE) else type(model)
     given = {**model._init_args, **model.changed()}
     given = _of_prior_ae(type(model), given) if isinstance(model, AE) else given

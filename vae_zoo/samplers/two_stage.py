@@ -28,7 +28,7 @@ class TwoStage(LearnedDensity):
         hidden: Widths of the hidden layers of both networks.
         max_epochs: Largest number of epochs.
         lr: Learning rate of Adam.
-        patience: Epochs without a higher bound on a held-out tenth after which training ends.
+        patience: Number of epochs without a higher bound on a held-out tenth, after which training ends.
         kwargs: Further settings of the fit: batch_size and seed.
 
     Raises:
@@ -42,7 +42,7 @@ class TwoStage(LearnedDensity):
         hidden: Sequence[int] = (128, 128),
         max_epochs: int = 200,
         lr: float = 3e-3,
-        patience: int = 30,  # the bound rests for a while before u is used
+        patience: int = 30,  # the bound stays constant for a while before u is used
         **kwargs: Any,
     ) -> None:
         super().__init__(shape, max_epochs=max_epochs, lr=lr, patience=patience, **kwargs)

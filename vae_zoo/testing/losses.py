@@ -14,7 +14,7 @@ from vae_zoo.testing.noise import RowNoise
 from vae_zoo.testing.subject import SHAPE, Found, SkipCheck, Subject, curves_of
 
 ONE_GRAPH = torch.__version__ >= "2.11"
-"""Whether this torch can: 2.10 breaks the graph at properties of named tuples, and computes the same."""
+"""Whether this torch compiles one graph: 2.10 breaks it at properties of named tuples, with the same results."""
 
 SHAPES = ((1, 28, 28), (1, 28, 20), (3, 33, 47), (1, 64, 64), (784,), (17,))
 STEPS = 160
@@ -97,7 +97,7 @@ def shapes(subject: Subject) -> Found:
         try:
             model = subject.build(shape=shape)
         except ValueError:
-            refused.append(shape)  # a model for images says so of a vector, in so many words
+            refused.append(shape)  # a model for images refuses vectors
             continue
         x, c = subject.images(3, shape), subject.labels(3)
         subject.losses(model, x)["loss"].backward()

@@ -13,7 +13,7 @@ _HALF = (torch.bfloat16, torch.float16)
 
 
 class RowNoise(TorchDispatchMode):
-    """Within this context draws give the same noise for an example, whatever the precision and the number of copies.
+    """Give an example the same noise for any precision and number of copies, within this context.
 
     The seed of a draw follows from its number within the context. A draw for a batch of several copies, alone or
     behind samples as (K, B), also flattened, is made for one copy and repeated. Draws in half precision are rounded

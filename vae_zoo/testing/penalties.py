@@ -1,4 +1,4 @@
-"""A check of penalties: that what a model adds to its loss is one."""
+"""The check of penalties."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vae_zoo.penalties import Penalty
 from vae_zoo.testing.subject import Found, SkipCheck, Subject
 
 NUM = 200
-"""Latents: enough that those of the prior cannot be taken for others."""
+"""Number of latents: enough to distinguish draws of the prior from others."""
 
 SHIFT = 3.0
 

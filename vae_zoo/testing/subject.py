@@ -83,7 +83,7 @@ class Subject:
 
     def __init__(self, factory: Callable[..., Any], **kwargs: Any) -> None:
         self.factory, self.kwargs = factory, kwargs
-        self.kept: dict[str, Any] = {}  # what one check leaves for another
+        self.kept: dict[str, Any] = {}  # results that checks share
         self.name = getattr(factory, "__name__", type(factory).__name__)
 
     @property

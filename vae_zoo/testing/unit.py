@@ -1,4 +1,4 @@
-"""The game in which a bound is trained where the evidence is 1, so that whatever exceeds it is an error."""
+"""The check of a bound where the evidence is 1, so that whatever exceeds 0 is an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vae_zoo.testing.subject import Found, Subject
 from vae_zoo.typing import Shape
 
 STARTS = 32
-"""Examples, each with parameters of its own: a density that is none may show at few parameters only."""
+"""Examples, each with parameters of its own: an invalid density may show at few parameters only."""
 
 SPREAD = 1.5
 """Standard deviation of the parameters of the last example; that of the first is 0."""

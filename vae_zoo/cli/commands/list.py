@@ -69,7 +69,7 @@ def entries(group: str) -> list[Entry]:
 
 
 def family_line(family: str) -> str:
-    """What the models of a folder have in common, from its docstring."""
+    """Heading of a family: the docstring of its folder."""
     (first, *_) = tree(f"vae_zoo.models.{family}")
     return str(first.value.value).rstrip(".")  # type: ignore[attr-defined]
 

@@ -20,7 +20,7 @@ from vae_zoo.typing import Batch, Shape
 
 
 class Pairs(DataModule):
-    """Training examples beside a second one of the same factors except for a few, for weakly supervised models.
+    """Pairs of training examples that share all but a few factors, for weakly supervised models.
 
     A training batch has ``2 · batch_size`` rows: row 2i is an example of the training split, row 2i + 1 its partner,
     of which some factors, chosen at random, have another value. The partner is drawn anew in every epoch, from all
@@ -130,7 +130,7 @@ class Pairing:
         while bool((taken := torch.isin(_number(factors, self.sizes), self.held_out)).any()):
             factors[taken] = self._changed(own[taken], generator)
         drawn = self.data.draw(factors)
-        hidden = self.data.num_labels is not None  # a partner must not give away what its example hides
+        hidden = self.data.num_labels is not None  # a partner must not reveal the hidden label of its example
         return drawn._replace(y=torch.full_like(factors[:, 0], -1)) if hidden else drawn
 
     def _changed(self, factors: Tensor, generator: torch.Generator) -> Tensor:

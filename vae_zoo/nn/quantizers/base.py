@@ -1,4 +1,4 @@
-"""What every quantizer is to a model: latents become codes, and codes vectors."""
+"""The base class of quantizers."""
 
 from __future__ import annotations
 

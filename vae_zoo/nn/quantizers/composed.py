@@ -1,4 +1,4 @@
-"""Quantizers with several codes of each place, made of others."""
+"""Quantizers with several codes at each place, composed of others."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Composed(Quantizer):
 
 
 class ResidualQuantizer(_Composed):
-    r"""Several codebooks, each of what those before leave over of the latent.
+    r"""Several codebooks, each for the part of the latent that the previous ones leave.
 
     .. math:: r_1 = z, \quad e_q \text{ nearest to } r_q, \quad r_{q+1} = r_q - e_q, \quad e = \sum_q e_q
 
@@ -122,11 +122,11 @@ class ResidualQuantizer(_Composed):
 
     @torch.no_grad()
     def start(self, z: Tensor) -> None:
-        """Initialise the codebook of each level from what those before leave over, each from other latents."""
+        """Initialise the codebook of each level from what the previous ones leave, each from other latents."""
         rest = rows_of(z)
         for n, book in enumerate(self.levels[: len(self.books)]):
             order = torch.randperm(len(rest), generator=torch.Generator().manual_seed(n))
-            rest = rest[order.to(rest.device)]  # of those that a level has started from, nothing is left over
+            rest = rest[order.to(rest.device)]  # nothing is left of the latents that a level has started from
             book.start(rest)
             rest = rest - book.lookup(book(rest).codes)
 
