@@ -36,6 +36,7 @@ FAMILIES = [c for c in FAMILIES if not inspect.isabstract(c) and c is not distri
 PRIORS = [c for c in _DISTRIBUTIONS if inspect.isclass(c) and issubclass(c, distributions.Prior)]
 PRIORS = [c for c in PRIORS if not inspect.isabstract(c) and c is not distributions.JointPrior]
 REAL_PRIORS = [c for c in PRIORS if supports.core(c((3,))().support) is constraints.real]
+REAL_PRIORS = [c for c in REAL_PRIORS if c is not distributions.TwoStagePrior]  # whose density is a bound, with noise
 
 
 def of_vectors_only(cls: Any) -> bool:

@@ -62,7 +62,8 @@ def test_every_model_generates_or_says_why_not(
 
 
 def test_only_the_ae_cannot() -> None:
-    assert [cls for cls in MODELS if not can_generate(tiny(cls))] == [AE]
+    """Nor what is the same beside its loss; ``fit-density`` gives them a prior."""
+    assert {cls for cls in MODELS if not can_generate(tiny(cls))} == {cls for cls in MODELS if issubclass(cls, AE)}
 
 
 def test_of_a_class(sampled: Callable, tmp_path: Path) -> None:

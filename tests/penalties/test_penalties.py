@@ -83,6 +83,14 @@ class TestMMD:
         assert z.grad.any()
 
 
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_a_last_batch_of_one_example_is_finite(penalty: type[Penalty]) -> None:
+    """Of validation; batches of training have at least two."""
+    z, p = pair(1)
+    q = independent(Normal(z, torch.zeros_like(z)), 1)
+    assert penalty((DIM,))(z, q, p)[0].isfinite()
+
+
 class TestSlicedWasserstein:
     def test_closed_form(self) -> None:
         """SW₂² of N(m, s² I) and N(0, I) is |m|² / D + (s - 1)²."""

@@ -49,6 +49,11 @@ REVIEWED: dict[str, list[str]] = {
         "vae_zoo.data.streaming.shards.StreamLoader",
     ],
     "reads rows of numbers from the file of metrics of a run that goes on": ["vae_zoo.loggers.MetricsFile"],
+    "has a word of the list in a name, and takes no path": [
+        "vae_zoo.models.plain.vae.VAE",  # uses_weights: of importance
+        "vae_zoo.distributions.families.Family",  # weights_valid
+        "vae_zoo.data.datasets.pairs.Pairing",  # load(): of the data that it is given
+    ],
     "reads tensors alone, from files": [
         "vae_zoo.callbacks.start_from.StartFrom",
         "vae_zoo.metrics.extractors.InceptionFeatures",

@@ -23,6 +23,7 @@ def frozen(module: nn.Module) -> Callable[..., Any]:
         Function with the arguments and the result of the module.
 
     Example:
+        >>> import torch
         >>> layer = nn.Linear(2, 1)
         >>> x = torch.ones(1, 2, requires_grad=True)
         >>> frozen(layer)(x).sum().backward()

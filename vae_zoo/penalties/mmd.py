@@ -88,6 +88,8 @@ class MMD(Penalty):
 
 
 def _mean_of_pairs(k: Tensor) -> Tensor:
-    """Mean of a kernel matrix (n, n) without its diagonal."""
+    """Mean of a kernel matrix (n, n) without its diagonal; the diagonal of a last batch of one example."""
     num = len(k)
+    if num == 1:
+        return k.sum()
     return (k.sum() - k.diagonal().sum()) / (num * (num - 1))

@@ -1,4 +1,4 @@
-"""Docstrings, read as text."""
+"""Docstrings and names, read as text."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def described(doc: str) -> dict[str, str]:
     section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", doc, re.MULTILINE)
     found = re.findall(r"^    (\w+): (.*(?:\n     +.*)*)", section[1], re.MULTILINE) if section else []
     return {name: _plain(" ".join(text.split())) for name, text in found}
+
+
+def snake_case(name: str) -> str:
+    """The name of a class as that of a metric: ``sliced_wasserstein`` for ``SlicedWasserstein``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 def _plain(text: str) -> str:

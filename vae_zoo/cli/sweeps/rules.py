@@ -10,9 +10,10 @@ from typing import Any
 
 from vae_zoo.cli.errors import check_known, nearest
 from vae_zoo.cli.inspect.configs import packaged_configs
-from vae_zoo.cli.inspect.sources import written_keys
+from vae_zoo.cli.inspect.sources import arguments, public, written_keys
 from vae_zoo.cli.named_packages import split
 from vae_zoo.cli.sweeps.draws import DISTRIBUTIONS, kind_of, points
+from vae_zoo.system.docstrings import snake_case
 from vae_zoo.system.extras import require
 
 KEYS = ("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap", "name", "description")
@@ -93,7 +94,11 @@ def check_metric(metric: dict[str, Any], cls: Any, more: Iterable[str] = (), *, 
 
 def logged(path: str) -> list[str]:
     """Names of what the model at a path logs in each stage, as its methods write them."""
-    return list(dict.fromkeys(["loss", *written_keys(path, ("losses", "curves", "objective"))]))
+    found = ["loss", *written_keys(path, ("losses", "curves", "objective", "elbo", "divergence"))]
+    if any(argument.name == "penalties" for argument in arguments(path)):
+        names = [snake_case(name) for name in public("vae_zoo.penalties")]
+        found += [*names, *(f"{name}_loss" for name in names)]
+    return list(dict.fromkeys(found))
 
 
 def expand(sweep: dict[str, Any], run: dict[str, Any], json_file: str = "config.json") -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from vae_zoo.models.base.autoencoder import Autoencoder
 from vae_zoo.models.base.components import make
 from vae_zoo.models.base.groups import split_off
 from vae_zoo.penalties import Penalty
+from vae_zoo.system.docstrings import snake_case
 from vae_zoo.typing import Shape
 
 
@@ -81,5 +81,5 @@ class Penalised(Autoencoder):
 
 
 def metric_name(penalty: Penalty) -> str:
-    """The name of a penalty's class in snake case: ``sliced_wasserstein`` for ``SlicedWasserstein``."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(penalty).__name__).lower()
+    """The name of a class as that of a metric: ``sliced_wasserstein`` for ``SlicedWasserstein``."""
+    return snake_case(type(penalty).__name__)
