@@ -5,5 +5,6 @@ from vae_zoo.penalties.base import Penalty
 from vae_zoo.penalties.covariance import Covariance
 from vae_zoo.penalties.mmd import MMD
 from vae_zoo.penalties.sliced import SlicedWasserstein
+from vae_zoo.penalties.supervised import SupervisedLatents
 
-__all__ = ["MMD", "Covariance", "LatentAdversary", "Penalty", "SlicedWasserstein"]
+__all__ = ["MMD", "Covariance", "LatentAdversary", "Penalty", "SlicedWasserstein", "SupervisedLatents"]

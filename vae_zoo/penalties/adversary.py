@@ -53,7 +53,13 @@ class LatentAdversary(Penalty):
         self.lr = lr
         self.discriminator: nn.Module = discriminator(self.shape, (1,))
 
-    def forward(self, z: Tensor, q: Distribution, p: Distribution) -> tuple[Tensor, dict[str, Tensor]]:  # noqa: ARG002
+    def forward(
+        self,
+        z: Tensor,
+        q: Distribution,  # noqa: ARG002
+        p: Distribution,  # noqa: ARG002
+        c: Tensor | None = None,  # noqa: ARG002
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         return softplus(-self._logits(frozen(self.discriminator), z)).mean(), {}
 
     def own_loss(self, z: Tensor, p: Distribution) -> Tensor:

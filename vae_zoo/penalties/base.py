@@ -35,6 +35,9 @@ class Penalty(nn.Module, ABC):
     min_batch_size = 1
     """Smallest number of examples that it is defined for: more than 1 if it compares them."""
 
+    uses_labels = False
+    """Whether :meth:`forward` takes the labels of the examples; one that does not need not have the argument."""
+
     def __init__(self, shape: Shape, *, weight: float = 1.0) -> None:
         super().__init__()
         if not (weight >= 0 and math.isfinite(weight)):
@@ -42,13 +45,16 @@ class Penalty(nn.Module, ABC):
         self.shape, self.weight = tuple(shape), weight
 
     @abstractmethod
-    def forward(self, z: Tensor, q: Distribution, p: Distribution) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(
+        self, z: Tensor, q: Distribution, p: Distribution, c: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The penalty before its weight, a scalar, and further metrics.
 
         Args:
             z: One latent of each example, (B, \\*latent).
             q: Posterior q(z|x), batch shape (B,); a point mass for deterministic encoders.
             p: Prior p(z), batch shape () or (B,).
+            c: Labels of the examples, (B,) or (B, A), if :attr:`uses_labels`.
         """
 
     def own_loss(self, z: Tensor, p: Distribution) -> Tensor | None:  # noqa: ARG002

@@ -55,7 +55,13 @@ class Covariance(Penalty):
                 raise ValueError(f"{name} must be at least 0 and finite, got {value}.")
         self.off_diagonal, self.diagonal, self.means_only = off_diagonal, diagonal, means_only
 
-    def forward(self, z: Tensor, q: Distribution, p: Distribution) -> tuple[Tensor, dict[str, Tensor]]:  # noqa: ARG002
+    def forward(
+        self,
+        z: Tensor,  # noqa: ARG002
+        q: Distribution,
+        p: Distribution,  # noqa: ARG002
+        c: Tensor | None = None,  # noqa: ARG002
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         sigma = self._covariance(q)
         own = sigma.diagonal()
         off = sigma.square().sum() - own.square().sum()

@@ -61,7 +61,13 @@ class MMD(Penalty):
             raise ValueError(f"bandwidth must be positive and finite, got {bandwidth}.")
         self.kernel, self.bandwidth = kernel, bandwidth
 
-    def forward(self, z: Tensor, q: Distribution, p: Distribution) -> tuple[Tensor, dict[str, Tensor]]:  # noqa: ARG002
+    def forward(
+        self,
+        z: Tensor,
+        q: Distribution,  # noqa: ARG002
+        p: Distribution,
+        c: Tensor | None = None,  # noqa: ARG002
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         z, y = z.flatten(1), draws_like(z, p).flatten(1)
         width = self._width(p, z.shape[1])
         within = sum(_mean_of_pairs(self._k(a, a, width)) for a in (z, y))

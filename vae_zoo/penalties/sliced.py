@@ -43,7 +43,13 @@ class SlicedWasserstein(Penalty):
             raise ValueError(f"num_projections and power must be at least 1, got {num_projections} and {power}.")
         self.num_projections, self.power = num_projections, power
 
-    def forward(self, z: Tensor, q: Distribution, p: Distribution) -> tuple[Tensor, dict[str, Tensor]]:  # noqa: ARG002
+    def forward(
+        self,
+        z: Tensor,
+        q: Distribution,  # noqa: ARG002
+        p: Distribution,
+        c: Tensor | None = None,  # noqa: ARG002
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         z, y = z.flatten(1), draws_like(z, p).flatten(1)
         with torch.autocast(z.device.type, enabled=False):
             directions = normalize(torch.randn(z.shape[1], self.num_projections, dtype=z.dtype, device=z.device), dim=0)

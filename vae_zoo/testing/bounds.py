@@ -83,7 +83,7 @@ def own_prior(subject: Subject) -> Found:
         seen.append(z.reshape(-1, *p.event_shape))
         return original(z, c)
 
-    c = subject.labels(num)
+    c = subject.conditions(num)
     p = model.prior(c)
     model.decode = decode
     torch.manual_seed(4)

@@ -91,7 +91,7 @@ def _linear(subject: Subject, rows: int = 4) -> tuple[Any, Tensor, Tensor | None
     torch.manual_seed(12)
     with torch.no_grad():
         c = subject.labels(rows)
-        x = model.sample(rows, c, mean=False)
+        x = model.sample(rows, subject.conditions(rows), mean=False)
     exact, error = oracle.evidence(model, x, c)
     return model, x, c, exact, error
 
@@ -101,7 +101,7 @@ def _fit(subject: Subject, model: Any) -> dict[str, Tensor]:
     torch.manual_seed(11)
     with torch.no_grad():
         c = subject.labels(64)
-        x = model.sample(64, c, mean=False)
+        x = model.sample(64, subject.conditions(64), mean=False)
     optimizer = torch.optim.Adam(model.train().parameters(), lr=0.02)
     for _ in range(FITTED):
         optimizer.zero_grad()

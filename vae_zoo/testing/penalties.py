@@ -60,7 +60,7 @@ def _raised(subject: Subject, model: Any, x: Tensor, number: int) -> str:
 
 def _misplaced(model: Any, penalty: Penalty) -> str:
     """The fault of a penalty, without networks to be trained, that is higher at the prior than far from it."""
-    if list(penalty.parameters()) or model.prior(None).batch_shape:
+    if penalty.uses_labels or list(penalty.parameters()) or model.prior(None).batch_shape:
         return ""
     p = model.prior(None)
     with torch.no_grad():
@@ -73,7 +73,7 @@ def _misplaced(model: Any, penalty: Penalty) -> str:
 def _helped(model: Any, penalty: Penalty) -> str:
     """The fault of an adversary whose loss falls where the penalty does."""
     p = model.prior(None)
-    if p.batch_shape:
+    if p.batch_shape or penalty.uses_labels:
         return ""
     z = _latents(p)[1].requires_grad_()
     torch.manual_seed(2)

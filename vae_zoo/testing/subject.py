@@ -13,6 +13,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from vae_zoo.checkpoints.hyperparameters import class_of
 from vae_zoo.data import Sprites
 from vae_zoo.distributions import FixedNormal
 from vae_zoo.elbo import ELBOMixin
@@ -142,9 +143,15 @@ class Subject:
         generator = torch.Generator().manual_seed(seed)
         return (torch.rand(num, *shape, generator=generator) > 0.6).float()
 
-    def labels(self, num: int) -> Tensor | None:
-        """Labels for a model that takes them."""
+    def conditions(self, num: int) -> Tensor | None:
+        """Labels for a model that takes them, also to sample under."""
         return torch.arange(num) % LINKED["num_classes"] if self.takes("num_classes") else None
+
+    def labels(self, num: int) -> Tensor | None:
+        """Labels for the losses of a model that takes them, or that has a penalty that does."""
+        penalties = [class_of(factory) for factory in self.kwargs.get("penalties", ())]
+        used = any(getattr(cls, "uses_labels", False) for cls in penalties)
+        return torch.arange(num) % LINKED["num_classes"] if used else self.conditions(num)
 
     def losses(self, model: Any, x: Tensor, seed: int = 1) -> dict[str, Tensor]:
         """What a model gives for a batch under a seed."""

@@ -44,7 +44,13 @@ class Penalised(Autoencoder):
             penalty.check(self.posterior.at_zeros(2), prior())
 
     def penalised(
-        self, values: dict[str, Tensor], z: Tensor, q: Distribution, p: Distribution, annealing: Tensor | float = 1.0
+        self,
+        values: dict[str, Tensor],
+        z: Tensor,
+        q: Distribution,
+        p: Distribution,
+        annealing: Tensor | float = 1.0,
+        c: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The values of :meth:`losses` with the penalties added to ``loss`` and logged beside it.
 
@@ -54,9 +60,10 @@ class Penalised(Autoencoder):
             q: Posterior of the batch.
             p: Prior.
             annealing: Weight of the divergence from annealing, which applies to penalties too.
+            c: Labels of the batch, for penalties that use them.
         """
         for number, penalty in enumerate(self.penalties):
-            value, metrics = penalty(z, q, p)
+            value, metrics = penalty(z, q, p, c) if penalty.uses_labels else penalty(z, q, p)
             loss = values["loss"] + annealing * penalty.weight * value
             own = penalty.own_loss(z.detach(), p)
             found = {metric_name(penalty): value, **metrics} | (

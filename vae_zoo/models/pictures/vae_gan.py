@@ -97,7 +97,7 @@ class VAEGAN(Penalised, Generative):
         own = softplus(-real).mean() + 2 * softplus(fake).mean()
 
         terms = {"kl": rate, "feature_distance": encoded, "decoder_loss": decoder, "discriminator_loss": own}
-        return self.penalised({"loss": rate + encoded + decoder + own, **terms}, z, q, p)
+        return self.penalised({"loss": rate + encoded + decoder + own, **terms}, z, q, p, c=c)
 
     def routes(self) -> dict[str, dict[str, float]]:
         encoder = {"kl": 1.0, "feature_distance": 1.0}

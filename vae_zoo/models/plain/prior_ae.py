@@ -51,4 +51,4 @@ class PriorAE(Penalised, Generative):
         q, p = self.encode(x, c), self.prior(c)
         check_latents(q, p, len(x))
         log_px = score(self.decode(q.mean, c), x, x.shape[:1]).mean()
-        return self.penalised({"loss": -log_px, "reconstruction": log_px}, q.mean, q, p)
+        return self.penalised({"loss": -log_px, "reconstruction": log_px}, q.mean, q, p, c=c)

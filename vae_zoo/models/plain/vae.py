@@ -112,7 +112,7 @@ class VAE(Penalised, ELBOMixin):
         check_values(objective, f"{name}.objective")
         if self.penalties:
             annealing = 1.0 if self.kl_weight is None else self.kl_weight
-            objective = self.penalised(objective, elbo.z[0], elbo.q, elbo.p, annealing)
+            objective = self.penalised(objective, elbo.z[0], elbo.q, elbo.p, annealing, c)
         terms = {"elbo": elbo.value, "reconstruction": elbo.log_px, "kl": elbo.kl, **elbo.curves}
         return objective | {name: term.mean() for name, term in terms.items()}
 
