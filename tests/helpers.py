@@ -67,7 +67,8 @@ def fixes(cls: type, name: str) -> bool:
 
 def linked(cls: type) -> dict[str, Any]:
     """What the command line would link from the data, and less of what is large, as far as the class takes it."""
-    given = {"num_train": 48, "num_classes": 3, "num_pseudo": 6, "network": RandomFeatures}
+    small_parts = {"num_pseudo": 6, "num_centroids": 6, "network": RandomFeatures}
+    given = {"num_train": 48, "num_classes": 3, **small_parts}
     return {name: value for name, value in given.items() if takes(cls, name)}
 
 

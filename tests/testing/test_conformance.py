@@ -12,12 +12,13 @@ import pytest
 from helpers import BOUNDS, MODELS
 from short import few
 
-from vae_zoo.models import DFCVAE, MSSSIMVAE, RAESN, VAE, Autoencoder, FactorVAE, VampVAE
+from vae_zoo.models import DFCVAE, MSSSIMVAE, RAESN, RHVAE, VAE, Autoencoder, FactorVAE, VampVAE
 from vae_zoo.nn import Discriminator
 from vae_zoo.testing import CHECKS, Subject, bounds, run, unit
 
 SMALLER = {
     FactorVAE: {"discriminator": partial(Discriminator, hidden=[32, 32])},  # its own is of five million weights
+    RHVAE: {"num_centroids": 6},  # of 50
     VampVAE: {"num_pseudo": 6},  # of 500
 }
 LONG = [

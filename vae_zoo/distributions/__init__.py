@@ -16,6 +16,7 @@ from vae_zoo.distributions.flows.amortised import PlanarFlow, RadialFlow, Sylves
 from vae_zoo.distributions.flows.autoregressive import Flow
 from vae_zoo.distributions.flows.flows import AutoregressiveFlow, FlowPrior, SplineFlow, SplinePrior
 from vae_zoo.distributions.flows.hamiltonian import HamiltonianPosterior, OwnDraws
+from vae_zoo.distributions.flows.riemannian import Metric, RiemannianPosterior
 from vae_zoo.distributions.hierarchical import Hierarchical, combine, kl_of_layers
 from vae_zoo.distributions.labelled import Labelled
 from vae_zoo.distributions.latents.categories import Gumbel, LearnedCategorical, OneHot, UniformCategorical
@@ -85,6 +86,7 @@ __all__ = [
     "Laplace",
     "LearnedCategorical",
     "LogCosh",
+    "Metric",
     "Mixture",
     "MixtureNormal",
     "MixtureOfDiscretizedLogistics",
@@ -100,6 +102,7 @@ __all__ = [
     "RadialFlow",
     "RiemannianNormal",
     "RiemannianNormalPrior",
+    "RiemannianPosterior",
     "SharedLaplace",
     "SharedNormal",
     "SplineFlow",

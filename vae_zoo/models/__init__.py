@@ -13,6 +13,7 @@ from vae_zoo.models.codes.vqvae2 import VQVAE2
 from vae_zoo.models.hierarchies.ladder_vae import LadderVAE
 from vae_zoo.models.hierarchies.two_level_vae import TwoLevelVAE
 from vae_zoo.models.inference.hamiltonian_vae import HamiltonianVAE
+from vae_zoo.models.inference.rhvae import RHVAE
 from vae_zoo.models.latents.categorical_vae import CategoricalVAE
 from vae_zoo.models.latents.gamma_vae import GammaVAE
 from vae_zoo.models.latents.joint_vae import JointVAE
@@ -71,6 +72,7 @@ __all__ = [
     "RAEGP",
     "RAEL2",
     "RAESN",
+    "RHVAE",
     "SVAE",
     "SWAE",
     "VAE",

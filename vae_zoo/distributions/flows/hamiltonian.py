@@ -82,10 +82,18 @@ class HamiltonianPosterior(OwnDraws):
 
     def draw(self, sample_shape: torch.Size) -> tuple[Tensor, Tensor]:
         z = self.start.rsample(sample_shape)
-        log_q, momentum = self.start.log_prob(z), torch.randn_like(z)
-        energy = _square(momentum)
+        log_q, momentum = self.start.log_prob(z), self.momentum(z)
+        energy = self.kinetic(z, momentum)
         z, momentum = self.move(z, momentum * self.cooling[0])
-        return z, log_q + 0.5 * (_square(momentum) - energy)
+        return z, log_q + (self.kinetic(z, momentum) - energy)
+
+    def momentum(self, z: Tensor) -> Tensor:
+        """A draw of the momentum before it is heated, the shape of z."""
+        return torch.randn_like(z)
+
+    def kinetic(self, z: Tensor, momentum: Tensor) -> Tensor:  # noqa: ARG002
+        """Negative log-density of a momentum at temperature 1, up to a constant."""
+        return 0.5 * momentum.square().sum(-1)
 
     def move(self, z: Tensor, momentum: Tensor) -> tuple[Tensor, Tensor]:
         """The latents and momenta after all steps, from those before."""
@@ -93,15 +101,15 @@ class HamiltonianPosterior(OwnDraws):
         slope = self.slope(z)
         for alpha in self.cooling[1:]:
             momentum = momentum + half * slope
-            z = z + self.step_size * momentum
+            z, momentum = self.drift(z, momentum)
             slope = self.slope(z)
             momentum = alpha * (momentum + half * slope)
         return z, momentum
 
+    def drift(self, z: Tensor, momentum: Tensor) -> tuple[Tensor, Tensor]:
+        """The latents and momenta after a step without the slope of log p(x, z)."""
+        return z + self.step_size * momentum, momentum
+
     def slope(self, z: Tensor) -> Tensor:
         """Gradient of log p(x, z) with respect to z, the shape of z: in any mode, and with gradients of its own."""
         return torch.func.grad(lambda z: self.log_joint(z).sum())(z)
-
-
-def _square(momentum: Tensor) -> Tensor:
-    return momentum.square().sum(-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -75,7 +76,8 @@ class HamiltonianVAE(VAE):
         if support is not constraints.real:
             name = type(self.posterior).__name__
             raise ValueError(
-                f"HamiltonianVAE and {name} do not go together: leapfrog steps need any real latents, not {support}."
+                f"{type(self).__name__} and {name} do not go together: leapfrog steps need any real latents, "
+                f"not {support}."
             )
         self.num_leapfrog, self.max_step_size = num_leapfrog, max_step_size
         self.decodings = num_leapfrog + 2 if num_leapfrog else 1
@@ -92,7 +94,13 @@ class HamiltonianVAE(VAE):
         if self.step_logit is None:
             return start
         step_size = self.max_step_size * torch.sigmoid(exact(self.step_logit))
-        return HamiltonianPosterior(start, partial(self.log_joint, x, c), step_size, self.cooling())
+        return self.moved(start, partial(self.log_joint, x, c), step_size, self.cooling())
+
+    def moved(
+        self, start: Distribution, log_joint: Callable[[Tensor], Tensor], step_size: Tensor, cooling: list[Tensor]
+    ) -> Distribution:
+        """The posterior, from the arguments of :class:`~vae_zoo.distributions.HamiltonianPosterior`."""
+        return HamiltonianPosterior(start, log_joint, step_size, cooling)
 
     def log_joint(self, x: Tensor, c: Tensor | None, z: Tensor) -> Tensor:
         """log p(x, z) of latents (..., B, D), which move along its gradient."""
