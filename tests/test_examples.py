@@ -47,6 +47,7 @@ AS_ITS_CONFIGURATION = {
     "vae-zoo fit --config vae_digits --trainer.callbacks+=EarlyStopping --trainer.callbacks.monitor=val/elbo "
     "--trainer.callbacks.mode=max": "it stops where nothing is gained",
     "vae-zoo fit --config vae_digits --config debug": "ten batches, as the page says of debug",
+    "vae-zoo fit --model M2 --data Digits --data.num_labels 100 --model.likelihood SharedNormal": "m2_digits, beside σ",
     "vae-zoo fit --config mine.yaml --trust my_vae": "the file is on the page, with its two epochs",
 }
 """Fits whose options hardly change what a packaged configuration gives, and why."""

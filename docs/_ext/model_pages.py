@@ -11,6 +11,7 @@ from sphinx.application import Sphinx
 
 from benchmarks.zoo.page import section
 from vae_zoo import models
+from vae_zoo.cli.commands.list import chosen
 from vae_zoo.cli.commands.show import first_fit
 
 HOOKS = ("prior", "encode", "decode", "objective", "elbo", "losses", "param_groups")
@@ -35,7 +36,9 @@ def page(name: str, configs: list[Path]) -> str:
     if not inspect.isabstract(cls):
         lines += ["## Run it", "", "```bash"]
         lines += [f"vae-zoo fit {first_fit(name)}"]
-        lines += [f"vae-zoo test --ckpt_path results/{name}_Digits/fit_0/checkpoints/last.ckpt"]
+        first = {path.stem: path for path in configs}.get(first_fit(name).removeprefix("--config "))
+        data = chosen(first, "data") if first else "Digits"
+        lines += [f"vae-zoo test --ckpt_path results/{name}_{data}/fit_0/checkpoints/last.ckpt"]
         lines += [f"vae-zoo show {name}", "```", "", "The last command lists every argument.", ""]
     lines += section(name)
     if configs:

@@ -74,9 +74,9 @@ def show_class(name: str, group: str, path: str) -> None:
 
 
 def first_fit(name: str, required: str = "") -> str:
-    """Arguments of a first fit of a model: its measured configuration for the digits, if any."""
-    configs = packaged().items()
-    stems = [stem for stem, path in configs if stem.endswith("_digits") and chosen(path, "model") == name]
+    """Arguments of a first fit of a model: its measured configuration, that for the digits if there is one."""
+    own = [stem for stem, path in packaged().items() if chosen(path, "model") == name]
+    stems = sorted(own, key=lambda stem: not stem.endswith("_digits"))
     return f"--config {stems[0]}" if stems else f"--model {name}{required} --data Digits --trainer.max_epochs 20"
 
 
