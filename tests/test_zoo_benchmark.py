@@ -63,6 +63,7 @@ def test_what_is_a_models_own_stays() -> None:
     annealed = plan("AnnealedVAE", "Digits").config["model"]["init_args"]
     assert annealed["num_steps"] == 600  # of 1,500, at 40 of 100 epochs
     assert plan("AdaGVAE", "Sprites").config["data"]["class_path"] == "Pairs"
+    assert plan("AdaGVAE", "Sprites").own == {"data": "Pairs"}
 
 
 def test_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,8 @@ def plan(name: str, data: str) -> Plan:
             if key in given:
                 given[key] = max(1, round(given[key] * share))
     loaded = data_config(packaged.get("data", {}), data, setting)
-    own |= {key: said(value) for key, value in loaded["init_args"].items() if key not in setting.data}
+    own |= {key: said(value) for key, value in loaded["init_args"].items() if key not in (*setting.data, "data")}
+    own |= {} if loaded["class_path"] == data else {"data": loaded["class_path"]}
     return Plan(
         {
             "model": {"class_path": name, "init_args": args},
