@@ -62,6 +62,12 @@ def test_the_table(runs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureF
     assert "best" in printed
 
 
+def test_a_checkpoint_within_a_run(runs: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A name that the other begins with keeps its last part."""
+    main(["compare", runs["long"], f"{runs['long']}/checkpoints/last.ckpt", "--num", "4", "--num_samples", "2"])
+    assert "checkpoints/last.ckpt" in capsys.readouterr().out
+
+
 def test_the_same_twice(runs: dict[str, str], tmp_path: Path) -> None:
     """Noise is a function of the seed alone."""
     texts = []

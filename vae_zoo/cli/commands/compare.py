@@ -229,11 +229,12 @@ def show(rows: Sequence[dict[str, Any]], num_samples: int) -> None:
         )
     console = Console()
     (console if console.is_terminal else Console(width=140)).print(printed)
-    print("± is the standard error over examples; p is corrected for the number of models. Neither knows other seeds.")
+    print("± is the standard error over examples; p is corrected for the number of models. Other seeds are ignored.")
 
 
 def _short(name: str, rows: Sequence[dict[str, Any]]) -> str:
     """A run's name without what all names begin with."""
     every = [Path(row["run"]).parts for row in rows]
-    same = next(n for n in range(len(Path(name).parts)) if len({parts[: n + 1] for parts in every}) > 1)
-    return str(Path(*Path(name).parts[same:]))
+    own = Path(name).parts
+    same = next((n for n in range(len(own)) if len({parts[: n + 1] for parts in every}) > 1), len(own) - 1)
+    return str(Path(*own[same:]))
