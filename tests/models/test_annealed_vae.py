@@ -50,7 +50,7 @@ def test_validation_uses_the_capacity_at_the_end_and_moves_nothing() -> None:
 
 
 def test_refuses_a_second_schedule(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="AnnealedVAE takes no free_bits: its capacity says"):
+    with pytest.raises(TypeError, match="AnnealedVAE takes no free_bits: its capacity sets the rate"):
         build(AnnealedVAE, free_bits=0.1)
     for argument in ("gamma", "capacity"):
         with pytest.raises(ValueError, match=f"{argument} must be at least 0 and finite, got -1"):

@@ -49,10 +49,6 @@ class VQVAE2(VQVAE):
         ValueError: If a side of a grid is less than 1.
     """
 
-    apart = dict.fromkeys(
-        ("GroupedVQVAE", "ResidualVQVAE"), "the top's codes would be mixed with the several of a position"
-    )
-
     def __init__(
         self,
         *,
@@ -64,6 +60,10 @@ class VQVAE2(VQVAE):
         bottom_encoder: Network = Dense,
         **kwargs: Any,
     ) -> None:
+        mro: list[type] = list(type(self).__mro__)
+        for name in (cls.__name__ for cls in mro[mro.index(VQVAE2) :]):
+            if name in ("GroupedVQVAE", "ResidualVQVAE"):
+                raise TypeError(f"VQVAE2 and {name} do not go together in this order: put {name} first.")
         if top_grid is not None and min(top_grid, default=0) < 1:
             raise ValueError(f"the sides of the top grid must be at least 1, got {tuple(top_grid)}.")
         self._top_grid = None if top_grid is None else tuple(top_grid)
