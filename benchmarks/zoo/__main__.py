@@ -45,7 +45,6 @@ def main() -> None:
     root = args.root / args.data
     if not args.collect:
         torch.set_num_threads(1)
-        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         cell.warm_up(args.data)
         for seed in args.seeds:
             for name in args.only:
@@ -64,4 +63,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # of this process, and not of one that imports it
     main()

@@ -101,7 +101,7 @@ class TestRefuses:
             ControlledRate(**kwargs)
 
     def test_two_that_set_the_weight(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match="LinearAnnealing and ControlledRate would all set the weight"):
+        with pytest.raises(ValueError, match="ControlledRate and LinearAnnealing would all set the weight"):
             fit(tmp_path, callbacks=[controlled(), LinearAnnealing(num_steps=3)])
 
     def test_a_model_without_a_bound(self, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -103,14 +104,13 @@ def test_refuses(
     assert line in said
 
 
-def test_other_examples_are_refused(
-    runs: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(Path(runs["long"]).parent)  # where names are short, since a long line is cut
-    fit(Path("sprites"), VAE, 1, tiny_data(), likelihood=WIDE)
+def test_other_examples_are_refused(runs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In one whole line, however long the paths are: it has the names without what they share."""
+    fit(tmp_path / "sprites", VAE, 1, tiny_data(), likelihood=WIDE)
+    shutil.copytree(runs["long"], tmp_path / "digits")
     with pytest.raises(SystemExit):
-        main(["compare", "long", "sprites"])
-    assert "hold other examples: they do not compare" in capsys.readouterr().err
+        main(["compare", str(tmp_path / "digits"), str(tmp_path / "sprites")])
+    assert "the test splits of digits and sprites hold other examples: they do not compare." in capsys.readouterr().err
 
 
 def test_densities_of_two_families_compare_if_asked(runs: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import torch
 from helpers import build, quiet_trainer, tiny, tiny_data
 from torch import Tensor
 
-from vae_zoo.callbacks import LinearAnnealing
+from vae_zoo.callbacks import ControlledRate, LinearAnnealing
 from vae_zoo.elbo import ELBO
 from vae_zoo.models import AnnealedVAE
 
@@ -55,6 +55,8 @@ def test_refuses_a_second_schedule(tmp_path: Path) -> None:
     for argument in ("gamma", "capacity"):
         with pytest.raises(ValueError, match=f"{argument} must be at least 0 and finite, got -1"):
             build(AnnealedVAE, **{argument: -1.0})
-    trainer = quiet_trainer(tmp_path, max_epochs=1, callbacks=[LinearAnnealing(num_epochs=1)])
-    with pytest.raises(ValueError, match="AnnealedVAE has its capacity, which LinearAnnealing would work against"):
-        trainer.fit(tiny(AnnealedVAE), tiny_data())
+    for callback in (LinearAnnealing(num_epochs=1), ControlledRate(target=5.0)):
+        trainer = quiet_trainer(tmp_path, max_epochs=1, callbacks=[callback])
+        line = f"AnnealedVAE has its capacity, which {type(callback).__name__} would work against"
+        with pytest.raises(ValueError, match=line):
+            trainer.fit(tiny(AnnealedVAE), tiny_data())

@@ -199,7 +199,7 @@ class TestRefuses:
 
     def test_terms_of_one_latent(self) -> None:
         for name, value in (("free_bits", 0.5), ("penalties", [Size])):
-            with pytest.raises(ValueError, match=f"M2 takes no {name}: its rate and its latents are those of all"):
+            with pytest.raises(TypeError, match=f"M2 takes no {name}: its rate and its latents are those of all"):
                 tiny(M2, **{name: value})
 
     def test_a_prior_of_other_classes(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import torch
 from helpers import SHAPE, Batches, quiet_trainer, saved, tiny, tiny_data
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.tuner import Tuner
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 from torch.optim import lr_scheduler as schedulers
 
@@ -23,16 +21,6 @@ from vae_zoo.training import preflight
 from vae_zoo.training.optimizers import rehearse
 
 X = torch.rand(6, *SHAPE)
-
-
-@pytest.fixture(autouse=True)
-def heard(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """What is said reaches the log, whatever tests before this one have silenced or which rank they played."""
-    monkeypatch.setattr(rank_zero_only, "rank", 0)
-    monkeypatch.setattr(logging.root.manager, "disable", logging.NOTSET)
-    for name in ("lightning", "lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
-        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
-        caplog.set_level(logging.INFO, logger=name)
 
 
 class Normed(nn.Module):

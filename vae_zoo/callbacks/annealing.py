@@ -18,6 +18,22 @@ _TINY = 1e-9
 """Tolerance when comparing a number of epochs with the end of a schedule."""
 
 
+def check_weight_is_free(callback: Callback, trainer: Trainer, pl_module: LightningModule) -> None:
+    """Refuse a callback that sets the weight of the divergence, if there is none or something else sets it too.
+
+    Raises:
+        ValueError: With the model or the other callback.
+    """
+    name, model = type(callback).__name__, type(pl_module).__name__
+    if not hasattr(pl_module, "kl_weight"):
+        raise ValueError(f"{name} needs a model with a bound, {model} has none.")
+    if own := getattr(pl_module, "own_schedule", ""):
+        raise ValueError(f"{model} has {own}, which {name} would work against.")
+    names = [type(c).__name__ for c in trainer.callbacks if getattr(c, "sets_kl_weight", False)]  # type: ignore[attr-defined]
+    if len(names) > 1:
+        raise ValueError(f"{' and '.join(names)} would all set the weight of the divergence: give one of them.")
+
+
 class Annealing(Callback, ABC):
     """Sets the weight of the divergence at every step; validation still reports the unweighted bound.
 
@@ -33,6 +49,8 @@ class Annealing(Callback, ABC):
     Raises:
         ValueError: If not exactly one length is given, it is not positive, or start is outside [0, 1].
     """
+
+    sets_kl_weight = True
 
     def __init__(self, *, num_steps: int | None = None, num_epochs: float | None = None, start: float = 0.0) -> None:
         if (num_steps is None) == (num_epochs is None):
@@ -67,13 +85,7 @@ class Annealing(Callback, ABC):
         return self.start + (1 - self.start) * self.ramp(self._progress(step, epochs))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not hasattr(pl_module, "kl_weight"):
-            raise ValueError(f"{type(self).__name__} needs a model with a bound, {type(pl_module).__name__} has none.")
-        if own := getattr(pl_module, "own_schedule", ""):
-            raise ValueError(f"{type(pl_module).__name__} has {own}, which {type(self).__name__} would work against.")
-        names = [type(callback).__name__ for callback in trainer.callbacks if isinstance(callback, Annealing)]  # type: ignore[attr-defined]
-        if len(names) > 1:
-            raise ValueError(f"{' and '.join(names)} would all set the weight of the divergence: give one of them.")
+        check_weight_is_free(self, trainer, pl_module)
         pl_module.kl_weight = torch.ones((), device=pl_module.device)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EarlyStopping):

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from vae_zoo.training.optimizers import annealings
+from vae_zoo.callbacks.annealing import check_weight_is_free
 
 
 class ControlledRate(Callback):
@@ -42,6 +42,8 @@ class ControlledRate(Callback):
             num_steps is less than 1; at the start of the fit, if another callback sets the weight, or the model has no
             bound.
     """
+
+    sets_kl_weight = True
 
     def __init__(
         self,
@@ -85,13 +87,7 @@ class ControlledRate(Callback):
         return self._weight
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        name = type(self).__name__
-        if not hasattr(pl_module, "kl_weight"):
-            raise ValueError(f"{name} needs a model with a bound, {type(pl_module).__name__} has none.")
-        others = [type(callback).__name__ for callback in annealings(trainer)]
-        others += [name for callback in trainer.callbacks if isinstance(callback, ControlledRate)]  # type: ignore[attr-defined]
-        if len(others) > 1:
-            raise ValueError(f"{' and '.join(others)} would all set the weight of the divergence: give one of them.")
+        check_weight_is_free(self, trainer, pl_module)
         self._sum, self._weight = self._sum.to(pl_module.device), self._weight.to(pl_module.device)
         pl_module.kl_weight = self._weight.clone()
         self._step = trainer.global_step

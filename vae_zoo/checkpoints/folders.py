@@ -23,7 +23,8 @@ def read_folder(folder: Path) -> dict[str, Any]:
         ImportError: If safetensors is not installed.
     """
     safetensors = require("safetensors.torch", "hub", "a model as safetensors")
-    model = read_config(folder / CONFIG)["model"]
+    config = read_config(folder / CONFIG)
+    model = config["model"]
     if not (folder / WEIGHTS).is_file():
         raise FileNotFoundError(f"{folder} has no {WEIGHTS}.")
     if not isinstance(model.get("class_path"), str) or not isinstance(model.get("init_args", {}), dict):
@@ -32,7 +33,8 @@ def read_folder(folder: Path) -> dict[str, Any]:
         weights = safetensors.load_file(folder / WEIGHTS)
     except Exception as error:
         raise ValueError(f"{folder / WEIGHTS} is damaged, or no file of weights: {error}.") from error
-    return {"hyper_parameters": as_lightning_has_it(model), "vae_zoo": {"model": model}, "state_dict": weights}
+    about = {"model": model, "data": config.get("data")}
+    return {"hyper_parameters": as_lightning_has_it(model), "vae_zoo": about, "state_dict": weights}
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vae_zoo.cli.run.described import data_of, description
+from vae_zoo.cli.run.described import Trained, data_of, trained
 from vae_zoo.cli.terminal import greet, quiet
 from vae_zoo.cli.verbs import VerbParser
 from vae_zoo.system.writing import replacing
@@ -63,14 +63,14 @@ def compare(args: list[str]) -> None:
     paths = {name: checkpoint_of(Path(name)) for name in options.runs}
     refuse(options, len(paths))
     greet("compare", f"{len(paths)} models on the {options.split} split", piped=True)
-    from vae_zoo.hub import load
-
     quiet()
-    models = {name: load(path).eval() for name, path in paths.items()}
-    check_alike(models, options.across_likelihoods)
-    parts = {name: examples(models[name], path, options.split, options.num) for name, path in paths.items()}
+    found = {short(name, list(paths)): trained(path) for name, path in paths.items()}
+    check_alike({name: run.model for name, run in found.items()}, options.across_likelihoods)
+    parts = {name: examples(run, name, options.split, options.num) for name, run in found.items()}
     check_same_examples({name: x for name, (x, _) in parts.items()}, options.split)
-    runs = [values(name, model, *parts[name], options.num_samples, options.seed) for name, model in models.items()]
+    given = (options.num_samples, options.seed)
+    pairs = zip(paths, found.items(), strict=True)
+    runs = [values(path, run.model, *parts[name], *given) for path, (name, run) in pairs]
     rows = table(runs)
     show(rows, options.num_samples)
     if options.out is not None:
@@ -144,11 +144,11 @@ def check_alike(models: dict[str, Any], across: bool) -> None:
             )
 
 
-def examples(model: Any, path: Path, split: str, num: int | None) -> tuple[Any, Any]:
-    """Examples and conditions of a split of the data of a checkpoint, as evaluation sees them."""
+def examples(run: Trained, name: str, split: str, num: int | None) -> tuple[Any, Any]:
+    """Examples and conditions of a split of the data of a run, as evaluation sees them."""
     import torch
 
-    data = data_of(description(path)["data"], path)
+    model, data = run.model, data_of(run.data, Path(name))
     data.setup("validate" if split == "val" else "test")
     loader = data.val_dataloader() if split == "val" else data.test_dataloader()
     rows, conditions, count = [], [], 0
@@ -224,7 +224,7 @@ def show(rows: Sequence[dict[str, Any]], num_samples: int) -> None:
         evidence = f"{row['log_evidence']:.2f} ± {row['log_evidence_se']:.2f}"
         p = "" if row["p"] == "" else f"{row['p']:.1g}" if row["p"] >= 1e-4 else "< 1e-4"
         printed.add_row(
-            *(_short(row["run"], rows).replace("[", r"\["), row["model"], evidence),
+            *(short(row["run"], [r["run"] for r in rows]).replace("[", r"\["), row["model"], evidence),
             *(f"{row['elbo']:.2f}", f"{row['kl']:.2f}", gap, p),
         )
     console = Console()
@@ -232,9 +232,8 @@ def show(rows: Sequence[dict[str, Any]], num_samples: int) -> None:
     print("± is the standard error over examples; p is corrected for the number of models. Other seeds are ignored.")
 
 
-def _short(name: str, rows: Sequence[dict[str, Any]]) -> str:
-    """A run's name without what all names begin with."""
-    every = [Path(row["run"]).parts for row in rows]
-    own = Path(name).parts
+def short(name: str, names: Sequence[str]) -> str:
+    """The name of a run without what all names begin with."""
+    own, every = Path(name).parts, [Path(other).parts for other in names]
     same = next((n for n in range(len(own)) if len({parts[: n + 1] for parts in every}) > 1), len(own) - 1)
     return str(Path(*own[same:]))

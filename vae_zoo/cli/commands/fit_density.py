@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from vae_zoo.cli.errors import nearest_or_all
 from vae_zoo.cli.inspect.configs import parsed
 from vae_zoo.cli.inspect.sources import arguments, is_concrete, public
-from vae_zoo.cli.run.described import data_of, description
+from vae_zoo.cli.run.described import data_of, trained
 from vae_zoo.cli.terminal import greet, quiet
 from vae_zoo.cli.verbs import VerbParser
 
@@ -77,30 +77,29 @@ def fit_density(args: list[str]) -> None:
 
     from vae_zoo.checkpoints.files import check_writable, write
     from vae_zoo.distributions import check_pair
-    from vae_zoo.hub import load
     from vae_zoo.samplers import check_replaceable, latents, with_prior
 
     quiet()
-    cls, described = _class(asked.path), description(asked.ckpt_path)
-    model = load(asked.ckpt_path)
+    cls = _class(asked.path)
+    model, described, content = trained(asked.ckpt_path)
     _, attribute = check_replaceable(model, cls)
     check_writable(asked.out.parent)
     density = _made(cls, model, asked)
     if attribute == "latent_prior" and model.posterior.is_density:
         check_pair(model.posterior, density)  # before anything is encoded
-    data = data_of(described["data"], asked.ckpt_path)
+    data = data_of(described, asked.ckpt_path)
     if torch.cuda.is_available():
         model.to("cuda")
     density.fit(latents(model, data, num=asked.num, seed=asked.seed))
     fitted = with_prior(model, density)
     held = list(latents(model, data, "val", seed=asked.seed))
     checkpoint: dict[str, Any] = {
-        **{name: described["whole"].get(name, 0) for name in ("epoch", "global_step")},
-        "pytorch-lightning_version": described["whole"].get("pytorch-lightning_version", "2.6.6"),
+        **{name: content.get(name, 0) for name in ("epoch", "global_step")},
+        "pytorch-lightning_version": content.get("pytorch-lightning_version", "2.6.6"),
         "state_dict": {name: x.cpu() for name, x in fitted.state_dict().items()},
     }
     fitted.on_save_checkpoint(checkpoint)
-    checkpoint["vae_zoo"]["data"] = described["data"]
+    checkpoint["vae_zoo"]["data"] = described
     write(checkpoint, asked.out)
     for name, prior in ((_name(model, attribute), model), (_name(fitted, attribute), fitted)):
         if name:

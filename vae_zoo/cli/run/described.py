@@ -1,25 +1,40 @@
-"""The data that a trained model was fitted to, made anew from what its checkpoint says."""
+"""A trained model with the data that it was fitted to, made anew from one reading of its checkpoint."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 
-def description(path: Path) -> dict[str, Any]:
-    """The data of a checkpoint or of a folder as plain data, and the whole of a checkpoint.
+class Trained(NamedTuple):
+    """What a checkpoint or a folder of a shared model holds.
+
+    Args:
+        model: The model, in evaluation mode.
+        data: Its data as plain data.
+        content: The whole of the checkpoint.
+    """
+
+    model: Any
+    data: dict[str, Any]
+    content: dict[str, Any]
+
+
+def trained(path: Path) -> Trained:
+    """The model of a checkpoint or of a folder, and its data.
 
     Raises:
-        ValueError: If no data are named.
+        ValueError: If the file is damaged or not trusted, or names no data.
     """
-    from vae_zoo.checkpoints.folders import CONFIG, read_config
-    from vae_zoo.hub import read as read_checkpoint
+    from vae_zoo.checkpoints.folders import read_folder
+    from vae_zoo.checkpoints.load import read, restore
+    from vae_zoo.models import Autoencoder
 
-    whole: dict[str, Any] = {} if path.is_dir() else read_checkpoint(path)
-    data = read_config(path / CONFIG).get("data") if path.is_dir() else whole["vae_zoo"].get("data")
+    content = read_folder(path) if path.is_dir() else read(path)
+    data = content["vae_zoo"].get("data")
     if not data:
         raise ValueError(f"{path} names no data, as after a fit in Python: use the function in Python instead.")
-    return {"data": data, "whole": whole}
+    return Trained(restore(Autoencoder, content, str(path)).eval(), data, content)
 
 
 def data_of(described: dict[str, Any], path: Path) -> Any:

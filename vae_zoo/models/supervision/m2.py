@@ -70,6 +70,8 @@ class M2(ConditionalVAE):
         "TwoStageVAE": "the loss of M2 has no divergence of two stages",
     }
 
+    fixed = dict.fromkeys(("free_bits", "penalties"), "its rate and its latents are those of all classes")
+
     def __init__(
         self,
         *,
@@ -86,11 +88,6 @@ class M2(ConditionalVAE):
             raise ValueError(f"alpha must be at least 0 and finite, got {alpha}.")
         if num_labelled is not None and not 1 <= num_labelled <= (num_train or num_labelled):
             raise ValueError(f"num_labelled must lie in 1 .. {num_train}, the number of examples, got {num_labelled}.")
-        if self.free_bits or len(self.penalties):
-            name = "free_bits" if self.free_bits else "penalties"
-            raise ValueError(
-                f"{type(self).__name__} takes no {name}: its rate and its latents are those of all classes."
-            )
         if isinstance(self.likelihood, OptimalNormal):
             raise ValueError(
                 f"{type(self).__name__} decodes wrong classes too, whose errors OptimalNormal would mix into its σ: "
