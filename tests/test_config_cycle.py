@@ -21,10 +21,15 @@ QUIET = ["--trainer.enable_progress_bar=false"]
 def test_fit_validate_test_predict_sample(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")
-    epochs = 6 if path.stem == "vqvae_digits" else 1  # of which the prior over codes has the last five to itself
-    main(["fit", "--config", path.stem, f"--trainer.max_epochs={epochs}", *SHORT, *QUIET])
+    last = ["--trainer.max_epochs=1"]
+    if "num_epochs:" in path.read_text():  # of a callback that has the last epochs to itself
+        last = ["--trainer.callbacks.init_args.num_epochs=1", "--trainer.max_epochs=2"]
+    main(["fit", "--config", path.stem, *last, *SHORT, *QUIET])
     (checkpoint,) = tmp_path.glob("results/*/fit_0/checkpoints/last.ckpt")
-    assert path.stem == "ae_digits" or list(tmp_path.glob("results/*/fit_0/images/samples*.png"))
+    model = vae_zoo.load(checkpoint)
+    generates = hasattr(model, "sample")
+    assert generates != (path.stem in ("ae_digits", "rae_digits", "rae_l2_digits", "rae_gp_digits", "rae_sn_digits"))
+    assert generates == bool(list(tmp_path.glob("results/*/fit_0/images/samples*.png")))
     for verb, more in (
         ("validate", ["--trainer.limit_val_batches=1"]),
         ("test", ["--trainer.limit_test_batches=1", "--evidence.num_samples=3"]),
@@ -33,10 +38,7 @@ def test_fit_validate_test_predict_sample(path: Path, tmp_path: Path, monkeypatc
         main([verb, "--ckpt_path", str(checkpoint), *more, *QUIET])
         assert list(tmp_path.glob(f"results/*/{verb}_0/*"))
     assert list(tmp_path.glob("results/*/predict_0/*.npz"))
-    model = vae_zoo.load(checkpoint)
-    if hasattr(model, "sample"):
+    if generates:
         x = model.sample(3)
         assert x.shape == (3, 1, 8, 8)
         assert torch.isfinite(x).all()
-    else:
-        assert path.stem == "ae_digits"

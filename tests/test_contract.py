@@ -104,11 +104,12 @@ class TestCopies:
         other = copy.deepcopy(model)
         with torch.no_grad():
             for p in other.parameters():
-                p.zero_()
+                p.mul_(0.5)  # not 0, whose spectral norm divides by it
         seed_all(1, model.device)
-        torch.testing.assert_close(other._update("train", batch), losses(other, images)["loss"])
+        near = {"rtol": 1e-4, "atol": 0.0}  # each step improves the estimate of a spectral norm
+        torch.testing.assert_close(other._update("train", batch), losses(other, images)["loss"], **near)
         seed_all(1, model.device)
-        torch.testing.assert_close(step(), before)
+        torch.testing.assert_close(step(), before, **near)
         assert model.state_dict().keys() == build(cls).state_dict().keys()  # no _orig_mod, which loads nowhere else
 
     @every_model

@@ -28,7 +28,8 @@ from torch import Tensor
 
 from vae_zoo.callbacks import CyclicalAnnealing, LinearAnnealing
 from vae_zoo.data import Digits, Sprites
-from vae_zoo.models import AE, IWAE, VAE, VQVAE, Autoencoder, ConvVAE
+from vae_zoo.models import AE, IWAE, VAE, VQVAE, Autoencoder, ConditionalVAE, ConvVAE
+from vae_zoo.nn import Schedule
 from vae_zoo.system.seeding import seed_all
 
 some_models = pytest.mark.parametrize("cls", few(MODELS, 3, VQVAE))
@@ -56,6 +57,7 @@ class TestFit:
         assert cls.monitor in val
         assert trainer.validate(model, data, verbose=False) == [val]
         predictions = trainer.predict(model, data)
+        model.eval()
         x = data.load("test").x.float() / 255
         c = data.load("test").y
         for name, expected in (("z", model.embed(x, c)), ("reconstruction", model.reconstruct(x, c))):
@@ -120,19 +122,26 @@ def plain_loop(model: Autoencoder, data: Sprites, num_epochs: int, accumulate: i
     model.initialise(data.examples("train"))
     optimizer, loader = model.configure_optimizers(), data.train_dataloader()
     model.initialise(data.examples("train"))
-    train, val = [], []
+    if isinstance(model, ConditionalVAE):
+        counts = data.load("train").y.bincount()
+        model.class_shares.copy_(counts / counts.sum())
+    schedules = [module for module in model.modules() if isinstance(module, Schedule)]
+    train, val, step = [], [], 0
     for epoch in range(num_epochs):
         loader.set_epoch(epoch)
         optimizer.zero_grad()
         model.train()
         for n, batch in enumerate(loader):
             seed_all(batch.key, model.device)
+            for schedule in schedules:
+                schedule.set(step)
             values = model.losses(data.on_after_batch_transfer(batch).x, batch.y)
             train.append((len(batch.x), {k: v.detach() for k, v in values.items()}))
             (values["loss"] / accumulate).backward()
             if (n + 1) % accumulate == 0 or n + 1 == len(loader):
                 optimizer.step()
                 optimizer.zero_grad()
+                step += 1
         model.eval()
         with torch.no_grad():
             rows = []

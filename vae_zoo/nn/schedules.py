@@ -37,7 +37,7 @@ class Schedule(nn.Module, ABC):
 
     def forward(self) -> Tensor:
         """The value now if the module is in training mode, else the final value; a scalar."""
-        return self.now if self.training else torch.full_like(self.now, self.end)
+        return self.now.clone() if self.training else torch.full_like(self.now, self.end)
 
 
 class Constant(Schedule):

@@ -91,6 +91,10 @@ def check_replaceable(model: Autoencoder, kind: type) -> tuple[str, str]:
     if isinstance(model, VQVAE):
         if not issubclass(kind, CodeDensity):
             raise ValueError(f"{name} has discrete codes, which {kind.__name__} is not over: take CodeDensity.")
+        if given := "the class" if model.num_classes else "codes of another level" if model.prior_sizes[1] else "":
+            raise ValueError(
+                f"the prior of {name} depends on {given}, which CodeDensity does not: it cannot be replaced."
+            )
         return "code_prior", "code_prior"
     if issubclass(kind, CodeDensity):
         raise ValueError(f"{name} has no discrete codes, which CodeDensity is over: take GMM, or another density.")

@@ -180,7 +180,7 @@ class M2(ConditionalVAE):
     def _tiled(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Examples once for every class, and these classes, (C · B, ...)."""
         classes = torch.arange(self.num_classes, device=x.device)
-        return x.repeat(self.num_classes, *[1] * (x.ndim - 1)), classes.repeat_interleave(len(x))
+        return x.repeat(self.num_classes, *[1] * (x.ndim - 1)), classes[:, None].expand(-1, len(x)).flatten()
 
     def embed(self, x: Tensor, c: Tensor | None = None, *, sample: bool = False) -> Tensor:
         return Autoencoder.embed(self, x, c, sample=sample)
