@@ -15,7 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.distributed import TCPStore
+
+# The first backward pass starts a thread for each device, after which no fork can run one. Tracing a model adds a CUDA
+# device where there is none, so this pass comes before all tests.
+torch.ones((), requires_grad=True).backward()
 
 
 class Ranks:

@@ -487,7 +487,7 @@ class NegatedDiscrepancy(Discrepancy):
         return -super().forward(z, q, p)[0], {}
 
 
-class Critic(Penalty):
+class LatentCritic(Penalty):
     """An adversary that tells latents from draws of the prior."""
 
     sign = -1.0
@@ -504,7 +504,7 @@ class Critic(Penalty):
         return (softplus(self.network(z)) + softplus(-self.network(p.sample((len(z),))))).mean()
 
 
-class FriendlyCritic(Critic):
+class FriendlyCritic(LatentCritic):
     sign = 1.0
 
 
@@ -533,7 +533,7 @@ class Negated(Matched):
 class Criticised(Matched):
     """An autoencoder against an adversary."""
 
-    def __init__(self, *, penalties: Any = (Critic,), **kwargs: Any) -> None:
+    def __init__(self, *, penalties: Any = (LatentCritic,), **kwargs: Any) -> None:
         super().__init__(penalties=penalties, **kwargs)
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from broken import SMALL, Critic
+from broken import SMALL, LatentCritic
 
 from vae_zoo.models import IWAE, VQVAE, BetaVAE, FactorVAE
 from vae_zoo.nn import EMACodebook
@@ -35,7 +35,7 @@ class Unknown(FactorVAE):
         (BetaFactor, {"discriminator": SMALL, "beta": 3.0}),
         (FactorIWAE, {"discriminator": SMALL}),
         (FactorVAE, {"discriminator": SMALL, "free_bits": 0.5}),
-        (FactorVAE, {"discriminator": SMALL, "penalties": [Critic, partial(Critic, weight=0.5)]}),
+        (FactorVAE, {"discriminator": SMALL, "penalties": [LatentCritic, partial(LatentCritic, weight=0.5)]}),
         (VQVAE, {"codebook": EMACodebook, "beta": 2.0}),
     ],
 )
