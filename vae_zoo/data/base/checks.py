@@ -30,6 +30,11 @@ def check_form(given: Any, where: str) -> None:
     for name, value in given._asdict().items():
         if value is None and name != "x":
             continue
+        if name == "ids":
+            if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuU":
+                came = getattr(value, "dtype", type(value).__name__)
+                raise ValueError(f"ids of {where} must be a numpy array of strings or integers, got {came}.")
+            continue
         if not isinstance(value, (Tensor, Mapped)):
             raise ValueError(f"{name} of {where} must be a tensor, got a {type(value).__name__}.")
         if isinstance(value, Tensor) and value.layout is not torch.strided:
@@ -58,9 +63,12 @@ def check_split(split: Split, where: str, shape: Shape, num_classes: int | None)
     if tuple(x.shape[1:]) != tuple(shape):
         raise ValueError(f"Examples in {where} must have the shape {tuple(shape)}, got {tuple(x.shape[1:])}.")
     check_finite(x, where)
-    for name, value in (("labels", y), ("rows of factors", split.factors)):
+    others = {"labels": y, "rows of factors": split.factors, "row numbers": split.rows, "ids": split.ids}
+    for name, value in others.items():
         if value is not None and len(value) != len(x):
             raise ValueError(f"There are {len(value)} {name} for {len(x)} examples in {where}.")
+    if split.rows is not None and (split.rows.ndim != 1 or split.rows.is_floating_point()):
+        raise ValueError(f"rows of {where} must be whole numbers, (N,), got {split.rows.dtype}.")
     if y is not None and num_classes is not None and not 0 <= int(y.min()) <= int(y.max()) < num_classes:
         lowest, highest = int(y.min()), int(y.max())
         raise ValueError(f"Labels in {where} must lie in 0 .. {num_classes - 1}, got {lowest} .. {highest}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +32,8 @@ class TensorLoader:
         rank: Number of this process.
         world_size: Number of processes.
         ahead: Applied to the iterator of batches; may prepare the next batch in the meantime.
+        rows: Row of each example in its source, (N,), see :class:`Split`; ``Batch.index`` is the position in x.
+        ids: Names or numbers of the examples, (N,), or None.
 
     Raises:
         ValueError: If ``drop_last`` leaves no batch at all.
@@ -49,10 +52,13 @@ class TensorLoader:
         rank: int = 0,
         world_size: int = 1,
         ahead: Callable[[Iterator[Batch]], Iterator[Batch]] | None = None,
+        rows: Tensor | None = None,
+        ids: np.ndarray | None = None,
     ) -> None:
         self.x, self.y, self.batch_size, self.seed = x, y, batch_size, seed
         self.training, self.shuffle, self.drop_last = training, shuffle, drop_last
         self.rank, self.world_size, self.ahead = rank, world_size, ahead
+        self.rows, self.ids = rows, ids
         self.epoch = 0 if training else -1
         self._position = 0  # batches already given in this epoch
         self._start = 0  # where the next iteration begins: not 0 only after load_state_dict

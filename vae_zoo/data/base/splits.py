@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,11 +29,16 @@ class Split(NamedTuple):
         x: uint8 or float32 images (N, C, H, W), or float32 vectors (N, D), in memory or mapped from a file.
         y: Class labels, (N,); several values of each example, (N, A), see :attr:`DataModule.condition_sizes`; or None.
         factors: Indices of the factors that generated each example, (N, F), or None.
+        rows: Row of each example in its source, before any shuffling, (N,); None if these are 0 to N - 1.
+        ids: Names or numbers by which the owner of the data knows the examples, such as file names: an array of
+            strings or integers, (N,), or None.
     """
 
     x: Tensor | Mapped
     y: Tensor | None = None
     factors: Tensor | None = None
+    rows: Tensor | None = None
+    ids: np.ndarray | None = None
 
 
 def as_float(x: Tensor) -> Tensor:

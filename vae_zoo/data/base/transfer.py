@@ -49,7 +49,7 @@ class DeviceSplits:
         """The copy on the device of a split in memory."""
         if self._splits.get(name, (None,))[0] != device:
             y = None if split.y is None else split.y.to(device)
-            self._splits[name] = device, Split(split.x.to(device), y)  # type: ignore[union-attr]  # never mapped
+            self._splits[name] = device, split._replace(x=split.x.to(device), y=y)  # type: ignore[union-attr]  # never mapped
         return self._splits[name][1]
 
     def clear(self) -> None:

@@ -47,4 +47,5 @@ class Digits(Images):
         digits = load_digits()
         index = split_indices(len(digits.images), num_val=_NUM_VAL, num_test=_NUM_TEST, seed=0)[split]
         images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8)
-        return Split(images[index].unsqueeze(1), torch.from_numpy(digits.target)[index].long())
+        y = torch.from_numpy(digits.target)[index].long()
+        return Split(images[index].unsqueeze(1), y, rows=index)

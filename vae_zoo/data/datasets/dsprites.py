@@ -85,7 +85,7 @@ class DSprites(SpriteImages):
         index = split_indices(self._num_images, num_val=self.num_val, num_test=self.num_test, seed=self.seed)[split]
         factors = torch.stack(torch.unravel_index(index, self.factor_sizes), dim=1)  # in their order
         x = Mapped(self._images, index.numpy())
-        return Split(load_if_small(x, self.in_memory_limit), self.labels(factors), factors)
+        return Split(load_if_small(x, self.in_memory_limit), self.labels(factors), factors, rows=index)
 
     def draw(self, factors: Tensor) -> Split:
         index = np.ravel_multi_index(tuple(factors.T.numpy()), self.factor_sizes)

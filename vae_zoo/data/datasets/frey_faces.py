@@ -70,4 +70,4 @@ class FreyFaces(Images):
                 f"got {tuple(faces.shape)}."
             )
         index = split_indices(_NUM_IMAGES, num_val=_NUM_VAL, num_test=_NUM_TEST, seed=0)[split]
-        return Split(faces.T[index].reshape(-1, 1, _HEIGHT, _WIDTH).to(torch.uint8))
+        return Split(faces.T[index].reshape(-1, 1, _HEIGHT, _WIDTH).to(torch.uint8), rows=index)

@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vae_zoo.data.base.checks import check_positive
 from vae_zoo.data.base.paths import data_root
 from vae_zoo.data.base.splits import Split, SplitName
@@ -77,7 +79,7 @@ class MNIST(Images):
         if len(x) != _NUM_IMAGES:
             raise ValueError(f"{_folder(self._name, self.root)} must have {_NUM_IMAGES} training images, got {len(x)}.")
         part = slice(self.num_train) if split == "train" else slice(self.num_train, None)
-        return Split(x[part], y[part])
+        return Split(x[part], y[part], rows=torch.arange(_NUM_IMAGES)[part])
 
 
 class FashionMNIST(MNIST):

@@ -99,7 +99,7 @@ class Sprites(SpriteImages):
             seed=self.seed,
         )[split][: self.num_train]
         factors = torch.stack(torch.unravel_index(index, FACTOR_SIZES), dim=1)
-        return self.draw(factors)
+        return self.draw(factors)._replace(rows=index)
 
     def draw(self, factors: Tensor) -> Split:
         return Split(draw_sprites(factors, self.image_size), self.labels(factors), factors)
