@@ -142,8 +142,11 @@ def test_splits_are_seeded_and_disjoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        ([-1, 0, 1, 2], r"10 of 40 labels in .*a\.npz are no class, the first is -1: leave these examples out"),
-        (["a", ""], r"20 of 40 labels in .*a\.npz are no class, the first is ''"),
+        (
+            [-1, 0, 1, 2],
+            r"10 of 40 labels in .*a\.npz are no class, the first, in row 0, is -1: leave these",
+        ),
+        (["a", ""], r"20 of 40 labels in .*a\.npz are no class, the first, in row 1, is ''"),
         ([-1, 1], None),
         ([0, 3], None),
     ],

@@ -43,13 +43,13 @@ def test_csv_label_by_number(tmp_path: Path) -> None:
         ("a,b\n1,2\n", "c", "has no column c: its first line is a, b."),
         ("1,2\n3,4\n", "2", "has no column 2: its first line is 1, 2."),
         ("a\nx\n", "a", "has no column besides the labels."),
-        ("1,2\n3,x\n", None, r"is no table of numbers: could not convert string 'x' to float32 at row 1, column 2."),
+        ("1,2\n3,x\n", None, "is no table of numbers: 'x' on line 2, column 2, is none."),
         (
             "a,b\n1,2\n3,\n",
             None,
-            "is no table of numbers after the header: could not convert string '' to float32 at row 1, column 2.",
+            "is no table of numbers after the header: '' on line 3, column 2 (b), is none.",
         ),
-        ("1,2\n3\n", None, "is no table of numbers: invalid column index 1 at row 2 with 1 columns."),
+        ("1,2\n3\n", None, "is no table of numbers: line 2 has 1 columns, the first line has 2."),
         ("1,2\n3,nan\n5,6\n7,8\n", None, None),
     ],
 )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from helpers import tiny_data
+from PIL import Image
 
-from vae_zoo.data import DataModule, Digits, Split
+from vae_zoo.data import Arrays, DataModule, Digits, ImageFolder, Split
 from vae_zoo.data.base.splits import SplitName
 
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
@@ -71,3 +73,98 @@ def test_a_loader_knows_them_too() -> None:
 def test_bad_identities(kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Given(split=Split(torch.rand(2, 3), **kwargs)).load("train")
+
+
+def joined(data: Any, source: dict[str, int]) -> list[int]:
+    """Rows of all splits, each example being the number of its row, and its id the one of the source."""
+    rows = []
+    for split in SPLITS:
+        loaded = data.load(split)
+        assert loaded.x.flatten(1)[:, 0].tolist() == loaded.rows.tolist()
+        assert [source[str(name)] for name in loaded.ids] == loaded.rows.tolist()
+        rows += loaded.rows.tolist()
+    return sorted(rows)
+
+
+X = np.stack([np.arange(20), np.zeros(20)], 1)
+
+
+@pytest.mark.parametrize("kind", ["csv", "npz", "pt"])
+@pytest.mark.parametrize("number", [False, True])
+def test_arrays(tmp_path: Path, kind: str, number: bool) -> None:
+    names = [100 - n if number else f"s{n:03}" for n in range(20)]
+    path, given = tmp_path / f"a.{kind}", {}
+    if kind == "csv":
+        lines = ["name,value,zero", *(f"{name},{n},0" for n, name in enumerate(names))]
+        path.write_text("\n".join(lines))
+        given = {"id_column": "name"}
+    elif kind == "npz":
+        np.savez(path, x=X, ids=names)
+    else:
+        torch.save({"x": torch.tensor(X), "ids": torch.tensor(names) if number else names}, path)
+    data = Arrays(path=str(path), **given)
+    assert joined(data, {str(name): n for n, name in enumerate(names)}) == list(range(20))
+    assert data.load("test").ids.dtype.kind == ("i" if number else "U")
+
+
+def test_ids_under_another_key_and_of_a_file_of_its_own(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=X, name=np.arange(20) + 5)
+    np.savez(tmp_path / "b.npz", x=X[:3], name=[b"u", b"v", b"w"])
+    data = Arrays(path=str(tmp_path / "a.npz"), test_path=str(tmp_path / "b.npz"), key="x", id_key="name")
+    test, val = data.load("test"), data.load("val")
+    assert test.rows is None
+    assert test.ids.tolist() == ["u", "v", "w"]
+    assert val.ids.tolist() == (val.rows + 5).tolist()
+
+
+def test_zeros_in_front_of_an_id_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("\n".join(f"{n:03},{n}" for n in range(20)))
+    assert "007" in Arrays(path=str(tmp_path / "a.csv"), id_column="0").load("train").ids
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_image_folder(tmp_path: Path, explicit: bool) -> None:
+    """Ids are file names in the folder, rows their positions in its listing."""
+    names = [f"{split}/{n}.png" for split in ("test", "train") for n in range(10)] if explicit else []
+    names = names or [f"{kind}/{n}.png" for kind in ("ant", "bee") for n in range(10)]
+    for number, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (4, 4), number).save(tmp_path / name)
+    data = ImageFolder(folder=f"{tmp_path}/", image_size=4, channels=1)
+    assert joined(data, {name: n for n, name in enumerate(sorted(names))}) == list(range(20))
+    assert data.load("test").ids[0].split("/")[0] in (("test",) if explicit else ("ant", "bee"))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "given", "message"),
+    [
+        ({"x": X}, {"id_key": "name"}, "has no name: its keys are x."),
+        (
+            {"x": X, "ids": np.arange(3)},
+            {},
+            "must be names or whole numbers of the shape (20,), one an example, got int64 of shape (3,).",
+        ),
+        ({"x": X, "ids": np.zeros(20)}, {}, "must be names or whole numbers of the shape (20,), one an example, got f"),
+    ],
+)
+def test_bad_ids(tmp_path: Path, arrays: dict[str, Any], given: dict[str, str], message: str) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Arrays(path=str(tmp_path / "a.npz"), **given).load("train")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"id_column": "nome"}, "has no column nome: its first line is name, a, b."),
+        (
+            {"id_column": "name", "label_column": "name"},
+            "label_column and id_column are both column name of .*: give two columns.",
+        ),
+        ({"id_column": "name"}, r"1 values in .* are not finite, the first at index \(2, 1\) \(line 5, id u\)."),
+    ],
+)
+def test_csv_rows_are_named_as_their_owner_counts_them(tmp_path: Path, given: dict[str, str], message: str) -> None:
+    (tmp_path / "a.csv").write_text("name,a,b\ns,1,2\n\nt,3,4\nu,5,inf\n" + "v,7,8\n" * 9)
+    with pytest.raises(ValueError, match=message):
+        Arrays(path=str(tmp_path / "a.csv"), **given).load("train")

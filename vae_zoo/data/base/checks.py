@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def check_split(split: Split, where: str, shape: Shape, num_classes: int | None)
         raise ValueError(f"There are no examples in {where}.")
     if tuple(x.shape[1:]) != tuple(shape):
         raise ValueError(f"Examples in {where} must have the shape {tuple(shape)}, got {tuple(x.shape[1:])}.")
-    check_finite(x, where)
+    check_finite(x, where, split.name)
     others = {"labels": y, "rows of factors": split.factors, "row numbers": split.rows, "ids": split.ids}
     for name, value in others.items():
         if value is not None and len(value) != len(x):
@@ -91,15 +92,20 @@ def check_labelled(y: Any, where: str) -> None:
     else:
         missing = np.char.strip(y) == "" if y.dtype.kind == "U" else np.zeros(len(y), bool)
     if missing.any():
-        given = repr(y[missing][0].item())
+        row = int(missing.argmax())
         raise ValueError(
-            f"{int(missing.sum())} of {len(y)} labels in {where} are no class, the first is {given}: leave these "
-            "examples out, or all labels."
+            f"{int(missing.sum())} of {len(y)} labels in {where} are no class, the first, in row {row}, is "
+            f"{y[row].item()!r}: leave these examples out, or all labels."
         )
 
 
-def check_finite(x: Tensor | Mapped, where: str) -> None:
+def check_finite(x: Tensor | Mapped, where: str, name: Callable[[int], str] | None = None) -> None:
     """Refuse values that are not finite, with their number and the place of the first.
+
+    Args:
+        x: The examples.
+        where: Their name in errors.
+        name: What the owner of the data calls an example, from its position, such as ``line 7``.
 
     Raises:
         ValueError: If there are any.
@@ -113,7 +119,10 @@ def check_finite(x: Tensor | Mapped, where: str) -> None:
             bad[:, 0] = index[bad[:, 0]]
             num, first = num + len(bad), min(first, *(tuple(place) for place in bad[bad[:, 0].argmin(), None].tolist()))
     if num:
-        raise ValueError(f"{num} values in {where} are not finite, the first at index {first}.")
+        known = name(first[0]) if name else ""
+        raise ValueError(
+            f"{num} values in {where} are not finite, the first at index {first}" + (f" ({known})." if known else ".")
+        )
 
 
 def check_size(shape: Shape, batch_size: int, where: str) -> None:

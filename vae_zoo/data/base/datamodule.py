@@ -216,8 +216,9 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
             loaded = self._resident.get(split, loaded, device)
         elif transfer.overlaps(device):
             prefetch = partial(transfer.prefetch, device=device)
-        known = {"rows": loaded.rows, "ids": loaded.ids}
-        return TensorLoader(loaded.x, loaded.y, **self._loading(split), **known, ahead=prefetch)
+        loader = TensorLoader(loaded.x, loaded.y, **self._loading(split), ahead=prefetch)
+        loader.rows, loader.ids = loaded.rows, loaded.ids
+        return loader
 
     def _loading(self, split: SplitName) -> dict[str, Any]:
         """Arguments of a loader besides the split."""

@@ -20,6 +20,7 @@ class TensorLoader:
     In training every rank takes the same number of steps: the order is padded by wrapping around, or cut with
     ``drop_last``. In evaluation the shards are disjoint and unpadded, so that every example is used exactly once over
     all ranks; the ranks' numbers of steps may then differ by one. In evaluation, keys do not depend on the epoch.
+    ``Batch.index`` is the position in x; ``rows`` and ``ids``, if set, are those of :class:`Split`.
 
     Args:
         x: Examples, (N, \\*shape), on the device of the batches.
@@ -32,8 +33,6 @@ class TensorLoader:
         rank: Number of this process.
         world_size: Number of processes.
         ahead: Applied to the iterator of batches; may prepare the next batch in the meantime.
-        rows: Row of each example in its source, (N,), see :class:`Split`; ``Batch.index`` is the position in x.
-        ids: Names or numbers of the examples, (N,), or None.
 
     Raises:
         ValueError: If ``drop_last`` leaves no batch at all.
@@ -52,13 +51,12 @@ class TensorLoader:
         rank: int = 0,
         world_size: int = 1,
         ahead: Callable[[Iterator[Batch]], Iterator[Batch]] | None = None,
-        rows: Tensor | None = None,
-        ids: np.ndarray | None = None,
     ) -> None:
         self.x, self.y, self.batch_size, self.seed = x, y, batch_size, seed
         self.training, self.shuffle, self.drop_last = training, shuffle, drop_last
         self.rank, self.world_size, self.ahead = rank, world_size, ahead
-        self.rows, self.ids = rows, ids
+        self.rows: Tensor | None = None
+        self.ids: np.ndarray | None = None
         self.epoch = 0 if training else -1
         self._position = 0  # batches already given in this epoch
         self._start = 0  # where the next iteration begins: not 0 only after load_state_dict

@@ -40,6 +40,16 @@ class Split(NamedTuple):
     rows: Tensor | None = None
     ids: np.ndarray | None = None
 
+    def name(self, position: int) -> str:
+        """What the owner of the data calls an example: its id, or the row of its source; empty if that is the position.
+
+        Args:
+            position: Position in the split.
+        """
+        if self.ids is not None:
+            return f"id {self.ids[position]}"
+        return "" if self.rows is None else f"row {int(self.rows[position])}"
+
 
 def as_float(x: Tensor) -> Tensor:
     """Examples as floats, with uint8 scaled to [0, 1]."""

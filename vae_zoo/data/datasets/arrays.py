@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from vae_zoo.data.base.mapped import Mapped, load_if_small
 from vae_zoo.data.base.splits import Split, SplitName, random_split
 from vae_zoo.data.datasets.images import Images
 from vae_zoo.data.files.array_files import Table, read_table
+from vae_zoo.data.files.csv_files import line_of
 from vae_zoo.typing import Shape
 
 
@@ -32,6 +33,8 @@ class Arrays(Images):
         key: Name of the examples in a ``.npz`` file or a dictionary; None for ``x``, or the only array.
         label_key: Name of the labels; None for ``y``, if there is one.
         label_column: Name of the labels' column in a ``.csv`` file, or its number if the file has no header.
+        id_key: Name of the examples' ids, names or whole numbers; None for ``ids``, if there is one.
+        id_column: Name of the ids' column in a ``.csv`` file, or its number if the file has no header.
         channels_last: Whether images of rank 4 are (N, H, W, C); None to infer it from their shape.
         val_fraction: Fraction of examples for validation, without ``val_path``.
         test_fraction: Fraction of examples for testing, without ``test_path``.
@@ -54,6 +57,8 @@ class Arrays(Images):
         key: str | None = None,
         label_key: str | None = None,
         label_column: str | None = None,
+        id_key: str | None = None,
+        id_column: str | None = None,
         channels_last: bool | None = None,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
@@ -67,6 +72,7 @@ class Arrays(Images):
         paths: dict[SplitName, str | None] = {"train": path, "val": val_path, "test": test_path}
         self.paths = {split: Path(given).expanduser() for split, given in paths.items() if given is not None}
         self.key, self.label_key, self.label_column, self.channels_last = key, label_key, label_column, channels_last
+        self.id_key, self.id_column = id_key, id_column
         self.fractions: dict[SplitName, float] = {"val": val_fraction, "test": test_fraction}
         self.split_seed = split_seed
 
@@ -98,25 +104,34 @@ class Arrays(Images):
 
     def dataset(self, split: SplitName) -> Split:
         table = self._tables[split if split in self._tables else "train"]
-        index = self._index[split].numpy() if split in self._index else None
+        rows = self._index.get(split)
+        index = None if rows is None else rows.numpy()
         limit = self.in_memory_limit if isinstance(table.x, np.memmap) else math.inf
         x = load_if_small(Mapped(table.x, index, finite=True), limit)
+        ids = table.ids if table.ids is None or index is None else table.ids[index]
         if table.y is None or not self.classes:
-            return Split(x)
+            return Split(x, rows=rows, ids=ids)
         labels = np.asarray(table.y if index is None else table.y[index]).astype(self._sorted_labels.dtype)
-        return Split(x, torch.from_numpy(np.searchsorted(self._sorted_labels, labels)))
+        return Split(x, torch.from_numpy(np.searchsorted(self._sorted_labels, labels)), rows=rows, ids=ids)
 
     @cached_property
     def _tables(self) -> dict[SplitName, Table]:
         names = {"key": self.key, "label_key": self.label_key, "label_column": self.label_column}
+        names |= {"id_key": self.id_key, "id_column": self.id_column}
         tables: dict[SplitName, Table] = {}
         for split, path in self.paths.items():
             tables[split] = table = read_table(path, channels_last=self.channels_last, **names)
             check_size(table.x.shape[1:], min(self.batch_size, len(table.x)), str(path))
-            check_finite(Mapped(table.x), str(path))  # also what is of a split that nothing asks for
+            check_finite(Mapped(table.x), str(path), partial(_name, path, table))  # also of splits that nobody asks for
         return tables
 
     @cached_property
     def _index(self) -> dict[SplitName, torch.Tensor]:
         fractions = {split: part for split, part in self.fractions.items() if split not in self.paths}
         return random_split(len(self._tables["train"].x), fractions, self.split_seed, str(self.paths["train"]))
+
+
+def _name(path: Path, table: Table, row: int) -> str:
+    """What the owner of a file calls one of its rows."""
+    known = [] if path.suffix != ".csv" else [f"line {line_of(path, row, len(table.x))}"]
+    return ", ".join([*known, *([] if table.ids is None else [f"id {table.ids[row]}"])])

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +22,13 @@ from vae_zoo.typing import Shape
 
 _SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
-Labelled: TypeAlias = tuple[list[str], list[str | None]]
-"""Image files with the names of their classes."""
+
+class Listed(NamedTuple):
+    """Image files, the names of their classes, and their positions among all files of the folder."""
+
+    paths: list[str]
+    names: list[str | None]
+    rows: list[int]
 
 
 class ImageFolder(Images):
@@ -35,6 +40,8 @@ class ImageFolder(Images):
 
     Images of any mode are converted: palettes are resolved, 16 bits are scaled to 8 by ``white_level``, transparent
     pixels are composited onto black, and the EXIF orientation is applied.
+
+    The ids of images are their paths in the folder, the row numbers their positions in the sorted listing of it.
 
     The images of a split are decoded once. Resized, as bytes, they are written to a file in ``$VAE_ZOO_CACHE``, or else
     in ``cache`` beside the data files. Later runs read that file, unless an image was added, removed or changed.
@@ -99,7 +106,7 @@ class ImageFolder(Images):
 
     @property
     def num_train(self) -> int:
-        return len(self._listing["train"][0])
+        return len(self._listing["train"].paths)
 
     @property
     def num_classes(self) -> int | None:
@@ -108,7 +115,7 @@ class ImageFolder(Images):
     @cached_property
     def classes(self) -> list[str]:
         """Names of the classes, in the order of their labels; empty for images without labels."""
-        names = [name for _, labels in self._listing.values() for name in labels]
+        names = [name for listed in self._listing.values() for name in listed.names]
         return [] if None in names else sorted({name for name in names if name})
 
     def prepare_data(self) -> None:
@@ -118,24 +125,25 @@ class ImageFolder(Images):
             self._cached(split)
 
     def dataset(self, split: SplitName) -> Split:
-        _, names = self._listing[split]
+        listed = self._listing[split]
         x = load_if_small(Mapped(self._cached(split)), self.in_memory_limit) if self.cache else self._decoded(split)
-        if not self.classes:
-            return Split(x)
+        start = len(str(self.folder)) + 1
+        ids = np.array([path[start:].replace(os.sep, "/") for path in listed.paths])
         number = {name: label for label, name in enumerate(self.classes)}
-        return Split(x, torch.tensor([number[name] for name in names if name]))
+        y = torch.tensor([number[name] for name in listed.names if name]) if number else None
+        return Split(x, y, rows=torch.tensor(listed.rows), ids=ids)
 
     def _blocks(self, split: SplitName) -> Iterator[np.ndarray]:
         how = {"size": self.image_size, "channels": self.channels, "crop": self.crop, "white_level": self.white_level}
-        return read_images(self._listing[split][0], **how, num_workers=self.num_workers)  # type: ignore[arg-type]
+        return read_images(self._listing[split].paths, **how, num_workers=self.num_workers)  # type: ignore[arg-type]
 
     def _cached(self, split: SplitName) -> np.ndarray:
         how = f"{self.image_size} {self.channels} {self.crop}" + (f" {self.white_level}" if self.white_level else "")
-        paths = self._listing[split][0]
+        paths = self._listing[split].paths
         return cached_images(self._blocks(split), paths, self.folder, how=how, shape=(len(paths), *self.shape))
 
     def _decoded(self, split: SplitName) -> torch.Tensor:
-        images, start = torch.empty(len(self._listing[split][0]), *self.shape, dtype=torch.uint8), 0
+        images, start = torch.empty(len(self._listing[split].paths), *self.shape, dtype=torch.uint8), 0
         for block in self._blocks(split):
             if len(block):
                 images[start : start + len(block)] = torch.from_numpy(block)
@@ -143,23 +151,28 @@ class ImageFolder(Images):
         return images
 
     @cached_property
-    def _listing(self) -> dict[SplitName, Labelled]:
+    def _listing(self) -> dict[SplitName, Listed]:
         folder = self.folder
         if not folder.is_dir():
             raise FileNotFoundError(f"There is no folder {folder}.")
         subfolders = {entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
         explicit = "train" in subfolders and len(subfolders) > 1 and subfolders <= set(_SPLITS)
-        listing = {split: _labelled(folder / split) for split in _SPLITS if split in subfolders} if explicit else {}
-        paths, names = listing.pop("train") if explicit else _labelled(folder)
+        listing: dict[SplitName, Listed] = {}
+        start = 0
+        for split in sorted(subfolders) if explicit else ():
+            listing[split] = _labelled(folder / split, start)  # type: ignore[index]
+            start += len(listing[split].paths)  # type: ignore[index]
+        whole = listing.pop("train") if explicit else _labelled(folder)
         fractions = {split: part for split, part in self.fractions.items() if split not in listing}
-        for split, index in random_split(len(paths), fractions, self.split_seed, f"{folder}").items():
-            listing[split] = [paths[i] for i in index], [names[i] for i in index]
+        for split, index in random_split(len(whole.paths), fractions, self.split_seed, f"{folder}").items():
+            listing[split] = Listed(*([column[i] for i in index] for column in whole))
         return listing
 
 
-def _labelled(folder: Path) -> Labelled:
+def _labelled(folder: Path, start: int = 0) -> Listed:
     paths = list_images(folder)
     if not paths:
         raise FileNotFoundError(f"There are no images in {folder}: files ending in {', '.join(IMAGE_ENDINGS)} count.")
     parts = [path[len(str(folder)) + 1 :].split(os.sep, 1) for path in paths]
-    return paths, [sys.intern(part[0]) if len(part) > 1 else None for part in parts]
+    names = [sys.intern(part[0]) if len(part) > 1 else None for part in parts]
+    return Listed(paths, names, list(range(start, start + len(paths))))

@@ -15,14 +15,22 @@ _CHANNELS = (1, 2, 3, 4)
 
 
 class Table(NamedTuple):
-    """Examples of one file, (N, D) or (N, C, H, W), and their labels, (N,)."""
+    """Examples of one file, (N, D) or (N, C, H, W), their labels, (N,), and their ids, (N,)."""
 
     x: np.ndarray
     y: np.ndarray | None
+    ids: np.ndarray | None = None
 
 
 def read_table(
-    path: Path, *, key: str | None, label_key: str | None, label_column: str | None, channels_last: bool | None
+    path: Path,
+    *,
+    key: str | None,
+    label_key: str | None,
+    label_column: str | None,
+    channels_last: bool | None,
+    id_key: str | None = None,
+    id_column: str | None = None,
 ) -> Table:
     """Read a file in the format of its extension.
 
@@ -32,6 +40,8 @@ def read_table(
         label_key: Name of the labels among several arrays.
         label_column: Name or number of the labels' column.
         channels_last: Whether images are (N, H, W, C); None to infer it from their shape.
+        id_key: Name of the ids among several arrays; None for ``ids``, if there is one.
+        id_column: Name or number of the ids' column.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -40,14 +50,14 @@ def read_table(
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     if path.suffix == ".csv":
-        table = Table(*read_csv(path, label_column))
+        table = Table(*read_csv(path, label_column, id_column))
     elif path.suffix in (".npy", ".npz", ".pt"):
         check_archive(path, stored=path.suffix == ".pt")
         arrays = _read_torch(path) if path.suffix == ".pt" else _read_numpy(path)
-        table = _choose(path, arrays, key, label_key) if isinstance(arrays, dict) else Table(arrays, None)
+        table = _choose(path, arrays, key, label_key, id_key) if isinstance(arrays, dict) else Table(arrays, None)
     else:
         raise ValueError(f"{path} must end in .npy, .npz, .pt or .csv.")
-    return _check_labels(path, Table(_images(path, table.x, channels_last), table.y))
+    return _check_ids(path, _check_labels(path, table._replace(x=_images(path, table.x, channels_last))))
 
 
 def _read_numpy(path: Path) -> np.ndarray | dict[str, np.ndarray]:
@@ -75,6 +85,8 @@ def _read_torch(path: Path) -> np.ndarray | dict[str, np.ndarray]:
         return _to_numpy(content)
     if isinstance(content, dict):
         arrays = {str(name): _to_numpy(value) for name, value in content.items() if isinstance(value, torch.Tensor)}
+        names = {str(name): value for name, value in content.items() if isinstance(value, list) and value}
+        arrays |= {name: np.array(texts) for name, texts in names.items() if all(isinstance(t, str) for t in texts)}
         if arrays:
             return arrays
     raise ValueError(f"{path} must hold a tensor or a dictionary of tensors, got {type(content).__name__}.")
@@ -85,18 +97,21 @@ def _to_numpy(x: torch.Tensor) -> np.ndarray:
     return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
 
 
-def _choose(path: Path, arrays: dict[str, Any], key: str | None, label_key: str | None) -> Table:
-    for name in (key, label_key):
+def _choose(path: Path, arrays: dict[str, Any], key: str | None, label_key: str | None, id_key: str | None) -> Table:
+    for name in (key, label_key, id_key):
         if name is not None and name not in arrays:
             raise ValueError(f"{path} has no {name}: its keys are {', '.join(arrays)}.")
     if label_key is None and "y" in arrays and key != "y":
         label_key = "y"
+    if id_key is None and "ids" in arrays and "ids" not in (key, label_key):
+        id_key = "ids"
     if key is None:
-        others = [name for name in arrays if name != label_key]
+        others = [name for name in arrays if name not in (label_key, id_key)]
         if "x" not in others and len(others) != 1:
             raise ValueError(f"{path} has no x: give one of its keys, {', '.join(arrays) or 'none'}, as key.")
         key = "x" if "x" in others else others[0]
-    return Table(arrays[key], None if label_key is None else arrays[label_key])
+    y, ids = (None if name is None else arrays[name] for name in (label_key, id_key))
+    return Table(arrays[key], y, ids)
 
 
 def _images(path: Path, x: np.ndarray, channels_last: bool | None) -> np.ndarray:
@@ -131,3 +146,13 @@ def _check_labels(path: Path, table: Table) -> Table:
     if y.dtype.kind not in "biufUS" or (y.dtype.kind == "f" and not np.array_equal(y, np.round(y))):
         raise ValueError(f"Labels in {path} must be classes, whole numbers or names, got {y.dtype}.")
     return table
+
+
+def _check_ids(path: Path, table: Table) -> Table:
+    ids = table.ids
+    if ids is not None and (ids.shape != (len(table.x),) or ids.dtype.kind not in "iuUS"):
+        raise ValueError(
+            f"Ids in {path} must be names or whole numbers of the shape ({len(table.x)},), one an example, "
+            f"got {ids.dtype} of shape {ids.shape}."
+        )
+    return table if ids is None or ids.dtype.kind != "S" else table._replace(ids=ids.astype("U"))

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
 
-def read_csv(path: Path, label_column: str | None) -> tuple[np.ndarray, np.ndarray | None]:
+def read_csv(
+    path: Path, label_column: str | None, id_column: str | None = None
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Read a table with columns separated by commas, semicolons or tabs; a first line without numbers is the header.
 
     Args:
         path: The file.
         label_column: Name of the column with the labels, its number in a file without a header, or None.
+        id_column: The same for the ids of the rows.
 
     Returns:
-        float32 numbers of the other columns, (N, D), and the labels, (N,), or None.
+        float32 numbers of the other columns, (N, D); the labels, (N,), or None; the ids, (N,), or None.
 
     Raises:
-        ValueError: If an entry is not a number, or there is no such column.
+        ValueError: If an entry is not a number, with its line; or if there is no such column.
     """
     first, delimiter = _first_line(path)
-    label = None if label_column is None else _column(path, first, label_column)
-    features = [column for column in range(len(first)) if column != label]
+    label, name = (None if c is None else _column(path, first, c) for c in (label_column, id_column))
+    if label is not None and label == name:
+        raise ValueError(f"label_column and id_column are both column {label_column} of {path}: give two columns.")
+    features = [column for column in range(len(first)) if column not in (label, name)]
     if not features:
-        raise ValueError(f"{path} has no column besides the labels.")
+        raise ValueError(f"{path} has no column besides the {'labels' if name is None else 'labels and ids'}.")
     has_header = not all(_is_number(first[column]) for column in features)
     skip = 1 if has_header else 0
     if _num_lines(path) <= skip:
@@ -36,17 +42,49 @@ def read_csv(path: Path, label_column: str | None) -> tuple[np.ndarray, np.ndarr
     try:
         with path.open(encoding="utf-8-sig") as file:
             x = np.loadtxt(filter(str.strip, file), dtype=np.float32, usecols=features, ndmin=2, **settings)
-            file.seek(0)
-            y = (
-                None
-                if label is None
-                else np.loadtxt(filter(str.strip, file), dtype=str, usecols=label, ndmin=1, **settings)
-            )
+            texts = [None if c is None else _texts(file, c, settings) for c in (label, name)]
     except ValueError as error:
-        reason = str(error).split("\n")[0].split(";")[0].rstrip(".")
+        reason = _fault(path, first, features, skip, delimiter) or str(error).split("\n")[0].split(";")[0].rstrip(".")
         after = " after the header" if has_header else ""
         raise ValueError(f"{path} is no table of numbers{after}: {reason}.") from error
-    return x, _whole_numbers(y)
+    return x, _whole_numbers(texts[0]), _ids(texts[1])
+
+
+def line_of(path: Path, row: int, num: int) -> int:
+    """Number of the line in a file, from 1, on which one of its rows of numbers ends.
+
+    Args:
+        path: A file that :func:`read_csv` has read.
+        row: The row, from 0, without the header.
+        num: Number of rows.
+    """
+    with path.open(encoding="utf-8-sig") as file:
+        lines = [line for line, _ in _numbered(file, _first_line(path)[1])]
+    return lines[len(lines) - num + row]
+
+
+def _texts(file: TextIO, column: int, settings: dict[str, Any]) -> np.ndarray:
+    file.seek(0)
+    return np.loadtxt(filter(str.strip, file), dtype=str, usecols=column, ndmin=1, **settings)
+
+
+def _numbered(file: TextIO, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Fields of the rows that are not blank, with the numbers of their lines."""
+    reader = csv.reader(file, delimiter=delimiter)
+    return ((reader.line_num, fields) for fields in reader if any(map(str.strip, fields)) or len(fields) > 1)
+
+
+def _fault(path: Path, first: list[str], features: list[int], skip: int, delimiter: str) -> str:
+    """The first entry that is no number, or line that is too short, with its line; empty if all are fine."""
+    with path.open(encoding="utf-8-sig") as file:
+        for line, fields in islice(_numbered(file, delimiter), skip, None):
+            for column in features:
+                if column >= len(fields):
+                    return f"line {line} has {len(fields)} columns, the first line has {len(first)}"
+                if not _is_number(fields[column]):
+                    named = f" ({first[column]})" if skip else ""
+                    return f"{fields[column]!r} on line {line}, column {column + 1}{named}, is none"
+    return ""
 
 
 def _first_line(path: Path) -> tuple[list[str], str]:
@@ -92,3 +130,15 @@ def _whole_numbers(y: np.ndarray | None) -> np.ndarray | None:
     except ValueError:
         return y
     return numbers.astype(np.int64) if np.array_equal(numbers, numbers.round()) else y
+
+
+def _ids(texts: np.ndarray | None) -> np.ndarray | None:
+    """Ids as integers if that loses nothing: 007 stays a name."""
+    if texts is None:
+        return None
+    texts = np.char.strip(texts)
+    try:
+        numbers = texts.astype(np.int64)
+    except (ValueError, OverflowError):
+        return texts
+    return numbers if np.array_equal(numbers.astype(texts.dtype), texts) else texts
