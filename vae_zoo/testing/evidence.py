@@ -15,6 +15,8 @@ SIGMAS = 4.5
 """Allowed error of a Monte Carlo estimate, in standard errors."""
 
 ROWS = 400
+"""Repetitions of an estimate, fewer where each draw takes several decodings."""
+
 FITTED = 100
 """Training steps on its own bound before a model is compared with the evidence, so that a wrong bound can exceed it."""
 
@@ -35,7 +37,7 @@ def evidence_exact(subject: Subject) -> Found:
     model, x, c, exact, exact_error = _linear(subject)
     log_p = _evidence(model, x, c, num_samples=64)
     ratio = torch.exp(log_p - exact)
-    error = (ratio.var(0) / ROWS + exact_error.square()).sqrt()
+    error = (ratio.var(0) / len(ratio) + exact_error.square()).sqrt()
     gap = (ratio.mean(0) - 1).abs()
     worst = int((gap / error).argmax())
     said = f"{ratio.mean(0)[worst]:.4f} of it"
@@ -62,7 +64,7 @@ def objective(subject: Subject) -> Found:
     model, x, c, exact, exact_error = _linear(subject, rows=50)
     numbers = (1, 4, 16) if subject.takes("num_samples") else (getattr(model, "num_samples", 1),)
     top = exact.mean().item()
-    x = x.repeat(10, 1)
+    x = x.repeat(max(2, 10 // getattr(model, "decodings", 1)), 1)
     found: dict[str, list[tuple[float, float]]] = {}
     for k in numbers:
         model.num_samples = k
@@ -112,10 +114,11 @@ def _fit(subject: Subject, model: Any) -> dict[str, Tensor]:
 
 
 def _evidence(model: Any, x: Tensor, c: Tensor | None, num_samples: int) -> Tensor:
-    """ROWS estimates of each example, (ROWS, B)."""
+    """Independent estimates for each example, (rows, B)."""
+    rows = max(100, ROWS // getattr(model, "decodings", 1))
     torch.manual_seed(num_samples)
-    many = model.log_evidence(x.repeat(ROWS, 1), None if c is None else c.repeat(ROWS), num_samples)
-    return many.reshape(ROWS, len(x)).double()
+    many = model.log_evidence(x.repeat(rows, 1), None if c is None else c.repeat(rows), num_samples)
+    return many.reshape(rows, len(x)).double()
 
 
 def _labelled(model: Any, x: Tensor, c: Tensor | None, seed: int) -> dict[str, Tensor]:

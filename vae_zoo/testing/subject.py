@@ -72,6 +72,15 @@ LINKED: dict[str, Any] = {"num_train": 48, "num_classes": 3, "network": RandomFe
 """What models are given of such names: sizes of the data, and what would otherwise be read from a file."""
 
 
+SMALL: dict[str, Any] = {
+    "layer": partial(Dense, hidden=[16]),
+    "metric": partial(Dense, hidden=[16]),
+    "num_centroids": 8,
+    "num_pseudo": 20,
+}
+"""What linear-Gaussian models are given of such names: sizes that cost time, and which no check depends on."""
+
+
 class Subject:
     """Builds small models of one kind, and inputs for them.
 
@@ -133,7 +142,8 @@ class Subject:
         """A model whose decoder is affine and whose likelihood is normal, in float64."""
         linear = partial(Dense, hidden=[])
         networks = ["encoder", "decoder", *(["classifier"] if self.takes("classifier") else [])]
-        parts = {**dict.fromkeys(networks, linear), "likelihood": partial(FixedNormal, scale=0.5)}
+        small = {name: value for name, value in SMALL.items() if self.takes(name)}
+        parts = {**dict.fromkeys(networks, linear), **small, "likelihood": partial(FixedNormal, scale=0.5)}
         return self.bound(
             shape=(5,), **({"latent_dim": 2} if self.takes("latent_dim") else {}), **parts, **kwargs
         ).double()
