@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import csv
+import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
 from vae_zoo.callbacks import PredictionWriter
+from vae_zoo.callbacks.predicting.identity import Identity
+from vae_zoo.callbacks.predicting.rows import RowFiles
+from vae_zoo.data import Arrays, ImageFolder
 from vae_zoo.distributions import MSSSIM
 from vae_zoo.models import AE, VAE
 
@@ -41,7 +45,9 @@ def test_files(cls: type, batch_size: int, tmp_path: Path) -> None:
     names = {"traversals"} | ({"samples"} if cls is VAE else set()) | ({"interpolations"} if pairs else set())
     assert files == {f"{n}.{kind}" for n in names | {"reconstructions"} for kind in ("npz", "png")} | {
         "latents.npz",
+        "latents.csv",
         "scores.npz",
+        "scores.csv",
     }
     traversals = np.load(tmp_path / "traversals.npz")
     assert traversals["x"].shape == (4, 5, 1, 8, 8)  # asked for 10 dimensions of 4
@@ -68,7 +74,7 @@ def test_vectors(tmp_path: Path) -> None:
     model, x = tiny(VAE, shape=(5,)), torch.rand(7, 5)
     files = predict(tmp_path, model, Batches(x[:4], x[4:]))
     names = {"latents", "scores", "reconstructions", "samples", "interpolations", "traversals"}
-    assert files == {f"{name}.npz" for name in names}
+    assert files == {f"{name}.npz" for name in names} | {"latents.csv", "scores.csv"}
     np.testing.assert_array_equal(np.load(tmp_path / "reconstructions.npz")["x"], x)
 
 
@@ -81,7 +87,7 @@ def test_plain_loader(tmp_path: Path) -> None:
 
 
 def test_only_what_is_asked_for(tmp_path: Path) -> None:
-    files = predict(tmp_path, tiny(VAE), tiny_data(), num_samples=0, num_paths=0, num_dims=0)
+    files = predict(tmp_path, tiny(VAE), tiny_data(), num_samples=0, num_paths=0, num_dims=0, table="none")
     assert files == {"latents.npz", "scores.npz", "reconstructions.npz", "reconstructions.png"}
 
 
@@ -128,7 +134,7 @@ def test_the_rate_of_each_example(tmp_path: Path) -> None:
 def test_scores_that_a_model_has(cls: type, kwargs: dict[str, Any], names: set[str], tmp_path: Path) -> None:
     predict(tmp_path, tiny(cls, shape=(1, 16, 16), **kwargs), tiny_data(image_size=16), num_importance=2)
     scores = np.load(tmp_path / "scores.npz")
-    assert set(scores) == names
+    assert set(scores) == {*names, "index"}
     assert all(np.isfinite(scores[name]).all() for name in names)
 
 
@@ -142,13 +148,88 @@ def test_errors(kwargs: dict[str, int]) -> None:
 
 def test_rows_that_fill_up_a_rank_are_left_out(tmp_path: Path) -> None:
     """Of 5 examples on 2 ranks, a sampler gives the first one once more to the second rank."""
-    parts = tmp_path / "parts"
-    parts.mkdir()
-    for rank, index in enumerate(([0, 2, 4], [1, 3, 0])):
-        np.array(index).tofile(parts / f"{rank}_index.bin")
-        (np.array(index, np.float32) + 10 * rank).tofile(parts / f"{rank}_z.bin")
-    layout = {"index": (np.dtype(np.int64), ()), "z": (np.dtype(np.float32), ())}
-    PredictionWriter()._merge(SimpleNamespace(world_size=2), tmp_path / "latents.npz", layout)  # type: ignore[arg-type]
+    for rank, index in ((1, [1, 3, 0]), (0, [0, 2, 4])):
+        files = RowFiles(tmp_path, rank)
+        files.append({"index": torch.tensor(index), "z": torch.tensor(index).float() + 10 * rank})
+    rows = files.merged(2)
+    PredictionWriter()._merge(rows, Identity(), tmp_path / "latents.npz", ["z"])
     with np.load(tmp_path / "latents.npz") as written:
         assert written["index"].tolist() == [0, 1, 2, 3, 4]
         assert written["z"].tolist() == [0, 11, 2, 13, 4]
+
+
+def table(path: Path) -> dict[str, list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+def test_rows_are_joined_to_their_source(batch_size: int, tmp_path: Path) -> None:
+    """Of a shuffled split of a CSV file, by its ids and by its row numbers, in arrays and in tables."""
+    x, names = np.random.default_rng(0).random((60, 5)).astype(np.float32), [f"p{n}, new" for n in range(60)]
+    lines = ["a,b,c,d,e,who", *(",".join(map(str, row)) + f',"{name}"' for row, name in zip(x, names, strict=True))]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    data = Arrays(path=str(tmp_path / "a.csv"), id_column="who", test_fraction=0.4, eval_batch_size=batch_size)
+    model = tiny(VAE, shape=(5,))
+    (tmp_path / "out").mkdir()
+    predict(tmp_path / "out", model, data, num_paths=2, num_importance=2)
+    index = None
+    for name in ("latents", "scores", "reconstructions"):
+        with np.load(tmp_path / "out" / f"{name}.npz") as found:
+            assert [names[row] for row in found["index"]] == found["id"].tolist()
+            assert index is None or np.array_equal(index, found["index"])
+            index = found["index"]
+            if name == "latents":
+                z = found["z"]
+            if name == "reconstructions":
+                np.testing.assert_array_equal(found["x"], x[index])
+    assert len(set(index.tolist())) == 24
+    assert not np.array_equal(index, np.sort(index)), "the split is shuffled"
+    np.testing.assert_allclose(z, model.embed(torch.from_numpy(x[index])).detach(), atol=1e-6)
+    latents, scores = table(tmp_path / "out" / "latents.csv"), table(tmp_path / "out" / "scores.csv")
+    assert list(latents) == ["id", "index", "z0", "z1", "z2", "z3"]
+    assert list(scores) == ["id", "index", "elbo", "kl", "log_px", "log_evidence"]
+    assert latents["id"] == scores["id"] == [names[row] for row in index]
+    np.testing.assert_array_equal(np.array([latents[f"z{d}"] for d in range(4)], np.float32).T, z)
+    if batch_size > 1:
+        with np.load(tmp_path / "out" / "interpolations.npz") as paths:
+            first = index[: 2 * len(paths["x"])].reshape(2, -1).T
+            np.testing.assert_array_equal(paths["index"], first)
+            assert paths["id"].tolist() == [[names[row] for row in pair] for pair in first]
+
+
+def test_file_names_in_a_folder(tmp_path: Path) -> None:
+    for number in range(12):
+        Image.new("L", (8, 8), 20 * number).save(tmp_path / f"{number}.png")
+    data = ImageFolder(folder=str(tmp_path), image_size=8, channels=1, test_fraction=0.5)
+    (tmp_path / "out").mkdir()
+    predict(tmp_path / "out", tiny(VAE), data)
+    with np.load(tmp_path / "out" / "reconstructions.npz") as rows:
+        assert [f"{round(x * 255) // 20}.png" for x in rows["x"][:, 0, 0, 0]] == rows["id"].tolist()
+        assert rows["index"].tolist() == [sorted(f"{n}.png" for n in range(12)).index(name) for name in rows["id"]]
+
+
+def test_latents_that_are_no_vectors_have_no_table(tmp_path: Path) -> None:
+    files = predict(tmp_path, tiny(VAE, latent_dim=300), tiny_data(), num_samples=0, num_paths=0, num_dims=0)
+    assert {"scores.csv"} == {name for name in files if name.endswith("csv")}
+
+
+def test_unknown_table() -> None:
+    with pytest.raises(ValueError, match=r"^table must be csv, parquet or none, got 'xls'\.$"):
+        PredictionWriter(table="xls")  # type: ignore[arg-type]
+
+
+def test_parquet_without_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"^table parquet needs pyarrow: pip install pyarrow, or choose csv\.$"):
+        PredictionWriter(table="parquet")
+
+
+def test_parquet(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    predict(tmp_path, tiny(VAE), tiny_data(), table="parquet")
+    found = parquet.read_table(tmp_path / "latents.parquet").to_pydict()
+    with np.load(tmp_path / "latents.npz") as latents:
+        assert found["index"] == latents["index"].tolist()
+        assert found["z1"] == latents["z"][:, 1].tolist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,24 +14,40 @@ from torch import Tensor
 
 from vae_zoo.callbacks.pictures import drawing
 from vae_zoo.callbacks.pictures.folders import output_folder
+from vae_zoo.callbacks.predicting import tables
+from vae_zoo.callbacks.predicting.identity import Identity, predicted
+from vae_zoo.callbacks.predicting.rows import MergedRows, RowFiles
+from vae_zoo.callbacks.predicting.tables import TableKind
 from vae_zoo.evaluation.scores import scores
 from vae_zoo.system.seeding import forked
-from vae_zoo.system.writing import as_column, explaining_write_errors, write_npz
+from vae_zoo.system.writing import as_column, write_npz
 from vae_zoo.training.steps import seed_of
 from vae_zoo.typing import Batch
 
-_BLOCK = 2**22
+_FILES = {
+    "latents": ("z", "z_scale", "codes", "y"),
+    "scores": ("elbo", "kl", "log_px", "log_evidence", "y"),
+    "reconstructions": ("x", "reconstruction"),
+}
+"""Columns of the files of arrays, beside the identity of each row."""
+
+_TABLES = {"latents": ("z", "y"), "scores": _FILES["scores"]}
+"""Columns of the tables."""
+
+_ROWS = 4096
 
 
 class PredictionWriter(BasePredictionWriter):
     """Writes latents, scores, reconstructions, samples, interpolations and traversals as .npz, and pictures as .png.
 
-    ``latents.npz`` contains ``z`` (means), ``z_scale`` (σ), the ``codes`` of discrete latents and, for data with
-    labels, ``y``; ``reconstructions.npz`` contains ``x`` and ``reconstruction``; ``scores.npz`` contains ``log_px``
-    and, for models with a bound, ``elbo``, ``kl`` and optionally ``log_evidence`` of each example in nats, all but the
-    rate low for anomalies. Rows are in the order of the data set, also with several processes. Batches are written
-    as they come, so memory use is constant. Discrete latents have neither interpolations nor traversals. Files of a
-    second loader are in the folder ``dataloader_idx_1``, and so on.
+    Every file names its rows: ``index`` is the row of the source before any shuffling, or the position in the listing
+    of a folder; ``id`` is the id or file name, for data that have them. ``latents.npz`` contains ``z`` (means),
+    ``z_scale`` (σ), the ``codes`` of discrete latents and, for data with labels, ``y``; ``reconstructions.npz``
+    contains ``x`` and ``reconstruction``; ``scores.npz`` contains ``log_px`` and, for models with a bound, ``elbo``,
+    ``kl`` and optionally ``log_evidence`` of each example in nats, all but the rate low for anomalies. Rows are in the
+    order of the split, also with several processes. Batches are written as they come, so memory use is constant.
+    Discrete latents have neither interpolations nor traversals. Files of a second loader are in the folder
+    ``dataloader_idx_1``, and so on.
 
     Args:
         num_importance: Importance samples for the log evidence of each example; 0 for none.
@@ -40,6 +55,12 @@ class PredictionWriter(BasePredictionWriter):
         num_paths: Interpolations between two examples; 0 for none.
         num_dims: Latent dimensions to traverse; 0 for none.
         num_steps: Images on each path.
+        table: "csv" for the tables ``latents.csv`` and ``scores.csv``, "parquet" for Parquet files, which need pyarrow,
+            or "none". Latents that are not vectors of at most 256 dimensions have no table.
+
+    Raises:
+        ValueError: If a number is too small, or there is no such table.
+        ImportError: If pyarrow is needed and not installed.
     """
 
     def __init__(
@@ -50,6 +71,7 @@ class PredictionWriter(BasePredictionWriter):
         num_paths: int = 8,
         num_dims: int = 10,
         num_steps: int = 11,
+        table: TableKind = "csv",
     ) -> None:
         super().__init__(write_interval="batch")
         if min(num_importance, num_samples, num_paths, num_dims) < 0 or num_steps < 2:
@@ -59,7 +81,11 @@ class PredictionWriter(BasePredictionWriter):
             )
         self.num_importance = num_importance
         self.num_samples, self.num_paths, self.num_dims, self.num_steps = num_samples, num_paths, num_dims, num_steps
+        tables.check_kind(table)
+        self.table = table
         self.paths: list[Path] = []
+        self.num_rows = 0
+        self._rows: list[RowFiles] = []
         self._seen: dict[int, int] = {}
 
     def write_on_batch_end(
@@ -85,64 +111,65 @@ class PredictionWriter(BasePredictionWriter):
         seed = seed_of(batch, batch_idx, rank=trainer.global_rank)
         found = scores(pl_module, x, y, seed=seed, num_samples=self.num_importance)
         rows = {"index": index, "x": x, **prediction, **found} | ({} if y is None else {"y": y})
-        folder = self._folder(trainer, dataloader_idx)
-        with explaining_write_errors(folder / "parts"):
-            (folder / "parts").mkdir(parents=True, exist_ok=True)
-        for name, value in rows.items():
-            value = value.float() if value.dtype == torch.bfloat16 else value  # which numpy does not know
-            array = value.detach().cpu().numpy()
-            path = folder / "parts" / f"{trainer.global_rank}_{name}.bin"
-            with explaining_write_errors(path), path.open("ab") as file:
-                file.write(np.ascontiguousarray(array).tobytes())
-            self._layout.setdefault(dataloader_idx, {})[name] = (array.dtype, array.shape[1:])
+        self._rows[dataloader_idx].append(rows)
         if batch_idx == 0 and trainer.is_global_zero:
-            self._draw(pl_module, x, y, folder)
+            known = Identity.of(predicted(trainer, dataloader_idx))
+            self._draw(pl_module, x, y, index.cpu().numpy(), known, self._folder(trainer, dataloader_idx))
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if sum(isinstance(callback, PredictionWriter) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
             raise ValueError("PredictionWriter is given twice, and both would write the same files: give one.")
-        self._layout: dict[int, dict[str, tuple[np.dtype, tuple[int, ...]]]] = {}
-        self._seen = {}
+        self._rows, self._seen, self.num_rows = [], {}, 0
         shape: Any = pl_module.shape
         if drawing.drawable(shape):
             drawing.check_size("num_samples", self.num_samples, shape)
             drawing.check_size("num_paths x num_steps", self.num_paths * self.num_steps, shape)
             drawing.check_size("num_dims x num_steps", self.num_dims * self.num_steps, shape)
         for loader in range(len(trainer.num_predict_batches)):
-            for stale in (self._folder(trainer, loader) / "parts").glob(f"{trainer.global_rank}_*.bin"):
-                stale.unlink()
+            self._rows.append(RowFiles(self._folder(trainer, loader), trainer.global_rank))
+            self._rows[-1].clear()
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         trainer.strategy.barrier()
-        for loader, layout in self._layout.items() if trainer.is_global_zero else ():
-            folder = self._folder(trainer, loader)
-            files = {
-                "latents": ("z", "z_scale", "codes", "y"),
-                "scores": ("elbo", "kl", "log_px", "log_evidence", "y"),
-                "reconstructions": ("x", "reconstruction"),
-            }
-            for file, names in files.items():
-                self._merge(trainer, folder / f"{file}.npz", {n: layout[n] for n in names if n in layout})
-            for part in (folder / "parts").iterdir():
-                part.unlink()
-            (folder / "parts").rmdir()
+        for loader, files in enumerate(self._rows) if trainer.is_global_zero else ():
+            if not files.layout:
+                continue
+            rows, folder = files.merged(trainer.world_size), self._folder(trainer, loader)
+            identity = Identity.of(predicted(trainer, loader))
+            for name, columns in _FILES.items():
+                self._merge(rows, identity, folder / f"{name}.npz", columns)
+            for name, columns in _TABLES.items():
+                self._tabulate(rows, identity, folder / name, columns)
+            self.num_rows += len(rows)
+            files.remove()
 
-    def _merge(self, trainer: Trainer, path: Path, layout: dict[str, tuple[np.dtype, tuple[int, ...]]]) -> None:
-        """Merge the rows of all ranks in order, a few megabytes at a time."""
-        parts = path.parent / "parts"
-        ranks = [np.fromfile(parts / f"{r}_index.bin", np.int64) for r in range(trainer.world_size)]
-        # Of each example its first place: without those that fill up the last rank's share.
-        seen, places = np.unique(np.concatenate(ranks), return_index=True)
-        columns = {}
-        for name, (dtype, shape) in layout.items():
-            files = [(parts / f"{rank}_{name}.bin", len(index)) for rank, index in enumerate(ranks)]
-            columns[name] = dtype, (len(seen), *shape), _gather(files, places, dtype, shape)
-        write_npz(path, columns)
+    def _merge(self, rows: MergedRows, identity: Identity, path: Path, names: Sequence[str]) -> None:
+        """Write some columns of all ranks in order, a few megabytes at a time, with the identity of each row."""
+        found = [name for name in names if name in rows.layout]
+        known = identity.columns(rows.positions)
+        write_npz(path, {k: as_column(v) for k, v in known.items()} | {name: rows.column(name) for name in found})
         self.paths.append(path)
 
-    def _draw(self, model: Any, x: Tensor, c: Tensor | None, folder: Path) -> None:
+    def _tabulate(self, rows: MergedRows, identity: Identity, path: Path, names: Sequence[str]) -> None:
+        """The same as a table, if the columns fit into one."""
+        found = [name for name in names if name in rows.layout]
+        if self.table == "none" or not all(tables.fits(rows.layout[name][1]) for name in found):
+            return
+
+        def blocks() -> Iterator[dict[str, np.ndarray]]:
+            for start in range(0, max(len(rows), 1), _ROWS):
+                known = identity.columns(rows.positions[start : start + _ROWS])
+                yield known | {name: rows.take(name, start, start + _ROWS) for name in found}
+
+        path = path.with_suffix(f".{self.table}")
+        tables.write_table(path, self.table, blocks())
+        self.paths.append(path)
+
+    def _draw(
+        self, model: Any, x: Tensor, c: Tensor | None, positions: np.ndarray, known: Identity, folder: Path
+    ) -> None:
         with torch.no_grad(), forked(0, model.device):
-            pictures: dict[str, tuple[Tensor, int, dict[str, Tensor]]] = {}
+            pictures: dict[str, tuple[Tensor, int, dict[str, Any]]] = {}
             if x[:64].shape[0]:
                 images = drawing.reconstructions(model, x[:64], None if c is None else c[:64])
                 pictures["reconstructions"] = (images, 16, {})
@@ -154,14 +181,16 @@ class PredictionWriter(BasePredictionWriter):
                 images = drawing.interpolations(
                     model, x[: 2 * pairs], None if c is None else c[: 2 * pairs], self.num_steps
                 )
-                pictures["interpolations"] = (images.flatten(0, 1), self.num_steps, {"x": images})
+                ends = known.columns(positions[: 2 * pairs].reshape(2, pairs).T)
+                pictures["interpolations"] = (images.flatten(0, 1), self.num_steps, {**ends, "x": images})
             if self.num_dims and model.continuous:
                 dims, images = drawing.traversals(model, x, c, self.num_dims, self.num_steps)
-                pictures["traversals"] = (images.flatten(0, 1), self.num_steps, {"x": images, "dims": dims})
+                start = known.columns(positions[:1])
+                pictures["traversals"] = (images.flatten(0, 1), self.num_steps, {**start, "x": images, "dims": dims})
         for name, (images, columns, arrays) in pictures.items():
             if arrays:
                 self.paths.append(folder / f"{name}.npz")
-                write_npz(self.paths[-1], {k: as_column(v.cpu().numpy()) for k, v in arrays.items()})
+                write_npz(self.paths[-1], {k: as_column(_array(v)) for k, v in arrays.items()})
             if drawing.drawable(model.shape):
                 self.paths.append(drawing.save_png(drawing.grid(images, columns), folder / f"{name}.png"))
 
@@ -170,17 +199,5 @@ class PredictionWriter(BasePredictionWriter):
         return output_folder(trainer) / (f"dataloader_idx_{dataloader_idx}" if dataloader_idx else "")
 
 
-def _gather(
-    files: list[tuple[Path, int]], places: np.ndarray, dtype: np.dtype, shape: tuple[int, ...]
-) -> Iterator[np.ndarray]:
-    """Rows at places of files that follow each other. A map is closed after each block: what it has read stays else."""
-    block = max(1, _BLOCK // max(1, dtype.itemsize * math.prod(shape)))
-    for start in range(0, len(places), block):
-        wanted, begin = places[start : start + block], 0
-        rows = np.empty((len(wanted), *shape), dtype)
-        for file, num in files:
-            here = (begin <= wanted) & (wanted < begin + num)
-            if here.any():
-                rows[here] = np.memmap(file, dtype=dtype, mode="r", shape=(num, *shape))[wanted[here] - begin]
-            begin += num
-        yield rows
+def _array(value: Tensor | np.ndarray) -> np.ndarray:
+    return value.cpu().numpy() if isinstance(value, Tensor) else value

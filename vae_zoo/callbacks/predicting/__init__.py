@@ -1,0 +1,1 @@
+"""Parts of the files of predict: rows on disk, their identity, and tables."""
