@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from vae_zoo import callbacks, hub, loggers
+from vae_zoo import callbacks, hub, loggers, models
 from vae_zoo.callbacks import TimedProgressBar
 from vae_zoo.callbacks.progress import ModelTable
 from vae_zoo.checkpoints.files import check_writable
@@ -42,6 +42,8 @@ class VAECLI(LightningCLI):
     def __init__(self, args: Sequence[str]) -> None:
         quiet()
         trust.search_own_path()
+        for name in models.__all__:  # a short name is looked for among the classes that are imported
+            getattr(models, name)
         for plugin in plugins():  # classes of other packages, under their short names
             plugin.load()
         self._verb = args[0] if args else ""

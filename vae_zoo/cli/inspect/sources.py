@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from vae_zoo.system.docstrings import described
 
@@ -148,7 +148,7 @@ def written_keys(path: str, methods: Iterable[str]) -> Iterator[str]:
 
 @cache
 def tree(module: str) -> list[ast.stmt]:
-    """The statements of a module; none if there is no such file."""
+    """The statements of a module, with those for type checkers; none if there is no such file."""
     package, *parts = module.split(".")
     spec = find_spec(package) if package else None  # of a whole package this runs none of its code
     if spec is None or not spec.origin:
@@ -156,8 +156,13 @@ def tree(module: str) -> list[ast.stmt]:
     path = Path(spec.origin).parent.joinpath(*parts)
     for file in (path.with_suffix(".py"), path / "__init__.py"):
         if file.is_file():
-            return ast.parse(file.read_text(encoding="utf-8")).body
+            body = ast.parse(file.read_text(encoding="utf-8")).body
+            return [n for node in body for n in (node.body if _is_for_checkers(node) else [node])]
     return []
+
+
+def _is_for_checkers(node: ast.stmt) -> TypeGuard[ast.If]:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def _arguments(init: ast.FunctionDef, source: Source) -> Iterator[Argument]:
