@@ -80,7 +80,7 @@ def plan(name: str, data: str) -> Plan:
     own = {}
     for argument, value in common.items():
         if keeps(cls, argument, args.get(argument)):
-            own[argument] = said(args.get(argument, default(cls, argument)))
+            own[argument] = fixed(cls).get(argument) or said(args.get(argument, default(cls, argument)))
         else:
             args[argument] = value
     if "latent_dims" in args:
@@ -130,11 +130,16 @@ def data_config(packaged: Any, data: str, setting: Setting) -> dict[str, Any]:
 
 
 def keeps(cls: type, argument: str, packaged: Any) -> bool:
-    """Whether an argument belongs to what a variant changes: it has its own default, or networks of another kind."""
-    if owner(cls, argument) is not Autoencoder:
+    """Whether an argument belongs to what a variant changes: it has its own default or none, or other networks."""
+    if owner(cls, argument) is not Autoencoder or argument in fixed(cls):
         return True
     networks = argument in ("encoder", "decoder") and packaged is not None
     return networks and said(packaged).partition("(")[0] != "Dense"
+
+
+def fixed(cls: type) -> dict[str, str]:
+    """Arguments that a class fixes itself, and why."""
+    return {name: why for base in cls.__mro__ for name, why in vars(base).get("fixed", {}).items()}
 
 
 def owner(cls: type, argument: str) -> type | None:
