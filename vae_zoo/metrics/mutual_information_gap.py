@@ -93,7 +93,7 @@ class SampledMIG(FactorMetric):
 
 
 class Modularity(FactorMetric):
-    r"""How far each latent is about one factor only.
+    r"""How exclusively each latent encodes one factor.
 
     .. math:: \frac{1}{D} \sum_j \Big( 1 - \frac{\sum_{k \ne k_j} I(\hat z_j; v_k)^2}{(F - 1)\, I(\hat z_j; v_{k_j})^2} \Big),
         \quad k_j = \arg\max_k I(\hat z_j; v_k)

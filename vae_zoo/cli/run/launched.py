@@ -62,7 +62,7 @@ def _by_store(root: Path, name: str, claim: Callable[[Path, str], Path]) -> Path
 
 
 def fit_in(trainer: Any) -> None:
-    """Take the devices and machines that torchrun has started processes for, where a trainer's settings leave it open.
+    """Use the devices and nodes that torchrun has started processes for, unless the trainer's settings name others.
 
     Args:
         trainer: Settings of the trainer, which are changed.

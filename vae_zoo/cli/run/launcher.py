@@ -1,4 +1,4 @@
-"""Lightning's start of a process for every device, with a watch over them from their first moment."""
+"""Lightning's launcher of one process per device, with a watch over them from the start."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vae_zoo.training import ranks
 
 
 class Launcher(_SubprocessScriptLauncher):
-    """Starts processes that know where this one is, in place of a look every five seconds at whether they live.
+    """Starts processes that connect to this one, instead of polling every five seconds whether they live.
 
     Args:
         timeout: Seconds without a sign of life after which a process is lost.
@@ -53,7 +53,7 @@ class Launcher(_SubprocessScriptLauncher):
 
 
 def watch_over(trainer: Trainer) -> None:
-    """Have a trainer start its processes by :class:`Launcher`, where it starts any."""
+    """Have a trainer start its processes with :class:`Launcher`, if it starts any."""
     strategy: Any = trainer.strategy
     watches = [callback for callback in trainer.callbacks if isinstance(callback, RankWatch)]  # type: ignore[attr-defined]
     if watches and type(strategy.launcher) is _SubprocessScriptLauncher:

@@ -1,4 +1,4 @@
-"""The processes that the command starts for further devices, which begin and end together."""
+"""Processes that the command starts for further devices, which start and end together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ADDRESS = "VAE_ZOO_RANKS"
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Join the process that has started this one, if one has, and end with the others."""
+    """Join the process that started this one, if any, and end with the others."""
     if ADDRESS in os.environ:
         _join(os.environ.pop(ADDRESS))
     try:

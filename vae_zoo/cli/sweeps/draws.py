@@ -1,4 +1,4 @@
-"""The parameters of the runs of a sweep: their values, and what Optuna draws without a server."""
+"""Parameter values of the runs of a sweep, and local draws with Optuna."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST = 10_000
 
 
 def draws(sweep: dict[str, Any], num: int | None, seed: int) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Trials of Optuna and their parameters, one at a time: a grid in its order, anything else as a search draws it.
+    """Optuna's trials and their parameters, one at a time: a grid in its order, other methods as the search draws.
 
     More runs begin with the same ones. The next one of a Bayesian search depends on what its study was told of those
     before; their share of a parameter's distribution is what is drawn, so that the search knows the distribution.
@@ -81,7 +81,7 @@ def _study(sweep: dict[str, Any], seed: int) -> Any:
 
 
 def _distribution(parameter: dict[str, Any]) -> Any:
-    """What Optuna draws of a parameter: the number of its value in a list, or a share of its distribution."""
+    """Optuna's distribution of a parameter: the index of its value in a list, or a quantile."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     if "values" in parameter and "probabilities" not in parameter:
@@ -90,7 +90,7 @@ def _distribution(parameter: dict[str, Any]) -> Any:
 
 
 def quantile(parameter: dict[str, Any], share: float) -> Any:
-    """The value below which a share of a parameter's distribution lies.
+    """Quantile of a parameter's distribution.
 
     Args:
         parameter: Its values or its distribution, as in the file of a sweep.
@@ -122,7 +122,7 @@ def quantile(parameter: dict[str, Any], share: float) -> Any:
 
 
 def points(parameter: dict[str, Any]) -> list[Any]:
-    """The values of a parameter that is listed, or counted and has few; else the lowest, the middle and the highest."""
+    """Values of a parameter to show: all of a list or a short range; else the lowest, the middle and the highest."""
     if num := count(parameter):
         few = "min" not in parameter or num <= FEW
         return [value_at(parameter, n) for n in (range(num) if few else (0, num // 2, num - 1))]
@@ -131,7 +131,7 @@ def points(parameter: dict[str, Any]) -> list[Any]:
 
 
 def count(parameter: dict[str, Any]) -> int:
-    """Number of values of a parameter that is listed or counted; 0 of a continuous one."""
+    """Number of values of a discrete parameter; 0 for a continuous one."""
     if "value" in parameter:
         return 1
     if "values" in parameter:
@@ -143,12 +143,12 @@ def count(parameter: dict[str, Any]) -> int:
 
 
 def value_at(parameter: dict[str, Any], n: int) -> Any:
-    """The value of that number of a parameter that is listed or counted."""
+    """Value of a discrete parameter by its index."""
     if "value" in parameter:
         return parameter["value"]
     return parameter["values"][n] if "values" in parameter else parameter["min"] + n * parameter.get("q", 1)
 
 
 def kind_of(parameter: dict[str, Any]) -> str:
-    """The distribution of a parameter, which wandb chooses by the type of min where none is given."""
+    """Distribution of a parameter, by default the one that wandb infers from the type of min."""
     return str(parameter.get("distribution", "int_uniform" if isinstance(parameter.get("min"), int) else "uniform"))

@@ -1,4 +1,4 @@
-"""Runs as lines across their parameters, coloured by what came out."""
+"""Parallel-coordinates plot of the runs of a sweep, coloured by the metric."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Axis(NamedTuple):
 
 
 def draw(path: Path, runs: Sequence[dict[str, Any]], values: Sequence[float], metric: str) -> Path | None:
-    """Write the picture; None if no parameter differs.
+    """Write the figure; None if no parameter differs.
 
     Args:
         path: File of the picture.
@@ -76,7 +76,7 @@ def draw(path: Path, runs: Sequence[dict[str, Any]], values: Sequence[float], me
 
 
 def axis_of(name: str, values: Sequence[Any], *, exact: bool = True) -> Axis:
-    """Where runs cross a parameter: numbers by their size, or its logarithm, anything else by its place in order.
+    """Positions of runs on the axis of a parameter: numbers by value or its logarithm, other values by rank.
 
     Args:
         name: Name of the parameter.

@@ -1,4 +1,4 @@
-"""What is wrong with a sweep of Weights & Biases, as far as its file shows it, and the commands of its runs."""
+"""Checks of a sweep file of Weights & Biases, and the commands of its runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BROKEN = {
 
 
 def check_rules(sweep: dict[str, Any]) -> None:
-    """Raise the first thing that would make every run of a sweep fail, or mean something else than it says.
+    """Refuse a sweep file with which every run would fail, or would do something else than the file says.
 
     Raises:
         ValueError: If there is one.
@@ -93,7 +93,7 @@ def check_metric(metric: dict[str, Any], cls: Any, more: Iterable[str] = (), *, 
 
 
 def logged(path: str) -> list[str]:
-    """Names of what the model at a path logs in each stage, as its methods write them."""
+    """Names of the metrics that the model at a path logs in each stage, read from its methods."""
     found = ["loss", *written_keys(path, ("losses", "curves", "objective", "elbo", "divergence"))]
     if any(argument.name == "penalties" for argument in arguments(path)):
         names = [snake_case(name) for name in public("vae_zoo.penalties")]
@@ -121,7 +121,7 @@ def expand(sweep: dict[str, Any], run: dict[str, Any], json_file: str = "config.
 
 
 def arguments_of(command: Sequence[str], sweep: dict[str, Any]) -> list[str]:
-    """What follows ``fit`` in a command, with the names of packaged configurations as their paths.
+    """Arguments of ``fit`` in a command, with packaged configurations replaced by their paths.
 
     Raises:
         ValueError: If the command is not one of vae-zoo, or another verb of it.

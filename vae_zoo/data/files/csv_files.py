@@ -75,7 +75,7 @@ def _numbered(file: TextIO, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _fault(path: Path, first: list[str], features: list[int], skip: int, delimiter: str) -> str:
-    """The first entry that is no number, or line that is too short, with its line; empty if all are fine."""
+    """The first entry that is not a number, or line that is too short, with its line; empty if there is none."""
     with path.open(encoding="utf-8-sig") as file:
         for line, fields in islice(_numbered(file, delimiter), skip, None):
             for column in features:
