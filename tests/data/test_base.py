@@ -145,7 +145,8 @@ NAN, INF = float("nan"), float("inf")
         ),
         (
             Split(torch.tensor([[0, 0, 0], [0, NAN, INF]])),
-            "2 values in the val split of Given are not finite, the first at index (1, 1).",
+            "2 values in the val split of Given are not finite, the first at index (1, 1); if NaN is a missing "
+            "value, set missing to true.",
         ),
         (
             Split(torch.tensor([[INF, 0, 0], [0, 0, -INF]])),

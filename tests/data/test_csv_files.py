@@ -47,7 +47,8 @@ def test_csv_label_by_number(tmp_path: Path) -> None:
         (
             "a,b\n1,2\n3,\n",
             None,
-            "is no table of numbers after the header: '' on line 3, column 2 (b), is none.",
+            "is no table of numbers after the header: '' on line 3, column 2 (b), is none; if it is a missing "
+            "value, set missing to true.",
         ),
         ("1,2\n3\n", None, "is no table of numbers: line 2 has 1 columns, the first line has 2."),
         ("1,2\n3,nan\n5,6\n7,8\n", None, None),

@@ -10,6 +10,7 @@ from torch import nn
 
 from vae_zoo.data import DataModule
 from vae_zoo.distributions.bernoulli import IndependentBernoulli
+from vae_zoo.distributions.likelihoods.observed import complete
 from vae_zoo.models import Autoencoder
 
 
@@ -43,8 +44,8 @@ class OutputBias(Callback):
         if not isinstance(pl_module, Autoencoder) or not isinstance(data, DataModule):
             raise ValueError("OutputBias needs a model and a data module of vae_zoo.")
         layers = [m for m in pl_module.decoder.modules() if isinstance(m, nn.Linear)]
-        mean = data.examples("train").mean(0).flatten().clamp(self.epsilon, 1 - self.epsilon)
+        mean = data.examples("train").nanmean(0).nan_to_num(0.5).flatten().clamp(self.epsilon, 1 - self.epsilon)
         dense = bool(layers) and layers[-1].out_features == len(mean) == math.prod(pl_module.likelihood.param_shape)
-        if not dense or type(pl_module.likelihood.at_zeros()) is not IndependentBernoulli:
+        if not dense or type(complete(pl_module.likelihood.at_zeros())) is not IndependentBernoulli:
             raise ValueError("OutputBias needs a Bernoulli likelihood and a dense last layer in the decoder.")
         layers[-1].bias.copy_(torch.logit(mean))

@@ -38,6 +38,10 @@ class IndependentBernoulli(Independent):
             return super().log_prob(value)
         return log_bernoulli(self.base_dist.logits.flatten(-dims), value.flatten(-dims))
 
+    def log_prob_per_entry(self, value: Tensor, missing: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        """Log-probability of each entry, of the shape of a batch of events."""
+        return self.base_dist.log_prob(value)
+
     def expand(self, batch_shape: Any, _instance: Any = None) -> IndependentBernoulli:
         return IndependentBernoulli(
             self.base_dist.logits.expand(*batch_shape, *self.event_shape), self.reinterpreted_batch_ndims

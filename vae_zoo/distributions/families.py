@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from vae_zoo.distributions.bernoulli import IndependentBernoulli
+from vae_zoo.distributions.likelihoods.observed import Observed, per_entry
 from vae_zoo.distributions.normal import Normal, PointMass, independent
 from vae_zoo.functional import exact
 from vae_zoo.typing import Shape
@@ -54,6 +55,9 @@ class Family(nn.Module, ABC):
 
     weights_valid: bool = True
     """Whether samples in training follow the density of ``log_prob``, as importance weights require."""
+
+    missing: bool = False
+    """Whether NaN in data is a missing value, without a term in the log-density: see :meth:`observe`."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -100,7 +104,43 @@ class Family(nn.Module, ABC):
         if tuple(params.shape[params.ndim - len(wanted) :]) != wanted:
             came = tuple(params.shape)
             raise ValueError(f"{type(self).__name__} needs parameters of shape (…, {str(wanted)[1:]}, got {came}.")
-        return self.distribution(exact(params))
+        d = self.distribution(exact(params))
+        return Observed(d, self._filler) if self.missing else d  # type: ignore[arg-type]
+
+    def observe(self) -> None:
+        """From now on, leave missing values of data, NaN, out of the density.
+
+        Raises:
+            ValueError: If the density is not a sum over entries, from which some can be left out.
+        """
+        if not (self.is_density and per_entry(self.at_zeros(), self.shape)):
+            raise ValueError(
+                f"{type(self).__name__} scores an example as a whole, so that missing values cannot be left out: take "
+                "a likelihood of independent values, such as SharedNormal or Bernoulli."
+            )
+        inside = (0.0, 1.0) if self.is_discrete else (0.5, -0.5)  # not at the ends, where a density may be infinite
+        self._filler = next((v for v in inside if bool(self.support.check(torch.tensor(v)).all())), 0.0)
+        self.missing = True
+
+    @property
+    def read_shape(self) -> Shape:
+        """Shape of what an encoder sees of an example: see :meth:`read`."""
+        return (2 * self.shape[0], *self.shape[1:]) if self.missing else self.shape
+
+    def read(self, x: Tensor) -> Tensor:
+        """Examples (B, \\*shape) as an encoder sees them, (B, \\*read_shape).
+
+        If values may be missing, they are 0, and an indicator of each value follows, 1 for observed and 0 for missing
+        ones: behind a vector, or as further channels of an image.
+        """
+        if not self.missing:
+            return x
+        missing = x.isnan()
+        return torch.cat([torch.where(missing, 0.0, x), (~missing).to(x.dtype)], 1)
+
+    def known(self, x: Tensor) -> Tensor:
+        """Data with missing values replaced by one in the support."""
+        return torch.where(x.isnan(), self._filler, x) if self.missing else x
 
     def at_zeros(self, num: int = 1) -> Distribution:
         """The distributions of a number of events with all parameters 0, to inspect their kind."""
@@ -123,7 +163,8 @@ class Family(nn.Module, ABC):
 
     def gist(self, x: Tensor) -> Tensor:
         """Summary of data for :meth:`allows` and :meth:`complaint`, a vector on their device, without a sync."""
-        low, high = torch.aminmax(x.detach().float())
+        x = self.known(x.detach())
+        low, high = torch.aminmax(x.float())
         if isinstance(self.support, _SPANS):
             return torch.stack([low, high])
         return torch.stack([low, high, self.support.check(x).all().float()])

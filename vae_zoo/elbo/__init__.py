@@ -20,6 +20,7 @@ from vae_zoo.elbo.generative import (
     refuse_unused,
 )
 from vae_zoo.elbo.importance import Draw, LogEvidence, estimate
+from vae_zoo.elbo.imputation import imputed
 from vae_zoo.elbo.terms import ELBO
 
 __all__ = [
@@ -119,6 +120,42 @@ class ELBOMixin(Generative):
         """The estimate of :meth:`log_evidence` with its standard error and effective sample size, in one pass."""
         require_density(self)
         return estimate(self._weights, x, c, num_samples, chunk, memory)
+
+    @torch.no_grad()
+    def impute(self, x: Tensor, c: Tensor | None = None, num_samples: int = 1000, *, mean: bool = True) -> Tensor:
+        r"""Fill in missing values, given the observed values of the same example.
+
+        .. math:: \mathbb{E}[x_{mis} | x_{obs}] \approx \sum_k \bar w_k \, \mathbb{E}[x_{mis} | z_k], \quad
+            \bar w_k \propto \frac{p(x_{obs} | z_k) \, p(z_k)}{q(z_k | x_{obs})}, \quad z_k \sim q(z|x_{obs})
+
+        References:
+            | MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets (Mattei and Frellsen, 2019)
+            | https://arxiv.org/abs/1812.02633
+
+        Args:
+            x: Examples, (B, \*shape), in which NaN is missing.
+            c: Conditions, (B, ...).
+            num_samples: Number of samples K of each example.
+            mean: Whether to fill in the conditional mean, or a draw from the conditional distribution, as for
+                multiple imputation.
+
+        Returns:
+            The examples without missing values, (B, \*shape).
+
+        Raises:
+            ValueError: If num_samples is less than 1, the model is of complete examples, or its likelihood is not a
+                density.
+        """
+        require_density(self)
+        check_number("num_samples", num_samples, 1)
+        if not getattr(getattr(self, "likelihood", None), "missing", True):
+            raise ValueError(f"{type(self).__name__} was made for complete examples: make it with missing set to true.")
+
+        def draw(num: int) -> tuple[Tensor, Distribution]:
+            terms = self.elbo(x, c, num)
+            return terms.log_w, self.decode(terms.z, c) if terms.px is None else terms.px
+
+        return imputed(draw, x, num_samples, mean=mean)
 
     def _weights(self, x: Tensor, c: Tensor | None) -> Draw:
         """A function that draws importance weights p(x, z) / q(z|x) of these examples."""

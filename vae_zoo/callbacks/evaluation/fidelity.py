@@ -52,6 +52,7 @@ class Fidelity(TestMetrics):
 
     def start(self, trainer: Trainer, model: Any) -> None:
         data = data_of(trainer, "Fidelity")
+        check_complete(model, "Fidelity compares")
         if not hasattr(model, "sample"):
             raise ValueError(f"Fidelity needs a model with a prior to sample from: {type(model).__name__} has none.")
         with torch.inference_mode(False):  # it may have to be trained
@@ -113,6 +114,7 @@ class Reconstructions(TestMetrics):
         self._metrics = {"psnr": PSNR(), "ssim": SSIM()}
 
     def start(self, trainer: Trainer, model: Any) -> None:  # noqa: ARG002
+        check_complete(model, "PSNR and SSIM compare")
         for metric in self._metrics.values():
             metric.to(model.device).reset()
 
@@ -124,6 +126,16 @@ class Reconstructions(TestMetrics):
 
     def metrics(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:  # noqa: ARG002
         return {name: metric.compute() for name, metric in self._metrics.items()}
+
+
+def check_complete(model: Any, what: str) -> None:
+    """Refuse examples with missing values.
+
+    Raises:
+        ValueError: If the model is of such.
+    """
+    if getattr(getattr(model, "likelihood", None), "missing", False):
+        raise ValueError(f"{what} whole images, and these have missing values.")
 
 
 def is_binary(x: Tensor) -> bool:

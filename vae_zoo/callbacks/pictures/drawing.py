@@ -100,7 +100,7 @@ def grid(images: Tensor, columns: int, min_side: int = 32) -> Tensor:
     """Arrange images (N, C, H, W) in [0, 1] in a picture (3, H', W'); small images are enlarged without smoothing."""
     from torchvision.utils import make_grid
 
-    images = images.detach().float().cpu().clamp(0, 1)
+    images = images.detach().float().cpu().nan_to_num(0.0).clamp(0, 1)  # missing pixels are black
     factor = max(1, -(-min_side // min(images.shape[-2:])))
     images = interpolate(images, scale_factor=factor, mode="nearest")
     return make_grid(images, nrow=columns, padding=2, pad_value=0.5)

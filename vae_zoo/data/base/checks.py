@@ -44,7 +44,7 @@ def check_form(given: Any, where: str) -> None:
         raise ValueError(f"x of {where} must be (N, ...), one example a row, got shape {tuple(given.x.shape)}.")
 
 
-def check_split(split: Split, where: str, shape: Shape, num_classes: int | None) -> None:
+def check_split(split: Split, where: str, shape: Shape, num_classes: int | None, *, missing: bool = False) -> None:
     """Refuse a split that no model could be trained on.
 
     Args:
@@ -52,6 +52,7 @@ def check_split(split: Split, where: str, shape: Shape, num_classes: int | None)
         where: Its name in errors.
         shape: Required shape of each example.
         num_classes: Number of classes of the labels, or None.
+        missing: Whether NaN is a missing value.
 
     Raises:
         ValueError: If the split is empty, of another shape, not finite, or has invalid labels.
@@ -63,7 +64,7 @@ def check_split(split: Split, where: str, shape: Shape, num_classes: int | None)
         raise ValueError(f"There are no examples in {where}.")
     if tuple(x.shape[1:]) != tuple(shape):
         raise ValueError(f"Examples in {where} must have the shape {tuple(shape)}, got {tuple(x.shape[1:])}.")
-    check_finite(x, where, split.name)
+    check_finite(x, where, split.name, missing=missing)
     others = {"labels": y, "rows of factors": split.factors, "row numbers": split.rows, "ids": split.ids}
     for name, value in others.items():
         if value is not None and len(value) != len(x):
@@ -99,29 +100,52 @@ def check_labelled(y: Any, where: str) -> None:
         )
 
 
-def check_finite(x: Tensor | Mapped, where: str, name: Callable[[int], str] | None = None) -> None:
+def check_finite(
+    x: Tensor | Mapped, where: str, name: Callable[[int], str] | None = None, *, missing: bool = False
+) -> None:
     """Refuse values that are not finite, with their number and the place of the first.
 
     Args:
-        x: The examples.
+        x: Examples, (N, \\*shape).
         where: Their name in errors.
         name: What the owner of the data calls an example, from its position, such as ``line 7``.
+        missing: Whether NaN is a missing value, and therefore allowed.
 
     Raises:
         ValueError: If there are any.
     """
     if not x.is_floating_point() or (isinstance(x, Mapped) and x.finite):
         return
-    num, first = 0, (len(x),)
+    num, unknown, first = 0, 0, (len(x),)
     for index, part in chunks(x):
         if not torch.isfinite(part.sum(dtype=torch.float64)):
-            bad = (~torch.isfinite(part)).nonzero()
-            bad[:, 0] = index[bad[:, 0]]
-            num, first = num + len(bad), min(first, *(tuple(place) for place in bad[bad[:, 0].argmin(), None].tolist()))
+            wrong = part.isinf() if missing else ~torch.isfinite(part)
+            bad, unknown = wrong.nonzero(), unknown + int(part.isnan().sum())
+            if len(bad):
+                bad[:, 0] = index[bad[:, 0]]
+                place = tuple(bad[bad[:, 0].argmin()].tolist())
+                num, first = num + len(bad), min(first, place)
     if num:
-        known = name(first[0]) if name else ""
+        known = f" ({text})" if name and (text := name(first[0])) else ""
+        hint = "; if NaN is a missing value, set missing to true" if unknown and not missing else ""
+        raise ValueError(f"{num} values in {where} are not finite, the first at index {first}{known}{hint}.")
+
+
+def check_columns_known(x: Tensor | Mapped, where: str) -> None:
+    """Refuse vectors of which an entry is missing in every example: nothing can be learned about it.
+
+    Raises:
+        ValueError: With the number of the first such entry.
+    """
+    if len(x.shape) != 2:
+        return
+    known = torch.zeros(x.shape[1], dtype=torch.bool)
+    for _, part in chunks(x):
+        known |= ~part.isnan().all(0)
+    if not known.all():
+        empty = (~known).nonzero().flatten().tolist()
         raise ValueError(
-            f"{num} values in {where} are not finite, the first at index {first}" + (f" ({known})." if known else ".")
+            f"column {empty[0]} has no value in {where}, counted from 0, one of {len(empty)} such: leave it out."
         )
 
 

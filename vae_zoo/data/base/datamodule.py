@@ -13,7 +13,14 @@ from torch import Tensor
 
 from vae_zoo.checkpoints.hyperparameters import Recorded
 from vae_zoo.data.base import transfer
-from vae_zoo.data.base.checks import check_drop_last, check_form, check_positive, check_split, check_varied
+from vae_zoo.data.base.checks import (
+    check_columns_known,
+    check_drop_last,
+    check_form,
+    check_positive,
+    check_split,
+    check_varied,
+)
 from vae_zoo.data.base.loader import TensorLoader
 from vae_zoo.data.base.mapped import Mapped, chunks
 from vae_zoo.data.base.splits import STAGES, Split, SplitName, as_float, hide_labels
@@ -70,6 +77,9 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         self.num_labels, self.label_seed = num_labels, label_seed
         self._resident = transfer.DeviceSplits()
         self._splits: dict[SplitName, Split] = {}
+
+    missing: bool = False
+    """Whether examples may have missing values, which are NaN."""
 
     @abstractmethod
     def dataset(self, split: SplitName) -> Split:
@@ -130,7 +140,10 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
             loaded = self.prepare(split, given)
             self._splits[split] = loaded  # before the check, which may ask for `shape` of this very split
             try:
-                check_split(loaded, f"the {split} split of {type(self).__name__}", self.shape, self.num_classes)
+                where = f"the {split} split of {type(self).__name__}"
+                check_split(loaded, where, self.shape, self.num_classes, missing=self.missing)
+                if split == "train" and self.missing:
+                    check_columns_known(loaded.x, where)
                 if split == "train" and self.num_labels is not None:
                     kept = hide_labels(loaded.y, self.num_labels, self.label_seed, type(self).__name__)
                     self._splits[split] = loaded._replace(y=kept)
@@ -241,9 +254,9 @@ def _suited(x: Tensor | Mapped) -> type[Family]:
     """The likelihood that suits a split, reading only as much as necessary."""
     binary, largest, one = True, 0.0, 255 if x.dtype == torch.uint8 else 1
     for _, part in chunks(x):
-        binary = binary and bool(((part == 0) | (part == one)).all())
+        binary = binary and bool(((part == 0) | (part == one) | (part != part)).all())  # NaN is a missing value
         if x.dtype == torch.uint8 and not binary:
             return OptimalNormal
-        largest = max(largest, part.abs().max().item())
+        largest = max(largest, part.abs().nan_to_num(0.0).max().item())
     unscaled = len(x.shape) > 2 and x.dtype != torch.uint8 and largest > _SCALED
     return Bernoulli if binary or unscaled else OptimalNormal

@@ -41,6 +41,7 @@ class Arrays(Images):
         split_seed: Seed of the random splits.
         in_memory_limit: Size in GiB above which a split stays in its ``.npy`` file, and batches are read from there;
             files of the other kinds are always read whole.
+        missing: Whether NaN, and in a ``.csv`` file an empty field, is a missing value; otherwise it is refused.
         kwargs: Arguments of :class:`Images`; only uint8 images can be made binary.
 
     Raises:
@@ -64,6 +65,7 @@ class Arrays(Images):
         test_fraction: float = 0.1,
         split_seed: int = 0,
         in_memory_limit: float = 1.0,
+        missing: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -74,7 +76,7 @@ class Arrays(Images):
         self.key, self.label_key, self.label_column, self.channels_last = key, label_key, label_column, channels_last
         self.id_key, self.id_column = id_key, id_column
         self.fractions: dict[SplitName, float] = {"val": val_fraction, "test": test_fraction}
-        self.split_seed = split_seed
+        self.split_seed, self.missing = split_seed, missing
 
     @property
     def shape(self) -> Shape:
@@ -120,9 +122,10 @@ class Arrays(Images):
         names |= {"id_key": self.id_key, "id_column": self.id_column}
         tables: dict[SplitName, Table] = {}
         for split, path in self.paths.items():
-            tables[split] = table = read_table(path, channels_last=self.channels_last, **names)
+            tables[split] = table = read_table(path, channels_last=self.channels_last, missing=self.missing, **names)
             check_size(table.x.shape[1:], min(self.batch_size, len(table.x)), str(path))
-            check_finite(Mapped(table.x), str(path), partial(_name, path, table))  # also of splits that nobody asks for
+            # Also what is of a split that nothing asks for.
+            check_finite(Mapped(table.x), str(path), partial(_name, path, table), missing=self.missing)
         return tables
 
     @cached_property

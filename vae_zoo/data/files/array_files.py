@@ -31,6 +31,7 @@ def read_table(
     channels_last: bool | None,
     id_key: str | None = None,
     id_column: str | None = None,
+    missing: bool = False,
 ) -> Table:
     """Read a file in the format of its extension.
 
@@ -42,6 +43,7 @@ def read_table(
         channels_last: Whether images are (N, H, W, C); None to infer it from their shape.
         id_key: Name of the ids among several arrays; None for ``ids``, if there is one.
         id_column: Name or number of the ids' column.
+        missing: Whether an empty field of a .csv file is a missing value.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -50,7 +52,7 @@ def read_table(
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     if path.suffix == ".csv":
-        table = Table(*read_csv(path, label_column, id_column))
+        table = Table(*read_csv(path, label_column, id_column, missing=missing))
     elif path.suffix in (".npy", ".npz", ".pt"):
         check_archive(path, stored=path.suffix == ".pt")
         arrays = _read_torch(path) if path.suffix == ".pt" else _read_numpy(path)

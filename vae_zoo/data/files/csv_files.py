@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any, TextIO
 
 import numpy as np
 
+_EMPTY = ("", "NA")
+"""Fields of missing values."""
+
 
 def read_csv(
-    path: Path, label_column: str | None, id_column: str | None = None
+    path: Path, label_column: str | None, id_column: str | None = None, *, missing: bool = False
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Read a table with columns separated by commas, semicolons or tabs; a first line without numbers is the header.
 
@@ -20,6 +24,7 @@ def read_csv(
         path: The file.
         label_column: Name of the column with the labels, its number in a file without a header, or None.
         id_column: The same for the ids of the rows.
+        missing: Whether empty fields are missing values, NaN.
 
     Returns:
         float32 numbers of the other columns, (N, D); the labels, (N,), or None; the ids, (N,), or None.
@@ -34,17 +39,20 @@ def read_csv(
     features = [column for column in range(len(first)) if column not in (label, name)]
     if not features:
         raise ValueError(f"{path} has no column besides the {'labels' if name is None else 'labels and ids'}.")
-    has_header = not all(_is_number(first[column]) for column in features)
+    has_header = not all(_is_number(first[n]) or (missing and first[n] in _EMPTY) for n in features)
     skip = 1 if has_header else 0
     if _num_lines(path) <= skip:
         raise ValueError(f"{path} has no rows of numbers.")
     settings: dict[str, Any] = {"delimiter": delimiter, "skiprows": skip, "quotechar": '"', "comments": None}
     try:
         with path.open(encoding="utf-8-sig") as file:
-            x = np.loadtxt(filter(str.strip, file), dtype=np.float32, usecols=features, ndmin=2, **settings)
+            read, lines = _number_or_nan if missing else None, filter(str.strip, file)
+            x = np.loadtxt(lines, dtype=np.float32, usecols=features, ndmin=2, converters=read, **settings)
             texts = [None if c is None else _texts(file, c, settings) for c in (label, name)]
     except ValueError as error:
-        reason = _fault(path, first, features, skip, delimiter) or str(error).split("\n")[0].split(";")[0].rstrip(".")
+        reason = _fault(path, first, features, skip, delimiter, missing) or str(error).split("\n")[0].split(";")[
+            0
+        ].rstrip(".")
         after = " after the header" if has_header else ""
         raise ValueError(f"{path} is no table of numbers{after}: {reason}.") from error
     return x, _whole_numbers(texts[0]), _ids(texts[1])
@@ -74,17 +82,22 @@ def _numbered(file: TextIO, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     return ((reader.line_num, fields) for fields in reader if any(map(str.strip, fields)) or len(fields) > 1)
 
 
-def _fault(path: Path, first: list[str], features: list[int], skip: int, delimiter: str) -> str:
+def _fault(path: Path, first: list[str], features: list[int], skip: int, delimiter: str, missing: bool) -> str:
     """The first entry that is not a number, or line that is too short, with its line; empty if there is none."""
     with path.open(encoding="utf-8-sig") as file:
         for line, fields in islice(_numbered(file, delimiter), skip, None):
             for column in features:
                 if column >= len(fields):
                     return f"line {line} has {len(fields)} columns, the first line has {len(first)}"
-                if not _is_number(fields[column]):
+                if not _is_number(fields[column]) and not (missing and fields[column].strip() in _EMPTY):
                     named = f" ({first[column]})" if skip else ""
-                    return f"{fields[column]!r} on line {line}, column {column + 1}{named}, is none"
+                    hint = "; if it is a missing value, set missing to true" if fields[column].strip() in _EMPTY else ""
+                    return f"{fields[column]!r} on line {line}, column {column + 1}{named}, is none{hint}"
     return ""
+
+
+def _number_or_nan(field: str) -> float:
+    return float(field) if field.strip() not in _EMPTY else math.nan
 
 
 def _first_line(path: Path) -> tuple[list[str], str]:

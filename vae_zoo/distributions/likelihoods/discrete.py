@@ -38,7 +38,7 @@ class Levels(Family):
         return f"divide integers from 0 to {steps} by {steps}, neither resize nor normalise them, or use SharedNormal"
 
     def gist(self, x: Tensor) -> Tensor:
-        steps = self.num_values - 1
+        steps, x = self.num_values - 1, self.known(x)
         level = exact(x).detach() * steps
         off = (level - level.round()).abs() / max(1e-3, torch.finfo(x.dtype).eps * steps)
         worst = off.flatten().argmax()  # the first of them

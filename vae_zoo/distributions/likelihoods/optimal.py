@@ -62,13 +62,18 @@ class OptimalNormal(Family):
     def _normal(self, loc: Tensor, square: Tensor) -> Normal:
         return Normal(loc, (0.5 * square.to(loc.dtype).log()).clamp(min=self.min_log_scale))
 
-    def _track(self, loc: Tensor, value: Tensor) -> Normal:
+    def _track(self, loc: Tensor, value: Tensor, missing: Tensor | None) -> Normal:
         error = (value - loc.detach()).square()
         square = error.mean()
-        if distributed.is_available() and distributed.is_initialized():
+        several = distributed.is_available() and distributed.is_initialized()
+        if several or missing is not None:
             total = torch.stack([error.sum(), torch.full_like(square, error.numel())])
-            distributed.all_reduce(total)
-            square = total[0] / total[1]
+            if missing is not None:
+                seen = ~missing.expand_as(error)
+                total = torch.stack([(error * seen).sum(), seen.sum().to(square.dtype)])
+            if several:
+                distributed.all_reduce(total)
+            square = torch.where(total[1] > 0, total[0] / total[1].clamp(min=1), self.square.to(square.dtype))
         self.count += 1
         rate = self.count.to(self.square.dtype).reciprocal().clamp(min=1 - self.decay)
         tracked = self.square.lerp(square.to(self.square.dtype), rate)
@@ -85,9 +90,13 @@ class OptimalNormal(Family):
 class _OptimalNormal(Independent):
     """Scores a batch with its optimal σ; everything that does not depend on data uses the tracked σ."""
 
-    def __init__(self, base: Normal, event_dims: int, track: Callable[[Tensor, Tensor], Normal]) -> None:
+    def __init__(self, base: Normal, event_dims: int, track: Callable[[Tensor, Tensor, Tensor | None], Normal]) -> None:
         super().__init__(base, event_dims, validate_args=False)
         self._track = track
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return independent(self._track(self.base_dist.loc, value), self.reinterpreted_batch_ndims).log_prob(value)
+        return independent(self._track(self.base_dist.loc, value, None), self.reinterpreted_batch_ndims).log_prob(value)
+
+    def log_prob_per_entry(self, value: Tensor, missing: Tensor | None = None) -> Tensor:
+        """Log-density of each entry, with the σ that is optimal for those that are not missing."""
+        return self._track(self.base_dist.loc, value, missing).log_prob(value)

@@ -13,9 +13,10 @@ from torch.distributions import Distribution
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from vae_zoo.distributions import Bernoulli, Family, Point, check_family, check_likelihood, mean_of, stddev_of
+from vae_zoo.distributions.likelihoods.observed import fill_missing
 from vae_zoo.distributions.supports import path
 from vae_zoo.models.base.combining import check_arguments, check_combination
-from vae_zoo.models.base.components import building, check_settings, check_shape, make
+from vae_zoo.models.base.components import building, check_incomplete, check_settings, check_shape, make
 from vae_zoo.models.base.sharing import Shareable
 from vae_zoo.nn import Dense
 from vae_zoo.nn.batching import apply_batched
@@ -43,6 +44,8 @@ class Autoencoder(Shareable, Saved, Steps):
         posterior: Family of q(z|x).
         likelihood: Family of p(x|z). By default the command uses the
             :attr:`~vae_zoo.data.DataModule.likelihood` of the data; in Python, without data, it is Bernoulli.
+        missing: Whether examples may have missing values, which are NaN: they have no term in the likelihood, and
+            the encoder is told which they are. Linked from the data.
         optimizer: Optimizer of the parameter groups; by default Adam with a learning rate of 1e-3.
         scheduler: Scheduler of the learning rate, stepped every epoch.
         compiled: Whether to compile :meth:`losses`, and the decoding for the evidence.
@@ -54,7 +57,7 @@ class Autoencoder(Shareable, Saved, Steps):
 
     Raises:
         ValueError: If latent_dim is less than 1, or shape is empty or has a side of less than 1, or
-            cuda_graphs is set without compiled.
+            cuda_graphs is set without compiled, or missing for a likelihood that is not a product over values.
         TypeError: If an argument cannot be saved: an instance or a lambda in place of a class.
     """
 
@@ -80,6 +83,9 @@ class Autoencoder(Shareable, Saved, Steps):
     apart: Mapping[str, str] = {}
     """Names of classes that this one cannot be combined with, and why."""
 
+    incomplete: str = ""
+    """Why this class cannot be trained on examples with missing values; empty if it can."""
+
     units: Mapping[str, str] = {}
     """Units of the metrics of a class, by name; subclasses inherit those of all their bases."""
 
@@ -102,6 +108,7 @@ class Autoencoder(Shareable, Saved, Steps):
         decoder: Network = Dense,
         posterior: Callable[[Shape], Family] = Point,
         likelihood: Callable[[Shape], Family] | None = None,
+        missing: bool | None = None,
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         compiled: bool = False,
@@ -122,10 +129,13 @@ class Autoencoder(Shareable, Saved, Steps):
         with fitting(), building(self):
             self.posterior = make("posterior", posterior, Family, self.encoded_shape)  # type: ignore[type-abstract]
             self.likelihood = make("likelihood", likelihood or Bernoulli, Family, self.shape)  # type: ignore[type-abstract]
+            check_likelihood(self.likelihood)
+            if missing:
+                check_incomplete(self)
+                self.likelihood.observe()
             self.encoder = make("encoder", encoder, nn.Module, *self.encoder_shapes)
             self.decoder = make("decoder", decoder, nn.Module, *self.decoder_shapes)
             check_family(self.posterior, "posterior")
-            check_likelihood(self.likelihood)
         if channels_last:
             self.to(memory_format=torch.channels_last)
         check_settings("optimizer", optimizer, torch.optim.Optimizer, "an optimizer")
@@ -147,7 +157,7 @@ class Autoencoder(Shareable, Saved, Steps):
     @property
     def encoder_shapes(self) -> tuple[Shape, Shape]:
         """Shapes of the encoder's input and output."""
-        return self.shape, self.posterior.param_shape
+        return self.likelihood.read_shape, self.posterior.param_shape
 
     @property
     def decoder_shapes(self) -> tuple[Shape, Shape]:
@@ -164,9 +174,22 @@ class Autoencoder(Shareable, Saved, Steps):
         gives = self.likelihood.param_shape
         return self.likelihood(apply_batched(self.decoder, z, len(self.latent_shape), gives=gives, name="decoder"))
 
-    def run_encoder(self, x: Tensor) -> Tensor:
-        """Parameters of the posterior of inputs of the encoder, (B, \\*param_shape)."""
-        return apply_batched(self.encoder, x, len(self.shape), gives=self.posterior.param_shape, name="encoder")
+    def run_encoder(self, x: Tensor, *, gives: Shape | None = None) -> Tensor:
+        """Parameters of the posterior of examples, possibly with conditions beside them, (B, \\*param_shape).
+
+        Args:
+            x: Examples (B, \\*shape), or more channels or values than that, of which the first are the example's.
+            gives: Shape of what the encoder gives, if not the parameters.
+        """
+        gives = gives or self.posterior.param_shape
+        return apply_batched(self.encoder, self.read(x), len(self.shape), gives=gives, name="encoder")
+
+    def read(self, x: Tensor) -> Tensor:
+        """Examples as networks see them, with missing values told apart: see :meth:`.Family.read`."""
+        num, read = self.shape[0], self.likelihood.read
+        if not self.likelihood.missing:
+            return x
+        return read(x) if x.shape[1] == num else torch.cat([read(x[:, :num]), x[:, num:]], 1)
 
     def embed(self, x: Tensor, c: Tensor | None = None, *, sample: bool = False) -> Tensor:
         """Latents of examples, (B, \\*latent): the mean of the posterior, the same at each call, or a draw."""
@@ -291,6 +314,8 @@ class Autoencoder(Shareable, Saved, Steps):
     def initialise(self, x: Tensor) -> None:
         """Initialise parameters from the data; called once, before the first step of a model that is not restored.
 
+        Missing values have been replaced by means.
+
         Args:
             x: Training examples, (N, \\*shape), before any random binarisation: all of them, or the first
                 batch of a foreign loader.
@@ -298,7 +323,7 @@ class Autoencoder(Shareable, Saved, Steps):
 
     def _initialise(self, x: Tensor) -> None:
         if not self._initialised:
-            self.initialise(x)
+            self.initialise(fill_missing(x) if self.likelihood.missing else x)
             self._initialised = True
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:

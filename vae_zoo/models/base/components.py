@@ -85,6 +85,16 @@ def check_shape(shape: Any) -> None:
         raise ValueError(f"shape must hold the sides of one example, as in (1, 28, 28), from 1 on, got {shape!r}.")
 
 
+def check_incomplete(model: Any) -> None:
+    """Refuse missing values for a class that compares whole examples.
+
+    Raises:
+        ValueError: With the reason.
+    """
+    if model.incomplete:
+        raise ValueError(f"{type(model).__name__} needs complete examples: {model.incomplete}; fill missing values in.")
+
+
 def check_point(model: Any) -> None:
     """Refuse a posterior whose spread the model would not use: half of the encoder would remain untrained.
 

@@ -93,7 +93,7 @@ class VQVAE2(VQVAE):
 
     @property
     def encoder_shapes(self) -> tuple[Shape, Shape]:
-        return self.shape, (self.latent_dim, *self.grid)
+        return self.likelihood.read_shape, (self.latent_dim, *self.grid)
 
     @property
     def codes_shape(self) -> Shape:
@@ -112,8 +112,8 @@ class VQVAE2(VQVAE):
     def quantizers(self) -> list[Quantizer]:
         return [self.top_codebook, self.codebook]
 
-    def run_encoder(self, x: Tensor) -> Tensor:
-        return apply_batched(self.encoder, x, len(self.shape), gives=self.encoder_shapes[1], name="encoder")
+    def run_encoder(self, x: Tensor, *, gives: Shape | None = None) -> Tensor:
+        return super().run_encoder(x, gives=gives or self.encoder_shapes[1])
 
     def quantise(self, x: Tensor, *, record: bool = False) -> Quantized:
         h = self._latents(x)

@@ -82,7 +82,7 @@ class LadderVAE(VAE):
 
     @property
     def encoder_shapes(self) -> tuple[Shape, Shape]:
-        return self.shape, (self.width,)
+        return self.likelihood.read_shape, (self.width,)
 
     @property
     def decoder_shapes(self) -> tuple[Shape, Shape]:
@@ -108,7 +108,7 @@ class LadderVAE(VAE):
         """Evidence of the upward pass for each layer, the lowest first."""
         self.check_examples(x)
         gives = (self.width,)
-        features = [leaky_relu(apply_batched(self.encoder, x, len(self.shape), gives=gives, name="encoder"))]
+        features = [leaky_relu(self.run_encoder(x, gives=gives))]
         for layer in self.up:
             features.append(leaky_relu(apply_batched(layer, features[-1], gives=gives, name="layer")))
         parts = zip(self.families, self.heads, features, strict=True)

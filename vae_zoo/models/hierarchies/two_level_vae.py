@@ -87,7 +87,7 @@ class TwoLevelVAE(VampVAE):
 
     @property
     def encoder_shapes(self) -> tuple[Shape, Shape]:
-        return self.shape, (self.width,)
+        return self.likelihood.read_shape, (self.width,)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
         features = self.features(x)
@@ -108,7 +108,7 @@ class TwoLevelVAE(VampVAE):
     def features(self, x: Tensor) -> Tensor:
         """Features that both posteriors start from, (B, width)."""
         self.check_examples(x)
-        return leaky_relu(apply_batched(self.encoder, x, len(self.shape), gives=(self.width,), name="encoder"))
+        return leaky_relu(self.run_encoder(x, gives=(self.width,)))
 
     def upper(self, features: Tensor) -> Distribution:
         """Posterior of the upper level, q(z₂|x)."""

@@ -59,6 +59,8 @@ class VAEGAN(Penalised, Generative):
         "discriminator_loss": "nats, 3 ln 2 at chance",
     }
 
+    incomplete = "the discriminator judges whole pictures"
+
     def __init__(
         self,
         *,

@@ -96,7 +96,7 @@ class M2(ConditionalVAE):
         if (known := getattr(self.latent_prior, "num_classes", 0)) not in (0, self.num_classes):
             raise ValueError(f"the prior must be of {self.num_classes} classes, as the data, got {known}.")
         self.alpha, self.num_train, self.num_labelled = alpha, num_train, num_labelled
-        self.classifier = make("classifier", classifier, nn.Module, self.shape, (self.num_classes,))
+        self.classifier = make("classifier", classifier, nn.Module, self.likelihood.read_shape, (self.num_classes,))
 
     @property
     def latent_shape(self) -> Shape:
@@ -114,7 +114,7 @@ class M2(ConditionalVAE):
         """Logarithms of q(y|x), (B, num_classes)."""
         self.check_examples(x)
         gives = (self.num_classes,)
-        logits = apply_batched(self.classifier, x, len(self.shape), gives=gives, name="classifier")
+        logits = apply_batched(self.classifier, self.read(x), len(self.shape), gives=gives, name="classifier")
         return log_softmax(exact(logits), -1)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
