@@ -12,6 +12,10 @@ from .conftest import Outcome
 
 OF_THEIR_OWN = {
     "Categorical": ("--model.likelihood.num_values", "3", "--data.binarization", "threshold"),
+    **dict.fromkeys(
+        ("Poisson", "NegativeBinomial", "ZeroInflatedNegativeBinomial", "Multinomial"),
+        ("--data.binarization", "threshold", "--model.encoder", "LogDense"),  # the digits have no counts but 0 and 1
+    ),
     "MSSSIM": ("--data", "Sprites", "--data.image_size", "12", "--data.num_examples", "48"),
     "Perceptual": ("--model.likelihood.network", "torch.nn.Identity"),
 }
@@ -24,7 +28,7 @@ SMALL = (
 )
 
 
-FILES = ("families", "continuous", "optimal", "discrete", "energies")
+FILES = ("families", "continuous", "optimal", "discrete", "energies", "counts")
 NAMES = [f.__name__ for f in FAMILIES if f.__module__.rpartition(".")[2] in FILES and f.__name__ != "Point"]
 
 

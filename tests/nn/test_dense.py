@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from vae_zoo.nn import Dense
+from vae_zoo.nn import Dense, LogDense
 
 
 @pytest.mark.parametrize("in_shape", [(17,), (784,), (1, 28, 20), (3, 33, 47), (1, 1, 1), (2, 5, 3)])
@@ -27,6 +27,15 @@ def test_linear_without_hidden_layers() -> None:
     x = torch.randn(5, 2, 3)
     linear = network.layers[1]
     torch.testing.assert_close(network(x), x.flatten(1) @ linear.weight.T + linear.bias)
+
+
+def test_logarithms_of_the_inputs() -> None:
+    network, x = LogDense((3,), (2,), hidden=[4]), torch.tensor([[0.0, 7.0, 1e5], [-3.0, 1.0, 0.5]])
+    plain = Dense((3,), (2,), hidden=[4])
+    plain.load_state_dict(network.state_dict())
+    expected = torch.tensor([[0.0, 8.0, 100_001.0], [4.0, 2.0, 1.5]])
+    expected = torch.where(expected > 0, expected.clamp(min=1).log(), 0.0) * x.sign()
+    torch.testing.assert_close(network(x), plain(expected))
 
 
 @pytest.mark.parametrize("hidden", [[0], [5, -1]])

@@ -32,12 +32,19 @@ from vae_zoo.distributions.likelihoods.continuous import (
     SharedLaplace,
     StudentT,
 )
+from vae_zoo.distributions.likelihoods.counts import (
+    Counted,
+    Multinomial,
+    NegativeBinomial,
+    Poisson,
+    ZeroInflatedNegativeBinomial,
+)
 from vae_zoo.distributions.likelihoods.discrete import Categorical, DiscretizedLogistic, MixtureOfDiscretizedLogistics
 from vae_zoo.distributions.likelihoods.energies import MSSSIM, Perceptual
 from vae_zoo.distributions.likelihoods.optimal import OptimalNormal
 from vae_zoo.distributions.location_scale import CholeskyNormal, Laplace
 from vae_zoo.distributions.mixture import Mixture
-from vae_zoo.distributions.moments import mean_of, stddev_of
+from vae_zoo.distributions.moments import mean_of, observing, stddev_of
 from vae_zoo.distributions.normal import Normal, factorises, log_prob_per_dim
 from vae_zoo.distributions.pairs import (
     check_family,
@@ -64,6 +71,7 @@ __all__ = [
     "CholeskyNormal",
     "ConditionalNormal",
     "ContinuousBernoulli",
+    "Counted",
     "DiagonalLaplace",
     "DiagonalNormal",
     "Dirichlet",
@@ -90,6 +98,8 @@ __all__ = [
     "Mixture",
     "MixtureNormal",
     "MixtureOfDiscretizedLogistics",
+    "Multinomial",
+    "NegativeBinomial",
     "Normal",
     "OneHot",
     "OptimalNormal",
@@ -98,6 +108,7 @@ __all__ = [
     "Perceptual",
     "PlanarFlow",
     "Point",
+    "Poisson",
     "Prior",
     "RadialFlow",
     "RiemannianNormal",
@@ -119,6 +130,7 @@ __all__ = [
     "VonMisesFisher",
     "WrappedNormal",
     "WrappedNormalPrior",
+    "ZeroInflatedNegativeBinomial",
     "check_family",
     "check_latents",
     "check_likelihood",
@@ -134,6 +146,7 @@ __all__ = [
     "kl_per_dim",
     "log_prob_per_dim",
     "mean_of",
+    "observing",
     "register_kl",
     "score",
     "stddev_of",

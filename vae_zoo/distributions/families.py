@@ -59,6 +59,9 @@ class Family(nn.Module, ABC):
     missing: bool = False
     """Whether NaN in data is a missing value, without a term in the log-density: see :meth:`observe`."""
 
+    draws_valid: bool = True
+    """Whether drawn examples follow the density of ``log_prob``: not if it takes their total from themselves."""
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = tuple(shape)
@@ -151,6 +154,13 @@ class Family(nn.Module, ABC):
         """The distributions of a number of events with all parameters equal to one value."""
         like = next(self.parameters(), torch.zeros(()))
         return self(torch.full((num, *self.param_shape), value, dtype=like.dtype, device=like.device))
+
+    def initialise(self, x: Tensor) -> None:
+        """Estimate from data what is not trained; called once, before the first step of a model that is not restored.
+
+        Args:
+            x: Training examples, (N, \\*shape).
+        """
 
     def check(self, x: Tensor) -> None:
         """Refuse data outside the support of the family.

@@ -27,6 +27,12 @@ def stddev_of(d: Distribution, device: torch.device) -> Tensor:
         return _moments(d, device)[1]
 
 
+def observing(px: Distribution, x: Tensor) -> Distribution:
+    """The likelihood at what is observed of examples besides their latents: their totals, for some of counts."""
+    given = getattr(px, "observing", None)
+    return px if given is None else given(x)
+
+
 @torch.no_grad()
 def _moments(d: Distribution, device: torch.device) -> tuple[Tensor, Tensor]:
     with forked(0, device):

@@ -76,10 +76,11 @@ def bidirectional(
 
     Raises:
         ValueError: If a number is less than 1, or the schedule does not rise from 0 to 1.
-        TypeError: If the model has no bound, or one that prior and decode do not determine.
+        TypeError: If the model has no bound, or one that prior, decode and drawn examples do not determine.
     """
     if num < 1:
         raise ValueError(f"num must be at least 1, got {num}.")
+    _check_draws(getattr(model, "likelihood", None))
     run = Run(num_chains, num_steps, num_leapfrog, schedule, from_posterior, step_size)
     with torch.inference_mode(False), torch.no_grad(), forked(seed, _device(model)):
         p = model.prior(c)
@@ -92,6 +93,14 @@ def bidirectional(
             upper.append(-log_mean_exp(-run.backward(path, part)))
             done += len(path.x)
     return Sandwich(x, torch.cat(lower), torch.cat(upper))
+
+
+def _check_draws(family: object) -> None:
+    if not getattr(family, "draws_valid", True):
+        raise TypeError(
+            f"chains back need examples that follow p(x|z), and {type(family).__name__} takes the total of an example "
+            "from itself: set library to false, or take ais on data."
+        )
 
 
 def _device(model: ELBOMixin) -> torch.device:

@@ -46,6 +46,25 @@ class Dense(nn.Module):
         return self.layers(x).unflatten(-1, self.out_shape)
 
 
+class LogDense(Dense):
+    r"""Dense layers on logarithms of the inputs: an encoder of counts, the largest of which would drown the others.
+
+    .. math:: x_i \mapsto \mathrm{sign}(x_i) \log(1 + |x_i|)
+
+    Args:
+        in_shape: Shape of one input.
+        out_shape: Shape of one output.
+        hidden: Widths of the hidden layers, from input to output; without any, the network is linear.
+        activation: Class of the activation between the layers.
+
+    Raises:
+        ValueError: If a width is less than 1.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.sign() * x.abs().log1p())
+
+
 class Discriminator(Dense):
     """Dense layers with the sizes of the discriminator of FactorVAE.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 from torch.nn.utils.parametrize import is_parametrized
 
 from vae_zoo.testing.noise import RowNoise
@@ -72,6 +73,8 @@ def tiling(subject: Subject) -> Found:
         model, x = subject.build(shape=shape).eval(), subject.images().repeat(1, 1, 1, times)
         if model.game:
             raise SkipCheck("the loss is no density of the pixels")
+        if getattr(getattr(model, "likelihood", None), "support", constraints.real).event_dim:
+            raise SkipCheck("the pixels of p(x|z) are not independent")
         if any(is_parametrized(module) for module in model.modules()):
             raise SkipCheck("weights that are normalised cannot be 0")
         with torch.no_grad():

@@ -12,7 +12,16 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from vae_zoo.distributions import Bernoulli, Family, Point, check_family, check_likelihood, mean_of, stddev_of
+from vae_zoo.distributions import (
+    Bernoulli,
+    Family,
+    Point,
+    check_family,
+    check_likelihood,
+    mean_of,
+    observing,
+    stddev_of,
+)
 from vae_zoo.distributions.likelihoods.observed import fill_missing
 from vae_zoo.distributions.supports import path
 from vae_zoo.models.base.combining import check_arguments, check_combination
@@ -198,7 +207,7 @@ class Autoencoder(Shareable, Saved, Steps):
 
     def reconstruct(self, x: Tensor, c: Tensor | None = None, *, sample: bool = False) -> Tensor:
         """Mean of p(x|z) at the latents of examples, (B, \\*shape)."""
-        return mean_of(self.decode(self.embed(x, c, sample=sample), c), x.device)
+        return mean_of(observing(self.decode(self.embed(x, c, sample=sample), c), x), x.device)
 
     def path(self, start: Tensor, end: Tensor, num_steps: int = 11) -> Tensor:
         """Latents on the way from some to others: see :func:`vae_zoo.distributions.supports.path`.
@@ -227,7 +236,7 @@ class Autoencoder(Shareable, Saved, Steps):
         x, c = self.unpack(batch)
         q = self.encode(x, c)
         z, scale = mean_of(q, x.device), stddev_of(q, x.device)
-        return {"z": z, "z_scale": scale, "reconstruction": mean_of(self.decode(z, c), x.device)}
+        return {"z": z, "z_scale": scale, "reconstruction": mean_of(observing(self.decode(z, c), x), x.device)}
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Parameter groups of the optimizer, with separate settings for some of the parameters."""
@@ -305,7 +314,7 @@ class Autoencoder(Shareable, Saved, Steps):
         if self.device.type == "cpu":
             keep_freed_memory()
         data: Any = getattr(self.trainer, "datamodule", None)
-        if type(self).initialise is Autoencoder.initialise:
+        if type(self).initialise is Autoencoder.initialise and type(self.likelihood).initialise is Family.initialise:
             self._initialised = True  # and no example needs to be turned into a float
         ours = hasattr(data, "load") and hasattr(data, "examples")
         if ours and tuple(data.shape) == self.shape and not self._initialised:
@@ -323,7 +332,9 @@ class Autoencoder(Shareable, Saved, Steps):
 
     def _initialise(self, x: Tensor) -> None:
         if not self._initialised:
-            self.initialise(fill_missing(x) if self.likelihood.missing else x)
+            x = fill_missing(x) if self.likelihood.missing else x
+            self.likelihood.initialise(x)
+            self.initialise(x)
             self._initialised = True
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
