@@ -10,7 +10,7 @@ from torch import nn
 
 from vae_zoo.data import DataModule
 from vae_zoo.distributions.bernoulli import IndependentBernoulli
-from vae_zoo.distributions.likelihoods.observed import complete
+from vae_zoo.distributions.likelihoods.scaled import unscaled
 from vae_zoo.models import Autoencoder
 
 
@@ -46,6 +46,6 @@ class OutputBias(Callback):
         layers = [m for m in pl_module.decoder.modules() if isinstance(m, nn.Linear)]
         mean = data.examples("train").nanmean(0).nan_to_num(0.5).flatten().clamp(self.epsilon, 1 - self.epsilon)
         dense = bool(layers) and layers[-1].out_features == len(mean) == math.prod(pl_module.likelihood.param_shape)
-        if not dense or type(complete(pl_module.likelihood.at_zeros())) is not IndependentBernoulli:
+        if not dense or type(unscaled(pl_module.likelihood.at_zeros())) is not IndependentBernoulli:
             raise ValueError("OutputBias needs a Bernoulli likelihood and a dense last layer in the decoder.")
         layers[-1].bias.copy_(torch.logit(mean))

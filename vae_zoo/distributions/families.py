@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.distributions import Distribution, constraints
 
 from vae_zoo.distributions.bernoulli import IndependentBernoulli
 from vae_zoo.distributions.likelihoods.observed import Observed, per_entry
+from vae_zoo.distributions.likelihoods.scaled import Scaled, Scaling, make_scaling
 from vae_zoo.distributions.normal import Normal, PointMass, independent
 from vae_zoo.functional import exact
 from vae_zoo.typing import Shape
@@ -56,6 +58,9 @@ class Family(nn.Module, ABC):
     weights_valid: bool = True
     """Whether samples in training follow the density of ``log_prob``, as importance weights require."""
 
+    shares_scale: bool = False
+    """Whether all entries have the same σ, so that data should be of one scale."""
+
     missing: bool = False
     """Whether NaN in data is a missing value, without a term in the log-density: see :meth:`observe`."""
 
@@ -65,6 +70,7 @@ class Family(nn.Module, ABC):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = tuple(shape)
+        self.scaling: Scaling | None = None
 
     @cached_property
     def support(self) -> constraints.Constraint:
@@ -107,8 +113,27 @@ class Family(nn.Module, ABC):
         if tuple(params.shape[params.ndim - len(wanted) :]) != wanted:
             came = tuple(params.shape)
             raise ValueError(f"{type(self).__name__} needs parameters of shape (…, {str(wanted)[1:]}, got {came}.")
-        d = self.distribution(exact(params))
-        return Observed(d, self._filler) if self.missing else d  # type: ignore[arg-type]
+        d: Any = self.distribution(exact(params))
+        if self.scaling is not None:
+            d = Scaled(d, self.scaling)
+        return Observed(d, self.filler(params)) if self.missing else d
+
+    def rescale(self, scaling: Mapping[str, Sequence[float]]) -> None:
+        """From now on, score data in their original units, by the density of scaled values times the derivative.
+
+        Args:
+            scaling: Arguments of :class:`.Scaling`.
+
+        Raises:
+            ValueError: If examples are no vectors, or the density is not one of real numbers, or not a product.
+        """
+        name = type(self).__name__
+        if len(self.shape) != 1:
+            raise ValueError(f"only vectors are scaled, the examples are of shape {self.shape}: leave scaling out.")
+        if self.is_discrete or not (self.is_density and per_entry(self.at_zeros(), self.shape)):
+            what = "of discrete values" if self.is_discrete else "no density of independent values"
+            raise ValueError(f"{name} is {what}, and scaled data need one of real numbers: take SharedNormal.")
+        self.scaling = make_scaling(self.shape[0], scaling)
 
     def observe(self) -> None:
         """From now on, leave missing values of data, NaN, out of the density.
@@ -126,6 +151,19 @@ class Family(nn.Module, ABC):
         self.missing = True
 
     @property
+    def reads(self) -> bool:
+        """Whether an encoder sees something else than the example: see :meth:`read`."""
+        return self.missing or self.scaling is not None
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Examples in the units of the density of scaled values; the same without a scaling."""
+        return x if self.scaling is None else self.scaling(x)
+
+    def unscaled(self, y: Tensor) -> Tensor:
+        """The inverse of :meth:`scaled`."""
+        return y if self.scaling is None else self.scaling.undo(y)
+
+    @property
     def read_shape(self) -> Shape:
         """Shape of what an encoder sees of an example: see :meth:`read`."""
         return (2 * self.shape[0], *self.shape[1:]) if self.missing else self.shape
@@ -133,17 +171,26 @@ class Family(nn.Module, ABC):
     def read(self, x: Tensor) -> Tensor:
         """Examples (B, \\*shape) as an encoder sees them, (B, \\*read_shape).
 
-        If values may be missing, they are 0, and an indicator of each value follows, 1 for observed and 0 for missing
-        ones: behind a vector, or as further channels of an image.
+        They are scaled, if data are. Values that may be missing are 0 if they are, and an indicator of each value
+        follows, 1 for observed and 0 for missing ones: behind a vector, or as further channels of an image.
         """
+        x = self.scaled(x)
         if not self.missing:
             return x
         missing = x.isnan()
         return torch.cat([torch.where(missing, 0.0, x), (~missing).to(x.dtype)], 1)
 
     def known(self, x: Tensor) -> Tensor:
-        """Data with missing values replaced by one in the support."""
-        return torch.where(x.isnan(), self._filler, x) if self.missing else x
+        """Data as they are scored: scaled, and with missing values replaced by one in the support."""
+        if self.missing:
+            x = torch.where(x.isnan(), self.filler(x), x)
+        return self.scaled(x)
+
+    def filler(self, like: Tensor) -> Tensor:
+        """Values of all entries that can be scored, in the original units, on the device of a tensor."""
+        if self.scaling is None:
+            return torch.full((), self._filler, dtype=like.dtype, device=like.device)
+        return self.scaling.undo(torch.full_like(self.scaling.shift, self._filler))
 
     def at_zeros(self, num: int = 1) -> Distribution:
         """The distributions of a number of events with all parameters 0, to inspect their kind."""
@@ -193,6 +240,7 @@ class Family(nn.Module, ABC):
         if not (math.isfinite(low) and math.isfinite(high)):
             return f"{type(self).__name__} needs finite data, got NaN or infinity: {Family.advice}"
         span = f"from {low:.4g} to {high:.4g}"
+        span += " after scaling" if self.scaling is not None else ""
         return f"{type(self).__name__} needs data in {self._support_text()}, got {span}: {self.advice}"
 
     def _support_text(self) -> str:
@@ -235,6 +283,8 @@ class FixedNormal(Family):
         ValueError: If scale is not positive and finite.
     """
 
+    shares_scale = True
+
     def __init__(self, shape: Shape, *, scale: float = 0.1) -> None:
         super().__init__(shape)
         self.log_scale = log_of_scale(scale)  # no buffer, which a model in half precision would round
@@ -272,6 +322,8 @@ class SharedNormal(Family):
     Raises:
         ValueError: If scale is not positive and finite.
     """
+
+    shares_scale = True
 
     def __init__(self, shape: Shape, *, scale: float = 0.5) -> None:
         super().__init__(shape)

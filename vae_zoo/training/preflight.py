@@ -14,6 +14,8 @@ from lightning.pytorch.callbacks import BackboneFinetuning, WeightAveraging
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 
+from vae_zoo.distributions import stddev_of
+from vae_zoo.distributions.likelihoods.scaled import unscaled
 from vae_zoo.elbo import post_hoc_prior
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -38,11 +40,53 @@ def check_fit(model: Any, data: Any, world_size: int = 1) -> None:
     size = getattr(data, "batch_size", None)
     if size is not None:
         _check_batches(model, size, data.num_train, world_size, bool(getattr(data, "drop_last", False)))
+    say_if_unscaled(model, data)
     for split in ("train", "val"):
         x = data.load(split).x
         if x.is_floating_point() and tuple(x.shape[1:]) == model.shape:
             for part in data.chunks(split):
                 model.likelihood.check(part)
+
+
+_FAR = 100.0
+"""Standard deviations of a likelihood that data may lie from 0, or apart, before a line is printed."""
+
+
+def say_if_unscaled(model: Any, data: Any) -> None:
+    """Name columns of vectors whose units make nonsense of the likelihood.
+
+    A network starts with outputs around 0. Values that are more standard deviations of the likelihood from 0 than in
+    reach cost most of the bound for most of the fit; columns that are small against a shared σ are not learned at all.
+
+    Args:
+        model: The model, before training.
+        data: Its data module; checked only if it is one of ours.
+    """
+    likelihood = model.likelihood
+    if len(model.shape) != 1 or not (hasattr(data, "examples") and likelihood.is_density) or likelihood.is_discrete:
+        return
+    with torch.no_grad():
+        x = likelihood.scaled(data.examples("train"))
+        sigma = stddev_of(unscaled(likelihood.at_zeros()), x.device)[0].cpu()
+    centre = x.nanmean(0)
+    spread = (x - centre).square().nanmean(0).sqrt()
+    size = (spread.square() + centre.square()).sqrt()
+    if not bool(size.isfinite().all()):
+        return
+    name, remedy = type(likelihood).__name__, "set the data's scaling to standard"
+    far, varied = size / sigma, spread[spread > 0]
+    if float(far.max()) > _FAR:
+        worst = int(far.argmax())
+        rank_zero_info(
+            f"Column {worst}, counted from 0, has values of size {size[worst]:.3g} and {int((far > _FAR).sum())} of "
+            f"{len(size)} columns are that far out, where {name} begins with mean 0 and σ {sigma[worst]:.3g}: such "
+            f"columns will dominate the bound; {remedy}."
+        )
+    elif likelihood.shares_scale and len(varied) and float(varied.max() / varied.min()) > _FAR:
+        rank_zero_info(
+            f"The columns' standard deviations range from {varied.min():.3g} to {varied.max():.3g}, and {name} has "
+            f"one σ for all: the small ones will not be learned; {remedy}."
+        )
 
 
 def check_averages(model: nn.Module, callbacks: Iterable[Any]) -> None:

@@ -19,7 +19,7 @@ CALLBACKS = {  # by their paths, so that this file imports none of them
     "predictions": "vae_zoo.callbacks.PredictionWriter",
     "ranks": "vae_zoo.callbacks.RankWatch",
 }
-LINKED = ("shape", "num_classes", "num_train", "num_labelled", "condition_sizes", "missing")
+LINKED = ("shape", "num_classes", "num_train", "num_labelled", "condition_sizes", "missing", "scaling")
 """Arguments of a model that are linked from the data."""
 
 TRAINER = "lightning.pytorch.Trainer"

@@ -110,6 +110,11 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         return None
 
     @property
+    def scaling(self) -> dict[str, list[float]] | None:
+        """Shift and scale of each entry of vectors, as a model takes them; None if they are not scaled."""
+        return None
+
+    @property
     def num_labelled(self) -> int | None:
         """Number of training examples whose label is known, or None for data without labels."""
         known = self.num_train if self.num_classes else None

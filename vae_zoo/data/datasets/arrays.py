@@ -12,10 +12,12 @@ import torch
 
 from vae_zoo.data.base.checks import check_finite, check_fractions, check_labelled, check_limit, check_size
 from vae_zoo.data.base.mapped import Mapped, load_if_small
+from vae_zoo.data.base.scaling import Fitted, Scale, check_scales, fit_scaling
 from vae_zoo.data.base.splits import Split, SplitName, random_split
 from vae_zoo.data.datasets.images import Images
 from vae_zoo.data.files.array_files import Table, read_table
 from vae_zoo.data.files.csv_files import line_of
+from vae_zoo.distributions import Family, OptimalNormal
 from vae_zoo.typing import Shape
 
 
@@ -42,6 +44,10 @@ class Arrays(Images):
         in_memory_limit: Size in GiB above which a split stays in its ``.npy`` file, and batches are read from there;
             files of the other kinds are always read whole.
         missing: Whether NaN, and in a ``.csv`` file an empty field, is a missing value; otherwise it is refused.
+        scaling: Units in which the columns of vectors are modelled, fitted to the training split: ``standard``,
+            ``robust`` (median and interquartile range), ``minmax``, ``log`` or ``log1p``; or one of them for each of
+            some columns, by their numbers from 0, and ``none`` for the others. Everything that is reported or written
+            is in the original units.
         kwargs: Arguments of :class:`Images`; only uint8 images can be made binary.
 
     Raises:
@@ -66,6 +72,7 @@ class Arrays(Images):
         split_seed: int = 0,
         in_memory_limit: float = 1.0,
         missing: bool = False,
+        scaling: Scale | dict[str, Scale] = "none",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -77,6 +84,8 @@ class Arrays(Images):
         self.id_key, self.id_column = id_key, id_column
         self.fractions: dict[SplitName, float] = {"val": val_fraction, "test": test_fraction}
         self.split_seed, self.missing = split_seed, missing
+        self._scales = scaling
+        check_scales(scaling.values() if isinstance(scaling, dict) else [scaling])
 
     @property
     def shape(self) -> Shape:
@@ -85,6 +94,28 @@ class Arrays(Images):
     @property
     def num_train(self) -> int:
         return len(self._index["train"])
+
+    @cached_property
+    def scaling(self) -> Fitted | None:
+        given = self._scales
+        if given == "none" or not given:
+            return None
+        if len(self.shape) != 1:
+            raise ValueError(f"scaling is of the columns of vectors, {self.paths['train']} has shape {self.shape}.")
+        num = self.shape[0]
+        if isinstance(given, dict):
+            unknown = [name for name in given if not (name.isdecimal() and int(name) < num)]
+            if unknown:
+                raise ValueError(f"scaling: columns are numbered 0 .. {num - 1}, got {unknown[0]}.")
+            scales = [given.get(str(n), "none") for n in range(num)]
+        else:
+            scales = [given] * num
+        return fit_scaling(self.examples("train"), scales, [str(n) for n in range(num)], str(self.paths["train"]))
+
+    @property
+    def likelihood(self) -> type[Family]:
+        """Likelihood that suits the examples; see :attr:`DataModule.likelihood`."""
+        return super().likelihood if self.scaling is None else OptimalNormal
 
     @property
     def num_classes(self) -> int | None:

@@ -49,6 +49,8 @@ class FixedLaplace(Family):
         ValueError: If scale is not positive and finite.
     """
 
+    shares_scale = True
+
     def __init__(self, shape: Shape, *, scale: float = 0.1) -> None:
         super().__init__(shape)
         self.scale = math.exp(log_of_scale(scale))
@@ -64,6 +66,8 @@ class _Shared(Family):
         shape: Shape of one event.
         scale: Initial scale.
     """
+
+    shares_scale = True
 
     def __init__(self, shape: Shape, *, scale: float = 0.5) -> None:
         super().__init__(shape)

@@ -25,10 +25,10 @@ class Observed(Independent):
 
     Args:
         d: Distribution of complete events, for which :func:`per_entry` holds.
-        filler: A value in the support of every entry, to take the place of missing ones.
+        filler: Values in the support of the entries, to take the place of missing ones.
     """
 
-    def __init__(self, d: Independent, filler: float) -> None:
+    def __init__(self, d: Independent, filler: Tensor) -> None:
         super().__init__(d.base_dist, d.reinterpreted_batch_ndims, validate_args=False)
         self.complete, self.filler = d, filler
 
@@ -40,6 +40,20 @@ class Observed(Independent):
         missing = value.isnan()
         filled = torch.where(missing, self.filler, value)
         return torch.where(missing, 0.0, log_prob_per_entry(self.complete, filled, missing))
+
+    @property
+    def mean(self) -> Tensor:
+        return self.complete.mean
+
+    @property
+    def variance(self) -> Tensor:
+        return self.complete.variance
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        return self.complete.sample(torch.Size(sample_shape))
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        return self.complete.rsample(torch.Size(sample_shape))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Observed:
         return Observed(self.complete.expand(batch_shape), self.filler)
@@ -63,11 +77,6 @@ def log_prob_per_entry(d: Independent, value: Tensor, missing: Tensor | None = N
     if hasattr(d, "log_prob_per_entry"):
         return d.log_prob_per_entry(value, missing)
     return d.base_dist.log_prob(value)
-
-
-def complete(d: Distribution) -> Distribution:
-    """The distribution of complete events, of one that leaves missing values out."""
-    return d.complete if isinstance(d, Observed) else d
 
 
 def fill_missing(x: Tensor) -> Tensor:

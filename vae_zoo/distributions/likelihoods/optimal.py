@@ -42,6 +42,7 @@ class OptimalNormal(Family):
     """
 
     is_for_latents = False
+    shares_scale = True
 
     square: Tensor
     count: Tensor

@@ -25,7 +25,7 @@ from vae_zoo.distributions import (
 from vae_zoo.distributions.likelihoods.observed import fill_missing
 from vae_zoo.distributions.supports import path
 from vae_zoo.models.base.combining import check_arguments, check_combination
-from vae_zoo.models.base.components import building, check_incomplete, check_settings, check_shape, make
+from vae_zoo.models.base.components import building, check_comparing, check_settings, check_shape, make
 from vae_zoo.models.base.sharing import Shareable
 from vae_zoo.nn import Dense
 from vae_zoo.nn.batching import apply_batched
@@ -55,6 +55,8 @@ class Autoencoder(Shareable, Saved, Steps):
             :attr:`~vae_zoo.data.DataModule.likelihood` of the data; in Python, without data, it is Bernoulli.
         missing: Whether examples may have missing values, which are NaN: they have no term in the likelihood, and
             the encoder is told which they are. Linked from the data.
+        scaling: Units in which vectors are encoded and scored; examples, samples and densities are in the original
+            ones. Arguments of :class:`~vae_zoo.distributions.likelihoods.scaled.Scaling`, linked from the data.
         optimizer: Optimizer of the parameter groups; by default Adam with a learning rate of 1e-3.
         scheduler: Scheduler of the learning rate, stepped every epoch.
         compiled: Whether to compile :meth:`losses`, and the decoding for the evidence.
@@ -66,7 +68,8 @@ class Autoencoder(Shareable, Saved, Steps):
 
     Raises:
         ValueError: If latent_dim is less than 1, or shape is empty or has a side of less than 1, or
-            cuda_graphs is set without compiled, or missing for a likelihood that is not a product over values.
+            cuda_graphs is set without compiled, or missing or scaling for a likelihood that is not a product over
+            values.
         TypeError: If an argument cannot be saved: an instance or a lambda in place of a class.
     """
 
@@ -91,6 +94,9 @@ class Autoencoder(Shareable, Saved, Steps):
 
     apart: Mapping[str, str] = {}
     """Names of classes that this one cannot be combined with, and why."""
+
+    scales: str = ""
+    """Why this class cannot be trained on data with a scaling; empty if it can."""
 
     incomplete: str = ""
     """Why this class cannot be trained on examples with missing values; empty if it can."""
@@ -118,6 +124,7 @@ class Autoencoder(Shareable, Saved, Steps):
         posterior: Callable[[Shape], Family] = Point,
         likelihood: Callable[[Shape], Family] | None = None,
         missing: bool | None = None,
+        scaling: dict[str, list[float]] | None = None,
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         compiled: bool = False,
@@ -139,8 +146,11 @@ class Autoencoder(Shareable, Saved, Steps):
             self.posterior = make("posterior", posterior, Family, self.encoded_shape)  # type: ignore[type-abstract]
             self.likelihood = make("likelihood", likelihood or Bernoulli, Family, self.shape)  # type: ignore[type-abstract]
             check_likelihood(self.likelihood)
+            if scaling is not None:
+                check_comparing(self, self.scales, "takes data as they are", "scale them before")
+                self.likelihood.rescale(scaling)
             if missing:
-                check_incomplete(self)
+                check_comparing(self, self.incomplete, "needs complete examples", "fill missing values in")
                 self.likelihood.observe()
             self.encoder = make("encoder", encoder, nn.Module, *self.encoder_shapes)
             self.decoder = make("decoder", decoder, nn.Module, *self.decoder_shapes)
@@ -196,7 +206,7 @@ class Autoencoder(Shareable, Saved, Steps):
     def read(self, x: Tensor) -> Tensor:
         """Examples as networks see them, with missing values told apart: see :meth:`.Family.read`."""
         num, read = self.shape[0], self.likelihood.read
-        if not self.likelihood.missing:
+        if not self.likelihood.reads:
             return x
         return read(x) if x.shape[1] == num else torch.cat([read(x[:, :num]), x[:, num:]], 1)
 

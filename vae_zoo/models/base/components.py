@@ -85,14 +85,20 @@ def check_shape(shape: Any) -> None:
         raise ValueError(f"shape must hold the sides of one example, as in (1, 28, 28), from 1 on, got {shape!r}.")
 
 
-def check_incomplete(model: Any) -> None:
-    """Refuse missing values for a class that compares whole examples.
+def check_comparing(model: Any, reason: str, needs: str, advice: str) -> None:
+    """Refuse data of a kind for a class that cannot take them.
+
+    Args:
+        model: The model.
+        reason: Why it cannot; empty if it can.
+        needs: What it needs.
+        advice: What to do.
 
     Raises:
         ValueError: With the reason.
     """
-    if model.incomplete:
-        raise ValueError(f"{type(model).__name__} needs complete examples: {model.incomplete}; fill missing values in.")
+    if reason:
+        raise ValueError(f"{type(model).__name__} {needs}: {reason}; {advice}.")
 
 
 def check_point(model: Any) -> None:

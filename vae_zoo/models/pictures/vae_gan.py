@@ -59,7 +59,7 @@ class VAEGAN(Penalised, Generative):
         "discriminator_loss": "nats, 3 ln 2 at chance",
     }
 
-    incomplete = "the discriminator judges whole pictures"
+    incomplete = scales = "the discriminator judges whole pictures"
 
     def __init__(
         self,

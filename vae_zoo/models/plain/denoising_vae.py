@@ -37,4 +37,6 @@ class DenoisingVAE(VAE):
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         self.check_examples(x)
-        return super().encode(self.corruption(x) if self.training else x, c)
+        if self.training:
+            x = self.likelihood.unscaled(self.corruption(self.likelihood.scaled(x)))
+        return super().encode(x, c)

@@ -21,7 +21,8 @@ class VampVAE(VAE):
     .. math:: p(z) = \frac{1}{P} \sum_{i=1}^P q(z \,|\, u_i)
 
     Pseudo-inputs start from random training examples plus noise, or from noise alone, as in the paper. They are kept in
-    [0, 1] by a clamp that, unlike the paper's Hardtanh, has a gradient towards the inside.
+    [0, 1] by a clamp that, unlike the paper's Hardtanh, has a gradient towards the inside. If data are
+    scaled, all of this is in the scaled units.
 
     References:
         | VAE with a VampPrior (Tomczak and Welling, 2018)
@@ -70,7 +71,7 @@ class VampVAE(VAE):
     @property
     def pseudo_inputs(self) -> Tensor:
         """Pseudo-inputs as the encoder sees them, (P, \\*shape)."""
-        return Bounded()(self.pseudo) if self.in_unit_interval else self.pseudo
+        return self.likelihood.unscaled(Bounded()(self.pseudo) if self.in_unit_interval else self.pseudo)
 
     def prior(self, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
         return Mixture(self.encode(self.pseudo_inputs))
@@ -78,6 +79,7 @@ class VampVAE(VAE):
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
         super().initialise(x)
+        x = self.likelihood.scaled(x)
         if self.in_unit_interval and not bool(((x >= 0) & (x <= 1)).all()):
             span = f"from {x.min().item():.4g} to {x.max().item():.4g}"
             raise ValueError(f"pseudo-inputs lie in [0, 1], the data {span}: set in_unit_interval to false.")
