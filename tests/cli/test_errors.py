@@ -160,7 +160,7 @@ CATALOGUE = [
     (ARRAYS + "rank.npy", "rank.npy must have rank 2 (vectors), 3 (grey images) or 4 (images)"),
     (ARRAYS + "words.npy", "words.npy must hold numbers, got an array of <U1"),
     (ARRAYS + "few.npy", "few.npy has 2 examples, too few for train, val, test splits"),
-    (ARRAYS + "text.csv", "could not convert string 'x' to float32 at row 0, column 2"),
+    (ARRAYS + "text.csv", "line 2, column 2 (b) is 'x'"),
     (ARRAYS + "ragged.csv", "ragged.csv is no table of numbers after the header"),
     (ARRAYS + "nan.csv", "not finite, the first at index (0, 1)"),
     ("sample", "missing: --ckpt_path"),

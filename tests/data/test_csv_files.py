@@ -43,11 +43,11 @@ def test_csv_label_by_number(tmp_path: Path) -> None:
         ("a,b\n1,2\n", "c", "has no column c: its first line is a, b."),
         ("1,2\n3,4\n", "2", "has no column 2: its first line is 1, 2."),
         ("a\nx\n", "a", "has no column besides the labels."),
-        ("1,2\n3,x\n", None, "is no table of numbers: 'x' on line 2, column 2, is none."),
+        ("1,2\n3,x\n", None, "is no table of numbers: line 2, column 2 is 'x'."),
         (
             "a,b\n1,2\n3,\n",
             None,
-            "is no table of numbers after the header: '' on line 3, column 2 (b), is none; if it is a missing "
+            "is no table of numbers after the header: line 3, column 2 (b) is ''; if it is a missing "
             "value, set missing to true.",
         ),
         ("1,2\n3\n", None, "is no table of numbers: line 2 has 1 columns, the first line has 2."),

@@ -168,3 +168,50 @@ def test_csv_rows_are_named_as_their_owner_counts_them(tmp_path: Path, given: di
     (tmp_path / "a.csv").write_text("name,a,b\ns,1,2\n\nt,3,4\nu,5,inf\n" + "v,7,8\n" * 9)
     with pytest.raises(ValueError, match=message):
         Arrays(path=str(tmp_path / "a.csv"), **given).load("train")
+
+
+def test_all_splits_one_after_another() -> None:
+    """In the order of the source, each example with the key that it has in its own split."""
+    data = Digits(eval_batch_size=70)
+    data.predict_split = "test"
+    own = {
+        int(row): (batch.key, x)
+        for batch in data.predict_dataloader()
+        for row, x in zip(data.load("test").rows[batch.index], batch.x, strict=True)
+    }
+    data.predict_split = "all"
+    data.setup("predict")
+    loader = data.predict_dataloader()
+    batches = list(loader)
+    assert len(batches) == len(loader)
+    index = torch.cat([batch.index for batch in batches])
+    assert sorted(index.tolist()) == list(range(1797)) == loader.rows.tolist()
+    for batch in batches:
+        for row, x in zip(batch.index.tolist(), batch.x, strict=True):
+            assert row not in own or (own[row][0] == batch.key and torch.equal(own[row][1], x))
+    row = next(iter(own))
+    assert torch.equal(loader.take(torch.tensor([row])).x[0], own[row][1])
+
+
+def test_the_training_split_is_predicted_in_order() -> None:
+    data = Digits()
+    data.predict_split = "train"
+    assert torch.cat([batch.index for batch in data.predict_dataloader()]).tolist() == list(range(1397))
+
+
+def test_the_whole_of_one_file(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=X[:2], ids=["u", "v"])
+    data = Arrays(path=str(tmp_path / "a.npz"))
+    assert (data.num_rows, data.num_train) == (2, 0)
+    data.predict_split = "all"
+    data.setup("predict")
+    loader = data.predict_dataloader()
+    assert torch.equal(loader.x, torch.tensor(X[:2]).float())
+    assert loader.ids.tolist() == ["u", "v"]
+
+
+def test_unknown_predict_split() -> None:
+    data = Digits()
+    data.predict_split = "some"  # type: ignore[assignment]
+    with pytest.raises(ValueError, match=r"^predict_split must be all, train, val or test, got 'some'\.$"):
+        data.setup("predict")

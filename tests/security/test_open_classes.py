@@ -49,6 +49,10 @@ REVIEWED: dict[str, list[str]] = {
         "vae_zoo.data.streaming.shards.StreamLoader",
     ],
     "reads rows of numbers from the file of metrics of a run that goes on": ["vae_zoo.loggers.MetricsFile"],
+    "reads and writes rows of numbers in the folder of a run": [
+        "vae_zoo.callbacks.predicting.rows.RowFiles",
+        "vae_zoo.callbacks.predicting.rows.MergedRows",
+    ],
     "has a word of the list in a name, and takes no path": [
         "vae_zoo.models.plain.vae.VAE",  # uses_weights: of importance
         "vae_zoo.distributions.families.Family",  # weights_valid

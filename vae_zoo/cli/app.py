@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -21,7 +22,7 @@ from vae_zoo.checkpoints.files import check_writable
 from vae_zoo.checkpoints.hyperparameters import import_path
 from vae_zoo.cli.inspect.options import CALLBACKS, LINKED, pairs
 from vae_zoo.cli.parser import Parser
-from vae_zoo.cli.run import faults, precedence
+from vae_zoo.cli.run import faults, precedence, sources
 from vae_zoo.cli.run.checks import check_devices, check_linked, check_trainer
 from vae_zoo.cli.run.config_file import SaveConfig
 from vae_zoo.cli.run.default_loggers import loggers_of
@@ -30,6 +31,7 @@ from vae_zoo.cli.run.launched import fit_in
 from vae_zoo.cli.run.launcher import watch_over
 from vae_zoo.cli.terminal import quiet, show
 from vae_zoo.data import DataModule
+from vae_zoo.data.base.splits import PredictSplit
 from vae_zoo.distributions import Bernoulli
 from vae_zoo.models import Autoencoder
 from vae_zoo.security import trust  # found by their short names
@@ -98,6 +100,9 @@ class VAECLI(LightningCLI):
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         own = {"validate": {"verbose": False}, "test": {"verbose": False}, "predict": {"return_predictions": False}}
         parser.set_defaults(own.get(subcommand, {}))
+        if subcommand == "predict":
+            what = "Split to go through; all if --data names other examples than those of the training, else test."
+            parser.add_argument("--split", type=PredictSplit | None, default=None, help=what)
         parser.epilog = "--trust PACKAGE: checkpoints and configurations may name classes of this package."
         return parser
 
@@ -184,11 +189,22 @@ class VAECLI(LightningCLI):
     def _make_data(self, cls: type, *, applied_instantiation_links: Any, **kwargs: Any) -> DataModule:
         del applied_instantiation_links
         self.datamodule = cls(**kwargs)
+        if self.subcommand == "predict":
+            new = sources.are_new(cls, kwargs, self._saved.get("data"))
+            self.datamodule.predict_split = self._asked.predict.split or ("all" if new else "test")
         return self.datamodule
+
+    def after_predict(self) -> None:
+        """Print how many examples were predicted, and of which split."""
+        if self.trainer.is_global_zero:
+            print(sources.described(self.trainer, self.datamodule), file=sys.stderr)
 
     def _make_model(self, cls: type, *, applied_instantiation_links: Any, **kwargs: Any) -> Autoencoder:
         """Build the model after the data, with the likelihood that suits them unless one is chosen."""
         del applied_instantiation_links
+        if self.subcommand == "predict" and self._saved:  # new data may have other sizes, the model has its own
+            trained = self._saved["model"]["init_args"]
+            kwargs |= {name: trained[name] for name in LINKED if name in trained and name != "shape"}
         if kwargs.get("likelihood", ...) is None:
             saved = self._saved.get("model")
             follows = saved is None or saved["init_args"].get("likelihood")  # one without is of the default in Python

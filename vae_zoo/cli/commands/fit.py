@@ -200,6 +200,9 @@ def _check_needs(verb: str, given: list[tuple[str, str]]) -> None:
     flags, path = {flag for flag, _ in given}, dict(given).get("--ckpt_path")
     if verb != "fit" and path is None:
         raise ValueError(f"{verb} needs the weights of a trained model: give --ckpt_path PATH.")
+    split = dict(given).get("--split", "all")
+    if verb == "predict" and split not in (known := ("all", "train", "val", "test")):
+        raise ValueError(f"--split must be one of {', '.join(known)}, got {split}.")
     if path == "best":
         raise ValueError("--ckpt_path best means something to a Trainer that has fitted: give a path, or last.")
     if path and path != "last":

@@ -29,6 +29,9 @@ CHOSEN = {"model": "vae_zoo.models.Autoencoder", "data": "vae_zoo.data.DataModul
 OWN = ("matmul_precision",)
 """Options that belong neither to Lightning nor to a class."""
 
+OWN_OF = {"predict": ("split",)}
+"""Such options of single verbs."""
+
 _GIVEN = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
 
 
@@ -38,6 +41,7 @@ def groups(verb: str) -> dict[str, list[str]]:
     The options of ``--model`` and ``--data`` depend on the class, and are left out.
     """
     found: dict[str, list[str]] = {name: [] for name in ("c", "config", "print_config", "seed_everything", *OWN)}
+    found |= {name: [] for name in OWN_OF.get(verb, ())}
     found |= {name: [] for name in method(TRAINER, verb) if name not in _GIVEN}
     found |= {group: [] for group in CHOSEN}
     found |= {key: [argument.name for argument in arguments(path)] for key, path in CALLBACKS.items()}

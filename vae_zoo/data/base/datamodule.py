@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -21,9 +21,9 @@ from vae_zoo.data.base.checks import (
     check_split,
     check_varied,
 )
-from vae_zoo.data.base.loader import TensorLoader
+from vae_zoo.data.base.loader import ChainedLoader, TensorLoader
 from vae_zoo.data.base.mapped import Mapped, chunks
-from vae_zoo.data.base.splits import STAGES, Split, SplitName, as_float, hide_labels
+from vae_zoo.data.base.splits import SPLITS, STAGES, PredictSplit, Split, SplitName, as_float, hide_labels
 from vae_zoo.data.base.transfer import DeviceData
 from vae_zoo.distributions import Bernoulli, Family, OptimalNormal
 from vae_zoo.system.seeding import global_seed
@@ -77,6 +77,13 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         self.num_labels, self.label_seed = num_labels, label_seed
         self._resident = transfer.DeviceSplits()
         self._splits: dict[SplitName, Split] = {}
+        self._whole: Split | None = None
+
+    predict_split: PredictSplit = "test"
+    """Split that predict goes through; "all" for every example of the source."""
+
+    sources: tuple[str, ...] = ("path", "folder")
+    """Arguments that name where the examples come from. Given another source, the command predicts all of it."""
 
     missing: bool = False
     """Whether examples may have missing values, which are NaN."""
@@ -88,6 +95,15 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         Args:
             split: "train", "val" or "test".
         """
+
+    def whole(self) -> Split | None:
+        """Every example of one source, in its order, for predict; None if there are only splits."""
+        return None
+
+    @property
+    def num_rows(self) -> int | None:
+        """Number of examples in all splits, or None if only reading them would tell."""
+        return None
 
     @property
     def shape(self) -> Shape:
@@ -140,15 +156,12 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
             ValueError: If the split is empty, of another shape than ``shape``, not finite, or its labels do not fit it.
         """
         if split not in self._splits:
-            given = self.dataset(split)
-            check_form(given, f"{type(self).__name__}.dataset({split!r})")
-            loaded = self.prepare(split, given)
+            loaded = self._read(split, self.dataset(split), f"{type(self).__name__}.dataset({split!r})")
             self._splits[split] = loaded  # before the check, which may ask for `shape` of this very split
             try:
-                where = f"the {split} split of {type(self).__name__}"
-                check_split(loaded, where, self.shape, self.num_classes, missing=self.missing)
+                self._check(loaded, f"the {split} split")
                 if split == "train" and self.missing:
-                    check_columns_known(loaded.x, where)
+                    check_columns_known(loaded.x, f"the train split of {type(self).__name__}")
                 if split == "train" and self.num_labels is not None:
                     kept = hide_labels(loaded.y, self.num_labels, self.label_seed, type(self).__name__)
                     self._splits[split] = loaded._replace(y=kept)
@@ -156,6 +169,22 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
                 del self._splits[split]
                 raise
         return self._splits[split]
+
+    def _read(self, split: SplitName, given: Split, where: str) -> Split:
+        check_form(given, where)
+        return self.prepare(split, given)
+
+    def _check(self, loaded: Split, what: str) -> None:
+        where = f"{what} of {type(self).__name__}"
+        check_split(loaded, where, self.shape, self.num_classes, missing=self.missing)
+
+    def _load_whole(self) -> Split | None:
+        """The whole source, read and checked at the first call; None if there are only splits."""
+        if self._whole is None and (given := self.whole()) is not None:
+            loaded = self._read("test", given, f"{type(self).__name__}.whole()")
+            self._check(loaded, "the whole")
+            self._whole = loaded
+        return self._whole
 
     def examples(self, split: SplitName) -> Tensor:
         """Examples of a split as float, before any randomisation, (N, \\*shape).
@@ -198,13 +227,24 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         return x
 
     def setup(self, stage: str | None = None) -> None:
-        for split in STAGES.get(stage, ("train", "val", "test")):
+        if stage == "predict":
+            self._setup_predict()
+        for split in STAGES.get(stage, SPLITS) if stage != "predict" else ():
             self.load(split)
         if stage == "fit":
             x = self.load("train").x
             check_varied(x, f"the train split of {type(self).__name__}")
             if self.drop_last:
                 check_drop_last(len(x), self.batch_size, getattr(self.trainer, "world_size", 1))
+
+    def _setup_predict(self) -> None:
+        if self.predict_split not in get_args(PredictSplit):
+            raise ValueError(f"predict_split must be all, train, val or test, got {self.predict_split!r}.")
+        if self.predict_split != "all":
+            self.load(self.predict_split)
+        elif self._load_whole() is None:
+            for split in SPLITS:
+                self.load(split)
 
     def train_dataloader(self) -> TensorLoader:
         return self._loader("train")
@@ -215,8 +255,14 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
     def test_dataloader(self) -> TensorLoader:
         return self._loader("test")
 
-    def predict_dataloader(self) -> TensorLoader:
-        return self._loader("test")
+    def predict_dataloader(self) -> TensorLoader | ChainedLoader:
+        if self.predict_split != "all":
+            return self._loader(self.predict_split, training=False)
+        if (whole := self._load_whole()) is None:
+            return ChainedLoader([self._loader(split, training=False) for split in SPLITS], SPLITS)
+        device = self._device()
+        ahead = partial(transfer.prefetch, device=device) if transfer.overlaps(device) else None
+        return _named(TensorLoader(whole.x, whole.y, **self._loading("test"), ahead=ahead), whole)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
         """Prepare a batch for a model: uint8 images become float32 in [0, 1]."""
@@ -228,19 +274,18 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         del stage
         self._resident.clear()
 
-    def _loader(self, split: SplitName) -> TensorLoader:
+    def _loader(self, split: SplitName, *, training: bool | None = None) -> TensorLoader:
+        """Loader of a split, for training if it is the training split and nothing else is asked for."""
         device, loaded, prefetch = self._device(), self.load(split), None
         if transfer.on_device(loaded, device, self.device_data):
             loaded = self._resident.get(split, loaded, device)
         elif transfer.overlaps(device):
             prefetch = partial(transfer.prefetch, device=device)
-        loader = TensorLoader(loaded.x, loaded.y, **self._loading(split), ahead=prefetch)
-        loader.rows, loader.ids = loaded.rows, loaded.ids
-        return loader
+        return _named(TensorLoader(loaded.x, loaded.y, **self._loading(split, training), ahead=prefetch), loaded)
 
-    def _loading(self, split: SplitName) -> dict[str, Any]:
+    def _loading(self, split: SplitName, training: bool | None = None) -> dict[str, Any]:
         """Arguments of a loader besides the split."""
-        trainer, training = self.trainer, split == "train"
+        trainer, training = self.trainer, split == "train" if training is None else training
         return {
             "batch_size": self.batch_size if training else self.eval_batch_size,
             "seed": global_seed(),
@@ -253,6 +298,11 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
 
     def _device(self) -> torch.device:
         return getattr(getattr(self.trainer, "strategy", None), "root_device", torch.device("cpu"))
+
+
+def _named(loader: TensorLoader, split: Split) -> TensorLoader:
+    loader.rows, loader.ids = split.rows, split.ids
+    return loader
 
 
 def _suited(x: Tensor | Mapped) -> type[Family]:

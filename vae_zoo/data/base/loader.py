@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 
 import numpy as np
@@ -89,6 +89,15 @@ class TensorLoader:
         index = order[position * self.batch_size : (position + 1) * self.batch_size]
         return Batch(self.x[index], None if self.y is None else self.y[index], index, self._key(position))
 
+    def take(self, positions: Tensor) -> Batch:
+        """The examples at some positions in x, whatever the order of the loader.
+
+        Args:
+            positions: Positions, (B,).
+        """
+        index = positions.to(self.x.device)
+        return Batch(self.x[index], None if self.y is None else self.y[index], index, mix(self.seed, -2))
+
     def _key(self, position: int) -> int:
         return mix(self.seed, self.epoch, self.rank, position)
 
@@ -145,3 +154,44 @@ class TensorLoader:
             return local
         generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
         return torch.randperm(num, generator=generator)[local]
+
+
+class ChainedLoader:
+    """Evaluation loaders one after another, as one loader of all their examples.
+
+    If no row is in two of them, positions are the order of the rows of the source; otherwise, as with one file for each
+    split, they follow the loaders. Batches are those of the loaders, with the same keys.
+
+    Args:
+        loaders: The loaders.
+        names: What each of them is called.
+    """
+
+    def __init__(self, loaders: Sequence[TensorLoader], names: Sequence[str]) -> None:
+        self.loaders = loaders
+        sizes = [len(loader.x) for loader in loaders]
+        self._starts = [sum(sizes[:n]) for n in range(len(sizes))]
+        rows = torch.cat([torch.arange(len(x.x)) if x.rows is None else x.rows.cpu() for x in loaders])
+        order = rows.argsort(stable=True)
+        distinct = bool((rows[order][1:] > rows[order][:-1]).all())
+        if not distinct:
+            order = torch.arange(len(rows))
+        self._order, self._place = order, order.argsort()
+        self.rows = rows[order]
+        ids = [loader.ids for loader in loaders if loader.ids is not None]
+        self.ids = np.concatenate(ids)[order.numpy()] if len(ids) == len(loaders) else None
+        self.parts = None if distinct else np.repeat(list(names), sizes)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.loaders))
+
+    def __iter__(self) -> Iterator[Batch]:
+        for loader, start in zip(self.loaders, self._starts, strict=True):
+            for batch in loader:
+                yield batch._replace(index=self._place[batch.index.cpu() + start])
+
+    def take(self, positions: Tensor) -> Batch:
+        """See :meth:`TensorLoader.take`; for one position, since the loaders may be on different devices."""
+        at = int(self._order[int(positions)])
+        number = max(n for n, start in enumerate(self._starts) if start <= at)
+        return self.loaders[number].take(torch.tensor([at - self._starts[number]]))._replace(index=positions)

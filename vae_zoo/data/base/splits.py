@@ -13,6 +13,11 @@ from vae_zoo.data.base.mapped import Mapped
 
 SplitName: TypeAlias = Literal["train", "val", "test"]
 
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+
+PredictSplit: TypeAlias = Literal["all", "train", "val", "test"]
+"""What predict may go through."""
+
 STAGES: dict[str | None, tuple[SplitName, ...]] = {
     "fit": ("train", "val"),
     "validate": ("val",),

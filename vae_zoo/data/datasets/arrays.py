@@ -93,7 +93,12 @@ class Arrays(Images):
 
     @property
     def num_train(self) -> int:
-        return len(self._index["train"])
+        num = len(self._tables["train"].x)
+        return max(0, num - sum(max(1, round(num * part)) for part in self._fractions.values()))
+
+    @property
+    def num_rows(self) -> int:
+        return sum(len(table.x) for table in self._tables.values())
 
     @cached_property
     def scaling(self) -> Fitted | None:
@@ -136,8 +141,12 @@ class Arrays(Images):
         return np.unique(np.concatenate(labels))
 
     def dataset(self, split: SplitName) -> Split:
-        table = self._tables[split if split in self._tables else "train"]
-        rows = self._index.get(split)
+        return self._split(self._tables[split if split in self._tables else "train"], self._index.get(split))
+
+    def whole(self) -> Split | None:
+        return self._split(self._tables["train"]) if len(self._tables) == 1 else None
+
+    def _split(self, table: Table, rows: torch.Tensor | None = None) -> Split:
         index = None if rows is None else rows.numpy()
         limit = self.in_memory_limit if isinstance(table.x, np.memmap) else math.inf
         x = load_if_small(Mapped(table.x, index, finite=True), limit)
@@ -161,8 +170,11 @@ class Arrays(Images):
 
     @cached_property
     def _index(self) -> dict[SplitName, torch.Tensor]:
-        fractions = {split: part for split, part in self.fractions.items() if split not in self.paths}
-        return random_split(len(self._tables["train"].x), fractions, self.split_seed, str(self.paths["train"]))
+        return random_split(len(self._tables["train"].x), self._fractions, self.split_seed, str(self.paths["train"]))
+
+    @property
+    def _fractions(self) -> dict[SplitName, float]:
+        return {split: part for split, part in self.fractions.items() if split not in self.paths}
 
 
 def _name(path: Path, table: Table, row: int) -> str:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,16 +15,14 @@ import torch
 
 from vae_zoo.data.base.checks import check_fractions, check_limit, check_positive
 from vae_zoo.data.base.mapped import Mapped, load_if_small
-from vae_zoo.data.base.splits import STAGES, Split, SplitName, random_split
+from vae_zoo.data.base.splits import SPLITS, STAGES, Split, SplitName, random_split
 from vae_zoo.data.datasets.images import Images
 from vae_zoo.data.files.image_cache import cached_images
 from vae_zoo.data.files.image_files import IMAGE_ENDINGS, list_images, read_images
 from vae_zoo.typing import Shape
 
-_SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
-
-class Listed(NamedTuple):
+class _Listed(NamedTuple):
     """Image files, the names of their classes, and their positions among all files of the folder."""
 
     paths: list[str]
@@ -34,9 +33,10 @@ class Listed(NamedTuple):
 class ImageFolder(Images):
     """Images of a folder, resized to one size.
 
-    If the folder has a subfolder ``train`` and no others but ``val`` and ``test``, these are the splits; a
-    missing one is taken from ``train`` at random. If all images of a split are in subfolders, the subfolders, sorted by
-    name, are the classes; deeper folders may be nested at will. Hidden files and folders are ignored.
+    If the folder has subfolders ``train``, ``val`` or ``test`` and no others, except ``train`` alone, these are the
+    splits; a missing one is taken from ``train`` at random. Without ``train``, they can be evaluated only. If all
+    images of a split are in subfolders, the subfolders, sorted by name, are the classes; deeper folders may be nested
+    at will. Hidden files and folders are ignored.
 
     Images of any mode are converted: palettes are resolved, 16 bits are scaled to 8 by ``white_level``, transparent
     pixels are composited onto black, and the EXIF orientation is applied.
@@ -106,7 +106,12 @@ class ImageFolder(Images):
 
     @property
     def num_train(self) -> int:
-        return len(self._listing["train"].paths)
+        num = len(self._found["train"].paths) if "train" in self._found else 0
+        return max(0, num - sum(max(1, round(num * part)) for part in self._fractions.values()))
+
+    @property
+    def num_rows(self) -> int:
+        return sum(len(listed.paths) for listed in self._found.values())
 
     @property
     def num_classes(self) -> int | None:
@@ -115,64 +120,100 @@ class ImageFolder(Images):
     @cached_property
     def classes(self) -> list[str]:
         """Names of the classes, in the order of their labels; empty for images without labels."""
-        names = [name for listed in self._listing.values() for name in listed.names]
+        names = [name for listed in self._found.values() for name in listed.names]
         return [] if None in names else sorted({name for name in names if name})
 
     def prepare_data(self) -> None:
         # One process decodes, and only then do the others open what it has written.
         stage = getattr(getattr(self.trainer, "state", None), "fn", None)
-        for split in STAGES.get(stage and str(stage.value), _SPLITS) if self.cache else ():
-            self._cached(split)
+        stage = stage and str(stage.value)
+        needed = (self.predict_split,) if stage == "predict" else STAGES.get(stage, SPLITS)
+        for split in needed if self.cache else ():
+            self._cached(self._all if split == "all" else self._listed(split))
 
     def dataset(self, split: SplitName) -> Split:
-        listed = self._listing[split]
-        x = load_if_small(Mapped(self._cached(split)), self.in_memory_limit) if self.cache else self._decoded(split)
+        return self._split(self._listed(split))
+
+    def whole(self) -> Split:
+        return self._split(self._all)
+
+    def _split(self, listed: _Listed) -> Split:
+        x = load_if_small(Mapped(self._cached(listed)), self.in_memory_limit) if self.cache else self._decoded(listed)
         start = len(str(self.folder)) + 1
         ids = np.array([path[start:].replace(os.sep, "/") for path in listed.paths])
         number = {name: label for label, name in enumerate(self.classes)}
         y = torch.tensor([number[name] for name in listed.names if name]) if number else None
         return Split(x, y, rows=torch.tensor(listed.rows), ids=ids)
 
-    def _blocks(self, split: SplitName) -> Iterator[np.ndarray]:
+    def _blocks(self, listed: _Listed) -> Iterator[np.ndarray]:
         how = {"size": self.image_size, "channels": self.channels, "crop": self.crop, "white_level": self.white_level}
-        return read_images(self._listing[split].paths, **how, num_workers=self.num_workers)  # type: ignore[arg-type]
+        return read_images(listed.paths, **how, num_workers=self.num_workers)  # type: ignore[arg-type]
 
-    def _cached(self, split: SplitName) -> np.ndarray:
+    def _cached(self, listed: _Listed) -> np.ndarray:
         how = f"{self.image_size} {self.channels} {self.crop}" + (f" {self.white_level}" if self.white_level else "")
-        paths = self._listing[split].paths
-        return cached_images(self._blocks(split), paths, self.folder, how=how, shape=(len(paths), *self.shape))
+        paths = listed.paths
+        return cached_images(self._blocks(listed), paths, self.folder, how=how, shape=(len(paths), *self.shape))
 
-    def _decoded(self, split: SplitName) -> torch.Tensor:
-        images, start = torch.empty(len(self._listing[split].paths), *self.shape, dtype=torch.uint8), 0
-        for block in self._blocks(split):
+    def _decoded(self, listed: _Listed) -> torch.Tensor:
+        images, start = torch.empty(len(listed.paths), *self.shape, dtype=torch.uint8), 0
+        for block in self._blocks(listed):
             if len(block):
                 images[start : start + len(block)] = torch.from_numpy(block)
                 start += len(block)
         return images
 
+    def _listed(self, split: SplitName) -> _Listed:
+        """Files of one split.
+
+        Raises:
+            FileNotFoundError: If it is to come from a training split that does not exist.
+        """
+        if split in self._found and (split != "train" or not self._fractions):
+            return self._found[split]
+        if "train" not in self._found:
+            raise FileNotFoundError(
+                f"There is no {split} split in {self.folder}, which has only {', '.join(self._found)}."
+            )
+        return self._drawn[split]
+
     @cached_property
-    def _listing(self) -> dict[SplitName, Listed]:
+    def _drawn(self) -> dict[SplitName, _Listed]:
+        """Random splits of the files for training."""
+        whole = self._found["train"]
+        index = random_split(len(whole.paths), self._fractions, self.split_seed, f"{self.folder}")
+        return {split: _Listed(*([column[i] for i in rows] for column in whole)) for split, rows in index.items()}
+
+    @property
+    def _fractions(self) -> dict[SplitName, float]:
+        return {split: part for split, part in self.fractions.items() if split not in self._found}
+
+    @property
+    def _all(self) -> _Listed:
+        paths, names, rows = (list(chain(*columns)) for columns in zip(*self._found.values(), strict=True))
+        return _Listed(paths, names, rows)
+
+    @cached_property
+    def _found(self) -> dict[SplitName, _Listed]:
+        """Files of the splits that have a folder, or all of them as those of the training split."""
         folder = self.folder
         if not folder.is_dir():
             raise FileNotFoundError(f"There is no folder {folder}.")
         subfolders = {entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
-        explicit = "train" in subfolders and len(subfolders) > 1 and subfolders <= set(_SPLITS)
-        listing: dict[SplitName, Listed] = {}
+        if not (subfolders and subfolders <= set(SPLITS)) or subfolders == {"train"}:
+            return {"train": _labelled(folder)}
+        listing: dict[SplitName, _Listed] = {}
         start = 0
-        for split in sorted(subfolders) if explicit else ():
-            listing[split] = _labelled(folder / split, start)  # type: ignore[index]
-            start += len(listing[split].paths)  # type: ignore[index]
-        whole = listing.pop("train") if explicit else _labelled(folder)
-        fractions = {split: part for split, part in self.fractions.items() if split not in listing}
-        for split, index in random_split(len(whole.paths), fractions, self.split_seed, f"{folder}").items():
-            listing[split] = Listed(*([column[i] for i in index] for column in whole))
+        for split in sorted(SPLITS):
+            if split in subfolders:
+                listing[split] = _labelled(folder / split, start)
+                start += len(listing[split].paths)
         return listing
 
 
-def _labelled(folder: Path, start: int = 0) -> Listed:
+def _labelled(folder: Path, start: int = 0) -> _Listed:
     paths = list_images(folder)
     if not paths:
         raise FileNotFoundError(f"There are no images in {folder}: files ending in {', '.join(IMAGE_ENDINGS)} count.")
     parts = [path[len(str(folder)) + 1 :].split(os.sep, 1) for path in paths]
     names = [sys.intern(part[0]) if len(part) > 1 else None for part in parts]
-    return Listed(paths, names, list(range(start, start + len(paths))))
+    return _Listed(paths, names, list(range(start, start + len(paths))))

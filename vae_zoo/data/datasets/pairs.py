@@ -93,9 +93,9 @@ class Pairs(DataModule):
     def randomize(self, x: Tensor, key: int) -> Tensor:
         return self.data.randomize(x, key)
 
-    def _loader(self, split: SplitName) -> TensorLoader:
-        if split != "train":
-            return super()._loader(split)
+    def _loader(self, split: SplitName, *, training: bool | None = None) -> TensorLoader:
+        if split != "train" or training is False:
+            return super()._loader(split, training=training)
         loaded, device = self.load(split), self._device()
         ahead = partial(transfer.prefetch, device=device) if transfer.overlaps(device) else None
         pairing = Pairing(self.data, self.factors)

@@ -92,7 +92,7 @@ def _fault(path: Path, first: list[str], features: list[int], skip: int, delimit
                 if not _is_number(fields[column]) and not (missing and fields[column].strip() in _EMPTY):
                     named = f" ({first[column]})" if skip else ""
                     hint = "; if it is a missing value, set missing to true" if fields[column].strip() in _EMPTY else ""
-                    return f"{fields[column]!r} on line {line}, column {column + 1}{named}, is none{hint}"
+                    return f"line {line}, column {column + 1}{named} is {fields[column]!r}{hint}"
     return ""
 
 

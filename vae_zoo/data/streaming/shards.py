@@ -44,6 +44,9 @@ class StreamLoader(TensorLoader):
     def _num_local(self) -> int:
         return len(self._dataset(0))
 
+    def take(self, positions: Tensor) -> Batch:  # noqa: ARG002
+        raise ValueError(f"Shards are read one after another, so that no example of {self.path} can be chosen.")
+
     def _batches(self, start: int) -> Iterator[Batch]:
         samples = iter(self._dataset(start))
         for position in range(start, len(self)):

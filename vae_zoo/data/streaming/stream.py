@@ -78,7 +78,9 @@ class Stream(DataModule):
     def _path(self, split: SplitName) -> str:
         return f"{self.path}/{split}"
 
-    def _loader(self, split: SplitName) -> TensorLoader:
+    def _loader(self, split: SplitName, *, training: bool | None = None) -> TensorLoader:
         device = self._device()
         ahead = partial(transfer.prefetch, device=device) if transfer.overlaps(device) else None
-        return StreamLoader(self._path(split), cache_size=self.cache_size, **self._loading(split), ahead=ahead)
+        return StreamLoader(
+            self._path(split), cache_size=self.cache_size, **self._loading(split, training), ahead=ahead
+        )

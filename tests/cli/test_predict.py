@@ -1,0 +1,152 @@
+"""``vae-zoo predict`` of the data of a model, and of new data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import saved, tiny
+from PIL import Image
+
+from vae_zoo.data import Arrays, DataModule, Digits, ImageFolder
+from vae_zoo.distributions import FixedNormal
+from vae_zoo.models import VAE, ConditionalVAE
+
+from .conftest import Outcome
+
+Run = Callable[..., Outcome]
+FEW = ("--predictions.num_samples=0", "--predictions.num_paths=0", "--predictions.num_dims=0")
+
+
+def vectors(name: str, num: int, **arrays: np.ndarray) -> np.ndarray:
+    x = np.random.default_rng(num).normal(size=(num, 5)).astype(np.float32)
+    np.savez(name, x=x, **arrays)
+    return x
+
+
+def trained(data: DataModule, cls: type = VAE, **kwargs: object) -> str:
+    """A checkpoint of a model of some data, which no fit has touched."""
+    model = tiny(cls, **{"shape": data.shape, "likelihood": FixedNormal, **kwargs})
+    return str(saved(Path.cwd(), model, data))
+
+
+def rows(out: Outcome, file: str = "latents") -> dict[str, np.ndarray]:
+    assert out.code == 0, out.err
+    (path,) = (Path(line.split()[-1]) for line in out.out.splitlines() if line.split()[0] == f"{file}.npz")
+    with np.load(path) as found:
+        return dict(found)
+
+
+def test_the_test_split_of_the_training_data(run: Run) -> None:
+    vectors("a.npz", 40)
+    data = Arrays(path="a.npz", test_fraction=0.25)
+    out = run("predict", "--ckpt_path", trained(data), *FEW)
+    assert rows(out)["index"].tolist() == data.load("test").rows.tolist()
+    assert "predict: 10 of 40 examples, split test" in out.err
+
+
+@pytest.mark.parametrize(("split", "num"), [("all", 40), ("train", 32), ("val", 4)])
+def test_other_splits(run: Run, split: str, num: int) -> None:
+    x = vectors("a.npz", 40, ids=np.arange(100, 140))
+    out = run("predict", "--ckpt_path", trained(Arrays(path="a.npz")), f"--split={split}", *FEW)
+    found = rows(out, "reconstructions")
+    assert f"predict: {num} of 40 examples, split {split}" in out.err
+    assert len(set(found["index"].tolist())) == num
+    np.testing.assert_array_equal(found["x"], x[found["index"]])
+    np.testing.assert_array_equal(found["id"], found["index"] + 100)
+
+
+@pytest.mark.parametrize("num", [1, 2, 50])
+def test_every_row_of_a_new_file(run: Run, num: int) -> None:
+    vectors("a.npz", 40)
+    x = vectors("new.npz", num)
+    path = trained(Arrays(path="a.npz"))
+    out = run("predict", "--ckpt_path", path, "--data.path", "new.npz", *FEW)
+    found = rows(out, "reconstructions")
+    assert f"predict: {num} of {num} examples, split all" in out.err
+    np.testing.assert_array_equal(found["index"], np.arange(num))
+    np.testing.assert_array_equal(found["x"], x)
+
+
+def test_a_split_of_a_new_file(run: Run) -> None:
+    vectors("a.npz", 40)
+    vectors("new.npz", 50)
+    path = trained(Arrays(path="a.npz"))
+    out = run("predict", "--ckpt_path", path, "--data.path", "new.npz", "--split", "val", *FEW)
+    assert "predict: 5 of 50 examples, split val" in out.err
+
+
+def test_the_same_file_by_another_path(run: Run) -> None:
+    vectors("a.npz", 40)
+    path = trained(Arrays(path="a.npz"))
+    out = run("predict", "--ckpt_path", path, "--data.path", str(Path("a.npz").resolve()), *FEW)
+    assert "predict: 4 of 40 examples, split test" in out.err
+
+
+def test_a_new_test_file_is_the_test_split(run: Run) -> None:
+    vectors("a.npz", 40)
+    x = vectors("new.npz", 50)
+    path = trained(Arrays(path="a.npz"))
+    out = run("predict", "--ckpt_path", path, "--data.test_path", "new.npz", *FEW)
+    np.testing.assert_array_equal(rows(out, "reconstructions")["x"], x)
+    out = run("predict", "--ckpt_path", path, "--data.test_path", "new.npz", "--split", "all", *FEW)
+    found = rows(out)
+    assert len(found["index"]) == 90, "rows of both files"
+    assert set(zip(found["split"], found["index"], strict=True)) >= {("test", 0), ("train", 0)}
+    assert (found["split"] == "test").sum() == 50
+
+
+def pictures(folder: str, num: int) -> None:
+    Path(folder).mkdir(parents=True)
+    for number in range(num):
+        Image.new("L", (8, 8), 255 * number // num).save(f"{folder}/{number}.png")
+
+
+@pytest.mark.parametrize("folder", ["new", "new/test"])
+def test_every_image_of_a_new_folder(run: Run, folder: str) -> None:
+    pictures("old", 12)
+    pictures(folder, 50)
+    path = trained(ImageFolder(folder="old", image_size=8, channels=1))
+    out = run("predict", "--ckpt_path", path, "--data.folder", "new", *FEW)
+    found = rows(out)
+    assert "predict: 50 of 50 examples, split all" in out.err
+    start = folder[4:] + "/" if folder[4:] else ""
+    assert found["id"].tolist() == sorted(f"{start}{number}.png" for number in range(50))
+    np.testing.assert_array_equal(found["index"], np.arange(50))
+
+
+def test_all_digits_in_their_order(run: Run) -> None:
+    out = run("predict", "--ckpt_path", trained(Digits()), "--split", "all", *FEW)
+    np.testing.assert_array_equal(rows(out)["index"], np.arange(1797))
+    assert "predict: 1797 of 1797 examples, split all" in out.err
+
+
+def test_a_conditional_model_keeps_its_classes(run: Run) -> None:
+    """Of three, new data may have two."""
+    vectors("a.npz", 40, y=np.arange(40) % 3)
+    vectors("new.npz", 10, y=np.arange(10) % 2)
+    path = trained(Arrays(path="a.npz"), ConditionalVAE, num_classes=3)
+    out = run("predict", "--ckpt_path", path, "--data.path", "new.npz", *FEW)
+    assert rows(out)["y"].tolist() == (np.arange(10) % 2).tolist()
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--split", "some"], "--split must be one of all, train, val, test, got some."),
+        (["--data.folder", "empty"], "There are no images in empty: "),
+        (["--data.folder", "none"], "There is no folder none."),
+        (["--data.folder", "new", "--split", "val"], "There is no val split in new, which has only test."),
+    ],
+)
+def test_mistakes(run: Run, args: list[str], said: str) -> None:
+    pictures("old", 12)
+    pictures("new/test", 3)
+    Path("empty").mkdir()
+    path = trained(ImageFolder(folder="old", image_size=8, channels=1))
+    out = run("predict", "--ckpt_path", path, *args)
+    assert out.code == 2
+    assert out.err.splitlines()[-1].startswith(f"vae-zoo: error: {said}")
+    assert "Traceback" not in out.err

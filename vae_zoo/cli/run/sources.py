@@ -1,0 +1,45 @@
+"""Which examples ``predict`` goes through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+from vae_zoo.callbacks import PredictionWriter
+from vae_zoo.checkpoints.hyperparameters import import_path
+from vae_zoo.data import DataModule
+
+
+def are_new(cls: type[DataModule], given: Mapping[str, Any], saved: Mapping[str, Any] | None) -> bool:
+    """Whether data come from another source than those of the training.
+
+    Args:
+        cls: Class of the data.
+        given: Its arguments.
+        saved: Data of the training, as plain data; None if unknown.
+    """
+    if not saved or saved["class_path"] != import_path(cls):
+        return True
+    before = saved.get("init_args") or {}
+    return any(not _same(given.get(name), before.get(name)) for name in cls.sources)
+
+
+def _same(path: Any, other: Any) -> bool:
+    if path is None or other is None:
+        return path is other
+    return Path(path).expanduser().resolve() == Path(other).expanduser().resolve()
+
+
+def described(trainer: Trainer, data: DataModule) -> str:
+    """How many examples were predicted of how many, and of which split."""
+    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
+    num = sum(callback.num_rows for callback in callbacks if isinstance(callback, PredictionWriter))
+    total = data.num_rows
+    if total is None and data.predict_split == "all":
+        loader: Any = trainer.predict_dataloaders
+        total = len(loader.rows)
+    among = "" if total is None else f" of {total}"
+    return f"predict: {num}{among} examples, split {data.predict_split}"
