@@ -16,7 +16,7 @@ _CHUNK_ELEMENTS = 2**22
 
 
 class Mixture(Distribution):
-    r"""Mixture of the distributions of a batch, with equal weights.
+    r"""Mixture of the distributions of a batch, with equal weights, some of which may be left out.
 
     .. math:: p(z) = \frac{1}{P} \sum_{i=1}^P p_i(z)
 
@@ -25,12 +25,13 @@ class Mixture(Distribution):
 
     Args:
         components: Distributions of batch shape (P,).
+        left_out: Components that the mixture is without, (P,) of bool; not all of them.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
 
-    def __init__(self, components: Distribution) -> None:
-        self.components = components
+    def __init__(self, components: Distribution, left_out: Tensor | None = None) -> None:
+        self.components, self.left_out = components, left_out
         super().__init__(torch.Size(), components.event_shape, validate_args=False)
 
     @property
@@ -39,26 +40,45 @@ class Mixture(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        return self.components.mean.mean(0)
+        return self._average(self.components.mean)
 
     @property
     def variance(self) -> Tensor:
-        return self.components.variance.mean(0) + self.components.mean.var(0, correction=0)
+        return self._average(self.components.variance + (self.components.mean - self.mean).square())
 
     def log_prob(self, value: Tensor) -> Tensor:
         shape = value.shape[: value.ndim - len(self.event_shape)]
-        num = self.components.batch_shape[0]
-        rows = value.reshape(-1, *self.event_shape).split(max(1, _CHUNK_ELEMENTS // num))
-        densities = [torch.logsumexp(self._log_probs(part), 1) - math.log(num) for part in rows]
+        rows = value.reshape(-1, *self.event_shape).split(max(1, _CHUNK_ELEMENTS // self.components.batch_shape[0]))
+        densities = [torch.logsumexp(self._kept(self._log_probs(part)), 1) - self._log_number() for part in rows]
         return torch.cat(densities).to(value.dtype).view(shape)
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
         each = self.components.sample(torch.Size(sample_shape))  # (*sample_shape, P, *event)
-        chosen = torch.randint(self.components.batch_shape[0], tuple(sample_shape), device=each.device)
+        if self.left_out is None:
+            chosen = torch.randint(self.components.batch_shape[0], tuple(sample_shape), device=each.device)
+        else:
+            kept = (~self.left_out).float()
+            chosen = kept.expand(math.prod(sample_shape), -1).multinomial(1).view(sample_shape)
         dim = len(sample_shape)
         index = chosen.view(*sample_shape, 1, *[1] * len(self.event_shape))
         return each.gather(dim, index.expand(*sample_shape, 1, *self.event_shape)).squeeze(dim)
+
+    def _kept(self, log_probs: Tensor) -> Tensor:
+        return log_probs if self.left_out is None else log_probs.masked_fill(self.left_out, -math.inf)
+
+    def _log_number(self) -> Tensor | float:
+        """Logarithm of the number of components."""
+        if self.left_out is None:
+            return math.log(self.components.batch_shape[0])
+        return (~self.left_out).sum().to(torch.float32).log()
+
+    def _average(self, values: Tensor) -> Tensor:
+        """Mean over components of values (P, \\*event)."""
+        if self.left_out is None:
+            return values.mean(0)
+        kept = (~self.left_out).to(values.dtype)
+        return torch.tensordot(kept / kept.sum(), values, 1)
 
     def _log_probs(self, rows: Tensor) -> Tensor:
         """Log-densities of samples (N, \\*event) under each component, (N, P)."""

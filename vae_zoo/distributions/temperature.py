@@ -124,7 +124,7 @@ def _(p: MixtureSameFamily, temperature: float) -> Distribution:
 
 @_exactly(Mixture)
 def _(p: Mixture, temperature: float) -> Distribution:
-    return Mixture(tempered(p.components, temperature))
+    return Mixture(tempered(p.components, temperature), p.left_out)
 
 
 @_exactly(Hierarchical)

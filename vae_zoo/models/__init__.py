@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from vae_zoo.models.plain.denoising_vae import DenoisingVAE
     from vae_zoo.models.plain.prior_ae import PriorAE
     from vae_zoo.models.plain.vae import MLPVAE, VAE, ConvVAE
+    from vae_zoo.models.priors.exemplar_vae import ExemplarVAE
     from vae_zoo.models.priors.flow_vae import FlowVAE
     from vae_zoo.models.priors.iaf_vae import IAFVAE
     from vae_zoo.models.priors.planar_vae import PlanarVAE
@@ -98,6 +99,7 @@ __all__ = [
     "ConditionalVQVAE",
     "ConvVAE",
     "DenoisingVAE",
+    "ExemplarVAE",
     "FactorVAE",
     "FlowVAE",
     "GammaVAE",

@@ -76,6 +76,7 @@ SMALL: dict[str, Any] = {
     "layer": partial(Dense, hidden=[16]),
     "metric": partial(Dense, hidden=[16]),
     "num_centroids": 8,
+    "num_exemplars": 20,
     "num_pseudo": 20,
 }
 """What linear-Gaussian models are given of such names: sizes that cost time, and which no check depends on."""

@@ -1,0 +1,109 @@
+"""The exemplar prior: its density, what is left out of it, and where its exemplars come from."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import SHAPE, fit, tiny, tiny_data
+from torch import Tensor
+
+from vae_zoo.data import Digits
+from vae_zoo.distributions import DiagonalLaplace, Mixture, Normal
+from vae_zoo.distributions.normal import independent
+from vae_zoo.models import ExemplarVAE
+
+
+def test_prior_is_the_mixture_around_the_exemplars() -> None:
+    torch.manual_seed(0)
+    model = tiny(ExemplarVAE, num_exemplars=5, start_scale=0.7).double().eval()
+    model.left_out[0] = True  # of a step of training, so that it means nothing here
+    z = torch.randn(3, 7, 4, dtype=torch.float64)
+    centres = model.encode(model.exemplars).mean
+    each = torch.distributions.Normal(centres, torch.tensor(0.7, dtype=torch.float64)).log_prob(z[:, :, None]).sum(-1)
+    torch.testing.assert_close(model.prior().log_prob(z), each.logsumexp(-1) - math.log(5))
+    torch.testing.assert_close(
+        model.train().prior().log_prob(z), each[..., 1:].logsumexp(-1) - math.log(4), msg="four are left"
+    )
+
+
+def test_a_mixture_without_some_components_is_that_of_the_others() -> None:
+    torch.manual_seed(0)
+    loc, log_scale = 3 * torch.randn(6, 2), torch.randn(6, 2) / 4
+    left_out = torch.tensor([True, False, False, True, False, False])
+
+    def mixture(rows: Tensor, *args: Tensor) -> Mixture:
+        return Mixture(independent(Normal(loc[rows], log_scale[rows]), 1), *args)
+
+    part, whole = mixture(~left_out), mixture(torch.arange(6), left_out)
+    z = torch.randn(9, 2)
+    torch.testing.assert_close(whole.log_prob(z), part.log_prob(z))
+    torch.testing.assert_close(whole.mean, part.mean)
+    torch.testing.assert_close(whole.variance, part.variance)
+    drawn = whole.sample((20_000,))
+    assert ((drawn.mean(0) - part.mean).abs() < 4.5 * part.stddev / 20_000**0.5).all()
+    torch.testing.assert_close(drawn.var(0), part.variance, rtol=0.05, atol=0)
+    assert whole.sample().shape == (2,)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["by number", "by value"])
+def test_a_batch_is_not_explained_by_itself(known: bool, tmp_path: Path) -> None:
+    data, seen = Digits(batch_size=400), []
+
+    class Watched(ExemplarVAE):
+        def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
+            if self.training:
+                same = (self.exemplars.flatten(1)[:, None] == x.flatten(1)).all(-1).any(1)
+                assert torch.equal(self.left_out, same)
+                seen.append(int(same.sum()))
+            return super().losses(x, c)
+
+    kwargs = {"num_exemplars": 20, "num_train": data.num_train if known else None, "latent_dim": 3}
+    fit(tmp_path, Watched, data=data, kwargs=kwargs, max_epochs=2)
+    assert len(seen) > 4
+    assert sum(seen) == 2 * 20, "every exemplar once an epoch"
+
+
+def test_without_leaving_out_the_bound_of_training_rewards_copies() -> None:
+    """Narrow posteriors on their own components of the prior have a rate that says how many exemplars there are."""
+    torch.manual_seed(0)
+    model = tiny(ExemplarVAE, num_exemplars=8, start_scale=1e-3)
+    with torch.no_grad():
+        model.exemplars.copy_(torch.rand(8, *SHAPE))
+        centres = model.encode(model.exemplars).mean
+        gap = torch.cdist(centres, centres).fill_diagonal_(math.inf).min()
+        model.log_scale.fill_(float(torch.log(gap / 20)))
+        own = model.train().prior().log_prob(centres)
+        model.left_out[0] = True
+        assert (model.prior().log_prob(centres)[0] - own[0]) < -20
+        torch.testing.assert_close(model.prior().log_prob(centres)[1:], own[1:] + math.log(8 / 7))
+
+
+def test_exemplars_are_training_examples_and_are_saved(tmp_path: Path) -> None:
+    data = tiny_data()
+    model, _ = fit(tmp_path, ExemplarVAE, kwargs={"num_exemplars": 12, "num_train": 48, "latent_dim": 3})
+    x = data.examples("train")
+    distance = (model.exemplars.flatten(1)[:, None] - x.flatten(1)).abs().sum(-1)
+    assert (distance.min(1).values == 0).all()
+    assert len(set(distance.argmin(1).tolist())) == 12
+    assert {"exemplars", "rows"} <= model.state_dict().keys()
+
+
+def test_a_batch_of_all_exemplars_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a batch holds all 2 exemplars.*raise num_exemplars"):
+        fit(tmp_path, ExemplarVAE, data=tiny_data(batch_size=48), kwargs={"num_exemplars": 2, "latent_dim": 3})
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "said"),
+    [
+        ({"num_exemplars": 1}, "num_exemplars must be at least 2, got 1"),
+        ({"start_scale": 0.0}, "start_scale must be positive and finite, got 0.0"),
+        ({"posterior": DiagonalLaplace}, "exemplars are the centres of normal distributions"),
+    ],
+)
+def test_mistakes(kwargs: dict, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        tiny(ExemplarVAE, **kwargs)
