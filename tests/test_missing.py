@@ -227,7 +227,7 @@ def test_empty_fields_of_a_csv_are_missing_values_if_asked(tmp_path: Path) -> No
     x = data.load("train").x
     assert 0.1 < x.isnan().float().mean() < 0.3
     assert data.likelihood is OptimalNormal
-    with pytest.raises(ValueError, match=r"'' on line .* is none; if it is a missing value, set missing to true"):
+    with pytest.raises(ValueError, match=r"line .* is ''; if it is a missing value, set missing to true"):
         Arrays(path=str(path)).load("train")
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,15 @@ import pytest
 import torch
 from helpers import Batches, linear, quiet_trainer, tiny, tiny_data
 from PIL import Image
+from sklearn.neighbors import NearestNeighbors
 from torch.utils.data import DataLoader, TensorDataset
 
 from vae_zoo.callbacks import PredictionWriter
 from vae_zoo.callbacks.predicting.identity import Identity
+from vae_zoo.callbacks.predicting.neighbours import nearest
 from vae_zoo.callbacks.predicting.rows import RowFiles
 from vae_zoo.data import Arrays, ImageFolder
-from vae_zoo.distributions import MSSSIM
+from vae_zoo.distributions import MSSSIM, FixedNormal
 from vae_zoo.models import AE, VAE
 
 
@@ -233,3 +237,111 @@ def test_parquet(tmp_path: Path) -> None:
     with np.load(tmp_path / "latents.npz") as latents:
         assert found["index"] == latents["index"].tolist()
         assert found["z1"] == latents["z"][:, 1].tolist()
+
+
+def test_draws_instead_of_means(tmp_path: Path) -> None:
+    """Residuals have the deviation of p(x|z), and the second run draws the same again."""
+    model = tiny(VAE, shape=(5,), likelihood=partial(FixedNormal, scale=0.3))
+    x = torch.rand(400, 5)
+    predict(tmp_path, model, Batches(x[:250], x[250:]), draw="sample")
+    first = np.load(tmp_path / "reconstructions.npz")["reconstruction"]
+    residual = first - model.reconstruct(x).detach().numpy()
+    assert abs(residual.std() - 0.3) < 0.02
+    assert abs(np.corrcoef(residual[:150, 0], residual[250:, 0])[0, 1]) < 0.3, "batches draw the same"
+    samples = np.load(tmp_path / "samples.npz")["x"]
+    assert samples.std() > 0.25
+    predict(tmp_path, model, Batches(x[:250], x[250:]), draw="sample")
+    np.testing.assert_array_equal(np.load(tmp_path / "reconstructions.npz")["reconstruction"], first)
+
+
+def numbered(folder: Path, **ids: Any) -> Arrays:
+    np.savez(folder / "a.npz", x=np.random.default_rng(0).random((40, 5)).astype(np.float32), **ids)
+    data = Arrays(path=str(folder / "a.npz"))
+    data.predict_split = "all"
+    return data
+
+
+@pytest.mark.parametrize(
+    ("ids", "pairs"),
+    [
+        (None, [[3, 17], [39, 3]]),
+        ([f"n{n}" for n in range(40)], [["n3", 17], ["n39", "n3"]]),
+        (list(range(100, 140)), [[103, 117], [139, 103]]),
+    ],
+)
+def test_chosen_pairs(ids: Any, pairs: Any, tmp_path: Path) -> None:
+    model, data = tiny(VAE, shape=(5,)), numbered(tmp_path, **({} if ids is None else {"ids": ids}))
+    data.eval_batch_size = 7
+    (tmp_path / "out").mkdir()
+    predict(tmp_path / "out", model, data, pairs=pairs, num_steps=3)
+    with np.load(tmp_path / "out" / "interpolations.npz") as paths, np.load(tmp_path / "a.npz") as source:
+        assert paths["index"].tolist() == [[3, 17], [39, 3]]
+        ends = model.reconstruct(torch.from_numpy(source["x"][paths["index"]]).flatten(0, 1)).detach()
+        np.testing.assert_allclose(paths["x"][:, [0, 2]].reshape(4, 5), ends, atol=1e-6)
+        assert ids is None or paths["id"].tolist() == [[ids[3], ids[17]], [ids[39], ids[3]]]
+
+
+@pytest.mark.parametrize(
+    ("ids", "kwargs", "said"),
+    [
+        (None, {"pairs": [[0, 40]]}, "pairs: none of the 40 examples has the index 40; they lie in 0 .. 39."),
+        (None, {"pairs": [["a", 1]]}, "pairs: the examples have no ids, got 'a': give their index."),
+        (["a"] * 40, {"pairs": [["b", 1]]}, "pairs: none of the 40 examples has the id 'b'."),
+        (["a"] * 40, {"pairs": [[1, "a"]]}, "pairs: 40 of the examples have the id 'a'."),
+        (None, {"num_neighbours": 40}, "num_neighbours must be below the 40 examples, got 40."),
+    ],
+)
+def test_examples_that_there_are_not(ids: Any, kwargs: Any, said: str, tmp_path: Path) -> None:
+    data = numbered(tmp_path, **({} if ids is None else {"ids": ids}))
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        predict(tmp_path, tiny(VAE, shape=(5,)), data, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "said"),
+    [
+        ({"pairs": [3, 17]}, "pairs must be pairs of ids or index numbers, such as [[3, 17]], got [3, 17]."),
+        ({"pairs": [[3, 17, 4]]}, "pairs must be pairs of ids or index numbers, such as [[3, 17]], got [[3, 17, 4]]."),
+        ({"draw": "both"}, "draw must be mean or sample, got 'both'."),
+        ({"num_neighbours": -1}, "num_neighbours must be at least 0, got -1."),
+    ],
+)
+def test_bad_choices(kwargs: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        PredictionWriter(**kwargs)
+
+
+def test_a_likelihood_without_draws(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^draw sample: MSSSIM has no density to draw from, only a mean"):
+        predict(tmp_path, tiny(VAE, shape=(1, 16, 16), likelihood=MSSSIM), tiny_data(image_size=16), draw="sample")
+
+
+def test_pairs_of_a_foreign_loader(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^pairs needs a data module or a loader of vae_zoo, got a Batches"):
+        predict(tmp_path, tiny(VAE), Batches(torch.rand(4, 1, 8, 8)), pairs=[[0, 1]])
+
+
+@pytest.mark.parametrize("num", [30, 2500])
+def test_nearest_neighbours(num: int) -> None:
+    """Against scikit-learn, over several blocks; two equal rows are neighbours of each other."""
+    z = np.random.default_rng(0).normal(size=(num, 3)).astype(np.float32)
+    z[4] = z[17]
+    places, distances = nearest(lambda start, end: z[start:end], num, 5)
+    theirs, _ = NearestNeighbors(n_neighbors=5, algorithm="brute").fit(z.astype(np.float64)).kneighbors()
+    np.testing.assert_allclose(distances, theirs, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(z[:, None] - z[places], axis=2), distances, atol=1e-5)
+    assert (places[4, 0], distances[4, 0]) == (17, 0)
+    assert not (places == np.arange(num)[:, None]).any()
+
+
+def test_neighbours_are_named(tmp_path: Path) -> None:
+    names = [f"n{n}" for n in range(40)]
+    (tmp_path / "out").mkdir()
+    predict(tmp_path / "out", tiny(VAE, shape=(5,)), numbered(tmp_path, ids=names), num_neighbours=2)
+    z = np.load(tmp_path / "out" / "latents.npz")["z"]
+    with np.load(tmp_path / "out" / "neighbours.npz") as found:
+        assert found["neighbour_id"].tolist() == [[names[row] for row in rows] for rows in found["neighbour_index"]]
+        difference = z[found["index"]][:, None] - z[found["neighbour_index"]]
+        np.testing.assert_allclose(np.linalg.norm(difference, axis=2), found["distance"], rtol=1e-5)
+    columns = [f"{name}{n}" for name in ("neighbour_id", "neighbour_index", "distance") for n in range(2)]
+    assert list(table(tmp_path / "out" / "neighbours.csv")) == ["id", "index", *columns]

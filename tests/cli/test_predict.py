@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +152,33 @@ def test_mistakes(run: Run, args: list[str], said: str) -> None:
     assert out.code == 2
     assert out.err.splitlines()[-1].startswith(f"vae-zoo: error: {said}")
     assert "Traceback" not in out.err
+
+
+def test_chosen_examples_and_draws(run: Run) -> None:
+    """What the options of the command say arrives, also under the short name of one of them."""
+    vectors("a.npz", 40, ids=np.array([f"n{n}" for n in range(40)]))
+    path = trained(Arrays(path="a.npz"), likelihood=partial(FixedNormal, scale=0.3))
+    args = ["--split", "all", "--predictions.pairs", "[[3, 17], [n39, 0]]", "--predictions.num_neighbours", "2"]
+    out = run("predict", "--ckpt_path", path, *args, "--draw", "sample")
+    assert rows(out, "interpolations")["index"].tolist() == [[3, 17], [39, 0]]
+    assert rows(out, "neighbours")["neighbour_id"].shape == (40, 2)
+    drawn = rows(out, "reconstructions")["reconstruction"]
+    mean = rows(run("predict", "--ckpt_path", path, "--split", "all", *FEW), "reconstructions")["reconstruction"]
+    assert abs((drawn - mean).std() - 0.3) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--predictions.pairs", "[[99, 40]]"], "pairs: none of the 4 examples has the index 99; they lie in "),
+        (["--predictions.num_neighbours", "4"], "num_neighbours must be below the 4 examples, got 4."),
+        (["--predictions.table", "parquet"], "table parquet needs pyarrow: pip install pyarrow, or choose csv."),
+        (["--draw", "both"], "predictions.draw: expected 'mean' or 'sample', got both"),
+    ],
+)
+def test_mistakes_about_predictions(run: Run, monkeypatch: pytest.MonkeyPatch, args: list[str], said: str) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    vectors("a.npz", 40)
+    out = run("predict", "--ckpt_path", trained(Arrays(path="a.npz")), *args)
+    assert out.code == 2
+    assert out.err.splitlines()[-1].startswith(f"vae-zoo: error: {said}")

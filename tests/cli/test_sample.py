@@ -15,7 +15,7 @@ from PIL import Image
 from short import few
 from torch import Tensor
 
-from vae_zoo.distributions import ConditionalNormal, FixedNormal, Prior
+from vae_zoo.distributions import MSSSIM, ConditionalNormal, FixedNormal, Prior
 from vae_zoo.evaluation.sampling import CHUNK, can_generate, generate
 from vae_zoo.models import AE, SVAE, VAE, Autoencoder, CategoricalVAE, ConditionalVAE, GammaVAE
 
@@ -234,3 +234,22 @@ def test_more_samples_begin_with_the_same_ones() -> None:
     assert torch.equal(more[:CHUNK], few)
     assert c is not None
     assert c[CHUNK:].tolist() == [(CHUNK + n) % 3 for n in range(5)]
+
+
+def test_draws_instead_of_means(run: Callable, tmp_path: Path) -> None:
+    model = tiny(VAE, shape=(5,), likelihood=partial(FixedNormal, scale=0.3))
+    path = str(saved(tmp_path, model))
+    found = {}
+    for kind in ("mean", "sample"):
+        out = run("sample", "--ckpt_path", path, "--num", "300", "--draw", kind, "--out", f"{kind}.npz")
+        assert out.code == 0, out.err
+        found[kind] = np.load(tmp_path / f"{kind}.npz")["x"]
+    assert np.var(found["sample"], 0).mean() - np.var(found["mean"], 0).mean() == pytest.approx(0.09, abs=0.02)
+    out = run(
+        "sample",
+        "--ckpt_path",
+        str(saved(tmp_path, tiny(VAE, shape=(1, 16, 16), likelihood=MSSSIM))),
+        "--draw",
+        "sample",
+    )
+    assert (out.code, "MSSSIM has no density to draw from, only a mean: leave draw out." in out.err) == (2, True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,9 +15,11 @@ from torch import Tensor
 from vae_zoo.callbacks.pictures import drawing
 from vae_zoo.callbacks.pictures.folders import output_folder
 from vae_zoo.callbacks.predicting import tables
-from vae_zoo.callbacks.predicting.identity import Identity, predicted
+from vae_zoo.callbacks.predicting.identity import Identity, predicted, size_of
+from vae_zoo.callbacks.predicting.neighbours import nearest
 from vae_zoo.callbacks.predicting.rows import MergedRows, RowFiles
 from vae_zoo.callbacks.predicting.tables import TableKind
+from vae_zoo.evaluation.sampling import require_draws
 from vae_zoo.evaluation.scores import scores
 from vae_zoo.system.seeding import forked
 from vae_zoo.system.writing import as_column, write_npz
@@ -55,6 +57,11 @@ class PredictionWriter(BasePredictionWriter):
         num_paths: Interpolations between two examples; 0 for none.
         num_dims: Latent dimensions to traverse; 0 for none.
         num_steps: Images on each path.
+        draw: "mean" for reconstructions and samples that are means of p(x|z), "sample" for draws from it.
+        pairs: Pairs of examples to interpolate between, by id or index, instead of the first ones: ``[[3, 17]]``. A
+            number is an id if the ids of the data are numbers, and otherwise an index.
+        num_neighbours: Nearest neighbours of each example among the others, by the Euclidean distance of ``z``, to
+            write to ``neighbours.npz``; 0 for none. The time grows with the square of the number of examples.
         table: "csv" for the tables ``latents.csv`` and ``scores.csv``, "parquet" for Parquet files, which need pyarrow,
             or "none". Latents that are not vectors of at most 256 dimensions have no table.
 
@@ -71,9 +78,16 @@ class PredictionWriter(BasePredictionWriter):
         num_paths: int = 8,
         num_dims: int = 10,
         num_steps: int = 11,
+        draw: Literal["mean", "sample"] = "mean",
+        pairs: list[tuple[int | str, int | str]] | None = None,
+        num_neighbours: int = 0,
         table: TableKind = "csv",
     ) -> None:
         super().__init__(write_interval="batch")
+        if draw not in ("mean", "sample"):
+            raise ValueError(f"draw must be mean or sample, got {draw!r}.")
+        if num_neighbours < 0:
+            raise ValueError(f"num_neighbours must be at least 0, got {num_neighbours}.")
         if min(num_importance, num_samples, num_paths, num_dims) < 0 or num_steps < 2:
             raise ValueError(
                 "num_importance, num_samples, num_paths and num_dims must be at least 0 and num_steps at least 2, "
@@ -81,6 +95,7 @@ class PredictionWriter(BasePredictionWriter):
             )
         self.num_importance = num_importance
         self.num_samples, self.num_paths, self.num_dims, self.num_steps = num_samples, num_paths, num_dims, num_steps
+        self.draw, self.pairs, self.num_neighbours = draw, _checked(pairs), num_neighbours
         tables.check_kind(table)
         self.table = table
         self.paths: list[Path] = []
@@ -110,11 +125,20 @@ class PredictionWriter(BasePredictionWriter):
         self._seen[dataloader_idx] = begun + len(x)
         seed = seed_of(batch, batch_idx, rank=trainer.global_rank)
         found = scores(pl_module, x, y, seed=seed, num_samples=self.num_importance)
+        if self.draw == "sample" and "reconstruction" in prediction:
+            with torch.no_grad(), forked(seed, pl_module.device):
+                drawn = pl_module.decode(pl_module.embed(x, y), y).sample()  # type: ignore[operator]
+            prediction = {**prediction, "reconstruction": drawn}
         rows = {"index": index, "x": x, **prediction, **found} | ({} if y is None else {"y": y})
         self._rows[dataloader_idx].append(rows)
         if batch_idx == 0 and trainer.is_global_zero:
             known = Identity.of(predicted(trainer, dataloader_idx))
-            self._draw(pl_module, x, y, index.cpu().numpy(), known, self._folder(trainer, dataloader_idx))
+            folder, positions = self._folder(trainer, dataloader_idx), index.cpu().numpy()
+            self._draw(pl_module, x, y, positions, known, folder)
+            if pl_module.continuous:
+                if self.pairs:
+                    x, y, positions = self._chosen(trainer, pl_module, dataloader_idx)
+                self._interpolate(pl_module, x, y, positions, known, folder)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if sum(isinstance(callback, PredictionWriter) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
@@ -123,8 +147,10 @@ class PredictionWriter(BasePredictionWriter):
         shape: Any = pl_module.shape
         if drawing.drawable(shape):
             drawing.check_size("num_samples", self.num_samples, shape)
-            drawing.check_size("num_paths x num_steps", self.num_paths * self.num_steps, shape)
+            num = len(self.pairs or ()) or self.num_paths
+            drawing.check_size("num_paths x num_steps", num * self.num_steps, shape)
             drawing.check_size("num_dims x num_steps", self.num_dims * self.num_steps, shape)
+        self._check_examples(trainer, pl_module)
         for loader in range(len(trainer.num_predict_batches)):
             self._rows.append(RowFiles(self._folder(trainer, loader), trainer.global_rank))
             self._rows[-1].clear()
@@ -140,6 +166,8 @@ class PredictionWriter(BasePredictionWriter):
                 self._merge(rows, identity, folder / f"{name}.npz", columns)
             for name, columns in _TABLES.items():
                 self._tabulate(rows, identity, folder / name, columns)
+            if self.num_neighbours and "z" in rows.layout:
+                self._find_neighbours(rows, identity, folder / "neighbours.npz")
             self.num_rows += len(rows)
             files.remove()
 
@@ -171,22 +199,80 @@ class PredictionWriter(BasePredictionWriter):
         with torch.no_grad(), forked(0, model.device):
             pictures: dict[str, tuple[Tensor, int, dict[str, Any]]] = {}
             if x[:64].shape[0]:
-                images = drawing.reconstructions(model, x[:64], None if c is None else c[:64])
+                mean = self.draw == "mean"
+                images = drawing.reconstructions(model, x[:64], None if c is None else c[:64], mean=mean)
                 pictures["reconstructions"] = (images, 16, {})
             if self.num_samples and hasattr(model, "sample"):
-                images, columns = drawing.samples(model, self.num_samples, c)
+                images, columns = drawing.samples(model, self.num_samples, c, mean=self.draw == "mean")
                 pictures["samples"] = (images, columns, {"x": images})
-            pairs = min(self.num_paths, len(x) // 2) if model.continuous else 0
-            if pairs:
-                images = drawing.interpolations(
-                    model, x[: 2 * pairs], None if c is None else c[: 2 * pairs], self.num_steps
-                )
-                ends = known.columns(positions[: 2 * pairs].reshape(2, pairs).T)
-                pictures["interpolations"] = (images.flatten(0, 1), self.num_steps, {**ends, "x": images})
             if self.num_dims and model.continuous:
                 dims, images = drawing.traversals(model, x, c, self.num_dims, self.num_steps)
                 start = known.columns(positions[:1])
                 pictures["traversals"] = (images.flatten(0, 1), self.num_steps, {**start, "x": images, "dims": dims})
+        self._write_pictures(model, pictures, folder)
+
+    def _interpolate(
+        self, model: Any, x: Tensor, c: Tensor | None, positions: np.ndarray, known: Identity, folder: Path
+    ) -> None:
+        """Write paths between the first and the second half of some examples."""
+        num = len(self.pairs) if self.pairs else min(self.num_paths, len(x) // 2)
+        if not num:
+            return
+        x, c = x[: 2 * num], None if c is None else c[: 2 * num]
+        with torch.no_grad(), forked(0, model.device):
+            images = drawing.interpolations(model, x, c, self.num_steps)
+        ends = known.columns(positions[: 2 * num].reshape(2, num).T)
+        arrays = {**ends, "x": images}
+        self._write_pictures(model, {"interpolations": (images.flatten(0, 1), self.num_steps, arrays)}, folder)
+
+    def _check_examples(self, trainer: Trainer, model: Any) -> None:
+        """Refuse what the model or the examples do not allow, before anything is computed."""
+        if self.draw == "sample":
+            require_draws(model)
+        if self.pairs and not model.continuous:
+            raise ValueError(f"pairs: {type(model).__name__} has latents between which there is no path.")
+        for number in range(len(trainer.num_predict_batches)):
+            loader = predicted(trainer, number)
+            if self.pairs:
+                self._positions(loader)
+            size = size_of(loader)
+            if size is not None and self.num_neighbours >= size:
+                raise ValueError(f"num_neighbours must be below the {size} examples, got {self.num_neighbours}.")
+
+    def _positions(self, loader: Any) -> list[int]:
+        """Positions of the first ends of all pairs, and then of the second ends."""
+        size = size_of(loader)
+        if size is None or not hasattr(loader, "take"):
+            raise ValueError(f"pairs needs a data module or a loader of vae_zoo, got a {type(loader).__name__}.")
+        known = Identity.of(loader)
+        return [known.find(pair[end], size) for end in (0, 1) for pair in self.pairs or ()]
+
+    def _chosen(self, trainer: Trainer, model: Any, number: int) -> tuple[Tensor, Tensor | None, np.ndarray]:
+        """The examples of the pairs, prepared for the model."""
+        loader, data = predicted(trainer, number), getattr(trainer, "datamodule", None)
+        places = self._positions(loader)
+        found = []
+        for place in places:
+            batch = loader.take(torch.tensor([place]))
+            batch = batch._replace(x=batch.x.to(model.device), y=None if batch.y is None else batch.y.to(model.device))
+            found.append(model.unpack(batch if data is None else data.on_after_batch_transfer(batch, number)))
+        x, y = zip(*found, strict=True)
+        return torch.cat(x), None if y[0] is None else torch.cat(y), np.array(places)
+
+    def _find_neighbours(self, rows: MergedRows, identity: Identity, path: Path) -> None:
+        num = min(self.num_neighbours, len(rows) - 1)  # fewer if batches were left out
+        places, distances = nearest(lambda start, end: rows.take("z", start, end), len(rows), num)
+        own, others = identity.columns(rows.positions), identity.columns(rows.positions[places])
+        found = {**own, **{f"neighbour_{name}": values for name, values in others.items()}, "distance": distances}
+        write_npz(path, {name: as_column(values) for name, values in found.items()})
+        self.paths.append(path)
+        if self.table != "none" and self.num_neighbours <= tables.WIDEST:
+            tables.write_table(path := path.with_suffix(f".{self.table}"), self.table, iter([found]))
+            self.paths.append(path)
+
+    def _write_pictures(
+        self, model: Any, pictures: Mapping[str, tuple[Tensor, int, dict[str, Any]]], folder: Path
+    ) -> None:
         for name, (images, columns, arrays) in pictures.items():
             if arrays:
                 self.paths.append(folder / f"{name}.npz")
@@ -197,6 +283,22 @@ class PredictionWriter(BasePredictionWriter):
     @staticmethod
     def _folder(trainer: Trainer, dataloader_idx: int) -> Path:
         return output_folder(trainer) / (f"dataloader_idx_{dataloader_idx}" if dataloader_idx else "")
+
+
+def _checked(pairs: Any) -> list[tuple[int | str, int | str]] | None:
+    """Pairs of names of examples.
+
+    Raises:
+        ValueError: If they are something else.
+    """
+    if pairs is None:
+        return None
+    fine = isinstance(pairs, (list, tuple)) and all(
+        isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs
+    )
+    if not fine or not all(isinstance(end, (int, str)) and not isinstance(end, bool) for pair in pairs for end in pair):
+        raise ValueError(f"pairs must be pairs of ids or index numbers, such as [[3, 17]], got {pairs}.")
+    return [(first, second) for first, second in pairs]
 
 
 def _array(value: Tensor | np.ndarray) -> np.ndarray:

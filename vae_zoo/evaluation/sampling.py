@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vae_zoo.distributions import check_temperature
+from vae_zoo.elbo import has_density
 from vae_zoo.system.seeding import forked
 
 CHUNK = 256
@@ -24,6 +25,7 @@ def generate(
     label: int | None = None,
     temperature: float = 1.0,
     shares: bool = False,
+    mean: bool = True,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor | None]:
     r"""Draw samples from the model's own prior and return all of them: see :func:`draw`.
@@ -31,7 +33,9 @@ def generate(
     Returns:
         Samples, (num, \*shape), and their classes, (num,), or None for an unconditional model.
     """
-    x, c = zip(*draw(model, num, label=label, temperature=temperature, shares=shares, seed=seed), strict=True)
+    x, c = zip(
+        *draw(model, num, label=label, temperature=temperature, shares=shares, mean=mean, seed=seed), strict=True
+    )
     return torch.cat(x), None if c[0] is None else torch.cat(c)
 
 
@@ -42,9 +46,10 @@ def draw(
     label: int | None = None,
     temperature: float = 1.0,
     shares: bool = False,
+    mean: bool = True,
     seed: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
-    r"""Draw samples from the model's own prior in chunks: the means of p(x|z) at its draws.
+    r"""Draw samples from the model's own prior in chunks: the means of p(x|z) at its draws, or draws of p(x|z).
 
     Class-conditional models sample all classes in turn if no class is chosen.
 
@@ -55,6 +60,7 @@ def draw(
         temperature: Factor on the spread of the prior, see :func:`~vae_zoo.distributions.tempered`; divides the
             logits of a prior over codes.
         shares: Whether to draw classes with their shares in the training data, instead of all in turn.
+        mean: Whether to return means of p(x|z) or draws from it.
         seed: Seed of the draws.
 
     Returns:
@@ -62,7 +68,8 @@ def draw(
         samples at a time.
 
     Raises:
-        ValueError: If the model cannot generate, does not have the class, or its prior has no temperature.
+        ValueError: If the model cannot generate, does not have the class, its prior has no temperature, or its
+            likelihood no density to draw from.
     """
     if num < 1:
         raise ValueError(f"num must be at least 1, got {num}.")
@@ -74,9 +81,14 @@ def draw(
         raise ValueError(f"class must lie in 0 .. {classes - 1}, got {label}.")
     if label is not None and shares:
         raise ValueError(f"class {label} and shares exclude each other: leave one out.")
-    given = {} if temperature == 1 else {"temperature": temperature}
+    given: dict[str, Any] = {} if temperature == 1 else {"temperature": temperature}
     if given and not _takes(sample, "temperature"):
         raise ValueError(f"{type(model).__name__} has a sample of its own that takes no temperature: leave it at 1.")
+    if not mean:
+        require_draws(model)
+        if not _takes(sample, "mean"):
+            raise ValueError(f"{type(model).__name__} has a sample of its own that gives one kind: leave draw out.")
+        given = {**given, "mean": False}
     classes_of: Callable[[Tensor], Tensor] | None = None
     if label is not None:
         classes_of = partial(torch.full_like, fill_value=label)
@@ -87,6 +99,17 @@ def draw(
     elif getattr(model, "num_classes", None):
         classes_of = partial(torch.remainder, other=classes)
     return _draws(sample, num, model.device, classes_of, seed, given)
+
+
+def require_draws(model: Any) -> None:
+    """Refuse to draw from p(x|z) of a model whose likelihood is an energy or a point.
+
+    Raises:
+        ValueError: If there is no density.
+    """
+    if not has_density(model):
+        name = type(model.likelihood).__name__
+        raise ValueError(f"draw sample: {name} has no density to draw from, only a mean: leave draw out.")
 
 
 def _shared(model: Any) -> Callable[[Tensor], Tensor]:

@@ -43,12 +43,13 @@ def check_size(option: str, num: int, shape: Sequence[int]) -> None:
         raise ValueError(f"{option} {num}: a picture holds at most {most} images of {size}.")
 
 
-def reconstructions(model: Autoencoder, x: Tensor, c: Tensor | None = None) -> Tensor:
+def reconstructions(model: Autoencoder, x: Tensor, c: Tensor | None = None, *, mean: bool = True) -> Tensor:
     """Examples and their reconstructions in turn, (2 B, C, H, W): a grid with an even number of columns has pairs."""
-    return torch.stack([x, model.reconstruct(x, c)], 1).flatten(0, 1)
+    again = model.reconstruct(x, c) if mean else model.decode(model.embed(x, c), c).sample()
+    return torch.stack([x, again], 1).flatten(0, 1)
 
 
-def samples(model: Any, num: int, c: Tensor | None = None) -> tuple[Tensor, int]:
+def samples(model: Any, num: int, c: Tensor | None = None, *, mean: bool = True) -> tuple[Tensor, int]:
     """Samples, (num, \\*shape), and the number of columns of their picture.
 
     For a class-conditional model, each column is a class. Other models that use conditions get repeated conditions of
@@ -59,7 +60,8 @@ def samples(model: Any, num: int, c: Tensor | None = None) -> tuple[Tensor, int]
         c = torch.arange(classes, device=model.device)
     elif c is not None and not depends_on_condition(model, c):
         c = None
-    parts = [model.sample(len(at), None if c is None else c[at.to(c.device) % len(c)]) for at in chunks(num)]
+    kind = {} if mean else {"mean": False}
+    parts = [model.sample(len(at), None if c is None else c[at.to(c.device) % len(c)], **kind) for at in chunks(num)]
     return torch.cat(parts), min(classes or max(1, int(num**0.5)), max(num, 1))
 
 

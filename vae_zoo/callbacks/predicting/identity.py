@@ -27,11 +27,42 @@ class Identity(NamedTuple):
         rows, ids, parts = (getattr(loader, name, None) for name in cls._fields)
         return cls(None if rows is None else np.asarray(rows), ids, parts)
 
+    def find(self, name: int | str, num: int) -> int:
+        """Position of an example. A text is an id; a number too if ids are numbers, and otherwise the index.
+
+        Args:
+            name: Id or index.
+            num: Number of examples.
+
+        Raises:
+            ValueError: If there is none, or more than one.
+        """
+        by_id = isinstance(name, str) or (self.ids is not None and self.ids.dtype.kind in "iu")
+        if by_id and self.ids is None:
+            raise ValueError(f"pairs: the examples have no ids, got {name!r}: give their index.")
+        known: Any = self.ids if by_id else np.arange(num) if self.rows is None else self.rows
+        found = np.flatnonzero(known.astype(str) == name if isinstance(name, str) else known == name)
+        if len(found) != 1:
+            which = f"the {'id' if by_id else 'index'} {name!r}"
+            if len(found):
+                raise ValueError(f"pairs: {len(found)} of the examples have {which}.")
+            span = f"; they lie in {known.min()} .. {known.max()}" if num and known.dtype.kind in "iu" else ""
+            raise ValueError(f"pairs: none of the {num} examples has {which}{span}.")
+        return int(found[0])
+
     def columns(self, positions: np.ndarray) -> dict[str, np.ndarray]:
         """``id``, if there are any, ``split``, if needed, and ``index`` of the examples at some positions."""
         known = {} if self.ids is None else {"id": self.ids[positions]}
         known |= {} if self.parts is None else {"split": self.parts[positions]}
         return {**known, "index": np.asarray(positions if self.rows is None else self.rows[positions], np.int64)}
+
+
+def size_of(loader: Any) -> int | None:
+    """Number of examples of a loader of ours; None if unknown."""
+    for part in ("x", "rows"):
+        if (found := getattr(loader, part, None)) is not None:
+            return len(found)
+    return None
 
 
 def predicted(trainer: Trainer, number: int) -> Any:

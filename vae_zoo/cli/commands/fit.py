@@ -53,6 +53,8 @@ MEANT = {
 def run(verb: str, args: Sequence[str]) -> None:
     """Run a verb of Lightning with the arguments after it."""
     args = spelled_out(packaged_configs(args))
+    if verb == "predict":
+        args = [re.sub(r"^--draw(?==|$)", "--predictions.draw", arg) for arg in args]
     if {"-h", "--help"} & set(args):
         if not (foreign := _foreign(args)):
             show_help(verb, args)

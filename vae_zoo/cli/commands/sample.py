@@ -11,8 +11,8 @@ from typing import Any
 from vae_zoo.cli.terminal import greet, quiet
 from vae_zoo.cli.verbs import VerbParser
 
-DESCRIPTION = """Draw samples from the prior of a trained model and decode them: the means of p(x|z), as a picture or as
-an array x of an .npz file."""
+DESCRIPTION = """Draw samples from the prior of a trained model and decode them: the means of p(x|z), or draws from it,
+as a picture or as an array x of an .npz file."""
 KINDS = (".png", ".npz")
 MOST = 4096
 """Largest number of samples in a picture."""
@@ -32,6 +32,8 @@ def parser() -> VerbParser:
         metavar="T",
         help="factor on the spread of the prior, or what divides the logits of a prior over codes (1)",
     )
+    what = "means of p(x|z), or draws from it (mean)"
+    made.add_argument("--draw", choices=("mean", "sample"), default="mean", help=what)
     made.add_argument("--out", type=Path, metavar="FILE", help="a .png or .npz file (samples.png, else samples.npz)")
     made.add_argument("--seed", type=int, default=0, help="seed of the draws (0)")
     return made
@@ -60,7 +62,8 @@ def sample(args: list[str]) -> None:
     out = out or Path("samples.png" if images and options.num <= MOST else "samples.npz")
     if out.suffix == ".png" and not images:
         raise ValueError(f"examples of shape {tuple(model.shape)} are no images: give an --out that ends in .npz.")
-    asked = {"label": options.label, "temperature": options.temperature, "shares": options.shares, "seed": options.seed}
+    asked = {"label": options.label, "temperature": options.temperature, "shares": options.shares}
+    asked |= {"mean": options.draw == "mean", "seed": options.seed}
     if out.suffix == ".png":
         drawing.check_size("--num", options.num, model.shape)
         x, _ = generate(model, options.num, **asked)
