@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import ranks
 from helpers import SHAPE, fit, tiny, tiny_data
 from torch import Tensor
 
@@ -48,22 +49,40 @@ def test_a_mixture_without_some_components_is_that_of_the_others() -> None:
     assert whole.sample().shape == (2,)
 
 
+class Watched(ExemplarVAE):
+    """Counts the exemplars in each batch, all of which must be left out, and no others."""
+
+    def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
+        if self.training:
+            same = (self.exemplars.flatten(1)[:, None] == x.flatten(1)).all(-1).any(1)
+            assert torch.equal(self.left_out, same)
+            self.seen = [*getattr(self, "seen", []), int(same.sum())]
+        return super().losses(x, c)
+
+
 @pytest.mark.parametrize("known", [True, False], ids=["by number", "by value"])
 def test_a_batch_is_not_explained_by_itself(known: bool, tmp_path: Path) -> None:
-    data, seen = Digits(batch_size=400), []
-
-    class Watched(ExemplarVAE):
-        def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
-            if self.training:
-                same = (self.exemplars.flatten(1)[:, None] == x.flatten(1)).all(-1).any(1)
-                assert torch.equal(self.left_out, same)
-                seen.append(int(same.sum()))
-            return super().losses(x, c)
-
+    data = Digits(batch_size=400)
     kwargs = {"num_exemplars": 20, "num_train": data.num_train if known else None, "latent_dim": 3}
-    fit(tmp_path, Watched, data=data, kwargs=kwargs, max_epochs=2)
-    assert len(seen) > 4
-    assert sum(seen) == 2 * 20, "every exemplar once an epoch"
+    model, _ = fit(tmp_path, Watched, data=data, kwargs=kwargs, max_epochs=2)
+    assert len(model.seen) > 4
+    assert sum(model.seen) == 2 * 20, "every exemplar once an epoch"
+
+
+def fit_half(rank: int, folder: Path) -> None:
+    data = Digits(batch_size=200)
+    kwargs = {"num_exemplars": 20, "num_train": data.num_train, "latent_dim": 3}
+    model, _ = fit(folder, Watched, data=data, kwargs=kwargs, max_epochs=1, devices=2)
+    (folder / f"seen{rank}").write_text(str(sum(model.seen)))
+
+
+@pytest.mark.slow
+def test_each_process_leaves_out_its_own_examples(tmp_path: Path) -> None:
+    with ranks(tmp_path, fit_half, tmp_path) as running:
+        assert running.codes(200) == [0, 0], "\n".join(running.said()[-30:])
+    seen = [int((tmp_path / f"seen{rank}").read_text()) for rank in (0, 1)]
+    assert min(seen) > 0
+    assert 20 <= sum(seen) <= 21, "every exemplar once an epoch, and one more if an example fills up the last batch"
 
 
 def test_without_leaving_out_the_bound_of_training_rewards_copies() -> None:

@@ -47,6 +47,9 @@ class ExemplarVAE(VAE):
         "VampVAE": "both have a mixture as their prior",
     }
 
+    _ddp_params_and_buffers_to_ignore = ("left_out",)
+    """Each process leaves out its own examples; all other buffers are those of the first one."""
+
     exemplars: Tensor
     """Training examples that the prior is made of, (M, \\*shape)."""
 
