@@ -281,6 +281,19 @@ def test_chosen_pairs(ids: Any, pairs: Any, tmp_path: Path) -> None:
         assert ids is None or paths["id"].tolist() == [[ids[3], ids[17]], [ids[39], ids[3]]]
 
 
+def test_chosen_pairs_of_a_shuffled_split(tmp_path: Path) -> None:
+    """An index is a row of the file, wherever the shuffle has put it."""
+    model, data = tiny(VAE, shape=(5,)), numbered(tmp_path)
+    data.predict_split = "train"
+    pair = sorted(data.load("train").rows.tolist())[:2]
+    (tmp_path / "out").mkdir()
+    predict(tmp_path / "out", model, data, pairs=[pair], num_steps=2)
+    with np.load(tmp_path / "out" / "interpolations.npz") as paths, np.load(tmp_path / "a.npz") as source:
+        ends = model.reconstruct(torch.from_numpy(source["x"][pair])).detach()
+        np.testing.assert_allclose(paths["x"][0], ends, atol=1e-6)
+        assert paths["index"].tolist() == [pair]
+
+
 @pytest.mark.parametrize(
     ("ids", "kwargs", "said"),
     [

@@ -14,6 +14,7 @@ from PIL import Image
 
 from vae_zoo.data import Arrays, DataModule, Digits, ImageFolder
 from vae_zoo.distributions import FixedNormal
+from vae_zoo.evaluation import p_values
 from vae_zoo.models import VAE, ConditionalVAE
 
 from .conftest import Outcome
@@ -182,3 +183,28 @@ def test_mistakes_about_predictions(run: Run, monkeypatch: pytest.MonkeyPatch, a
     out = run("predict", "--ckpt_path", trained(Arrays(path="a.npz")), *args)
     assert out.code == 2
     assert out.err.splitlines()[-1].startswith(f"vae-zoo: error: {said}")
+
+
+def test_new_data_are_compared_with_the_validation_data_of_the_training(run: Run) -> None:
+    vectors("a.npz", 400)
+    path = trained(Arrays(path="a.npz"))
+    vectors("new.npz", 3)
+    args = ["--data.path", "new.npz", "--predictions.calibrate", "val", "--predictions.false_alarms", "0.1"]
+    out = run("predict", "--ckpt_path", path, *args, *FEW)
+    found = rows(out, "scores")
+    reference = rows(run("predict", "--ckpt_path", path, "--split", "val", *FEW), "scores")["elbo"]
+    np.testing.assert_array_equal(found["p_value"], p_values(found["elbo"], reference))
+    out = run(
+        "predict", "--ckpt_path", path, "--data.path", "a.npz", "--predictions.calibrate", "val", "--split", "all"
+    )
+    assert (out.code, "got split all of the same data" in out.err) == (2, True)
+
+
+def test_a_checkpoint_that_names_no_data(run: Run) -> None:
+    vectors("a.npz", 40)
+    path = str(saved(Path.cwd(), tiny(VAE, shape=(5,), likelihood=FixedNormal)))
+    args = ["--data", "Arrays", "--data.path", "a.npz"]
+    out = run("predict", "--ckpt_path", path, *args, *FEW)
+    assert "predict: 40 of 40 examples, split all" in out.err
+    out = run("predict", "--ckpt_path", path, *args, "--predictions.calibrate", "val")
+    assert (out.code, "calibrate needs the validation data of the training, which" in out.err) == (2, True)

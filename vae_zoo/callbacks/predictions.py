@@ -15,10 +15,13 @@ from torch import Tensor
 from vae_zoo.callbacks.pictures import drawing
 from vae_zoo.callbacks.pictures.folders import output_folder
 from vae_zoo.callbacks.predicting import tables
+from vae_zoo.callbacks.predicting.calibration import calibrated, reference_of, score_reference
 from vae_zoo.callbacks.predicting.identity import Identity, predicted, size_of
 from vae_zoo.callbacks.predicting.neighbours import nearest
 from vae_zoo.callbacks.predicting.rows import MergedRows, RowFiles
 from vae_zoo.callbacks.predicting.tables import TableKind
+from vae_zoo.data import DataModule
+from vae_zoo.evaluation.conformal import check_rate
 from vae_zoo.evaluation.sampling import require_draws
 from vae_zoo.evaluation.scores import scores
 from vae_zoo.system.seeding import forked
@@ -62,6 +65,10 @@ class PredictionWriter(BasePredictionWriter):
             number is an id if the ids of the data are numbers, and otherwise an index.
         num_neighbours: Nearest neighbours of each example among the others, by the Euclidean distance of ``z``, to
             write to ``neighbours.npz``; 0 for none. The time grows with the square of the number of examples.
+        calibrate: "val" adds ``p_value`` to the scores, from those of the validation split of the training:
+            :func:`~vae_zoo.evaluation.p_values` of the log evidence if there is one, else of the bound, else of log_px.
+            The score and its threshold are written to ``calibration.json``.
+        false_alarms: Promised rate of false alarms of the threshold.
         table: "csv" for the tables ``latents.csv`` and ``scores.csv``, "parquet" for Parquet files, which need pyarrow,
             or "none". Latents that are not vectors of at most 256 dimensions have no table.
 
@@ -81,6 +88,8 @@ class PredictionWriter(BasePredictionWriter):
         draw: Literal["mean", "sample"] = "mean",
         pairs: list[tuple[int | str, int | str]] | None = None,
         num_neighbours: int = 0,
+        calibrate: Literal["val"] | None = None,
+        false_alarms: float = 0.05,
         table: TableKind = "csv",
     ) -> None:
         super().__init__(write_interval="batch")
@@ -96,6 +105,11 @@ class PredictionWriter(BasePredictionWriter):
         self.num_importance = num_importance
         self.num_samples, self.num_paths, self.num_dims, self.num_steps = num_samples, num_paths, num_dims, num_steps
         self.draw, self.pairs, self.num_neighbours = draw, _checked(pairs), num_neighbours
+        if calibrate not in (None, "val"):
+            raise ValueError(f"calibrate must be val or none, got {calibrate!r}.")
+        self.calibrate, self.false_alarms = calibrate, check_rate(false_alarms)
+        self.reference: DataModule | None = None
+        self._reference_rows: RowFiles | None = None
         tables.check_kind(table)
         self.table = table
         self.paths: list[Path] = []
@@ -154,31 +168,53 @@ class PredictionWriter(BasePredictionWriter):
         for loader in range(len(trainer.num_predict_batches)):
             self._rows.append(RowFiles(self._folder(trainer, loader), trainer.global_rank))
             self._rows[-1].clear()
+        if self.calibrate:
+            reference = reference_of(trainer, self.reference)
+            self._reference_rows = RowFiles(self._folder(trainer, 0), trainer.global_rank, "reference_")
+            self._reference_rows.clear()
+            score_reference(trainer, pl_module, reference, self._reference_rows, self.num_importance)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         trainer.strategy.barrier()
+        first = self._reference_rows
+        reference = None if first is None or not trainer.is_global_zero else first.merged(trainer.world_size)
         for loader, files in enumerate(self._rows) if trainer.is_global_zero else ():
             if not files.layout:
                 continue
             rows, folder = files.merged(trainer.world_size), self._folder(trainer, loader)
             identity = Identity.of(predicted(trainer, loader))
+            more: dict[str, Mapping[str, np.ndarray]] = {}
+            if reference is not None:
+                more["scores"] = calibrated(rows, reference, self.false_alarms, folder / "calibration.json")
+                self.paths.append(folder / "calibration.json")
             for name, columns in _FILES.items():
-                self._merge(rows, identity, folder / f"{name}.npz", columns)
+                self._merge(rows, identity, folder / f"{name}.npz", columns, more.get(name, {}))
             for name, columns in _TABLES.items():
-                self._tabulate(rows, identity, folder / name, columns)
+                self._tabulate(rows, identity, folder / name, columns, more.get(name, {}))
             if self.num_neighbours and "z" in rows.layout:
                 self._find_neighbours(rows, identity, folder / "neighbours.npz")
             self.num_rows += len(rows)
+        for files in self._rows if trainer.is_global_zero else ():
             files.remove()
 
-    def _merge(self, rows: MergedRows, identity: Identity, path: Path, names: Sequence[str]) -> None:
+    def _merge(
+        self,
+        rows: MergedRows,
+        identity: Identity,
+        path: Path,
+        names: Sequence[str],
+        more: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         """Write some columns of all ranks in order, a few megabytes at a time, with the identity of each row."""
         found = [name for name in names if name in rows.layout]
-        known = identity.columns(rows.positions)
-        write_npz(path, {k: as_column(v) for k, v in known.items()} | {name: rows.column(name) for name in found})
+        known = {k: as_column(v) for k, v in identity.columns(rows.positions).items()}
+        added = {k: as_column(v) for k, v in (more or {}).items()}
+        write_npz(path, {**known, **{name: rows.column(name) for name in found}, **added})
         self.paths.append(path)
 
-    def _tabulate(self, rows: MergedRows, identity: Identity, path: Path, names: Sequence[str]) -> None:
+    def _tabulate(
+        self, rows: MergedRows, identity: Identity, path: Path, names: Sequence[str], more: Mapping[str, np.ndarray]
+    ) -> None:
         """The same as a table, if the columns fit into one."""
         found = [name for name in names if name in rows.layout]
         if self.table == "none" or not all(tables.fits(rows.layout[name][1]) for name in found):
@@ -187,7 +223,8 @@ class PredictionWriter(BasePredictionWriter):
         def blocks() -> Iterator[dict[str, np.ndarray]]:
             for start in range(0, max(len(rows), 1), _ROWS):
                 known = identity.columns(rows.positions[start : start + _ROWS])
-                yield known | {name: rows.take(name, start, start + _ROWS) for name in found}
+                columns = {name: rows.take(name, start, start + _ROWS) for name in found}
+                yield {**known, **columns, **{name: values[start : start + _ROWS] for name, values in more.items()}}
 
         path = path.with_suffix(f".{self.table}")
         tables.write_table(path, self.table, blocks())

@@ -53,6 +53,7 @@ class VAECLI(LightningCLI):
         self._saved: dict[str, Any] = {}
         self._checkpoints: dict[str, dict[str, Any]] = {}
         self._suited: type | None = None
+        self._new_data = False
         finished = False
         try:
             super().__init__(
@@ -190,9 +191,13 @@ class VAECLI(LightningCLI):
         del applied_instantiation_links
         self.datamodule = cls(**kwargs)
         if self.subcommand == "predict":
-            new = sources.are_new(cls, kwargs, self._saved.get("data"))
-            self.datamodule.predict_split = self._asked.predict.split or ("all" if new else "test")
+            self._new_data = sources.are_new(cls, kwargs, self._saved.get("data"))
+            self.datamodule.predict_split = self._asked.predict.split or ("all" if self._new_data else "test")
         return self.datamodule
+
+    def before_predict(self) -> None:
+        """Hand over the data of the training, if others are predicted and compared with them."""
+        sources.set_reference(self.trainer, self._new_data, self._saved.get("data"), self._asked.predict.ckpt_path)
 
     def after_predict(self) -> None:
         """Print how many examples were predicted, and of which split."""

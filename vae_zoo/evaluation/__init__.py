@@ -1,7 +1,8 @@
-"""Evaluation of densities: annealed importance sampling, and a check of its accuracy."""
+"""Evaluation of densities: annealed importance sampling, a check of its accuracy, conformal p-values."""
 
 from vae_zoo.evaluation.ais import ais
 from vae_zoo.evaluation.bidirectional import Sandwich, bidirectional
+from vae_zoo.evaluation.conformal import p_values, threshold
 from vae_zoo.evaluation.schedules import Schedule, linear, sigmoid
 
 __all__ = [
@@ -10,5 +11,7 @@ __all__ = [
     "ais",
     "bidirectional",
     "linear",
+    "p_values",
     "sigmoid",
+    "threshold",
 ]

@@ -61,7 +61,9 @@ class RowFiles:
         return MergedRows(self, world_size)
 
     def remove(self) -> None:
-        """Remove the files of all processes."""
+        """Remove the files of all processes, and of all others in the folder."""
+        if not self.folder.is_dir():
+            return
         for part in self.folder.glob("*.bin"):
             part.unlink()
         self.folder.rmdir()

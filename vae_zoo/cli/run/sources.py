@@ -10,6 +10,7 @@ from lightning.pytorch import Trainer
 
 from vae_zoo.callbacks import PredictionWriter
 from vae_zoo.checkpoints.hyperparameters import import_path
+from vae_zoo.cli.run.described import data_of
 from vae_zoo.data import DataModule
 
 
@@ -31,6 +32,26 @@ def _same(path: Any, other: Any) -> bool:
     if path is None or other is None:
         return path is other
     return Path(path).expanduser().resolve() == Path(other).expanduser().resolve()
+
+
+def set_reference(trainer: Trainer, new: bool, saved: Mapping[str, Any] | None, path: Any) -> None:
+    """Give a writer of predictions that calibrates the data of the training, if others are predicted.
+
+    Args:
+        trainer: The trainer.
+        new: Whether other data are predicted.
+        saved: Data of the training, as plain data.
+        path: The checkpoint.
+
+    Raises:
+        ValueError: If the checkpoint does not name its data.
+    """
+    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
+    for writer in callbacks:
+        if new and isinstance(writer, PredictionWriter) and writer.calibrate:
+            if not saved:
+                raise ValueError(f"calibrate needs the validation data of the training, which {path} does not name.")
+            writer.reference = data_of(dict(saved), path)
 
 
 def described(trainer: Trainer, data: DataModule) -> str:

@@ -1,0 +1,73 @@
+"""Scores of the validation split of the training, which new scores are compared with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import Trainer
+
+from vae_zoo.callbacks.evaluation.passes import data_of
+from vae_zoo.callbacks.predicting.rows import MergedRows, RowFiles
+from vae_zoo.data import DataModule
+from vae_zoo.evaluation.conformal import p_values, threshold
+from vae_zoo.evaluation.scores import scores
+from vae_zoo.system.writing import write_text
+
+BY = ("log_evidence", "elbo", "log_px")
+"""Scores to calibrate, in order of preference."""
+
+
+def reference_of(trainer: Trainer, other: DataModule | None) -> DataModule:
+    """Data whose validation split is the reference: those of the training, if others are predicted.
+
+    Raises:
+        ValueError: If there are none, or examples of the training or the validation are predicted themselves.
+    """
+    if other is not None:
+        return other
+    data = data_of(trainer, "calibrate")
+    if data.predict_split != "test":
+        raise ValueError(
+            f"calibrate: p-values hold for examples outside training and validation, got split {data.predict_split} of "
+            "the same data: choose the test split, or new data."
+        )
+    return data
+
+
+def score_reference(trainer: Trainer, model: Any, data: DataModule, files: RowFiles, num_importance: int) -> None:
+    """Write the scores of this process's share of the validation split."""
+    if data is not getattr(trainer, "datamodule", None):
+        data.trainer = trainer  # which knows the rank and the device
+        if trainer.is_global_zero:
+            data.prepare_data()
+        trainer.strategy.barrier()
+    for batch in data.val_dataloader():
+        y = None if batch.y is None else batch.y.to(model.device)
+        moved = data.on_after_batch_transfer(batch._replace(x=batch.x.to(model.device), y=y))
+        x, c = model.unpack(moved)
+        found = scores(model, x, c, seed=batch.key, num_samples=num_importance)
+        files.append({"index": batch.index, **{name: found[name] for name in BY if name in found}})
+
+
+def calibrated(rows: MergedRows, reference: MergedRows, rate: float, path: Path) -> Mapping[str, np.ndarray]:
+    """The column ``p_value`` of rows; what it is based on goes to a file.
+
+    Args:
+        rows: Rows with scores.
+        reference: Rows of the validation split with the same scores.
+        rate: Promised rate of false alarms.
+        path: File of the threshold.
+
+    Raises:
+        ValueError: If there are too few references for the rate.
+    """
+    by = next(name for name in BY if name in rows.layout)
+    known = reference.take(by, 0, len(reference))
+    limit = threshold(known, rate)
+    said = {"score": by, "split": "val", "num_examples": len(known), "false_alarms": rate, "threshold": limit}
+    write_text(path, json.dumps(said, indent=1) + "\n")
+    return {"p_value": p_values(rows.take(by, 0, len(rows)), known)}
