@@ -12,7 +12,7 @@ import pytest
 from helpers import saved, tiny
 from PIL import Image
 
-from vae_zoo.data import Arrays, DataModule, Digits, ImageFolder
+from vae_zoo.data import Arrays, Counts, DataModule, Digits, ImageFolder
 from vae_zoo.distributions import FixedNormal
 from vae_zoo.evaluation import p_values
 from vae_zoo.models import VAE, ConditionalVAE
@@ -127,12 +127,33 @@ def test_all_digits_in_their_order(run: Run) -> None:
 
 
 def test_a_conditional_model_keeps_its_classes(run: Run) -> None:
-    """Of three, new data may have two."""
-    vectors("a.npz", 40, y=np.arange(40) % 3)
-    vectors("new.npz", 10, y=np.arange(10) % 2)
+    """New data that lack one of three number the others as the training does; a fourth is refused."""
+    vectors("a.npz", 40, y=np.array(["ant", "bee", "cat"])[np.arange(40) % 3])
+    vectors("new.npz", 10, y=np.array(["bee", "cat"])[np.arange(10) % 2])
+    vectors("other.npz", 11, y=np.array(["bee", "dog"])[np.arange(11) % 2])
     path = trained(Arrays(path="a.npz"), ConditionalVAE, num_classes=3)
     out = run("predict", "--ckpt_path", path, "--data.path", "new.npz", *FEW)
-    assert rows(out)["y"].tolist() == (np.arange(10) % 2).tolist()
+    assert rows(out)["y"].tolist() == (np.arange(10) % 2 + 1).tolist()
+    out = run("predict", "--ckpt_path", path, "--data.path", "other.npz", *FEW)
+    said = "labels in other.npz must be classes of the training, 'ant', 'bee', 'cat', got 'dog'."
+    assert (out.code, out.err.splitlines()[-1]) == (2, f"vae-zoo: error: {said}")
+
+
+def test_folders_keep_the_classes_of_the_training(run: Run) -> None:
+    for name in ("old/ant", "old/bee", "old/cat", "new/bee", "new/cat"):
+        pictures(name, 6)
+    path = trained(ImageFolder(folder="old", image_size=8, channels=1), ConditionalVAE, num_classes=3)
+    out = run("predict", "--ckpt_path", path, "--data.folder", "new", *FEW)
+    found = rows(out)
+    assert [("ant", "bee", "cat")[y] for y in found["y"]] == [name.split("/")[0] for name in found["id"]]
+
+
+def test_every_row_of_new_counts(run: Run) -> None:
+    for name, num in (("a", 60), ("new", 5)):
+        np.save(f"{name}.npy", np.random.default_rng(num).poisson(2, (num, 5)))
+    path = trained(Counts(path="a.npy"), likelihood=None)
+    out = run("predict", "--ckpt_path", path, "--data.path", "new.npy", "--model.likelihood", "FixedNormal", *FEW)
+    assert "predict: 5 of 5 examples, split all" in out.err
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,7 @@ class VAECLI(LightningCLI):
         self.datamodule = cls(**kwargs)
         if self.subcommand == "predict":
             self._new_data = sources.are_new(cls, kwargs, self._saved.get("data"))
+            self.datamodule.known_classes = self._saved.get("classes") if self._new_data else None
             self.datamodule.predict_split = self._asked.predict.split or ("all" if self._new_data else "test")
         return self.datamodule
 

@@ -51,6 +51,9 @@ class Saved(Recorded, LightningModule):
             "model": model,
             "data": data.recorded() if isinstance(data, Recorded) else None,
         }
+        classes = getattr(data, "classes", None)
+        if isinstance(classes, list) and classes and all(isinstance(name, (int, float, str)) for name in classes):
+            checkpoint["vae_zoo"]["classes"] = classes  # to number the labels of other data alike
 
     def _check_changes(self) -> None:
         """Refuse changed attributes that do not fit the weights, since the checkpoint could not be loaded."""

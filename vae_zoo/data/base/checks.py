@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,6 +98,25 @@ def check_labelled(y: Any, where: str) -> None:
             f"{int(missing.sum())} of {len(y)} labels in {where} are no class, the first, in row {row}, is "
             f"{y[row].item()!r}: leave these examples out, or all labels."
         )
+
+
+def known_labels(own: np.ndarray, known: Sequence[Any] | None, where: str) -> np.ndarray:
+    """Sorted labels by which classes are numbered: those of the training, if they are known, else those of the data.
+
+    Args:
+        own: Sorted labels of the data.
+        known: Sorted labels of the training, or None.
+        where: Name of the data in errors.
+
+    Raises:
+        ValueError: If the data have a label that the training has not.
+    """
+    if not known or not len(own):
+        return own
+    if new := [label for label in own.tolist() if label not in known]:
+        classes = ", ".join(map(repr, known[:8])) + (", …" if len(known) > 8 else "")
+        raise ValueError(f"labels in {where} must be classes of the training, {classes}, got {new[0]!r}.")
+    return np.array(known)
 
 
 def check_finite(

@@ -82,6 +82,9 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
     predict_split: PredictSplit = "test"
     """Split that predict goes through; "all" for every example of the source."""
 
+    known_classes: list[Any] | None = None
+    """Classes of the training, by which labels of new data are numbered; None to number those that there are."""
+
     sources: tuple[str, ...] = ("path", "folder")
     """Arguments that name where the examples come from. Given another source, the command predicts all of it."""
 

@@ -84,6 +84,11 @@ def split_indices(num: int, *, num_val: int, num_test: int, seed: int) -> dict[S
     return {"train": train, "val": val, "test": test}
 
 
+def num_left(num: int, fractions: Mapping[SplitName, float]) -> int:
+    """Number of training examples that :func:`random_split` leaves, 0 if there are too few to split."""
+    return max(0, num - sum(max(1, round(num * part)) for part in fractions.values()))
+
+
 def random_split(num: int, fractions: Mapping[SplitName, float], seed: int, where: str) -> dict[SplitName, Tensor]:
     """Take random validation and test splits from ``num`` examples; the rest is the training split.
 

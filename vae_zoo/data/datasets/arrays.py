@@ -10,10 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from vae_zoo.data.base.checks import check_finite, check_fractions, check_labelled, check_limit, check_size
+from vae_zoo.data.base.checks import (
+    check_finite,
+    check_fractions,
+    check_labelled,
+    check_limit,
+    check_size,
+    known_labels,
+)
 from vae_zoo.data.base.mapped import Mapped, load_if_small
 from vae_zoo.data.base.scaling import Fitted, Scale, check_scales, fit_scaling
-from vae_zoo.data.base.splits import Split, SplitName, random_split
+from vae_zoo.data.base.splits import Split, SplitName, num_left, random_split
 from vae_zoo.data.datasets.images import Images
 from vae_zoo.data.files.array_files import Table, read_table
 from vae_zoo.data.files.csv_files import line_of
@@ -93,8 +100,7 @@ class Arrays(Images):
 
     @property
     def num_train(self) -> int:
-        num = len(self._tables["train"].x)
-        return max(0, num - sum(max(1, round(num * part)) for part in self._fractions.values()))
+        return num_left(len(self._tables["train"].x), self._fractions)
 
     @property
     def num_rows(self) -> int:
@@ -138,7 +144,7 @@ class Arrays(Images):
             return np.array([])
         for table, path in zip(self._tables.values(), self.paths.values(), strict=True):
             check_labelled(table.y, str(path))
-        return np.unique(np.concatenate(labels))
+        return known_labels(np.unique(np.concatenate(labels)), self.known_classes, str(self.paths["train"]))
 
     def dataset(self, split: SplitName) -> Split:
         return self._split(self._tables[split if split in self._tables else "train"], self._index.get(split))

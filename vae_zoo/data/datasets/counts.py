@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from vae_zoo.data.base.checks import check_fractions, check_labelled, check_limit, check_size
+from vae_zoo.data.base.checks import check_fractions, check_labelled, check_limit, check_size, known_labels
 from vae_zoo.data.base.datamodule import DataModule
 from vae_zoo.data.base.mapped import load_if_small
 from vae_zoo.data.base.sparse import Sparse
-from vae_zoo.data.base.splits import Split, SplitName, random_split
+from vae_zoo.data.base.splits import Split, SplitName, num_left, random_split
 from vae_zoo.data.files.count_files import CountTable, read_counts
 from vae_zoo.distributions import Family, NegativeBinomial
 from vae_zoo.typing import Shape
@@ -89,7 +89,11 @@ class Counts(DataModule):
 
     @property
     def num_train(self) -> int:
-        return len(self._index["train"])
+        return num_left(self._tables["train"].x.shape[0], self._fractions)
+
+    @property
+    def num_rows(self) -> int:
+        return sum(table.x.shape[0] for table in self._tables.values())
 
     @property
     def num_classes(self) -> int | None:
@@ -112,8 +116,12 @@ class Counts(DataModule):
         return [] if names is None else [str(name) for name in names]
 
     def dataset(self, split: SplitName) -> Split:
-        table = self._tables[split if split in self._tables else "train"]
-        rows = self._index.get(split)
+        return self._split(self._tables[split if split in self._tables else "train"], self._index.get(split))
+
+    def whole(self) -> Split | None:
+        return self._split(self._tables["train"]) if len(self._tables) == 1 else None
+
+    def _split(self, table: CountTable, rows: torch.Tensor | None = None) -> Split:
         index = None if rows is None else rows.numpy()
         x = load_if_small(Sparse(table.x, index), self.in_memory_limit)
         ids = table.ids if table.ids is None or index is None else table.ids[index]
@@ -129,7 +137,8 @@ class Counts(DataModule):
             return np.array([])
         for split, table in tables.items():
             check_labelled(table.y, str(self.paths.get(split, "the drawn counts")))
-        return np.unique(np.concatenate([table.y for table in tables.values() if table.y is not None]))
+        own = np.unique(np.concatenate([table.y for table in tables.values() if table.y is not None]))
+        return known_labels(own, self.known_classes, str(self.paths.get("train", "the drawn counts")))
 
     @cached_property
     def _tables(self) -> dict[SplitName, CountTable]:
@@ -142,9 +151,12 @@ class Counts(DataModule):
 
     @cached_property
     def _index(self) -> dict[SplitName, torch.Tensor]:
-        fractions = {split: part for split, part in self.fractions.items() if split not in self.paths}
         where = str(self.paths.get("train", "the drawn counts"))
-        return random_split(self._tables["train"].x.shape[0], fractions, self.split_seed, where)
+        return random_split(self._tables["train"].x.shape[0], self._fractions, self.split_seed, where)
+
+    @property
+    def _fractions(self) -> dict[SplitName, float]:
+        return {split: part for split, part in self.fractions.items() if split not in self.paths}
 
 
 def draw_cells(num_cells: int = NUM_CELLS, num_genes: int = NUM_GENES, seed: int = 0) -> CountTable:

@@ -13,9 +13,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from vae_zoo.data.base.checks import check_fractions, check_limit, check_positive
+from vae_zoo.data.base.checks import check_fractions, check_limit, check_positive, known_labels
 from vae_zoo.data.base.mapped import Mapped, load_if_small
-from vae_zoo.data.base.splits import SPLITS, STAGES, Split, SplitName, random_split
+from vae_zoo.data.base.splits import SPLITS, STAGES, Split, SplitName, num_left, random_split
 from vae_zoo.data.datasets.images import Images
 from vae_zoo.data.files.image_cache import cached_images
 from vae_zoo.data.files.image_files import IMAGE_ENDINGS, list_images, read_images
@@ -106,8 +106,7 @@ class ImageFolder(Images):
 
     @property
     def num_train(self) -> int:
-        num = len(self._found["train"].paths) if "train" in self._found else 0
-        return max(0, num - sum(max(1, round(num * part)) for part in self._fractions.values()))
+        return num_left(len(self._found["train"].paths), self._fractions) if "train" in self._found else 0
 
     @property
     def num_rows(self) -> int:
@@ -121,7 +120,8 @@ class ImageFolder(Images):
     def classes(self) -> list[str]:
         """Names of the classes, in the order of their labels; empty for images without labels."""
         names = [name for listed in self._found.values() for name in listed.names]
-        return [] if None in names else sorted({name for name in names if name})
+        own = np.array([] if None in names else sorted({name for name in names if name}), str)
+        return list(known_labels(own, self.known_classes, str(self.folder)).tolist())
 
     def prepare_data(self) -> None:
         # One process decodes, and only then do the others open what it has written.
