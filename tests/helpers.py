@@ -32,7 +32,7 @@ BOUNDS = [cls for cls in MODELS if issubclass(cls, ELBOMixin)]
 
 _DISTRIBUTIONS = [getattr(distributions, name) for name in distributions.__all__]
 FAMILIES = [c for c in _DISTRIBUTIONS if inspect.isclass(c) and issubclass(c, distributions.Family)]
-FAMILIES = [c for c in FAMILIES if not inspect.isabstract(c) and c is not distributions.Joint]  # of some vectors only
+FAMILIES = [c for c in FAMILIES if not inspect.isabstract(c) and c not in (distributions.Joint, distributions.Columns)]
 PRIORS = [c for c in _DISTRIBUTIONS if inspect.isclass(c) and issubclass(c, distributions.Prior)]
 PRIORS = [c for c in PRIORS if not inspect.isabstract(c) and c is not distributions.JointPrior]
 REAL_PRIORS = [c for c in PRIORS if supports.core(c((3,))().support) is constraints.real]

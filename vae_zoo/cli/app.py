@@ -19,7 +19,7 @@ from vae_zoo import callbacks, hub, loggers, models
 from vae_zoo.callbacks import TimedProgressBar
 from vae_zoo.callbacks.progress import ModelTable
 from vae_zoo.checkpoints.files import check_writable
-from vae_zoo.checkpoints.hyperparameters import import_path
+from vae_zoo.checkpoints.hyperparameters import plain
 from vae_zoo.cli.inspect.options import CALLBACKS, LINKED, pairs
 from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.run import faults, precedence, sources
@@ -52,7 +52,7 @@ class VAECLI(LightningCLI):
         self.run: RunFolder | None = None
         self._saved: dict[str, Any] = {}
         self._checkpoints: dict[str, dict[str, Any]] = {}
-        self._suited: type | None = None
+        self._suited: Any = None
         self._new_data = False
         finished = False
         try:
@@ -190,6 +190,8 @@ class VAECLI(LightningCLI):
     def _make_data(self, cls: type, *, applied_instantiation_links: Any, **kwargs: Any) -> DataModule:
         del applied_instantiation_links
         self.datamodule = cls(**kwargs)
+        if self._saved:
+            self.datamodule.adopt(self._saved["model"]["init_args"])
         if self.subcommand == "predict":
             self._new_data = sources.are_new(cls, kwargs, self._saved.get("data"))
             self.datamodule.known_classes = self._saved.get("classes") if self._new_data else None
@@ -215,7 +217,7 @@ class VAECLI(LightningCLI):
             saved = self._saved.get("model")
             follows = saved is None or saved["init_args"].get("likelihood")  # one without is of the default in Python
             kwargs["likelihood"] = self._suited = self.datamodule.likelihood if follows else Bernoulli
-            self._asked[self.subcommand].model.init_args.likelihood = Namespace(class_path=import_path(self._suited))
+            self._asked[self.subcommand].model.init_args.likelihood = Namespace(plain(self._suited))
         return cls(**kwargs)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

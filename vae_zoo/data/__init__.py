@@ -16,6 +16,7 @@ from vae_zoo.data.datasets.images import Images
 from vae_zoo.data.datasets.mnist import MNIST, FashionMNIST
 from vae_zoo.data.datasets.pairs import Pairs
 from vae_zoo.data.datasets.sprites import Sprites
+from vae_zoo.data.datasets.table import Table
 from vae_zoo.data.streaming.shards import write_shards
 from vae_zoo.data.streaming.stream import Stream
 
@@ -36,6 +37,7 @@ __all__ = [
     "Split",
     "Sprites",
     "Stream",
+    "Table",
     "TensorLoader",
     "WorkerLoader",
     "write_shards",

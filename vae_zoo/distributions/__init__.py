@@ -25,6 +25,7 @@ from vae_zoo.distributions.latents.joint import Joint, JointPrior
 from vae_zoo.distributions.latents.parts import Parts
 from vae_zoo.distributions.latents.proportions import Beta, BetaPrior, Dirichlet, DirichletPrior
 from vae_zoo.distributions.layered.two_stage import TwoStageDistribution, TwoStagePrior
+from vae_zoo.distributions.likelihoods.columns import Columns
 from vae_zoo.distributions.likelihoods.continuous import (
     ContinuousBernoulli,
     FixedLaplace,
@@ -69,6 +70,7 @@ __all__ = [
     "BetaPrior",
     "Categorical",
     "CholeskyNormal",
+    "Columns",
     "ConditionalNormal",
     "ContinuousBernoulli",
     "Counted",

@@ -15,6 +15,7 @@ from torch.distributions import Distribution, constraints
 from vae_zoo.distributions.bernoulli import IndependentBernoulli
 from vae_zoo.distributions.likelihoods.observed import Observed, per_entry
 from vae_zoo.distributions.likelihoods.scaled import Scaled, Scaling, make_scaling
+from vae_zoo.distributions.moments import mean_of
 from vae_zoo.distributions.normal import Normal, PointMass, independent
 from vae_zoo.functional import exact
 from vae_zoo.typing import Shape
@@ -208,6 +209,14 @@ class Family(nn.Module, ABC):
         Args:
             x: Training examples, (N, \\*shape).
         """
+
+    def expectation(self, px: Distribution, device: torch.device) -> Tensor:
+        """Means from which :meth:`summarise` makes an example, of distributions over examples."""
+        return mean_of(px, device)
+
+    def summarise(self, expectation: Tensor) -> Tensor:
+        """Examples from means over several distributions of what :meth:`expectation` gives."""
+        return expectation
 
     def check(self, x: Tensor) -> None:
         """Refuse data outside the support of the family.

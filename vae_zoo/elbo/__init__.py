@@ -155,7 +155,7 @@ class ELBOMixin(Generative):
             terms = self.elbo(x, c, num)
             return terms.log_w, self.decode(terms.z, c) if terms.px is None else terms.px
 
-        return imputed(draw, x, num_samples, mean=mean)
+        return imputed(draw, x, num_samples, self.likelihood, mean=mean)  # type: ignore[attr-defined]
 
     def _weights(self, x: Tensor, c: Tensor | None) -> Draw:
         """A function that draws importance weights p(x, z) / q(z|x) of these examples."""

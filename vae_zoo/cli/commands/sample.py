@@ -12,8 +12,10 @@ from vae_zoo.cli.terminal import greet, quiet
 from vae_zoo.cli.verbs import VerbParser
 
 DESCRIPTION = """Draw samples from the prior of a trained model and decode them: the means of p(x|z), or draws from it,
-as a picture or as an array x of an .npz file."""
+as a picture or as an array x of an .npz file. A model of a table draws rows, which go to a .csv, .tsv or .parquet file
+with the columns, types and categories of that table."""
 KINDS = (".png", ".npz")
+TABLES = (".csv", ".tsv", ".parquet")
 MOST = 4096
 """Largest number of samples in a picture."""
 
@@ -32,9 +34,17 @@ def parser() -> VerbParser:
         metavar="T",
         help="factor on the spread of the prior, or what divides the logits of a prior over codes (1)",
     )
-    what = "means of p(x|z), or draws from it (mean)"
+    what = "means of p(x|z), or draws from it (mean; of a table always draws)"
     made.add_argument("--draw", choices=("mean", "sample"), default="mean", help=what)
-    made.add_argument("--out", type=Path, metavar="FILE", help="a .png or .npz file (samples.png, else samples.npz)")
+    what = "a .png or .npz file (samples.png, else samples.npz); of rows, .csv"
+    made.add_argument("--out", type=Path, metavar="FILE", help=what)
+    made.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="of a table: draw the other columns given this value; may be repeated",
+    )
     made.add_argument("--seed", type=int, default=0, help="seed of the draws (0)")
     return made
 
@@ -58,6 +68,9 @@ def sample(args: list[str]) -> None:
 
     quiet()
     model = load(options.ckpt_path)
+    if hasattr(model.likelihood, "columns") or options.where or (out and out.suffix in TABLES):
+        print(_rows(model, options, out or Path("samples.csv")))
+        return
     images = drawing.drawable(model.shape)
     out = out or Path("samples.png" if images and options.num <= MOST else "samples.npz")
     if out.suffix == ".png" and not images:
@@ -73,6 +86,42 @@ def sample(args: list[str]) -> None:
         _check_room(out, options.num, math.prod(model.shape) * 4)
         write_npz(out, _columns(draw(model, options.num, **asked), options.num, tuple(model.shape)))
     print(out)
+
+
+def _rows(model: Any, options: Any, out: Path) -> Path:
+    """Draw rows of a table and write them.
+
+    Raises:
+        ValueError: If the model is of no table, or the file is of another kind.
+    """
+    import sys
+
+    from vae_zoo.data.files.frames import decode, encode_values, write_frame
+    from vae_zoo.evaluation.conditional import conditional
+    from vae_zoo.evaluation.sampling import generate
+
+    columns = getattr(model.likelihood, "columns", None)
+    if columns is None:
+        raise ValueError(f"{type(model).__name__} is of no table: give an --out that ends in .png or .npz.")
+    if out.suffix not in TABLES:
+        raise ValueError(f"rows of a table go to a file that ends in {', '.join(TABLES)}, got {out}.")
+    if options.where:
+        for name in ("label", "shares"):
+            if getattr(options, name):
+                raise ValueError("--where conditions on columns, and --class and --shares on labels: leave one out.")
+        if options.temperature != 1:
+            raise ValueError("--where draws from the posterior, which has no --temperature: leave it out.")
+        known = encode_values(options.where, columns)
+        found = conditional(model, known, options.num, num_latents=max(10_000, options.num), seed=options.seed)
+        x = found.x
+        if found.ess < min(options.num, 100):
+            what = f"{found.ess:.0f} latents carry the weight of all, so that rows vary little"
+            print(f"vae-zoo: the condition is rare: {what}.", file=sys.stderr)
+    else:
+        asked = {"label": options.label, "temperature": options.temperature, "shares": options.shares}
+        x, _ = generate(model, options.num, **asked, seed=options.seed, mean=False)
+    write_frame(out, decode(x.cpu().float().numpy(), columns))
+    return out
 
 
 def _columns(parts: Iterator[tuple[Any, Any]], num: int, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -122,8 +171,8 @@ def refuse(num: int, label: int | None, temperature: float, seed: int, out: Path
         raise ValueError(f"--seed must be at least 0 and below 2**63, got {seed}.")
     if out is None:
         return
-    if out.suffix not in KINDS:
-        raise ValueError(f"--out must end in {' or '.join(KINDS)}, got {out}.")
+    if out.suffix not in KINDS + TABLES:
+        raise ValueError(f"--out must end in {' or '.join(KINDS)}, or in .csv for rows of a table, got {out}.")
     if out.suffix == ".png" and num > MOST:
         raise ValueError(f"a picture holds at most {MOST} samples, got {num}: give an --out that ends in .npz.")
     if not out.parent.is_dir():

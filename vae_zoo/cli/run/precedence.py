@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from vae_zoo.checkpoints.hyperparameters import class_of
 from vae_zoo.cli.errors import one_line
 from vae_zoo.cli.inspect.configs import read_yaml
 from vae_zoo.cli.inspect.options import CHOSEN, LINKED, pairs
@@ -123,11 +124,11 @@ class OverrideReport(Callback):
         suited: Likelihood chosen from the data, if none was given.
     """
 
-    def __init__(self, saved: Mapping[str, Any], config: Any, args: Sequence[str], suited: type | None = None) -> None:
+    def __init__(self, saved: Mapping[str, Any], config: Any, args: Sequence[str], suited: Any = None) -> None:
         said = {"not as in the checkpoint": overridden(saved, config)}
         said["given to a class that was replaced, and dropped"] = dropped(args, config)
         self.lines = [one_line(f"{what}: {', '.join(items)}") for what, items in said.items() if items]
-        if suited is not None and suited is not Bernoulli:
+        if class_of(suited) is suited is not Bernoulli and suited is not None:
             self.lines.append(
                 f"likelihood {suited.__name__}, since the data are not binary; --model.likelihood chooses another one."
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, get_args
 
@@ -99,6 +99,13 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
             split: "train", "val" or "test".
         """
 
+    def adopt(self, model: Mapping[str, Any]) -> None:
+        """Take over what a trained model knows of its data, such as their scaling, instead of fitting it to new data.
+
+        Args:
+            model: Arguments of the model, as plain data.
+        """
+
     def whole(self) -> Split | None:
         """Every example of one source, in its order, for predict; None if there are only splits."""
         return None
@@ -140,7 +147,7 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         return known if self.num_labels is None else self.num_labels
 
     @property
-    def likelihood(self) -> type[Family]:
+    def likelihood(self) -> Callable[[Shape], Family]:
         """Likelihood that suits the examples, the default of the command.
 
         Bernoulli if all values are 0 or 1. OptimalNormal for all others, because grey levels as probabilities often

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,10 @@ class Arrays(Images):
     def num_rows(self) -> int:
         return sum(len(table.x) for table in self._tables.values())
 
+    def adopt(self, model: Mapping[str, Any]) -> None:
+        if "scaling" in model:
+            self.__dict__["scaling"] = model["scaling"]
+
     @cached_property
     def scaling(self) -> Fitted | None:
         given = self._scales
@@ -124,7 +129,7 @@ class Arrays(Images):
         return fit_scaling(self.examples("train"), scales, [str(n) for n in range(num)], str(self.paths["train"]))
 
     @property
-    def likelihood(self) -> type[Family]:
+    def likelihood(self) -> Callable[[Shape], Family]:
         """Likelihood that suits the examples; see :attr:`DataModule.likelihood`."""
         return super().likelihood if self.scaling is None else OptimalNormal
 

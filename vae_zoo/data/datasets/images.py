@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
@@ -12,6 +13,7 @@ from vae_zoo.data.base.mapped import Mapped
 from vae_zoo.data.base.splits import Split, SplitName
 from vae_zoo.distributions import Bernoulli, Family, OptimalNormal
 from vae_zoo.system.seeding import mix
+from vae_zoo.typing import Shape
 
 Binarization: TypeAlias = Literal["none", "threshold", "static", "dynamic"]
 
@@ -41,7 +43,7 @@ class Images(DataModule):
         self.binarization = binarization
 
     @property
-    def likelihood(self) -> type[Family]:
+    def likelihood(self) -> Callable[[Shape], Family]:
         """Likelihood that suits the images; see :attr:`DataModule.likelihood`."""
         if self.binarization == "none" and self.grey is None:
             return super().likelihood

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -78,8 +79,16 @@ class Pairs(DataModule):
         return self.data.num_labelled
 
     @property
-    def likelihood(self) -> type[Family]:
+    def likelihood(self) -> Callable[[Shape], Family]:
         return self.data.likelihood
+
+    @property
+    def missing(self) -> bool:  # type: ignore[override]
+        return self.data.missing
+
+    @property
+    def scaling(self) -> dict[str, list[float]] | None:
+        return self.data.scaling
 
     def prepare_data(self) -> None:
         self.data.prepare_data()

@@ -1,0 +1,344 @@
+"""Tables: types, missing cells, rows as numbers and back, and the commands on them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import small
+
+import vae_zoo
+from vae_zoo.cli import main
+from vae_zoo.data import Table
+from vae_zoo.data.files.frames import decode, encode, infer, read_frame, write_frame
+from vae_zoo.distributions import Columns
+from vae_zoo.evaluation.conditional import conditional
+from vae_zoo.models import VAE
+from vae_zoo.testing.subject import quiet_trainer
+
+pandas = pytest.importorskip("pandas")
+
+CITIES = ["bergen", "oslo", "tromsø"]
+
+
+def people(folder: Path, num: int = 300, name: str = "people.csv", gaps: float = 0.08, seed: int = 0) -> str:
+    """A table whose age depends on the city, income on age, and smoking on age."""
+    random = np.random.default_rng(seed)
+    city = random.integers(0, 3, num)
+    age = random.normal(30 + 20 * city, 4).round().astype(int)
+    income = np.exp(9 + 0.02 * age + 0.1 * random.normal(size=num))
+    smokes = np.where(random.random(num) < 1 / (1 + np.exp((age - 50) / 4)), "yes", "no")
+    visits = random.poisson(age / 20)
+    joined = np.datetime64("2020-03-01") + random.integers(0, 900, num)
+    lines = ["id,city,age,income,smokes,visits,joined"]
+    for n in range(num):
+        cells = [CITIES[city[n]], age[n], f"{income[n]:.2f}", smokes[n], visits[n], joined[n]]
+        lines.append(",".join([f"p{n}", *("" if random.random() < gaps else str(cell) for cell in cells)]))
+    path = folder / name
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def table(folder: Path, **kwargs: Any) -> Table:
+    settings = {"id_column": "id", "columns": {"visits": "count"}, "scaling": {"income": "log"}, "batch_size": 64}
+    return Table(path=people(folder), **{**settings, **kwargs})
+
+
+def test_types_are_inferred(tmp_path: Path) -> None:
+    columns = {column["name"]: column for column in table(tmp_path, columns=None).columns}
+    kinds = {name: column["type"] for name, column in columns.items()}
+    assert kinds == {
+        "city": "category",
+        "age": "number",
+        "income": "number",
+        "smokes": "boolean",
+        "visits": "number",
+        "joined": "date",
+    }
+    assert columns["city"]["categories"] == CITIES
+    assert columns["smokes"]["values"] == ["no", "yes"]
+    assert columns["age"]["digits"] == 0
+    assert columns["income"]["digits"] == 2
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (["1", "2.5", "-3e4"], "number"),
+        (["0", "1", ""], "boolean"),
+        (["True", "FALSE", "NA"], "boolean"),
+        (["2024-01-31", "2023-12-01"], "date"),
+        (["2024-01-31T08:00:00", "2023-12-01 09:30"], "date"),
+        (["low", "high", "3"], "category"),
+        (["1_000", "2"], "category"),
+        (["inf", "1"], "category"),
+    ],
+)
+def test_the_type_of_a_column_is_that_of_all_its_cells(cells: list[str], kind: str) -> None:
+    frame = pandas.DataFrame({"a": cells})
+    assert infer(frame, {}, 10, "t")[0]["type"] == kind
+
+
+def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
+    path = people(tmp_path, num=50)
+    frame = read_frame(Path(path)).drop(columns="id")
+    columns = infer(frame, {"visits": "count"}, 10, "t")
+    x = encode(frame, columns, "t")
+    back = decode(x, columns)
+    write_frame(tmp_path / "back.csv", back)
+    again = read_frame(tmp_path / "back.csv")
+    for name in ("city", "age", "smokes", "visits", "joined"):
+        assert again[name].tolist() == frame[name].tolist(), name
+    known = frame["income"] != ""
+    np.testing.assert_allclose(again["income"][known].astype(float), frame["income"][known].astype(float), rtol=1e-5)
+    np.testing.assert_array_equal(encode(again, columns, "t"), encode(back.astype(object), columns, "t"))
+
+
+def test_a_parquet_file_has_the_types_of_its_columns(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame(
+        {
+            "n": np.arange(60) / 4,
+            "whole": pandas.array([None, *range(2, 61)], dtype="Int64"),
+            "flag": np.arange(60) % 2 == 0,
+            "day": pandas.date_range("2021-01-01", periods=60),
+            "kind": pandas.Categorical(["a", "b", None] * 20),
+        }
+    )
+    data = Table.from_frame(frame, tmp_path / "t.parquet")
+    assert [column["type"] for column in data.columns] == ["number", "number", "boolean", "date", "category"]
+    x = data.load("train").x
+    assert x.isnan().any(0).tolist() == [False, True, False, False, True] or x.isnan().any(0)[4]
+    rows = encode(read_frame(tmp_path / "t.parquet"), data.columns, "t")
+    np.testing.assert_allclose(rows[:, 0], np.arange(60) / 4)
+    np.testing.assert_allclose(rows[:, 3], np.arange(60))
+    assert np.isnan(rows[0, 1])
+    assert np.isnan(rows[2, 4])
+
+
+def test_a_split_knows_its_rows_ids_and_labels(tmp_path: Path) -> None:
+    data = table(tmp_path, label_column="smokes", columns=None)
+    with pytest.raises(ValueError, match=r"labels in .* are no class"):
+        data.load("train")
+    whole = Table(path=people(tmp_path, gaps=0.0), id_column="id", label_column="smokes")
+    split, frame = whole.load("val"), read_frame(tmp_path / "people.csv")
+    assert split.rows is not None
+    assert split.ids is not None
+    assert split.y is not None
+    assert split.ids.tolist() == frame["id"][split.rows.numpy()].tolist()
+    assert [whole.classes[y] for y in split.y] == frame["smokes"][split.rows.numpy()].tolist()
+    assert whole.num_classes == 2
+    assert whole.shape == (5,)
+
+
+def test_scaling_is_of_numbers_and_dates_only(tmp_path: Path) -> None:
+    data = table(tmp_path)
+    scaling = data.scaling
+    assert scaling is not None
+    names = [column["name"] for column in data.columns]
+    assert scaling["log"] == [float(names.index("income"))]
+    assert (scaling["shift"][0], scaling["scale"][0]) == (0.0, 1.0)
+    assert 40 < scaling["shift"][1] < 60
+    with pytest.raises(ValueError, match="scaling: column city is a category, which is not scaled"):
+        _ = table(tmp_path, scaling={"city": "standard"}).scaling
+
+
+def write(path: Path, *lines: str) -> str:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            ["city,age", "paris,3"],
+            r"city in row 0 of .*new.csv is 'paris', which is none of the training table's values ",
+        ),
+        (["city", "oslo"], r".*new.csv has no column age, which the training table has"),
+        (["city,age", "oslo,3", "bergen,old"], r"age in row 1 of .*new.csv must be a number, got 'old'"),
+        (["city,age", "oslo,inf"], r"age in row 0 of .*new.csv must be a number, got 'inf'"),
+    ],
+)
+def test_new_rows_that_do_not_fit_are_named_by_column_and_row(rows: list[str], message: str, tmp_path: Path) -> None:
+    known = write(tmp_path / "known.csv", "city,age", *[f"{city},{n}" for n, city in enumerate(CITIES * 10)])
+    data = Table(path=known, test_path=write(tmp_path / "new.csv", *rows))
+    with pytest.raises(ValueError, match=message):
+        data.load("test")
+
+
+def test_an_unknown_category_is_missing_if_asked(tmp_path: Path) -> None:
+    known = write(tmp_path / "known.csv", "city,age", *[f"{city},{n}" for n, city in enumerate(CITIES * 10)])
+    new = write(tmp_path / "new.csv", "age,city", "3,paris", "4,oslo")
+    x = Table(path=known, test_path=new, unknown="missing").load("test").x
+    assert x[0].isnan().tolist() == [True, False]
+    assert x[1].tolist() == [1.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "kwargs", "message"),
+    [
+        (["a,b", *["1,"] * 20], {}, "column b of .* has no value: name it in ignore"),
+        (["a,a", *["1,2"] * 20], {}, "has two columns 'a': rename one"),
+        (
+            ["a,b", *[f"x{n},1" for n in range(20)]],
+            {"max_categories": 9},
+            "column a of .* has 20 different values in 20",
+        ),
+        (["a,b", *["1,2"] * 20], {"ignore": ["c"]}, "ignore: .* has no column c, but a, b"),
+        (["a,b", *["1,2"] * 20], {"columns": {"c": "count"}}, "columns: .* has no column c, but a, b"),
+        (["a,b", *["1,2"] * 20], {"columns": {"a": "text"}}, "columns.a must be one of number, .*, got 'text'"),
+        (["a,b", *["1,x"] * 20], {"columns": {"b": "number"}}, "b in row 0 of .* must be a number, got 'x'"),
+        (
+            ["a,b", *["1,-2"] * 20],
+            {"columns": {"b": "count"}},
+            "b in row 0 of .* must be a whole number from 0, got '-2'",
+        ),
+        (["a,b", *["1,x"] * 20], {"columns": {"b": "date"}}, "b of .* must be a date as in 2024-05-31, got 'x'"),
+        (["a,b"], {}, "has no rows"),
+        ([""], {}, "cannot be read as a table"),
+    ],
+)
+def test_unsuitable_tables_are_refused_in_one_line(
+    lines: list[str], kwargs: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "t.csv", *lines)
+    with pytest.raises(ValueError, match=message) as error:
+        Table(path=path, **kwargs).load("train")
+    assert "\n" not in str(error.value)
+
+
+def fitted(folder: Path, epochs: int = 60) -> tuple[Any, Table]:
+    data = table(folder)
+    torch.manual_seed(0)
+    model = VAE(
+        shape=data.shape,
+        latent_dim=2,
+        likelihood=data.likelihood,
+        missing=True,
+        scaling=data.scaling,
+        encoder=small,
+        decoder=small,
+    )
+    model.lr = 1e-2
+    quiet_trainer(folder, max_epochs=epochs).fit(model, data)
+    return model.eval(), data
+
+
+def test_a_fit_learns_how_columns_depend_on_each_other(tmp_path: Path) -> None:
+    """Above the bound of independent columns; rows drawn, filled in and conditioned on have the known dependence."""
+    model, data = fitted(tmp_path)
+    torch.manual_seed(1)
+    drawn = decode(model.sample(2000, mean=False).numpy(), data.columns)
+    means = drawn.astype({"age": float}).groupby("city", observed=True)["age"].mean()
+    assert means["tromsø"] - means["bergen"] > 20
+
+    row = torch.full(data.shape, float("nan"))
+    row[0] = 2.0
+    found = conditional(model, row, 1000, num_latents=20000)
+    assert (found.x[:, 0] == 2).all()
+    assert found.ess > 200
+    assert 60 < found.x[:, 1].mean() < 78
+
+    row[0], row[1] = float("nan"), 32.0
+    filled = model.impute(row.expand(2, -1).clone(), num_samples=500)
+    assert filled[0, 0] == 0
+    assert filled[0, 4].isfinite()
+
+
+def test_conditional_draws_have_the_distribution_of_bayes_rule() -> None:
+    """A decoder that ignores the latent but for one category: its posterior is known by counting."""
+    torch.manual_seed(0)
+    columns = [{"name": "a", "type": "category", "categories": ["x", "y", "z"]}, {"name": "b", "type": "boolean"}]
+    model = VAE(
+        shape=(2,),
+        latent_dim=1,
+        likelihood=_of(columns),
+        missing=True,
+        encoder=small,
+        decoder=small,
+    ).eval()
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.mul_(3)
+        model.encoder.layers[-1].bias.add_(1.0)  # a poor proposal, which the weights have to correct
+    z = torch.randn(200_000, 1)
+    px = model.likelihood(model.decoder(z)).complete.base_dist
+    joint = px.logits.sigmoid()[:, 0] * px.shares[:, 0].exp()[:, 1]
+    exact = joint.mean() / px.logits.sigmoid().mean()
+    found = conditional(model, torch.tensor([float("nan"), 1.0]), 20_000, num_latents=40_000).x
+    torch.testing.assert_close((found[:, 0] == 1).float().mean(), exact, atol=0.02, rtol=0)
+
+
+def _of(columns: Any) -> Any:
+    return partial(Columns, columns=columns)
+
+
+def test_the_commands_fit_predict_and_draw_rows(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = people(tmp_path)
+    short = ["--trainer.max_epochs=2", "--trainer.logger=false", "--trainer.enable_progress_bar=false"]
+    given = ["--data=Table", f"--data.path={path}", "--data.id_column=id", "--data.columns.visits=count"]
+    main(["fit", "--model=VAE", *given, "--data.scaling.income=log", "--data.ignore=[joined]", *short])
+    assert "smokes  boolean (yes or not)" in caplog.text
+    checkpoint = str(next(tmp_path.glob("results/VAE_Table/*/checkpoints/last*.ckpt")))
+    new = people(tmp_path, num=20, name="new.csv", seed=3)
+    main(["predict", f"--ckpt_path={checkpoint}", f"--data.path={new}"])
+    scores = pandas.read_csv(next(tmp_path.glob("results/VAE_Table/**/scores.csv")))
+    assert scores["id"].tolist() == [f"p{n}" for n in range(20)]
+    main(["sample", f"--ckpt_path={checkpoint}", "--num=30", "--out=synthetic.csv"])
+    drawn = read_frame(tmp_path / "synthetic.csv")
+    assert drawn.columns.tolist() == ["city", "age", "income", "smokes", "visits"]
+    assert set(drawn["city"]) <= set(CITIES)
+    assert set(drawn["smokes"]) <= {"no", "yes"}
+    assert len(set(drawn["age"])) > 10, "draws, not means"
+    assert encode(drawn, vae_zoo.load(checkpoint).likelihood.columns, "t").shape == (30, 5)
+    main(["sample", f"--ckpt_path={checkpoint}", "--num=10", "--where", "city=oslo", "--where=age=50", "--out=o.tsv"])
+    assert set(read_frame(tmp_path / "o.tsv")["city"]) == {"oslo"}
+    assert set(read_frame(tmp_path / "o.tsv")["age"]) == {"50"}
+    for wrong, line in (
+        (["--where", "town=oslo"], "--where needs COLUMN=VALUE with one of city, age, "),
+        (["--where", "city=paris"], "city in --where is 'paris', which is none of the training table's values bergen"),
+        (["--out", "a.png"], "rows of a table go to a file that ends in .csv, .tsv, .parquet"),
+    ):
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            main(["sample", f"--ckpt_path={checkpoint}", *wrong])
+        assert line in capsys.readouterr().err
+
+
+def test_new_rows_are_read_by_the_columns_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """New rows may be in another order of columns, with some categories only, or with a column that is empty."""
+    monkeypatch.chdir(tmp_path)
+    lines = [f"{city},{n}" for n, city in enumerate(CITIES * 10)]
+    path = write(tmp_path / "t.csv", "city,age", *lines)
+    short = ["--trainer.max_epochs=1", "--trainer.logger=false", "--trainer.enable_progress_bar=false"]
+    main(["fit", "--model=VAE", "--data=Table", f"--data.path={path}", *short])
+    checkpoint = str(next(tmp_path.glob("results/VAE_Table/*/checkpoints/last*.ckpt")))
+    new = write(tmp_path / "new.csv", "age,city", "7,tromsø", "8,oslo", "9,")
+    main(["predict", f"--ckpt_path={checkpoint}", f"--data.path={new}"])
+    found = np.load(next(tmp_path.glob("results/VAE_Table/predict_*/reconstructions.npz")))
+    np.testing.assert_array_equal(found["x"], [[2, 7], [1, 8], [np.nan, 9]])
+    empty = write(tmp_path / "empty.csv", "age,city", "7,", "8,")
+    main(["predict", f"--ckpt_path={checkpoint}", f"--data.path={empty}"])
+    write(tmp_path / "new.csv", "age,city", "7,os")
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["predict", f"--ckpt_path={checkpoint}", f"--data.path={new}"])
+    assert "city in row 0 of" in capsys.readouterr().err
+    model = vae_zoo.load(checkpoint)
+    data = Table(path=str(empty))
+    data.predict_split = "all"
+    (rows,) = quiet_trainer(tmp_path).predict(model, data)
+    assert rows["reconstruction"].shape == (2, 2)
