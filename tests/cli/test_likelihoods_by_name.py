@@ -13,7 +13,7 @@ from .conftest import Outcome
 OF_THEIR_OWN = {
     "Categorical": ("--model.likelihood.num_values", "3", "--data.binarization", "threshold"),
     **dict.fromkeys(
-        ("Poisson", "NegativeBinomial", "ZeroInflatedNegativeBinomial", "Multinomial"),
+        ("CellCounts", "Poisson", "NegativeBinomial", "ZeroInflatedNegativeBinomial", "Multinomial"),
         ("--data.binarization", "threshold", "--model.encoder", "LogDense"),  # the digits have no counts but 0 and 1
     ),
     "MSSSIM": ("--data", "Sprites", "--data.image_size", "12", "--data.num_examples", "48"),

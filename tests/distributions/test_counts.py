@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vae_zoo.distributions import (
+    CellCounts,
     Counted,
     Family,
     Multinomial,
@@ -44,6 +45,7 @@ CASES: dict[str, Any] = {
     "NegativeBinomial, per entry": partial(NegativeBinomial, per_entry=True),
     "ZINB": ZeroInflatedNegativeBinomial,
     "ZINB, library, per entry": partial(ZeroInflatedNegativeBinomial, library=True, per_entry=True),
+    "CellCounts, library": CellCounts,
     "Multinomial": Multinomial,
 }
 every = pytest.mark.parametrize("make", CASES.values(), ids=CASES)

@@ -34,6 +34,7 @@ from vae_zoo.distributions.likelihoods.continuous import (
     StudentT,
 )
 from vae_zoo.distributions.likelihoods.counts import (
+    CellCounts,
     Counted,
     Multinomial,
     NegativeBinomial,
@@ -69,6 +70,7 @@ __all__ = [
     "Beta",
     "BetaPrior",
     "Categorical",
+    "CellCounts",
     "CholeskyNormal",
     "Columns",
     "ConditionalNormal",

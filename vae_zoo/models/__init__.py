@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from vae_zoo.models.pictures.vae_gan import VAEGAN
     from vae_zoo.models.plain.ae import AE
     from vae_zoo.models.plain.conditional_vae import ConditionalVAE
+    from vae_zoo.models.plain.count_vae import CountVAE
     from vae_zoo.models.plain.denoising_vae import DenoisingVAE
     from vae_zoo.models.plain.prior_ae import PriorAE
     from vae_zoo.models.plain.vae import MLPVAE, VAE, ConvVAE
@@ -98,6 +99,7 @@ __all__ = [
     "ConditionalVAE",
     "ConditionalVQVAE",
     "ConvVAE",
+    "CountVAE",
     "DenoisingVAE",
     "ExemplarVAE",
     "FactorVAE",

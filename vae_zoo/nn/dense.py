@@ -51,18 +51,57 @@ class LogDense(Dense):
 
     .. math:: x_i \mapsto \mathrm{sign}(x_i) \log(1 + |x_i|)
 
+    References:
+        | Deep Generative Modeling for Single-Cell Transcriptomics (Lopez et al., 2018)
+        | https://doi.org/10.1038/s41592-018-0229-2
+
     Args:
         in_shape: Shape of one input.
         out_shape: Shape of one output.
-        hidden: Widths of the hidden layers, from input to output; without any, the network is linear.
+        hidden: Widths of the hidden layers; by default those of scVI.
         activation: Class of the activation between the layers.
 
     Raises:
         ValueError: If a width is less than 1.
     """
 
+    def __init__(
+        self,
+        in_shape: Shape,
+        out_shape: Shape,
+        *,
+        hidden: Sequence[int] = (128,),
+        activation: Callable[[], nn.Module] = nn.ReLU,
+    ) -> None:
+        super().__init__(in_shape, out_shape, hidden=hidden, activation=activation)
+
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.sign() * x.abs().log1p())
+
+
+class CountDecoder(Dense):
+    """Dense layers with the sizes of the decoder of scVI.
+
+    References:
+        | Deep Generative Modeling for Single-Cell Transcriptomics (Lopez et al., 2018)
+        | https://doi.org/10.1038/s41592-018-0229-2
+
+    Args:
+        in_shape: Shape of one input.
+        out_shape: Shape of one output.
+        hidden: Widths of the hidden layers.
+        activation: Class of the activation between the layers.
+    """
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        out_shape: Shape,
+        *,
+        hidden: Sequence[int] = (128,),
+        activation: Callable[[], nn.Module] = nn.ReLU,
+    ) -> None:
+        super().__init__(in_shape, out_shape, hidden=hidden, activation=activation)
 
 
 class Discriminator(Dense):

@@ -242,3 +242,23 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
     def of(self, others: list[Tensor], log_rate: Tensor, event_dims: int, total: Total) -> Distribution:
         theta = self.log_dispersions(others, log_rate)
         return ZeroInflatedTally(others[0], theta, log_rate, event_dims, total)
+
+
+class CellCounts(ZeroInflatedNegativeBinomial):
+    r"""Counts of genes in cells: zero-inflated negative binomial with the observed library size, as in scvi-tools.
+
+    .. math:: x_i \sim \mathrm{ZINB}(\ell \, \mathrm{softmax}(a)_i, \theta_i, \pi_i), \quad \ell = \sum_i x_i
+
+    Every bound and evidence is one on log p(x|ℓ): see :class:`Counted`.
+
+    Args:
+        shape: Shape of one event.
+        dispersion: Initial value of θ.
+        per_entry: Whether θ comes from the network for every entry, instead of one that is learned for each feature.
+
+    Raises:
+        ValueError: If dispersion does not lie between e⁻¹⁰ and e¹², within which θ is kept.
+    """
+
+    def __init__(self, shape: Shape, *, dispersion: float = 1.0, per_entry: bool = False) -> None:
+        super().__init__(shape, library=True, dispersion=dispersion, per_entry=per_entry)
