@@ -18,6 +18,7 @@ from vae_zoo.data import Arrays
 from vae_zoo.distributions import OptimalNormal, SharedNormal
 from vae_zoo.distributions.likelihoods.observed import Observed, per_entry
 from vae_zoo.elbo import ELBOMixin
+from vae_zoo.evaluation.scores import column_scores
 from vae_zoo.models import DFCVAE, IWAE, VAE, VAEGAN, VampVAE
 from vae_zoo.testing.subject import quiet_trainer
 
@@ -91,6 +92,18 @@ def test_imputed_draws_have_the_conditional_mean_and_covariance() -> None:
     _, mean, covariance = marginals(model, row)
     torch.testing.assert_close(draws.mean(0), mean, atol=0.06, rtol=0)
     torch.testing.assert_close(draws.T.cov(), covariance, atol=0.12, rtol=0)
+
+
+def test_scores_of_single_values_are_their_conditional_densities() -> None:
+    model, x = oracle(widen=1.2)
+    found = column_scores(model, x, num_samples=40000)
+    assert torch.equal(found.isnan(), x.isnan())
+    for row, scores in zip(x, found, strict=True):
+        whole = marginals(model, row)[0]
+        for place in (~row.isnan()).nonzero().flatten():
+            others = row.clone()
+            others[place] = NAN
+            torch.testing.assert_close(scores[place], whole - marginals(model, others)[0], atol=0.1, rtol=0.05)
 
 
 def test_imputation_in_chunks_is_a_mean_over_all_samples(monkeypatch: pytest.MonkeyPatch) -> None:

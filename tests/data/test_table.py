@@ -17,6 +17,7 @@ from vae_zoo.data import Table
 from vae_zoo.data.files.frames import decode, encode, infer, read_frame, write_frame
 from vae_zoo.distributions import Columns
 from vae_zoo.evaluation.conditional import conditional
+from vae_zoo.evaluation.scores import column_scores
 from vae_zoo.models import VAE
 from vae_zoo.testing.subject import quiet_trainer
 
@@ -295,6 +296,9 @@ def test_the_commands_fit_predict_and_draw_rows(
     main(["predict", f"--ckpt_path={checkpoint}", f"--data.path={new}"])
     scores = pandas.read_csv(next(tmp_path.glob("results/VAE_Table/**/scores.csv")))
     assert scores["id"].tolist() == [f"p{n}" for n in range(20)]
+    assert [name for name in scores if name.startswith("log_p_")] == [
+        f"log_p_{name}" for name in ("city", "age", "income", "smokes", "visits")
+    ]
     main(["sample", f"--ckpt_path={checkpoint}", "--num=30", "--out=synthetic.csv"])
     drawn = read_frame(tmp_path / "synthetic.csv")
     assert drawn.columns.tolist() == ["city", "age", "income", "smokes", "visits"]
@@ -314,6 +318,49 @@ def test_the_commands_fit_predict_and_draw_rows(
         with pytest.raises(SystemExit):
             main(["sample", f"--ckpt_path={checkpoint}", *wrong])
         assert line in capsys.readouterr().err
+
+
+def test_the_command_fills_missing_cells_and_keeps_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model, data = fitted(tmp_path, epochs=40)
+    model.save_pretrained(tmp_path / "model")
+    frame = read_frame(data.paths["train"])
+    main(["impute", "--ckpt_path=model", "--table=people.csv", "--num_samples=100"])
+    filled = read_frame(tmp_path / "people_filled.csv")
+    assert filled.columns.tolist() == frame.columns.tolist()
+    whole = read_frame(Path(people(tmp_path, name="whole.csv", gaps=0.0)))
+    for name in frame.columns:
+        known = frame[name] != ""
+        assert filled[name][known].tolist() == frame[name][known].tolist()
+        assert (filled[name] != "").all()
+    gone = (frame["city"] == "").to_numpy()
+    assert gone.sum() > 10
+    assert set(filled["city"][gone]) <= set(CITIES)
+    assert set(filled["visits"][frame["visits"] == ""].map(int)) <= set(range(20))
+    write_frame(tmp_path / "people.parquet", pandas.read_csv("people.csv"))
+    main(["impute", "--ckpt_path=model", "--table=people.parquet", "--out=d.parquet", "--draws=2", "--num_samples=50"])
+    first, second = (pandas.read_parquet(tmp_path / f"d_{n}.parquet") for n in (1, 2))
+    assert not first.isna().any().any()
+    assert first["age"].tolist() != second["age"].tolist()
+    assert len(whole) == len(frame)
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["impute", "--ckpt_path=model", "--table=people.csv", "--draws=-1"])
+    assert "--draws must be at least 0" in capsys.readouterr().err
+
+
+def test_cells_that_do_not_fit_their_row_have_low_scores(tmp_path: Path) -> None:
+    model, data = fitted(tmp_path)
+    x = data.load("val").x
+    x = x[(x[:, 0] == 2) & ~x[:, 1].isnan()]
+    wrong = x.clone()
+    wrong[:, 1] = 30.0  # an age that is common, but not in this city
+    torch.manual_seed(0)
+    right, found = (column_scores(model, rows, num_samples=100) for rows in (x, wrong))
+    assert (right[:, 1] - found[:, 1]).min() > 3
+    assert torch.equal(found.isnan(), x.isnan())
 
 
 def test_new_rows_are_read_by_the_columns_of_the_model(

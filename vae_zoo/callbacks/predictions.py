@@ -31,7 +31,7 @@ from vae_zoo.typing import Batch
 
 _FILES = {
     "latents": ("z", "z_scale", "codes", "y"),
-    "scores": ("elbo", "kl", "log_px", "log_evidence", "y"),
+    "scores": ("elbo", "kl", "log_px", "log_evidence", "log_p_columns", "y"),
     "reconstructions": ("x", "reconstruction"),
 }
 """Columns of the files of arrays, beside the identity of each row."""
@@ -49,8 +49,9 @@ class PredictionWriter(BasePredictionWriter):
     of a folder; ``id`` is the id or file name, for data that have them. ``latents.npz`` contains ``z`` (means),
     ``z_scale`` (σ), the ``codes`` of discrete latents and, for data with labels, ``y``; ``reconstructions.npz``
     contains ``x`` and ``reconstruction``; ``scores.npz`` contains ``log_px`` and, for models with a bound, ``elbo``,
-    ``kl`` and optionally ``log_evidence`` of each example in nats, all but the rate low for anomalies. Rows are in the
-    order of the split, also with several processes. Batches are written as they come, so memory use is constant.
+    ``kl`` and optionally ``log_evidence`` of each example in nats, all but the rate low for anomalies; for tables also
+    ``log_p_columns``, how likely each cell is given the others of its row. Rows are in the order of the split, also
+    with several processes. Batches are written as they come, so memory use is constant.
     Discrete latents have neither interpolations nor traversals. Files of a second loader are in the folder
     ``dataloader_idx_1``, and so on.
 
@@ -174,7 +175,7 @@ class PredictionWriter(BasePredictionWriter):
             self._reference_rows.clear()
             score_reference(trainer, pl_module, reference, self._reference_rows, self.num_importance)
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.strategy.barrier()
         first = self._reference_rows
         reference = None if first is None or not trainer.is_global_zero else first.merged(trainer.world_size)
@@ -190,7 +191,9 @@ class PredictionWriter(BasePredictionWriter):
             for name, columns in _FILES.items():
                 self._merge(rows, identity, folder / f"{name}.npz", columns, more.get(name, {}))
             for name, columns in _TABLES.items():
-                self._tabulate(rows, identity, folder / name, columns, more.get(name, {}))
+                known = getattr(getattr(pl_module, "likelihood", None), "names", ())
+                named = {"log_p_columns": [f"log_p_{column}" for column in known]}
+                self._tabulate(rows, identity, folder / name, columns, more.get(name, {}), named)
             if self.num_neighbours and "z" in rows.layout:
                 self._find_neighbours(rows, identity, folder / "neighbours.npz")
             self.num_rows += len(rows)
@@ -213,10 +216,17 @@ class PredictionWriter(BasePredictionWriter):
         self.paths.append(path)
 
     def _tabulate(
-        self, rows: MergedRows, identity: Identity, path: Path, names: Sequence[str], more: Mapping[str, np.ndarray]
+        self,
+        rows: MergedRows,
+        identity: Identity,
+        path: Path,
+        names: Sequence[str],
+        more: Mapping[str, np.ndarray],
+        named: Mapping[str, Sequence[str]],
     ) -> None:
         """The same as a table, if the columns fit into one."""
         found = [name for name in names if name in rows.layout]
+        found = [name for name in found if name not in named or tables.fits(rows.layout[name][1])]
         if self.table == "none" or not all(tables.fits(rows.layout[name][1]) for name in found):
             return
 
@@ -224,6 +234,8 @@ class PredictionWriter(BasePredictionWriter):
             for start in range(0, max(len(rows), 1), _ROWS):
                 known = identity.columns(rows.positions[start : start + _ROWS])
                 columns = {name: rows.take(name, start, start + _ROWS) for name in found}
+                for name in set(named) & set(columns):
+                    columns |= dict(zip(named[name], columns.pop(name).T, strict=True))
                 yield {**known, **columns, **{name: values[start : start + _ROWS] for name, values in more.items()}}
 
         path = path.with_suffix(f".{self.table}")

@@ -306,6 +306,23 @@ def _decoded(values: np.ndarray, column: Column) -> Any:
     return pandas.Series([float(f"{value:.7g}") if digits is None else value for value in rounded])
 
 
+def like(series: Any, made: Any, where: np.ndarray) -> Any:
+    """A column of a frame with some cells replaced by those that :func:`decode` has made, in the column's type."""
+    pandas = require("pandas", "table", "A table")
+    kind = series.dtype
+    values = series.astype(object).to_numpy(object, copy=True)
+    values[where] = made.astype(object).to_numpy(object)[where]
+    if getattr(kind, "kind", "O") == "M":
+        return pandas.to_datetime(pandas.Series(values, index=series.index))
+    texts = bool(len(series)) and all(isinstance(value, str) for value in series.dropna())
+    if texts and not isinstance(kind, pandas.CategoricalDtype):
+        return pandas.Series([value if isinstance(value, str) else str(value) for value in values], index=series.index)
+    flags = [isinstance(value, (bool, np.bool_)) for value in series.dropna()]
+    if flags and all(flags):
+        return pandas.Series([str(value).lower() == "true" for value in values], index=series.index)
+    return pandas.Series(values, index=series.index).infer_objects()
+
+
 def write_frame(path: Path, frame: Any) -> None:
     """Write a frame to a .csv, .tsv or .parquet file.
 

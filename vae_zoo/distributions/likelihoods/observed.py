@@ -35,7 +35,7 @@ class Observed(Independent):
     def log_prob(self, value: Tensor) -> Tensor:
         return self.log_prob_per_entry(value).flatten(-self.reinterpreted_batch_ndims).sum(-1)
 
-    def log_prob_per_entry(self, value: Tensor) -> Tensor:
+    def log_prob_per_entry(self, value: Tensor, missing: Tensor | None = None) -> Tensor:
         """Log-density of each entry, 0 for missing ones, of the shape of a batch of events."""
         missing = value.isnan()
         filled = torch.where(missing, self.filler, value)
