@@ -74,7 +74,9 @@ def test_the_evidence_is_preferred(tmp_path: Path) -> None:
     found = predict(tmp_path, tiny(VAE), tiny_data(), num_importance=2, false_alarms=0.2)
     assert json.loads((tmp_path / "calibration.json").read_text())["score"] == "log_evidence"
     assert "p_value" in found
-    assert (tmp_path / "scores.csv").read_text().splitlines()[0] == "index,elbo,kl,log_px,log_evidence,y,p_value"
+    assert (tmp_path / "scores.csv").read_text().splitlines()[
+        0
+    ] == "index,elbo,kl,log_px,log_evidence,y,p_value,typicality"
     assert not (tmp_path / "parts").exists()
 
 
@@ -86,6 +88,7 @@ def test_p_values_are_those_of_the_scores(tmp_path: Path) -> None:
     (tmp_path / "val").mkdir()
     reference = predict(tmp_path / "val", model, data, calibrate=None)
     np.testing.assert_array_equal(found["p_value"], p_values(found["elbo"], reference["elbo"]))
+    np.testing.assert_allclose(found["typicality"], abs(found["elbo"] - reference["elbo"].mean()), atol=1e-4)
 
 
 @pytest.mark.parametrize(

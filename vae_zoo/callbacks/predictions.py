@@ -21,9 +21,11 @@ from vae_zoo.callbacks.predicting.neighbours import nearest
 from vae_zoo.callbacks.predicting.rows import MergedRows, RowFiles
 from vae_zoo.callbacks.predicting.tables import TableKind
 from vae_zoo.data import DataModule
+from vae_zoo.distributions import observing
 from vae_zoo.evaluation.conformal import check_rate
+from vae_zoo.evaluation.regret import check_regret, likelihood_regret
 from vae_zoo.evaluation.sampling import require_draws
-from vae_zoo.evaluation.scores import scores
+from vae_zoo.evaluation.scores import scores, scores_per_feature
 from vae_zoo.system.seeding import forked
 from vae_zoo.system.writing import as_column, write_npz
 from vae_zoo.training.steps import seed_of
@@ -31,12 +33,13 @@ from vae_zoo.typing import Batch
 
 _FILES = {
     "latents": ("z", "z_scale", "codes", "y"),
-    "scores": ("elbo", "kl", "log_px", "log_evidence", "log_p_columns", "y"),
+    "scores": ("elbo", "kl", "log_px", "log_evidence", "regret", "log_p_columns", "y"),
+    "features": ("log_px_per_feature",),
     "reconstructions": ("x", "reconstruction"),
 }
 """Columns of the files of arrays, beside the identity of each row."""
 
-_TABLES = {"latents": ("z", "y"), "scores": _FILES["scores"]}
+_TABLES = {"latents": ("z", "y"), "scores": _FILES["scores"], "features": _FILES["features"]}
 """Columns of the tables."""
 
 _ROWS = 4096
@@ -57,6 +60,9 @@ class PredictionWriter(BasePredictionWriter):
 
     Args:
         num_importance: Importance samples for the log evidence of each example; 0 for none.
+        num_regret: Steps of the search for each example's own posterior, for the column ``regret`` of the scores, see
+            :func:`~vae_zoo.evaluation.likelihood_regret`, high for anomalies; 0 for none.
+        per_feature: Write log p(x_d|z) of every feature to ``features.npz``, and of vectors to a table.
         num_samples: Samples from the prior; 0 for none.
         num_paths: Interpolations between two examples; 0 for none.
         num_dims: Latent dimensions to traverse; 0 for none.
@@ -82,6 +88,8 @@ class PredictionWriter(BasePredictionWriter):
         self,
         *,
         num_importance: int = 0,
+        num_regret: int = 0,
+        per_feature: bool = False,
         num_samples: int = 64,
         num_paths: int = 8,
         num_dims: int = 10,
@@ -103,7 +111,9 @@ class PredictionWriter(BasePredictionWriter):
                 "num_importance, num_samples, num_paths and num_dims must be at least 0 and num_steps at least 2, "
                 f"got {num_importance}, {num_samples}, {num_paths}, {num_dims} and {num_steps}."
             )
-        self.num_importance = num_importance
+        if num_regret < 0:
+            raise ValueError(f"num_regret must be at least 0, got {num_regret}.")
+        self.num_importance, self.num_regret, self.per_feature = num_importance, num_regret, per_feature
         self.num_samples, self.num_paths, self.num_dims, self.num_steps = num_samples, num_paths, num_dims, num_steps
         self.draw, self.pairs, self.num_neighbours = draw, _checked(pairs), num_neighbours
         if calibrate not in (None, "val"):
@@ -140,9 +150,13 @@ class PredictionWriter(BasePredictionWriter):
         self._seen[dataloader_idx] = begun + len(x)
         seed = seed_of(batch, batch_idx, rank=trainer.global_rank)
         found = scores(pl_module, x, y, seed=seed, num_samples=self.num_importance)
+        if self.num_regret:
+            found["regret"] = likelihood_regret(pl_module, x, num_steps=self.num_regret, seed=seed)
+        if self.per_feature:
+            found["log_px_per_feature"] = scores_per_feature(pl_module, x, y)
         if self.draw == "sample" and "reconstruction" in prediction:
             with torch.no_grad(), forked(seed, pl_module.device):
-                drawn = pl_module.decode(pl_module.embed(x, y), y).sample()  # type: ignore[operator]
+                drawn = observing(pl_module.decode(pl_module.embed(x, y), y), x).sample()  # type: ignore[operator]
             prediction = {**prediction, "reconstruction": drawn}
         rows = {"index": index, "x": x, **prediction, **found} | ({} if y is None else {"y": y})
         self._rows[dataloader_idx].append(rows)
@@ -210,6 +224,8 @@ class PredictionWriter(BasePredictionWriter):
     ) -> None:
         """Write some columns of all ranks in order, a few megabytes at a time, with the identity of each row."""
         found = [name for name in names if name in rows.layout]
+        if not found:
+            return
         known = {k: as_column(v) for k, v in identity.columns(rows.positions).items()}
         added = {k: as_column(v) for k, v in (more or {}).items()}
         write_npz(path, {**known, **{name: rows.column(name) for name in found}, **added})
@@ -227,7 +243,7 @@ class PredictionWriter(BasePredictionWriter):
         """The same as a table, if the columns fit into one."""
         found = [name for name in names if name in rows.layout]
         found = [name for name in found if name not in named or tables.fits(rows.layout[name][1])]
-        if self.table == "none" or not all(tables.fits(rows.layout[name][1]) for name in found):
+        if not found or self.table == "none" or not all(tables.fits(rows.layout[name][1]) for name in found):
             return
 
         def blocks() -> Iterator[dict[str, np.ndarray]]:
@@ -278,6 +294,8 @@ class PredictionWriter(BasePredictionWriter):
         """Refuse what the model or the examples do not allow, before anything is computed."""
         if self.draw == "sample":
             require_draws(model)
+        if self.num_regret:
+            check_regret(model)
         if self.pairs and not model.continuous:
             raise ValueError(f"pairs: {type(model).__name__} has latents between which there is no path.")
         for number in range(len(trainer.num_predict_batches)):

@@ -3,6 +3,7 @@
 from vae_zoo.evaluation.ais import ais
 from vae_zoo.evaluation.bidirectional import Sandwich, bidirectional
 from vae_zoo.evaluation.conformal import p_values, threshold
+from vae_zoo.evaluation.regret import likelihood_regret
 from vae_zoo.evaluation.schedules import Schedule, linear, sigmoid
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Schedule",
     "ais",
     "bidirectional",
+    "likelihood_regret",
     "linear",
     "p_values",
     "sigmoid",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vae_zoo.distributions import score
+from vae_zoo.distributions.likelihoods.observed import Observed, log_prob_per_entry, per_entry
 from vae_zoo.elbo import ELBOMixin, has_density
 from vae_zoo.system.seeding import forked
 
@@ -76,3 +77,27 @@ def scores(model: Any, x: Tensor, c: Tensor | None = None, *, seed: int = 0, num
             if num_samples and has_density(model):
                 found["log_evidence"] = model.log_evidence(x, c, num_samples)
     return found
+
+
+@torch.no_grad()
+def scores_per_feature(model: Any, x: Tensor, c: Tensor | None = None) -> Tensor:
+    """log p(x_d|z) of every feature at the posterior's mean, whose sum is ``log_px``; 0 for missing values.
+
+    Args:
+        model: An autoencoder.
+        x: Examples, (B, \\*shape).
+        c: Conditions, (B, ...).
+
+    Returns:
+        Nats, (B, \\*shape).
+
+    Raises:
+        ValueError: If the log-density is not known to be a sum over features.
+    """
+    px: Any = model.decode(model.embed(x, c), c)
+    if isinstance(px, Observed):
+        return px.log_prob_per_entry(x)
+    if not per_entry(px, tuple(model.shape)):
+        name = type(model.likelihood).__name__
+        raise ValueError(f"per_feature: the log-density of {name} is not known to be a sum over features.")
+    return log_prob_per_entry(px, x)

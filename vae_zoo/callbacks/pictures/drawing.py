@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from vae_zoo.distributions import mean_of, supports
+from vae_zoo.distributions import mean_of, observing, supports
 from vae_zoo.elbo import depends_on_condition
 from vae_zoo.evaluation.sampling import chunks
 from vae_zoo.models.base.autoencoder import Autoencoder
@@ -45,7 +45,7 @@ def check_size(option: str, num: int, shape: Sequence[int]) -> None:
 
 def reconstructions(model: Autoencoder, x: Tensor, c: Tensor | None = None, *, mean: bool = True) -> Tensor:
     """Examples and their reconstructions in turn, (2 B, C, H, W): a grid with an even number of columns has pairs."""
-    again = model.reconstruct(x, c) if mean else model.decode(model.embed(x, c), c).sample()
+    again = model.reconstruct(x, c) if mean else observing(model.decode(model.embed(x, c), c), x).sample()
     return torch.stack([x, again], 1).flatten(0, 1)
 
 

@@ -54,7 +54,7 @@ def score_reference(trainer: Trainer, model: Any, data: DataModule, files: RowFi
 
 
 def calibrated(rows: MergedRows, reference: MergedRows, rate: float, path: Path) -> Mapping[str, np.ndarray]:
-    """The column ``p_value`` of rows; what it is based on goes to a file.
+    """The columns ``p_value`` and ``typicality`` of rows; what they are based on goes to a file.
 
     Args:
         rows: Rows with scores.
@@ -70,4 +70,6 @@ def calibrated(rows: MergedRows, reference: MergedRows, rate: float, path: Path)
     limit = threshold(known, rate)
     said = {"score": by, "split": "val", "num_examples": len(known), "false_alarms": rate, "threshold": limit}
     write_text(path, json.dumps(said, indent=1) + "\n")
-    return {"p_value": p_values(rows.take(by, 0, len(rows)), known)}
+    found = rows.take(by, 0, len(rows))
+    # How far a score is from the usual one, on either side: an anomaly may well be more likely than all others.
+    return {"p_value": p_values(found, known), "typicality": np.abs(found - known.mean(dtype=np.float64))}
