@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from helpers import Batches, LinearGaussian, losses, quiet_trainer, tiny
 
-from vae_zoo.callbacks import Evidence, PredictionWriter
+from vae_zoo.callbacks import Evidence
 from vae_zoo.data.files.csv_files import read_csv
 from vae_zoo.distributions import AutoregressiveFlow, ConditionalNormal, FlowPrior
 from vae_zoo.models import FactorVAE, LadderVAE
@@ -49,16 +47,6 @@ def test_variance_of_layers(images: torch.Tensor) -> None:
     assert (q.variance > 0).all()
 
 
-def test_rows_that_fill_up_the_last_share_are_left_out(tmp_path: Path) -> None:
-    (tmp_path / "parts").mkdir()
-    for rank, index in enumerate(([0, 2, 4], [1, 3, 0])):
-        np.array(index, np.int64).tofile(tmp_path / "parts" / f"{rank}_index.bin")
-        np.array(index, np.float32).tofile(tmp_path / "parts" / f"{rank}_z.bin")
-    writer = PredictionWriter()
-    writer._merge(SimpleNamespace(world_size=2), tmp_path / "latents.npz", {"z": (np.dtype("float32"), ())})
-    assert np.load(tmp_path / "latents.npz")["z"].tolist() == [0, 1, 2, 3, 4]
-
-
 def test_error_from_the_choice_of_examples(tmp_path: Path) -> None:
     model, x = LinearGaussian(shape=(5,), latent_dim=2), torch.randn(7, 5, dtype=torch.float64)
     trainer = quiet_trainer(tmp_path, callbacks=[Evidence(num_samples=3)])
@@ -69,6 +57,6 @@ def test_error_from_the_choice_of_examples(tmp_path: Path) -> None:
 
 def test_a_header_may_hold_numbers(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("height,2020\n1,2\n3,4\n")
-    x, y = read_csv(tmp_path / "a.csv", None)
+    x, y, _ = read_csv(tmp_path / "a.csv", None)
     assert x.tolist() == [[1, 2], [3, 4]]
     assert y is None
