@@ -12,7 +12,7 @@ import pytest
 from helpers import saved, tiny
 from PIL import Image
 
-from vae_zoo.data import Arrays, Counts, DataModule, Digits, ImageFolder
+from vae_zoo.data import Arrays, Counts, DataModule, Digits, ImageFolder, Table
 from vae_zoo.distributions import FixedNormal
 from vae_zoo.evaluation import p_values
 from vae_zoo.models import VAE, ConditionalVAE
@@ -229,3 +229,32 @@ def test_a_checkpoint_that_names_no_data(run: Run) -> None:
     assert "predict: 40 of 40 examples, split all" in out.err
     out = run("predict", "--ckpt_path", path, *args, "--predictions.calibrate", "val")
     assert (out.code, "calibrate needs the validation data of the training, which" in out.err) == (2, True)
+
+
+def test_new_rows_without_labels(run: Run) -> None:
+    x = [",".join(map(str, row)) for row in np.random.default_rng(0).normal(size=(40, 5))]
+    Path("new.csv").write_text("\n".join(["a,b,c,d,e", *x]))
+    labelled = [f"{row},{kind}" for row, kind in zip(x, "uv" * 20, strict=True)]
+    Path("a.csv").write_text("\n".join(["a,b,c,d,e,kind", *labelled]))
+    path = trained(Arrays(path="a.csv", label_column="kind"))
+    out = run("predict", "--ckpt_path", path, "--data.path", "new.csv", "--data.label_column", "null", *FEW)
+    assert "y" not in rows(out)
+    assert "predict: 40 of 40 examples, split all" in out.err
+
+
+def test_tables_are_compared_with_their_validation_rows(run: Run) -> None:
+    pytest.importorskip("pandas")
+    for name, num in (("a", 400), ("new", 3)):
+        random = np.random.default_rng(num)
+        lines = [f"r{n},{random.normal():.3f},{random.normal():.3f},{'xyz'[n % 3]}" for n in range(num)]
+        Path(f"{name}.csv").write_text("\n".join(["who,a,b,kind", *lines]))
+    data = Table(path="a.csv", id_column="who", label_column="kind")
+    fit = ["--model.latent_dim", "2", "--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false"]
+    given = ["--data", "Table", "--data.path", "a.csv", "--data.id_column", "who", "--data.label_column", "kind"]
+    assert run("fit", "--model", "MLPVAE", *given, *fit).code == 0
+    path = next(iter(Path("results").glob("*/fit_0/checkpoints/last.ckpt")))
+    out = run("predict", "--ckpt_path", str(path), "--data.path", "new.csv", "--predictions.calibrate", "val", *FEW)
+    found = rows(out, "scores")
+    assert found["id"].tolist() == ["r0", "r1", "r2"]
+    assert found["y"].tolist() == [data.classes.index(kind) for kind in "xyz"]
+    assert bool((found["p_value"] >= 1 / 41).all())

@@ -200,7 +200,7 @@ class VAECLI(LightningCLI):
 
     def before_predict(self) -> None:
         """Hand over the data of the training, if others are predicted and compared with them."""
-        sources.set_reference(self.trainer, self._new_data, self._saved.get("data"), self._asked.predict.ckpt_path)
+        sources.set_reference(self.trainer, self._new_data, self._saved, self._asked.predict.ckpt_path)
 
     def after_predict(self) -> None:
         """Print how many examples were predicted, and of which split."""

@@ -34,13 +34,13 @@ def _same(path: Any, other: Any) -> bool:
     return Path(path).expanduser().resolve() == Path(other).expanduser().resolve()
 
 
-def set_reference(trainer: Trainer, new: bool, saved: Mapping[str, Any] | None, path: Any) -> None:
+def set_reference(trainer: Trainer, new: bool, saved: Mapping[str, Any], path: Any) -> None:
     """Give a writer of predictions that calibrates the data of the training, if others are predicted.
 
     Args:
         trainer: The trainer.
         new: Whether other data are predicted.
-        saved: Data of the training, as plain data.
+        saved: Model and data of the training, as plain data.
         path: The checkpoint.
 
     Raises:
@@ -49,9 +49,10 @@ def set_reference(trainer: Trainer, new: bool, saved: Mapping[str, Any] | None, 
     callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
     for writer in callbacks:
         if new and isinstance(writer, PredictionWriter) and writer.calibrate:
-            if not saved:
+            if not saved.get("data"):
                 raise ValueError(f"calibrate needs the validation data of the training, which {path} does not name.")
-            writer.reference = data_of(dict(saved), path)
+            writer.reference = data_of(dict(saved["data"]), path)
+            writer.reference.adopt(saved["model"]["init_args"])
 
 
 def described(trainer: Trainer, data: DataModule) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from vae_zoo.data.base.checks import check_fractions, check_labelled
+from vae_zoo.data.base.checks import check_fractions, check_labelled, known_labels
 from vae_zoo.data.base.datamodule import DataModule
 from vae_zoo.data.base.scaling import Fitted, Scale, check_scales, fit_scaling
 from vae_zoo.data.base.splits import Split, SplitName, random_split
@@ -138,7 +138,7 @@ class Table(DataModule):
         if self.label_column is None:
             return []
         known = np.concatenate([self._labels(split) for split in self._frames])
-        return sorted(set(known.tolist()))
+        return list(known_labels(np.unique(known), self.known_classes, str(self.paths["train"])).tolist())
 
     @cached_property
     def scaling(self) -> Fitted | None:
