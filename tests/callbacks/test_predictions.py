@@ -226,7 +226,9 @@ def test_unknown_table() -> None:
 
 def test_parquet_without_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ImportError, match=r"^table parquet needs pyarrow: pip install pyarrow, or choose csv\.$"):
+    with pytest.raises(
+        ImportError, match=r"^table parquet needs pyarrow: pip install 'vae_zoo\[table\]', or choose csv\.$"
+    ):
         PredictionWriter(table="parquet")
 
 

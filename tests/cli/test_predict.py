@@ -194,7 +194,10 @@ def test_chosen_examples_and_draws(run: Run) -> None:
     [
         (["--predictions.pairs", "[[99, 40]]"], "pairs: none of the 4 examples has the index 99; they lie in "),
         (["--predictions.num_neighbours", "4"], "num_neighbours must be below the 4 examples, got 4."),
-        (["--predictions.table", "parquet"], "table parquet needs pyarrow: pip install pyarrow, or choose csv."),
+        (
+            ["--predictions.table", "parquet"],
+            "table parquet needs pyarrow: pip install 'vae_zoo[table]', or choose csv.",
+        ),
         (["--draw", "both"], "predictions.draw: expected 'mean' or 'sample', got both"),
     ],
 )

@@ -24,7 +24,7 @@ class Identity(NamedTuple):
     @classmethod
     def of(cls, loader: Any) -> Identity:
         """Those that a loader knows; a foreign loader knows only positions."""
-        rows, ids, parts = (getattr(loader, name, None) for name in cls._fields)
+        rows, ids, parts = (getattr(loader, name, None) for name in ("rows", "ids", "parts"))
         return cls(None if rows is None else np.asarray(rows), ids, parts)
 
     def find(self, name: int | str, num: int) -> int:

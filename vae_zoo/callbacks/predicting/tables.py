@@ -30,7 +30,7 @@ def check_kind(kind: str) -> None:
         try:
             import pyarrow.parquet  # noqa: F401
         except ImportError as error:
-            raise ImportError("table parquet needs pyarrow: pip install pyarrow, or choose csv.") from error
+            raise ImportError("table parquet needs pyarrow: pip install 'vae_zoo[table]', or choose csv.") from error
 
 
 def fits(shape: tuple[int, ...]) -> bool:
