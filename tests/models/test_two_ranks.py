@@ -15,10 +15,25 @@ from torch import Tensor, distributed
 from vae_zoo.callbacks import NaNGuard
 from vae_zoo.distributions import OptimalNormal
 from vae_zoo.distributions.divergence import kl_per_dim
-from vae_zoo.models import AE, VAE, VQVAE, Autoencoder, FactorVAE, VampVAE
+from vae_zoo.models import (
+    AAE,
+    AE,
+    M2,
+    VAE,
+    VQVAE,
+    Autoencoder,
+    ExemplarVAE,
+    FactorVAE,
+    JointVAE,
+    LadderVAE,
+    VampVAE,
+)
 from vae_zoo.nn import EMACodebook
 
 pytestmark = pytest.mark.slow
+
+SOME: list[type[Autoencoder]] = [VAE, VQVAE, FactorVAE, AAE, ExemplarVAE, M2, JointVAE, LadderVAE]
+"""One model for each kind of state that processes could disagree on."""
 
 
 def same_everywhere(value: Tensor) -> bool:
@@ -39,8 +54,8 @@ def fit(folder: Path, model: Autoencoder, data: Any, **kwargs: Any) -> None:
     assert not same_everywhere(spy.seen[-1]), f"{type(model).__name__}: one noise for all"
 
 
-def fit_all(rank: int, folder: Path) -> None:
-    for cls in MODELS:
+def fit_all(rank: int, folder: Path, models: list[type[Autoencoder]]) -> None:
+    for cls in models:
         torch.manual_seed(0)
         fit(folder, tiny(cls), tiny_data(num_examples=56, batch_size=12))
     own = Batches(*torch.rand(3, 7, 1, 8, 8, generator=torch.Generator().manual_seed(rank)))  # a foreign loader's
@@ -52,8 +67,9 @@ def fit_all(rank: int, folder: Path) -> None:
     (folder / f"done{rank}").touch()
 
 
-def test_every_model_trains_to_the_same_weights_on_both_ranks(tmp_path: Path) -> None:
-    with ranks(tmp_path, fit_all, tmp_path) as running:
+@pytest.mark.parametrize("models", [SOME, pytest.param(MODELS, marks=pytest.mark.exhaustive)], ids=["some", "all"])
+def test_every_model_trains_to_the_same_weights_on_both_ranks(models: list[type[Autoencoder]], tmp_path: Path) -> None:
+    with ranks(tmp_path, fit_all, tmp_path, models) as running:
         assert running.codes(500) == [0, 0], "\n".join(running.said()[-30:])
     assert len(list(tmp_path.glob("done*"))) == 2
 
