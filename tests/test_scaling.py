@@ -250,6 +250,17 @@ def test_student_entries_after_a_logarithm_have_a_mean_from_samples() -> None:
     assert isinstance(unscaled(likelihood(torch.zeros(1, 2))), Independent)
 
 
+def test_help_schema_and_completion_know_the_options_of_data(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names that are linked to the model are arguments of the data too."""
+    main(["fit", "--data", "Arrays", "--help"])
+    assert "--data.scaling" in capsys.readouterr().out
+    main(["show", "Arrays"])
+    assert "missing" in capsys.readouterr().out
+    main(["completion", "bash"])
+    assert "--data.scaling" in (shown := capsys.readouterr().out)
+    assert "--model.scaling" not in shown
+
+
 def test_the_command_links_the_scaling_and_predicts_in_the_original_units(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

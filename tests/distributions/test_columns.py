@@ -32,8 +32,8 @@ def family(**kwargs: Any) -> Columns:
     torch.manual_seed(0)
     made = Columns((6,), columns=COLUMNS, **kwargs)
     with torch.no_grad():
-        made.log_scale.copy_(torch.tensor([0.3, -0.4]))  # type: ignore[union-attr]
-        made.log_dispersion.fill_(0.7)  # type: ignore[union-attr]
+        made.slow_scale.copy_(torch.tensor([0.03, -0.04]))  # type: ignore[union-attr]
+        made.slow_dispersion.fill_(0.07)  # type: ignore[union-attr]
     return made
 
 

@@ -68,7 +68,7 @@ def _show_class(group: str, name: str) -> None:
     path = choices(group)[name]
     source = find(path)
     print(_wrapped(f"{name}: {first_line(source.doc) if source else ''}. In full: vae-zoo show {name}", 4))
-    taken = [argument for argument in arguments(path) if argument.name not in LINKED]
+    taken = [argument for argument in arguments(path) if group != "model" or argument.name not in LINKED]
     for owner, theirs in groupby(taken, lambda argument: argument.owner):
         print(f"\noptions{'' if owner == name else f' from {owner}'}:")
         for argument in theirs:

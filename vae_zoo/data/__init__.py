@@ -7,6 +7,7 @@ from vae_zoo.data.base.sparse import Sparse
 from vae_zoo.data.base.splits import Split
 from vae_zoo.data.base.workers import WorkerLoader
 from vae_zoo.data.datasets.arrays import Arrays
+from vae_zoo.data.datasets.breast_cancer import BreastCancer
 from vae_zoo.data.datasets.counts import Counts
 from vae_zoo.data.datasets.digits import Digits
 from vae_zoo.data.datasets.dsprites import DSprites
@@ -23,6 +24,7 @@ from vae_zoo.data.streaming.stream import Stream
 __all__ = [
     "MNIST",
     "Arrays",
+    "BreastCancer",
     "Counts",
     "DSprites",
     "DataModule",

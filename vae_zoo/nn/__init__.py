@@ -5,7 +5,7 @@ from vae_zoo.nn.code_prior import CodePrior
 from vae_zoo.nn.conv import ConvDecoder, ConvEncoder
 from vae_zoo.nn.corruption import Corruption, Erasure, NormalNoise
 from vae_zoo.nn.critic import Critic
-from vae_zoo.nn.dense import CountDecoder, Dense, Discriminator, LogDense
+from vae_zoo.nn.dense import CountDecoder, Dense, Discriminator, LogDense, Narrow
 from vae_zoo.nn.disentangling import BurgessDecoder, BurgessEncoder, SpatialBroadcastDecoder
 from vae_zoo.nn.features import EfficientNetFeatures, ImageFeatures, VGGFeatures
 from vae_zoo.nn.frozen import frozen
@@ -56,6 +56,7 @@ __all__ = [
     "GyroplaneDense",
     "ImageFeatures",
     "LogDense",
+    "Narrow",
     "NormalNoise",
     "Quantized",
     "Quantizer",

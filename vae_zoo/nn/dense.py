@@ -127,3 +127,28 @@ class Discriminator(Dense):
         activation: Callable[[], nn.Module] = nn.LeakyReLU,
     ) -> None:
         super().__init__(in_shape, out_shape, hidden=hidden, activation=activation)
+
+
+class Narrow(Dense):
+    """Dense layers with the sizes of TVAE, for rows of tables.
+
+    References:
+        | Modeling Tabular Data using Conditional GAN (Xu et al., 2019)
+        | https://arxiv.org/abs/1907.00503
+
+    Args:
+        in_shape: Shape of one input.
+        out_shape: Shape of one output.
+        hidden: Widths of the hidden layers.
+        activation: Class of the activation between the layers.
+    """
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        out_shape: Shape,
+        *,
+        hidden: Sequence[int] = (128, 128),
+        activation: Callable[[], nn.Module] = nn.ReLU,
+    ) -> None:
+        super().__init__(in_shape, out_shape, hidden=hidden, activation=activation)

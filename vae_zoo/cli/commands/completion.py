@@ -95,8 +95,8 @@ def _options() -> tuple[list[str], dict[str, list[str]]]:
     for verb in RUNS:
         known = groups(verb)
         for group in ("model", "data"):
-            taken = {a.name: None for path in choices(group).values() for a in arguments(path) if a.name not in LINKED}
-            known[group] = list(taken)
+            taken = {a.name: None for path in choices(group).values() for a in arguments(path)}
+            known[group] = [name for name in taken if group != "model" or name not in LINKED]
         found[verb] = [f"{group}.{name}" if name else group for group, keys in known.items() for name in ["", *keys]]
     shared = [name for name in found["fit"] if name != "c" and all(name in names for names in found.values())]
     shared += ["trust", "help", "help-all"]

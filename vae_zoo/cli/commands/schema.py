@@ -30,7 +30,7 @@ def schema() -> dict[str, Any]:
     parts = {"trainer": TRAINER, **CALLBACKS}
     keys: dict[str, Any] = {key: ANYTHING for verb in RUNS for key in groups(verb)}
     keys |= {key: fields(arguments(path)) for key, path in parts.items()}
-    keys |= {group: selection(choices(group), linked=True) for group in CHOSEN}
+    keys |= {group: selection(choices(group), linked=group == "model") for group in CHOSEN}
     keys |= {"seed_everything": {"type": ["boolean", "integer"], "default": 0}}
     components = {name: path for part in COMPONENTS for name, path in public(f"vae_zoo.{part}").items()}
     return {

@@ -49,7 +49,7 @@ def show_class(name: str, group: str, path: str) -> None:
     line, paper, link = summary(source.doc if source else "")
     using = [config.stem for config in packaged().values() if group and chosen(config, group) == name]
     options = [argument for argument in arguments(path) if argument.by_name or argument.default is not None]
-    taken = [argument for argument in options if not (group and argument.name in LINKED)]
+    taken = [argument for argument in options if not (group == "model" and argument.name in LINKED)]
     required = "".join(f" --{group}.{argument.name} …" for argument in taken if argument.default is None)
     config = f"vae_{name.lower()}"
     data = f"--config {config}" if config in using else f"--model VAE --data {name}{required}"

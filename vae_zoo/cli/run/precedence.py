@@ -92,7 +92,7 @@ def _differences(key: str, old: Any, new: Any) -> Iterator[str]:
             yield from _differences(key, old.get("init_args") or {}, new.get("init_args") or {})
     elif isinstance(old, dict) and isinstance(new, dict):
         for name in old:
-            if name in new and not (name in LINKED and key in CHOSEN):
+            if name in new and not (name in LINKED and key == "model"):
                 yield from _differences(f"{key}.{name}", old[name], new[name])
     elif old != new:
         yield f"{key} {_text(new)} (was {_text(old)})"

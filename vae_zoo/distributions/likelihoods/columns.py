@@ -16,6 +16,9 @@ from vae_zoo.distributions.moments import mean_of
 from vae_zoo.distributions.normal import Normal, independent
 from vae_zoo.typing import Shape
 
+_PACE = 10.0
+"""Steps of logarithms of scales for one of other weights: at 1e-3 each, a σ would take thousands of steps to shrink."""
+
 KINDS = ("number", "date", "boolean", "count", "category")
 
 
@@ -48,7 +51,7 @@ class Columns(Family):
     is_discrete = False
 
     def __init__(
-        self, shape: Shape, *, columns: list[dict[str, Any]], scale: float = 1.0, min_log_scale: float = -4.0
+        self, shape: Shape, *, columns: list[dict[str, Any]], scale: float = 0.5, min_log_scale: float = -4.0
     ) -> None:
         super().__init__(shape)
         if self.shape != (len(columns),):
@@ -57,8 +60,8 @@ class Columns(Family):
         self.layout = Layout(self.columns)
         num, counts = (len(self.layout.of(*kinds)) for kinds in (("number", "date"), ("count",)))
         self.min_log_scale = min_log_scale
-        self.log_scale = nn.Parameter(torch.full((num,), log_of_scale(scale))) if num else None
-        self.log_dispersion = nn.Parameter(torch.zeros(counts)) if counts else None
+        self.slow_scale = nn.Parameter(torch.full((num,), log_of_scale(scale) / _PACE)) if num else None
+        self.slow_dispersion = nn.Parameter(torch.zeros(counts)) if counts else None
 
     @property
     def names(self) -> list[str]:
@@ -74,8 +77,19 @@ class Columns(Family):
         return (self.layout.num_params,)
 
     def distribution(self, params: Tensor) -> Distribution:
-        log_scale = None if self.log_scale is None else self.log_scale.clamp(min=self.min_log_scale).to(params.dtype)
-        return independent(ColumnValues(params, self.layout, log_scale, self.log_dispersion), 1)
+        log_scale, log_dispersion = self.log_scale, self.log_dispersion
+        log_scale = None if log_scale is None else log_scale.clamp(min=self.min_log_scale).to(params.dtype)
+        return independent(ColumnValues(params, self.layout, log_scale, log_dispersion), 1)
+
+    @property
+    def log_scale(self) -> Tensor | None:
+        """log σ of the numbers, in their scaled units."""
+        return None if self.slow_scale is None else _PACE * self.slow_scale
+
+    @property
+    def log_dispersion(self) -> Tensor | None:
+        """log r of the counts."""
+        return None if self.slow_dispersion is None else _PACE * self.slow_dispersion
 
     def observe(self) -> None:
         super().observe()
