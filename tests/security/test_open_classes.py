@@ -49,6 +49,10 @@ REVIEWED: dict[str, list[str]] = {
         "vae_zoo.data.streaming.shards.StreamLoader",
     ],
     "reads rows of numbers from the file of metrics of a run that goes on": ["vae_zoo.loggers.MetricsFile"],
+    "counts and tables, which are read as numbers and texts when they are used": [
+        "vae_zoo.data.datasets.counts.Counts",
+        "vae_zoo.data.datasets.table.Table",
+    ],
     "reads and writes rows of numbers in the folder of a run": [
         "vae_zoo.callbacks.predicting.rows.RowFiles",
         "vae_zoo.callbacks.predicting.rows.MergedRows",
@@ -57,6 +61,8 @@ REVIEWED: dict[str, list[str]] = {
         "vae_zoo.models.plain.vae.VAE",  # uses_weights: of importance
         "vae_zoo.distributions.families.Family",  # weights_valid
         "vae_zoo.data.datasets.pairs.Pairing",  # load(): of the data that it is given
+        "vae_zoo.distributions.likelihoods.tallies.Total",  # location: of a log-normal distribution
+        "vae_zoo.distributions.likelihoods.counts.Counted",  # total_location: as above
     ],
     "reads tensors alone, from files": [
         "vae_zoo.callbacks.start_from.StartFrom",
