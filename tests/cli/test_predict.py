@@ -261,3 +261,10 @@ def test_tables_are_compared_with_their_validation_rows(run: Run) -> None:
     assert found["id"].tolist() == ["r0", "r1", "r2"]
     assert found["y"].tolist() == [data.classes.index(kind) for kind in "xyz"]
     assert bool((found["p_value"] >= 1 / 41).all())
+
+
+def test_the_help_names_its_own_options(run: Run) -> None:
+    out = run("predict", "--help")
+    assert "--split NAME" in out.out
+    assert "--split NAME" not in run("fit", "--help").out
+    assert "calibrate" in run("show", "PredictionWriter").out

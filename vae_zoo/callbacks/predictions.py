@@ -73,8 +73,9 @@ class PredictionWriter(BasePredictionWriter):
         num_neighbours: Nearest neighbours of each example among the others, by the Euclidean distance of ``z``, to
             write to ``neighbours.npz``; 0 for none. The time grows with the square of the number of examples.
         calibrate: "val" adds ``p_value`` to the scores, from those of the validation split of the training:
-            :func:`~vae_zoo.evaluation.p_values` of the log evidence if there is one, else of the bound, else of log_px.
-            The score and its threshold are written to ``calibration.json``.
+            :func:`~vae_zoo.evaluation.p_values` of the log evidence if there is one, else of the bound, else of log_px;
+            and ``typicality``, the distance of that score from its mean there, high for anomalies. The score and its
+            threshold are written to ``calibration.json``.
         false_alarms: Promised rate of false alarms of the threshold.
         table: "csv" for the tables ``latents.csv`` and ``scores.csv``, "parquet" for Parquet files, which need pyarrow,
             or "none". Latents that are not vectors of at most 256 dimensions have no table.

@@ -30,6 +30,15 @@ OFTEN = (
     ("--trust PACKAGE", "whose classes files may name"),
     ("--print_config", "print the configuration and stop"),
 )
+OWN = {
+    "predict": (
+        ("--split NAME", "all, train, val or test (new data: all)"),
+        ("--draw NAME", "mean or sample of p(x|z)"),
+        ("--predictions.OPTION", "what is written: vae-zoo show PredictionWriter"),
+    ),
+}
+"""Options of single verbs."""
+
 MORE = """more:
   vae-zoo show NAME        a model, data set, network or callback in full
   vae-zoo {verb} --model BetaVAE --data Digits --help
@@ -57,7 +66,7 @@ def show_help(verb: str, args: Sequence[str]) -> None:
         f"usage: vae-zoo {verb} {needs} [options]\n       vae-zoo {verb} --config NAME [options]\n\n{line}\n\noptions:"
     )
     margin = max(len(option) for option, _ in OFTEN) + 4
-    for option, text in OFTEN:
+    for option, text in (*OFTEN, *OWN.get(verb, ())):
         print(_wrapped(f"  {option:{margin - 2}}{text}", margin))
     print("\ncallbacks, each with options such as --samples.every_n_epochs 5:")
     print(_wrapped(f"  {', '.join(CALLBACKS)}", 2), end="\n\n")
