@@ -7,7 +7,8 @@ Writes results/counts.json: of each set, model and seed the bound and the import
 log p(x | total) on the test split, nats per cell. The sets are the drawn cells of ``Counts``, and the 700 cells with
 765 genes that come with scanpy, whose counts are restored from their rounded logarithms. scVI is run with plain
 networks, as those of CountVAE, also with the same initial dispersions, and with its defaults, which are batch
-normalisation and dropout. Each implementation scores its own model.
+normalisation and dropout. Both are scored by the same estimators: get_marginal_ll of scvi-tools 1.4.2 is higher than
+the estimate from as many samples of its own distributions, by 1.6 nats for the drawn cells.
 """
 
 from __future__ import annotations
@@ -99,12 +100,11 @@ def ours(seed: int, source: dict[str, Any]) -> dict[str, float]:
 
 
 def theirs(seed: int, source: dict[str, Any], from_one: bool = False, **kwargs: Any) -> dict[str, float]:
-    """The same of scVI: its own bound, and its own estimate of the marginal likelihood.
+    """The same of scVI, by the same estimators.
 
     Its inverse dispersions start at draws of a log-normal distribution; with ``from_one``, at 1 as those of CountVAE.
     """
     import anndata
-    import numpy as np
     import scvi
 
     from vae_zoo.data import Counts
@@ -121,9 +121,23 @@ def theirs(seed: int, source: dict[str, Any], from_one: bool = False, **kwargs: 
     quiet = {"enable_progress_bar": False, "logger": False, "accelerator": "cpu", "devices": 1}
     model.train(EPOCHS, train_size=1.0, batch_size=BATCH, plan_kwargs=plan, **quiet)
     took = time.perf_counter() - started
-    bounds = [float(model.get_elbo(cells["test"])) for _ in range(100)]
-    evidence = float(model.get_marginal_ll(cells["test"], n_mc_samples=SAMPLES))
-    return {"elbo": float(np.mean(bounds)), "log_evidence": evidence, "seconds": took}
+    return {**scores(model.module.eval(), data.load("test").x), "seconds": took}
+
+
+def scores(module: Any, x: Any) -> dict[str, float]:
+    """Bound and importance-weighted estimate of scVI's module, from its own distributions."""
+    import math
+
+    import torch
+
+    batches = torch.zeros(len(x), 1)
+    with torch.no_grad():
+        found = module.inference(x, batch_index=batches, n_samples=SAMPLES)
+        z, q = found["z"], found["qz"]
+        px = module.generative(z=z, library=found["library"], batch_index=batches)["px"].log_prob(x).sum(-1)
+        log_w = px + torch.distributions.Normal(0, 1).log_prob(z).sum(-1) - q.log_prob(z).sum(-1)
+        evidence = (log_w.logsumexp(0) - math.log(SAMPLES)).mean().item()
+    return {"elbo": log_w.mean().item(), "log_evidence": evidence}
 
 
 MODELS: dict[str, tuple[Callable[..., dict[str, float]], dict[str, Any]]] = {
