@@ -18,7 +18,7 @@ from vae_zoo.data.files.frames import decode, encode, infer, read_frame, write_f
 from vae_zoo.distributions import Columns
 from vae_zoo.evaluation.conditional import conditional
 from vae_zoo.evaluation.scores import column_scores
-from vae_zoo.models import VAE
+from vae_zoo.models import IWAE, VAE, VampVAE
 from vae_zoo.testing.subject import quiet_trainer
 
 pandas = pytest.importorskip("pandas")
@@ -389,3 +389,25 @@ def test_new_rows_are_read_by_the_columns_of_the_model(
     data.predict_split = "all"
     (rows,) = quiet_trainer(tmp_path).predict(model, data)
     assert rows["reconstruction"].shape == (2, 2)
+
+
+@pytest.mark.parametrize("cls", [IWAE, VampVAE])
+def test_other_models_learn_from_tables(cls: Any, tmp_path: Path) -> None:
+    data = table(tmp_path)
+    settings = {"num_pseudo": 20, "in_unit_interval": False} if cls is VampVAE else {}
+    torch.manual_seed(0)
+    model = cls(
+        shape=data.shape,
+        latent_dim=2,
+        likelihood=data.likelihood,
+        missing=True,
+        scaling=data.scaling,
+        encoder=small,
+        decoder=small,
+        **settings,
+    )
+    x = data.load("val").x
+    before = model.elbo(x).value.mean().detach()
+    quiet_trainer(tmp_path, max_epochs=15).fit(model, data)
+    assert model.eval().elbo(x).value.mean() > before
+    model.likelihood.check(model.sample(50, mean=False))

@@ -107,7 +107,11 @@ class Columns(Family):
     def read(self, x: Tensor) -> Tensor:
         missing, layout = x.isnan(), self.layout
         y = torch.where(missing, 0.0, self.scaled(x))
-        parts = [y[:, layout.of("number", "date")], y[:, layout.of("boolean")], y[:, layout.of("count")].log1p()]
+        parts = [
+            y[:, layout.of("number", "date")],
+            y[:, layout.of("boolean")],
+            y[:, layout.of("count")].clamp(min=0).log1p(),
+        ]
         if layout.sizes:
             codes, there = y[:, layout.of("category")], ~missing[:, layout.of("category")]
             levels = torch.arange(max(layout.sizes), device=x.device)
