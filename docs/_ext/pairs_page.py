@@ -16,7 +16,7 @@ def table() -> str:
     """Rows of priors by columns of posteriors: closed form, Monte Carlo or refused."""
     classes = [getattr(distributions, name) for name in distributions.__all__]
     classes = [c for c in classes if inspect.isclass(c) and not inspect.isabstract(c)]
-    families = [c for c in classes if issubclass(c, distributions.Family)]
+    families = [c for c in classes if issubclass(c, distributions.Family) and c is not distributions.Columns]
     priors = [c for c in classes if issubclass(c, distributions.Prior)]
     rows = [f"| posterior | {' | '.join(f'`{p.__name__}`' for p in priors)} |", "|---" * (len(priors) + 1) + "|"]
     rows += [f"| `{q.__name__}` | {' | '.join(kind(q, p) for p in priors)} |" for q in families]
