@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-MODELS = "testing models distributions penalties samplers test_contract.py test_training.py test_conditional_vae.py test_missing.py"
-MODELS += " test_pretrained.py test_config_cycle.py test_doctests.py"
+MODELS = "testing models distributions penalties samplers test_contract.py test_training.py test_conditional_vae.py"
+MODELS += " test_missing.py test_pretrained.py test_config_cycle.py test_doctests.py"
 MODELS += " callbacks/test_latent_scatter.py cli/test_sample.py cli/test_export.py"
 RUNS = "callbacks training ranks models/test_two_ranks.py test_training.py test_resume_matrix.py test_two_processes.py"
 RUNS += " test_loggers.py test_speed_options.py test_*s_benchmark.py data/test_resume.py"
