@@ -14,7 +14,7 @@ from torch import Tensor
 from vae_zoo.distributions import FullNormal
 from vae_zoo.elbo import ELBO, _log_px
 from vae_zoo.elbo.importance import HEAVY, LogEvidence, _Tail, pareto_shape, tail_size
-from vae_zoo.models import M2, RHVAE, VAE, ConvVAE, LadderVAE, VampVAE
+from vae_zoo.models import M2, RHVAE, VAE, ConvVAE, ExemplarVAE, LadderVAE, VampVAE
 from vae_zoo.system.memory import Peak
 
 
@@ -85,8 +85,8 @@ def test_every_sample_of_every_example_once(num_samples: int, num_examples: int,
 
 @pytest.mark.parametrize("cls", [cls for cls in BOUNDS if cls.reports == "E" and cls not in (M2, RHVAE)])
 def test_one_encoding(cls: type[VAE]) -> None:
-    """Encoder, pseudo-inputs and all: whatever the number of chunks. M2 encodes examples with the classes it draws,
-    and RHVAE the anchors of its metric."""
+    """Encoder, pseudo-inputs, exemplars and all: whatever the number of chunks. M2 encodes examples with the classes that it
+    draws, and RHVAE the anchors of its metric."""
     model, x = build(cls).eval(), torch.rand(4, 1, 8, 8).round()
     calls: Counter[str] = Counter()
     for name, module in model.named_children():
@@ -96,7 +96,7 @@ def test_one_encoding(cls: type[VAE]) -> None:
     once = Counter(calls)
     calls.clear()
     model.evidence(x, c, num_samples=6, chunk=2)
-    assert calls["encoder"] == once["encoder"] == (2 if issubclass(cls, VampVAE) else 1)
+    assert calls["encoder"] == once["encoder"] == (2 if issubclass(cls, (VampVAE, ExemplarVAE)) else 1)
     decodings = getattr(model, "decodings", 1)  # of one latent
     assert calls["decoder"] == 3 * once["decoder"] == 3 * decodings
 

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from vae_zoo.callbacks import CyclicalAnnealing, LinearAnnealing
 from vae_zoo.data import Digits, Sprites
-from vae_zoo.models import AE, IWAE, VAE, VQVAE, Autoencoder, ConditionalVAE, ConvVAE
+from vae_zoo.models import AE, IWAE, VAE, VQVAE, Autoencoder, ConditionalVAE, ConvVAE, ExemplarVAE
 from vae_zoo.nn import Schedule
 from vae_zoo.system.seeding import seed_all
 
@@ -119,6 +119,7 @@ def test_resume_within_an_epoch_of_digits(tmp_path: Path) -> None:
 
 def plain_loop(model: Autoencoder, data: Sprites, num_epochs: int, accumulate: int = 1) -> tuple[list[Any], list[Any]]:
     """What a fit should do, without Lightning: losses of every batch, and those of each validation."""
+    model.likelihood.initialise(data.examples("train"))
     model.initialise(data.examples("train"))
     optimizer, loader = model.configure_optimizers(), data.train_dataloader()
     model.initialise(data.examples("train"))
@@ -135,6 +136,8 @@ def plain_loop(model: Autoencoder, data: Sprites, num_epochs: int, accumulate: i
             seed_all(batch.key, model.device)
             for schedule in schedules:
                 schedule.set(step)
+            if isinstance(model, ExemplarVAE):
+                model.left_out.copy_(torch.isin(model.rows, batch.index))
             values = model.losses(data.on_after_batch_transfer(batch).x, batch.y)
             train.append((len(batch.x), {k: v.detach() for k, v in values.items()}))
             (values["loss"] / accumulate).backward()

@@ -142,7 +142,7 @@ def _read_market(path: Path) -> Any:
     if path.suffix != ".gz":
         return io.mmread(path)
     _check_gzip(path)
-    with gzip.open(path) as file:
+    with gzip.open(path, "rb") as file:
         return io.mmread(file)
 
 
@@ -153,7 +153,7 @@ def _check_gzip(path: Path) -> None:
         ValueError: If it is a decompression bomb.
     """
     most, size = max(MAX_UNPACKED, MAX_RATIO * path.stat().st_size), 0
-    with gzip.open(path) as file:
+    with gzip.open(path, "rb") as file:
         while part := file.read(2**24):
             size += len(part)
             if size > most:
