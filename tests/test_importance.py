@@ -85,8 +85,10 @@ def test_every_sample_of_every_example_once(num_samples: int, num_examples: int,
 
 @pytest.mark.parametrize("cls", [cls for cls in BOUNDS if cls.reports == "E" and cls not in (M2, RHVAE)])
 def test_one_encoding(cls: type[VAE]) -> None:
-    """Encoder, pseudo-inputs, exemplars and all: whatever the number of chunks. M2 encodes examples with the classes that it
-    draws, and RHVAE the anchors of its metric."""
+    """Encoder, pseudo-inputs, exemplars and all, whatever the number of chunks.
+
+    M2 encodes examples with the classes that it draws, and RHVAE the anchors of its metric.
+    """
     model, x = build(cls).eval(), torch.rand(4, 1, 8, 8).round()
     calls: Counter[str] = Counter()
     for name, module in model.named_children():

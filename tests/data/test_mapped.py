@@ -107,7 +107,8 @@ def test_values_that_are_not_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     x[10, 1], x[20, 2], x[30, 0] = np.nan, np.inf, -np.inf
     np.save(tmp_path / "a.npy", x)
     path = tmp_path / "a.npy"
-    message = r"\d values in [^\n]*\.npy are not finite, the first at index \(\d+, \d\); if NaN is a missing value, set missing to true\."
+    message = r"\d values in [^\n]*\.npy are not finite, the first at index \(\d+, \d\); "
+    message += r"if NaN is a missing value, set missing to true\."
     check_one_line(ValueError, message, path=path)
     found = []
     for limit, size in ((1, 2**24), (0, 2**24), (0, 36)):
