@@ -49,6 +49,7 @@ REVIEWED: dict[str, list[str]] = {
         "vae_zoo.data.streaming.shards.StreamLoader",
     ],
     "reads rows of numbers from the file of metrics of a run that goes on": ["vae_zoo.loggers.MetricsFile"],
+    "abstract, and reads no file itself: its subclasses do": ["vae_zoo.data.base.file_splits.FileSplits"],
     "counts and tables, which are read as numbers and texts when they are used": [
         "vae_zoo.data.datasets.counts.Counts",
         "vae_zoo.data.datasets.table.Table",

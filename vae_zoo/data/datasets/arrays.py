@@ -14,14 +14,13 @@ import torch
 from vae_zoo.data.base.checks import (
     check_finite,
     check_fractions,
-    check_labelled,
     check_limit,
     check_size,
-    known_labels,
 )
+from vae_zoo.data.base.file_splits import FileSplits
 from vae_zoo.data.base.mapped import Mapped, load_if_small
 from vae_zoo.data.base.scaling import Fitted, Scale, check_scales, fit_scaling
-from vae_zoo.data.base.splits import Split, SplitName, num_left, random_split
+from vae_zoo.data.base.splits import SplitName
 from vae_zoo.data.datasets.images import Images
 from vae_zoo.data.files.array_files import Table, read_table
 from vae_zoo.data.files.csv_files import line_of
@@ -29,7 +28,7 @@ from vae_zoo.distributions import Family, OptimalNormal
 from vae_zoo.typing import Shape
 
 
-class Arrays(Images):
+class Arrays(FileSplits, Images):  # type: ignore[misc]  # as DataModule itself
     """Images or vectors from a ``.npy``, ``.npz``, ``.pt`` or ``.csv`` file.
 
     Arrays of rank 2 are vectors (N, D), of rank 3 grey images (N, H, W), and of rank 4 images (N, C, H, W) or
@@ -99,14 +98,6 @@ class Arrays(Images):
     def shape(self) -> Shape:
         return tuple(int(size) for size in self._tables["train"].x.shape[1:])
 
-    @property
-    def num_train(self) -> int:
-        return num_left(len(self._tables["train"].x), self._fractions)
-
-    @property
-    def num_rows(self) -> int:
-        return sum(len(table.x) for table in self._tables.values())
-
     def adopt(self, model: Mapping[str, Any]) -> None:
         if "scaling" in model:
             self.__dict__["scaling"] = model["scaling"]
@@ -133,39 +124,10 @@ class Arrays(Images):
         """Likelihood that suits the examples; see :attr:`DataModule.likelihood`."""
         return super().likelihood if self.scaling is None else OptimalNormal
 
-    @property
-    def num_classes(self) -> int | None:
-        return len(self.classes) or None
-
-    @cached_property
-    def classes(self) -> list[Any]:
-        """The original labels, in the order of their numbers; empty for data without labels."""
-        return list(self._sorted_labels.tolist())
-
-    @cached_property
-    def _sorted_labels(self) -> np.ndarray:
-        labels = [table.y for table in self._tables.values() if table.y is not None]
-        if len(labels) < len(self._tables):
-            return np.array([])
-        for table, path in zip(self._tables.values(), self.paths.values(), strict=True):
-            check_labelled(table.y, str(path))
-        return known_labels(np.unique(np.concatenate(labels)), self.known_classes, str(self.paths["train"]))
-
-    def dataset(self, split: SplitName) -> Split:
-        return self._split(self._tables[split if split in self._tables else "train"], self._index.get(split))
-
-    def whole(self) -> Split | None:
-        return self._split(self._tables["train"]) if len(self._tables) == 1 else None
-
-    def _split(self, table: Table, rows: torch.Tensor | None = None) -> Split:
-        index = None if rows is None else rows.numpy()
+    def examples_of(self, table: Table, index: np.ndarray | None) -> torch.Tensor | Mapped:
+        """Some rows of a file, which stay there if they are many."""
         limit = self.in_memory_limit if isinstance(table.x, np.memmap) else math.inf
-        x = load_if_small(Mapped(table.x, index, finite=True), limit)
-        ids = table.ids if table.ids is None or index is None else table.ids[index]
-        if table.y is None or not self.classes:
-            return Split(x, rows=rows, ids=ids)
-        labels = np.asarray(table.y if index is None else table.y[index]).astype(self._sorted_labels.dtype)
-        return Split(x, torch.from_numpy(np.searchsorted(self._sorted_labels, labels)), rows=rows, ids=ids)
+        return load_if_small(Mapped(table.x, index, finite=True), limit)
 
     @cached_property
     def _tables(self) -> dict[SplitName, Table]:
@@ -178,14 +140,6 @@ class Arrays(Images):
             # Also what is of a split that nothing asks for.
             check_finite(Mapped(table.x), str(path), partial(_name, path, table), missing=self.missing)
         return tables
-
-    @cached_property
-    def _index(self) -> dict[SplitName, torch.Tensor]:
-        return random_split(len(self._tables["train"].x), self._fractions, self.split_seed, str(self.paths["train"]))
-
-    @property
-    def _fractions(self) -> dict[SplitName, float]:
-        return {split: part for split, part in self.fractions.items() if split not in self.paths}
 
 
 def _name(path: Path, table: Table, row: int) -> str:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from vae_zoo.data.base.checks import check_fractions, check_labelled, check_limit, check_size, known_labels
+from vae_zoo.data.base.checks import check_fractions, check_limit, check_size
 from vae_zoo.data.base.datamodule import DataModule
-from vae_zoo.data.base.mapped import load_if_small
+from vae_zoo.data.base.file_splits import FileSplits
+from vae_zoo.data.base.mapped import Mapped, load_if_small
 from vae_zoo.data.base.sparse import Sparse
-from vae_zoo.data.base.splits import Split, SplitName, num_left, random_split
+from vae_zoo.data.base.splits import SplitName
 from vae_zoo.data.files.count_files import CountTable, read_counts
 from vae_zoo.distributions import Family, NegativeBinomial
 from vae_zoo.typing import Shape
@@ -21,7 +22,7 @@ from vae_zoo.typing import Shape
 NUM_CELLS, NUM_GENES, SHARES = 3000, 200, (0.3, 0.25, 0.18, 0.12, 0.1, 0.05)
 
 
-class Counts(DataModule):
+class Counts(FileSplits, DataModule):  # type: ignore[misc]  # as DataModule itself
     """Vectors of counts, such as those of genes in cells, from a file, or drawn if no path is given.
 
     Files are ``.h5ad`` (with the extra ``cells``), MatrixMarket ``.mtx`` and ``.mtx.gz``, ``.npz`` of
@@ -88,26 +89,9 @@ class Counts(DataModule):
         return (int(self._tables["train"].x.shape[1]),) if self.paths else (NUM_GENES,)
 
     @property
-    def num_train(self) -> int:
-        return num_left(self._tables["train"].x.shape[0], self._fractions)
-
-    @property
-    def num_rows(self) -> int:
-        return sum(table.x.shape[0] for table in self._tables.values())
-
-    @property
-    def num_classes(self) -> int | None:
-        return len(self.classes) or None
-
-    @property
     def likelihood(self) -> type[Family]:
         """Negative binomial, of which a Poisson likelihood is a limit."""
         return NegativeBinomial
-
-    @cached_property
-    def classes(self) -> list[Any]:
-        """The original labels, in the order of their numbers; empty for data without labels."""
-        return list(self._sorted_labels.tolist())
 
     @cached_property
     def features(self) -> list[str]:
@@ -115,30 +99,12 @@ class Counts(DataModule):
         names = self._tables["train"].features
         return [] if names is None else [str(name) for name in names]
 
-    def dataset(self, split: SplitName) -> Split:
-        return self._split(self._tables[split if split in self._tables else "train"], self._index.get(split))
+    def named(self, split: SplitName) -> str:
+        return str(self.paths.get(split, "the drawn counts"))
 
-    def whole(self) -> Split | None:
-        return self._split(self._tables["train"]) if len(self._tables) == 1 else None
-
-    def _split(self, table: CountTable, rows: torch.Tensor | None = None) -> Split:
-        index = None if rows is None else rows.numpy()
-        x = load_if_small(Sparse(table.x, index), self.in_memory_limit)
-        ids = table.ids if table.ids is None or index is None else table.ids[index]
-        if table.y is None or not self.classes:
-            return Split(x, rows=rows, ids=ids)
-        labels = np.asarray(table.y if index is None else table.y[index]).astype(self._sorted_labels.dtype)
-        return Split(x, torch.from_numpy(np.searchsorted(self._sorted_labels, labels)), rows=rows, ids=ids)
-
-    @cached_property
-    def _sorted_labels(self) -> np.ndarray:
-        tables = self._tables
-        if any(table.y is None for table in tables.values()):
-            return np.array([])
-        for split, table in tables.items():
-            check_labelled(table.y, str(self.paths.get(split, "the drawn counts")))
-        own = np.unique(np.concatenate([table.y for table in tables.values() if table.y is not None]))
-        return known_labels(own, self.known_classes, str(self.paths.get("train", "the drawn counts")))
+    def examples_of(self, table: CountTable, index: np.ndarray | None) -> torch.Tensor | Mapped:
+        """Some rows, which stay sparse if they are many."""
+        return load_if_small(Sparse(table.x, index), self.in_memory_limit)
 
     @cached_property
     def _tables(self) -> dict[SplitName, CountTable]:
@@ -148,15 +114,6 @@ class Counts(DataModule):
         for split, table in tables.items():
             check_size(table.x.shape[1:], min(self.batch_size, table.x.shape[0]), str(self.paths[split]))
         return tables
-
-    @cached_property
-    def _index(self) -> dict[SplitName, torch.Tensor]:
-        where = str(self.paths.get("train", "the drawn counts"))
-        return random_split(self._tables["train"].x.shape[0], self._fractions, self.split_seed, where)
-
-    @property
-    def _fractions(self) -> dict[SplitName, float]:
-        return {split: part for split, part in self.fractions.items() if split not in self.paths}
 
 
 def draw_cells(num_cells: int = NUM_CELLS, num_genes: int = NUM_GENES, seed: int = 0) -> CountTable:

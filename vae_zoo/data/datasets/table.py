@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from vae_zoo.data.base.checks import check_fractions, check_labelled, known_labels
 from vae_zoo.data.base.datamodule import DataModule
 from vae_zoo.data.base.scaling import Fitted, Scale, check_scales, fit_scaling
-from vae_zoo.data.base.splits import Split, SplitName, random_split
+from vae_zoo.data.base.splits import Split, SplitName, num_left, random_split
 from vae_zoo.data.files.frames import Column, ColumnType, check_types, encode, infer, read_frame, write_frame
 from vae_zoo.distributions import Columns, Family
 from vae_zoo.typing import Shape
@@ -103,8 +103,7 @@ class Table(DataModule):
 
     @property
     def num_train(self) -> int:
-        num = len(self._frames["train"])
-        return max(0, num - sum(max(1, round(num * part)) for part in self._fractions.values()))
+        return num_left(len(self._frames["train"]), self._fractions)
 
     @property
     def num_classes(self) -> int | None:
