@@ -16,6 +16,8 @@ from vae_zoo.cli.errors import WIDTH, explain, one_line
 FIT = "fit --model BetaVAE --data Digits "
 ARRAYS = "fit --model VAE --data Arrays --data.path "
 
+FOLDER = "fit --model VAE --data ImageFolder --data.folder "
+
 GROUPS = [("trainer", "5"), ("trainer", "[1]"), ("checkpoint", "[1]"), ("last", "[1]"), ("nan", "-5")]
 GUESSES = [
     ("optimizer", "model.optimizer"),
@@ -116,7 +118,13 @@ CATALOGUE = [
     ("fit --model VAE --data ImageFolder", "data: missing: folder"),
     ("fit --model VAE --data ImageFolder --data.folder nowhere", "nowhere"),
     ("fit --model VAE --data ImageFolder --data.folder empty", "no images in empty"),
-    ("fit --model VAE --data ImageFolder --data.folder broken", "broken/zero.png"),
+    (FOLDER + "broken", "1 of 8 images cannot be read: broken/zero.png (empty file): mend or remove them, or set bad_"),
+    (FOLDER + "broken --data.background mauvve", "background must be a colour such as white or ff8000, got 'mauvve'."),
+    (FOLDER + "broken --data.class_depth 2", "class_depth 2 needs images that are 2 folders deep, got broken/0.png."),
+    (FIT + "--data.shift 8", "shift must be below the height and width of images of shape (1, 8, 8), got 8."),
+    (ARRAYS + "vectors.npy --data.flip true", "flip and shift need images (C, H, W), got examples of shape (7,)."),
+    (FOLDER + "broken --data.bad_files hide", "data.bad_files: expected 'error' or 'skip', got hide"),
+    (FOLDER + "unreadable --data.bad_files skip", "images cannot be read: unreadable/"),
     ("fit --model VAE --data FreyFaces --data.root empty", "frey_rawface.mat"),
     (FIT + "--model.optimizer Adam --model.optimizer.lr 0", "lr of Adam must be positive, got 0.0"),
     (FIT + "--model.optimizer Adam --model.optimizer.lr -1e-3", "lr of Adam must be positive, got -0.001"),
@@ -210,6 +218,9 @@ def folder(tmp_path: Path) -> Path:
     for i in range(9):
         Image.fromarray(rng.integers(0, 256, (9, 9), dtype=np.uint8)).save(tmp_path / "broken" / f"{i}.png")
     (tmp_path / "broken" / "zero.png").touch()
+    (tmp_path / "unreadable").mkdir()
+    for i in range(9):
+        (tmp_path / "unreadable" / f"{i}.png").write_text("no image")
     return tmp_path
 
 

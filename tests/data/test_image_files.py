@@ -57,6 +57,51 @@ def test_modes(tmp_path: Path) -> None:
     assert one(tmp_path, palette, transparency=bytes([0] * 256))[:, 0, 0].tolist() == [0, 0, 0]
 
 
+class TestTransparency:
+    half = Image.new("RGBA", (4, 4), (200, 0, 100, 51))  # a fifth
+
+    @pytest.mark.parametrize(
+        ("background", "expected"), [("black", [40, 0, 20]), ("white", [244, 204, 224]), ("ff8000", [244, 102, 20])]
+    )
+    def test_blended_onto_the_background(self, tmp_path: Path, background: str, expected: list[int]) -> None:
+        self.half.save(tmp_path / "a.png")
+        read_as = partial(image_files.read_images, [tmp_path / "a.png"], size=(4, 4), crop=True, background=background)
+        (block,) = read_as(channels=3)
+        assert block[0, :, 0, 0].tolist() == pytest.approx(expected, abs=1)
+        (block,) = read_as(channels=1)
+        grey = np.dot(expected, [0.299, 0.587, 0.114])
+        assert block[0, 0, 0, 0] == pytest.approx(grey, abs=1.5)
+
+    def test_kept_as_a_channel(self, tmp_path: Path) -> None:
+        pixels = np.full((4, 4, 4), 200, np.uint8)
+        pixels[:2, :, 3] = 0
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        x = read(tmp_path / "a.png", (4, 4), channels=4)
+        assert x[:, 0, 0].tolist() == [0, 0, 0, 0], "a colour that nobody sees"
+        assert x[:, 3, 0].tolist() == [200, 200, 200, 200]
+        Image.new("L", (4, 4), 90).save(tmp_path / "b.png")
+        assert read(tmp_path / "b.png", (4, 4), channels=4)[:, 0, 0].tolist() == [90, 90, 90, 255]
+
+    def test_a_resized_edge_keeps_its_colour(self, tmp_path: Path) -> None:
+        """Colours weighted by opacity: those of transparent neighbours do not bleed in."""
+        pixels = np.zeros((16, 16, 4), np.uint8)
+        pixels[:, 8:] = (200, 0, 0, 255)
+        pixels[:, :8] = (0, 200, 0, 0)
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        x = read(tmp_path / "a.png", (5, 5), channels=4)
+        assert x[1].max() == 0
+        assert x[0][x[3] > 0].float().min() >= 195
+
+    def test_of_a_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("VAE_ZOO_CACHE", str(tmp_path / "cache"))
+        for n in range(5):
+            self.half.save(tmp_path / f"{n}.png")
+        make = partial(ImageFolder, folder=str(tmp_path), image_size=4)
+        assert [make(background=name).load("train").x.max() for name in ("black", "white")] == [40, 244]
+        assert make(channels=4).load("train").x[0, :, 0, 0].tolist() == [200, 0, 100, 51]
+        assert make(channels=4).shape == (4, 4, 4)
+
+
 def test_orientation(tmp_path: Path) -> None:
     pixels = np.zeros((8, 8, 3), np.uint8)
     pixels[:, :4] = 255
@@ -90,7 +135,7 @@ def test_unreadable_images(tmp_path: Path) -> None:
         tmp_path,
         ValueError,
         rf"4 of 10 images cannot be read: {good[0]} \(empty file\), {good[1]} \(truncated, corrupt or no image\), "
-        rf"{good[2]} \(truncated, corrupt or no image\) and 1 more\.",
+        rf"{good[2]} \(truncated, corrupt or no image\) and 1 more: mend or remove them, or set bad_files to skip\.",
     )
 
 
@@ -98,7 +143,7 @@ def test_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(image_files, "_MAX_PIXELS", 99)
     for number in range(3):
         save(tmp_path / f"{number}.png", size=(10, 10))
-    check_one_line(tmp_path, ValueError, r"1 of 1 images .* \(10 x 10 is above the limit of 99 pixels\)\.")
+    check_one_line(tmp_path, ValueError, r"1 of 1 images .* \(10 x 10 is above the limit of 99 pixels\).*skip\.")
 
 
 def test_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,10 @@ def test_too_few_images(tmp_path: Path) -> None:
         ({"image_size": 0}, "image_size must be at least 1, got 0."),
         ({"image_size": (8, -1)}, "image_size must be at least 1, got -1."),
         ({"image_size": [8, 8, 3]}, "image_size must be one number or (height, width), got [8, 8, 3]."),
-        ({"channels": 2}, "channels must be 1 or 3, got 2."),
+        ({"channels": 2}, "channels must be 1, 3 or 4, got 2."),
+        ({"background": "mauvve"}, "background must be a colour such as white or ff8000, got 'mauvve'."),
+        ({"class_depth": -1}, "class_depth must be at least 0, got -1."),
+        ({"bad_files": "hide"}, "bad_files must be error or skip, got 'hide'."),
         ({"val_fraction": 0.0}, "val_fraction must lie between 0 and 1, got 0.0."),
         ({"test_fraction": 1.5}, "test_fraction must lie between 0 and 1, got 1.5."),
         ({"val_fraction": 0.5, "test_fraction": 0.5}, "val_fraction + test_fraction must be below 1, got 1.0."),
@@ -124,3 +127,87 @@ def test_too_few_images(tmp_path: Path) -> None:
 def test_bad_arguments(kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         ImageFolder(folder="a", **kwargs)
+
+
+def test_linked_folders(tmp_path: Path) -> None:
+    """They count like others, and one that leads to a folder above it ends there."""
+    for number in range(6):
+        save(tmp_path / "elsewhere" / "deep" / f"{number}.png", number)
+        save(tmp_path / "images" / "own" / f"{number}.png", 10 + number)
+    (tmp_path / "images" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "images" / "own" / "loop").symlink_to(tmp_path / "images")
+    data = ImageFolder(folder=str(tmp_path / "images"), image_size=8)
+    assert data.classes == ["linked", "own"]
+    x, y = whole(tmp_path / "images")
+    assert sorted(zip(x[:, 0, 0, 0].tolist(), y.tolist(), strict=True)) == [
+        *((number, 0) for number in range(6)),
+        *((number, 1) for number in range(10, 16)),
+    ]
+
+
+def test_classes_two_folders_deep(tmp_path: Path) -> None:
+    for number, name in enumerate(["bird/owl", "bird/wren", "fish/cod", "fish/cod/young"]):
+        for copy in range(3):
+            save(tmp_path / name / f"{copy}.png", number)
+    assert ImageFolder(folder=str(tmp_path)).classes == ["bird", "fish"]
+    assert ImageFolder(folder=str(tmp_path), class_depth=0).num_classes is None
+    deep = ImageFolder(folder=str(tmp_path), class_depth=2, image_size=8)
+    assert deep.classes == ["bird/owl", "bird/wren", "fish/cod"]
+    x, y = whole(tmp_path, class_depth=2)
+    assert {*zip(x[:, 0, 0, 0].tolist(), y.tolist(), strict=True)} == {(0, 0), (1, 1), (2, 2), (3, 2)}
+    message = rf"^class_depth 3 needs images that are 3 folders deep, got {tmp_path}/bird/owl/0\.png\.$"
+    with pytest.raises(ValueError, match=message):
+        _ = ImageFolder(folder=str(tmp_path), class_depth=3).classes
+
+
+@pytest.fixture
+def half_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Thirty images, of which every third cannot be read."""
+    monkeypatch.setenv("VAE_ZOO_CACHE", str(tmp_path / "cache"))
+    for number in range(30):
+        save(tmp_path / "images" / f"{number:02}.png", number)
+        if number % 3 == 0:
+            (tmp_path / "images" / f"{number:02}.png").write_text("no image")
+    return tmp_path / "images"
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"cache": False}, {"in_memory_limit": 0.0}])
+def test_skipped_files(half_bad: Path, kwargs: dict[str, Any]) -> None:
+    (half_bad / "30.png").symlink_to(half_bad / "nowhere.png")
+    said = r"^\d+ of \d+ images are skipped: .*images/\d\d\.png \(truncated, corrupt or no image\)"
+    for _ in range(2):  # from the files, and from the cache
+        data = ImageFolder(folder=str(half_bad), image_size=8, bad_files="skip", **kwargs)
+        num_train = data.num_train
+        with pytest.warns(UserWarning, match=said):
+            data.setup()
+        assert num_train == data.num_train == len(data.load("train").x)
+        seen = []
+        for split in ("train", "val", "test"):
+            loaded = data.load(split)
+            for x, row, name in zip(loaded.x[:], loaded.rows, loaded.ids, strict=True):
+                assert int(x[0, 0, 0]) == int(row) == int(name[:2])
+                seen.append(int(row))
+        assert sorted(seen) == [number for number in range(30) if number % 3]
+
+
+def test_files_are_skipped_only_if_asked(half_bad: Path) -> None:
+    data = ImageFolder(folder=str(half_bad), image_size=8, bad_files="skip")
+    with pytest.warns(UserWarning, match="skipped"):
+        data.setup()
+    said = r"images cannot be read: .*: mend or remove them, or set bad_files to skip\.$"
+    with pytest.raises(ValueError, match=said):
+        ImageFolder(folder=str(half_bad), image_size=8).setup()
+    for path in half_bad.iterdir():
+        path.write_text("no image")
+    with pytest.raises(ValueError, match=r"^24 of 24 images cannot be read: .* and 21 more\.$"):
+        ImageFolder(folder=str(half_bad), image_size=8, bad_files="skip").setup()
+
+
+def test_a_skipping_cache_that_is_damaged_is_made_anew(half_bad: Path, tmp_path: Path) -> None:
+    for cut in (None, 3, 400):
+        for path in (tmp_path / "cache").rglob("*.npy") if cut else ():
+            path.write_bytes(path.read_bytes()[:-cut])
+        data = ImageFolder(folder=str(half_bad), image_size=8, bad_files="skip")
+        with pytest.warns(UserWarning, match="skipped"):
+            split = data.load("train")
+        assert split.x[:, 0, 0, 0].tolist() == split.rows.tolist()

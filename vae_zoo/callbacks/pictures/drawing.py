@@ -22,8 +22,8 @@ MOST_PIXELS = 2**26
 
 
 def drawable(shape: tuple[int, ...]) -> bool:
-    """Whether examples of a shape can be shown: grey or colour images."""
-    return len(shape) == 3 and shape[0] in (1, 3)
+    """Whether examples of a shape can be shown: grey or colour images, the latter with opacity or without."""
+    return len(shape) == 3 and shape[0] in (1, 3, 4)
 
 
 def check_size(option: str, num: int, shape: Sequence[int]) -> None:
@@ -99,10 +99,16 @@ def traversals(
 
 
 def grid(images: Tensor, columns: int, min_side: int = 32) -> Tensor:
-    """Arrange images (N, C, H, W) in [0, 1] in a picture (3, H', W'); small images are enlarged without smoothing."""
+    """Arrange images (N, C, H, W) in [0, 1] in a picture (3, H', W'); small images are enlarged without smoothing.
+
+    Images with opacity, a fourth channel, are shown on white.
+    """
     from torchvision.utils import make_grid
 
     images = images.detach().float().cpu().nan_to_num(0.0).clamp(0, 1)  # missing pixels are black
+    if images.shape[1] == 4:
+        colour, opacity = images[:, :3], images[:, 3:]
+        images = colour * opacity + (1 - opacity)
     factor = max(1, -(-min_side // min(images.shape[-2:])))
     images = interpolate(images, scale_factor=factor, mode="nearest")
     return make_grid(images, nrow=columns, padding=2, pad_value=0.5)

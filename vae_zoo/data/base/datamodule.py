@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, get_args
+from typing import Any, TypeAlias, get_args
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vae_zoo.checkpoints.hyperparameters import Recorded
 from vae_zoo.data.base import transfer
+from vae_zoo.data.base.augmentation import augmenting
 from vae_zoo.data.base.checks import (
     check_columns_known,
     check_drop_last,
@@ -28,6 +29,8 @@ from vae_zoo.data.base.transfer import DeviceData
 from vae_zoo.distributions import Bernoulli, Family, OptimalNormal
 from vae_zoo.system.seeding import global_seed
 from vae_zoo.typing import Batch, Shape
+
+_Ahead: TypeAlias = Callable[[Iterator[Batch]], Iterator[Batch]]
 
 _SAMPLE = 2**28
 _SCALED = 10.0
@@ -236,6 +239,21 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         del key
         return x
 
+    @property
+    def augments(self) -> bool:
+        """Whether training batches are augmented; by default if there is an :meth:`augment`."""
+        return type(self).augment is not DataModule.augment
+
+    def augment(self, x: Tensor, key: int) -> Tensor:
+        """Augment a batch for training; batches of validation, test and prediction never come here.
+
+        Args:
+            x: Examples as in the split, (B, \\*shape), on CUDA already on the device.
+            key: Seed of the draw, a function of (seed, epoch, rank, position).
+        """
+        del key
+        return x
+
     def setup(self, stage: str | None = None) -> None:
         if stage == "predict":
             self._setup_predict()
@@ -286,12 +304,15 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
 
     def _loader(self, split: SplitName, *, training: bool | None = None) -> TensorLoader:
         """Loader of a split, for training if it is the training split and nothing else is asked for."""
-        device, loaded, prefetch = self._device(), self.load(split), None
+        device, loaded, loading = self._device(), self.load(split), self._loading(split, training)
+        ahead: _Ahead | None = None
         if transfer.on_device(loaded, device, self.device_data):
             loaded = self._resident.get(split, loaded, device)
         elif transfer.overlaps(device):
-            prefetch = partial(transfer.prefetch, device=device)
-        return _named(TensorLoader(loaded.x, loaded.y, **self._loading(split, training), ahead=prefetch), loaded)
+            ahead = partial(transfer.prefetch, device=device)
+        if loading["training"] and self.augments:
+            ahead = _then(ahead, partial(augmenting, change=self.augment))
+        return _named(TensorLoader(loaded.x, loaded.y, **loading, ahead=ahead), loaded)
 
     def _loading(self, split: SplitName, training: bool | None = None) -> dict[str, Any]:
         """Arguments of a loader besides the split."""
@@ -308,6 +329,10 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
 
     def _device(self) -> torch.device:
         return getattr(getattr(self.trainer, "strategy", None), "root_device", torch.device("cpu"))
+
+
+def _then(first: _Ahead | None, second: _Ahead) -> _Ahead:
+    return second if first is None else lambda batches: second(first(batches))
 
 
 def _named(loader: TensorLoader, split: Split) -> TensorLoader:

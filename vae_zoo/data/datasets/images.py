@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
+from vae_zoo.data.base.augmentation import flipped_and_shifted
 from vae_zoo.data.base.datamodule import DataModule
 from vae_zoo.data.base.mapped import Mapped
 from vae_zoo.data.base.splits import Split, SplitName
@@ -30,17 +31,28 @@ class Images(DataModule):
         binarization: "none" keeps the grey levels; "threshold" sets pixels above 127; "static" draws each pixel once
             with its grey level as probability, from a fixed seed; "dynamic" draws training images anew in every
             epoch, and validation and test images once, like "static".
+        flip: Mirror training images from left to right at random.
+        shift: Move training images at random by up to so many pixels in both directions, the border reflected: a random
+            crop of the padded image. Both are drawn anew in every epoch, and never for validation, test or prediction.
         kwargs: Arguments of :class:`DataModule`.
+
+    Raises:
+        ValueError: If the binarization is unknown or shift is negative; when the data are read, if they do not allow
+            the one or the other.
     """
 
     grey: bool | None = None
     """Whether images have levels between black and white; None if only the data can tell."""
 
-    def __init__(self, *, binarization: Binarization = "none", **kwargs: Any) -> None:
+    def __init__(
+        self, *, binarization: Binarization = "none", flip: bool = False, shift: int = 0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if binarization not in get_args(Binarization):
             raise ValueError(f"binarization must be one of {', '.join(get_args(Binarization))}, got {binarization!r}.")
-        self.binarization = binarization
+        if shift < 0:
+            raise ValueError(f"shift must be at least 0 pixels, got {shift}.")
+        self.binarization, self.flip, self.shift = binarization, flip, shift
 
     @property
     def likelihood(self) -> Callable[[Shape], Family]:
@@ -54,6 +66,8 @@ class Images(DataModule):
         if self.binarization != "none" and loaded.x.dtype != torch.uint8:
             raise ValueError(f"binarization {self.binarization!r} needs uint8 images, got {loaded.x.dtype}.")
         x = loaded.x
+        if self.augments:
+            self._check_augmented(tuple(x.shape[1:]))
         if self.binarization == "threshold":
             return loaded._replace(x=x.map(threshold) if isinstance(x, Mapped) else threshold(x))
         if self.binarization == "static" or (self.binarization == "dynamic" and split != "train"):
@@ -64,6 +78,19 @@ class Images(DataModule):
                 )
             return loaded._replace(x=bernoulli(x, _STATIC_SEEDS[split]))
         return loaded
+
+    def _check_augmented(self, shape: Shape) -> None:
+        if len(shape) != 3:
+            raise ValueError(f"flip and shift need images (C, H, W), got examples of shape {shape}.")
+        if self.shift >= min(shape[1:]):
+            raise ValueError(f"shift must be below the height and width of images of shape {shape}, got {self.shift}.")
+
+    @property
+    def augments(self) -> bool:
+        return self.flip or self.shift > 0
+
+    def augment(self, x: Tensor, key: int) -> Tensor:
+        return flipped_and_shifted(x, mix(key, 3), flip=self.flip, shift=self.shift)
 
     def randomize(self, x: Tensor, key: int) -> Tensor:
         # No need to know the stage: images that are binary already come out as they went in.

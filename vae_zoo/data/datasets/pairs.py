@@ -56,6 +56,8 @@ class Pairs(DataModule):
             )
         if self.num_labels is not None:
             raise ValueError(f"num_labels is an option of the data within Pairs: give it to {type(data).__name__}.")
+        if data.flip or data.shift:
+            raise ValueError("flip and shift would change the factors of Pairs: leave them out.")
         self.data, self.factors = data, factors
 
     @property

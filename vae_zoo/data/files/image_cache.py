@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -14,7 +15,13 @@ from vae_zoo.data.base.paths import cache_root
 
 
 def cached_images(
-    blocks: Iterable[np.ndarray], paths: Sequence[str], folder: Path, *, how: str, shape: tuple[int, ...]
+    blocks: Iterable[np.ndarray],
+    paths: Sequence[str],
+    folder: Path,
+    *,
+    how: str,
+    shape: tuple[int, ...],
+    skipped: dict[int, str] | None = None,
 ) -> np.ndarray:
     """The images of some files, from the cache, which is filled if necessary.
 
@@ -24,6 +31,8 @@ def cached_images(
         folder: The folder, which may be moved.
         how: Settings that the images depend on.
         shape: Shape of all images together, (N, C, H, W).
+        skipped: Reasons why some files are no images, by their number, which iterating the blocks fills in. They are
+            written behind the images, and read from there if these come from the cache. None if there can be none.
 
     Returns:
         uint8 images, memory-mapped.
@@ -32,10 +41,10 @@ def cached_images(
         ValueError: If the cache cannot be written.
     """
     path = cache_root() / "image_folders" / f"{_key(paths, folder, how)}.npy"
-    images = _open(path, shape)
+    images = _open(path, shape, skipped)
     if images is None:
-        _write(path, blocks, shape)
-        images = _open(path, shape)
+        _write(path, blocks, shape, skipped)
+        images = _open(path, shape, skipped)
     if images is None:
         raise ValueError(f"{path} cannot be read right after it was written: check the disk, or set cache to false.")
     return images
@@ -44,23 +53,31 @@ def cached_images(
 def _key(paths: Sequence[str], folder: Path, how: str) -> str:
     key = hashlib.sha256(how.encode())
     for path in paths:
-        state = os.stat(path)
-        key.update(
-            f"\0{path[len(str(folder)) :]}\0{state.st_size}\0{state.st_mtime_ns}".encode(errors="surrogateescape")
-        )
+        try:
+            state = os.stat(path)
+            changed = f"{state.st_size}\0{state.st_mtime_ns}"
+        except OSError:  # a link that leads nowhere, which reading it says
+            changed = ""
+        key.update(f"\0{path[len(str(folder)) :]}\0{changed}".encode(errors="surrogateescape"))
     return key.hexdigest()[:32]
 
 
-def _open(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+def _open(path: Path, shape: tuple[int, ...], skipped: dict[int, str] | None) -> np.ndarray | None:
     """The images, or None if the file does not exist or is damaged."""
     try:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        if images.dtype != np.uint8 or images.shape != shape:
+            return None
+        if skipped is not None:
+            with path.open("rb") as file:
+                file.seek(images.offset + images.nbytes)
+                skipped.update({int(number): str(reason) for number, reason in json.load(file).items()})
+    except (OSError, ValueError, EOFError, AttributeError):
         return None
-    return images if images.dtype == np.uint8 and images.shape == shape else None
+    return images
 
 
-def _write(path: Path, blocks: Iterable[np.ndarray], shape: tuple[int, ...]) -> None:
+def _write(path: Path, blocks: Iterable[np.ndarray], shape: tuple[int, ...], skipped: dict[int, str] | None) -> None:
     """Write the images to a temporary file and rename it, so that the cache has all of them or none."""
     temporary = None
     try:
@@ -71,6 +88,8 @@ def _write(path: Path, blocks: Iterable[np.ndarray], shape: tuple[int, ...]) -> 
             np.lib.format.write_array_header_1_0(file, header)
             for block in blocks:
                 file.write(block.data)
+            if skipped is not None:
+                file.write(json.dumps(skipped).encode())
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
