@@ -195,6 +195,20 @@ def encode(frame: Any, columns: Sequence[Column], where: str, *, unknown: str = 
     return np.stack(made, 1).astype(np.float32)
 
 
+def extended(columns: Sequence[Column], frame: Any) -> list[Column]:
+    """The columns with further categories at their end: those that only a frame has."""
+    made = []
+    for column in map(dict, columns):
+        if column["type"] == "category" and column["name"] in frame.columns:
+            texts = _texts(frame[column["name"]])
+            column["categories"] = [
+                *column["categories"],
+                *sorted(set(texts[~_empty(texts)]) - {*column["categories"]}),
+            ]
+        made.append(column)
+    return made
+
+
 def _encoded(texts: np.ndarray, column: Column, where: str, unknown: str) -> np.ndarray:
     values, known = np.full(len(texts), np.nan), ~_empty(texts)
     rows, cells = np.flatnonzero(known), texts[known]
@@ -339,12 +353,16 @@ def write_frame(path: Path, frame: Any) -> None:
             frame.to_csv(part, index=False, sep="\t" if path.suffix == ".tsv" else ",")
 
 
-def check_types(types: Mapping[str, str]) -> None:
+def check_types(types: Mapping[str, str], option: str = "columns.") -> None:
     """Refuse unknown types of columns.
+
+    Args:
+        types: Types by names of columns.
+        option: What the message begins with, before the name.
 
     Raises:
         ValueError: With the choices and what came.
     """
     for name, kind in types.items():
         if kind not in get_args(ColumnType):
-            raise ValueError(f"columns.{name} must be one of {', '.join(get_args(ColumnType))}, got {kind!r}.")
+            raise ValueError(f"{option}{name} must be one of {', '.join(get_args(ColumnType))}, got {kind!r}.")
