@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,6 +72,9 @@ LINKED: dict[str, Any] = {"num_train": 48, "num_classes": 3, "network": RandomFe
 """What models are given of such names: sizes of the data, and what would otherwise be read from a file."""
 
 
+WIDTHS = [64, 64]
+"""Hidden widths of the networks that are :class:`~vae_zoo.nn.Dense` by default."""
+
 SMALL: dict[str, Any] = {
     "layer": partial(Dense, hidden=[16]),
     "metric": partial(Dense, hidden=[16]),
@@ -104,10 +107,32 @@ class Subject:
 
     def takes(self, name: str) -> bool:
         """Whether the factory has an argument of this name, itself or in a constructor on the way."""
-        if inspect.isclass(self.target):
-            bases = [vars(base)["__init__"] for base in self.target.__mro__ if "__init__" in vars(base)]
-            return any(name in inspect.signature(init).parameters for init in bases)
-        return name in inspect.signature(self.target).parameters
+        return name in self._defaults
+
+    @cached_property
+    def _defaults(self) -> dict[str, Any]:
+        """Arguments of the factory and their defaults, those of a class before those of its bases."""
+        found: dict[str, Any] = {}
+        bases = self.target.__mro__ if inspect.isclass(self.target) else ()
+        for init in [vars(base)["__init__"] for base in bases if "__init__" in vars(base)] or [self.target]:
+            found = {name: given.default for name, given in inspect.signature(init).parameters.items()} | found
+        return found
+
+    @cached_property
+    def _networks(self) -> dict[str, Any]:
+        """Dense networks of a width that costs no time, in place of the default ones: no check depends on it."""
+        dense = {n: d for n, d in self._defaults.items() if inspect.isclass(d) and issubclass(d, Dense)}
+        small = {name: partial(default, hidden=WIDTHS) for name, default in dense.items()}
+        return {name: network for name, network in small.items() if not self._refuses(name, network)}
+
+    def _refuses(self, name: str, value: Any) -> str:
+        """The reason why the class takes no such argument, or another default than this one; empty if it does."""
+        try:
+            if inspect.isclass(self.target):
+                check_arguments(self.target, {name: value})
+        except TypeError as fixed:
+            return str(fixed)
+        return ""
 
     def build(self, *, seed: int = 1, **kwargs: Any) -> Any:
         """A new model, its weights a function of the seed.
@@ -118,12 +143,9 @@ class Subject:
         for name in kwargs:
             if not self.takes(name):
                 raise SkipCheck(f"takes no argument {name}")
-        if inspect.isclass(self.target):
-            try:
-                check_arguments(self.target, kwargs)
-            except TypeError as fixed:
-                raise SkipCheck(str(fixed)) from None
-        given = {"shape": SHAPE, **({"latent_dim": 4} if self.takes("latent_dim") else {})}
+        if reason := next(filter(None, (self._refuses(name, value) for name, value in kwargs.items())), ""):
+            raise SkipCheck(reason)
+        given = {"shape": SHAPE, **({"latent_dim": 4} if self.takes("latent_dim") else {}), **self._networks}
         linked = {name: value for name, value in LINKED.items() if self.takes(name)}
         torch.manual_seed(seed)
         return self.factory(**{**given, **linked, **self.kwargs, **kwargs})

@@ -69,7 +69,7 @@ def _copied(subject: Subject, times: int, coupled: bool) -> dict[str, Tensor]:
         torch.manual_seed(5)
         with torch.no_grad():
             for p in model.parameters():
-                p.add_(0.07 * torch.randn_like(p))
+                p.add_(0.2 * torch.randn_like(p))
     x, c = subject.images(ROWS).double(), subject.labels(ROWS)
     x, c = x.repeat(times, *[1] * (x.ndim - 1)), None if c is None else c.repeat(times)
     with torch.no_grad(), RowNoise(3, ROWS, times):
