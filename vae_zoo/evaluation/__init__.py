@@ -3,14 +3,17 @@
 from vae_zoo.evaluation.ais import ais
 from vae_zoo.evaluation.bidirectional import Sandwich, bidirectional
 from vae_zoo.evaluation.conformal import p_values, threshold
+from vae_zoo.evaluation.gaps import Gaps, inference_gaps
 from vae_zoo.evaluation.regret import likelihood_regret
 from vae_zoo.evaluation.schedules import Schedule, linear, sigmoid
 
 __all__ = [
+    "Gaps",
     "Sandwich",
     "Schedule",
     "ais",
     "bidirectional",
+    "inference_gaps",
     "likelihood_regret",
     "linear",
     "p_values",

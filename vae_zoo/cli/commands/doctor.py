@@ -1,0 +1,206 @@
+"""``vae-zoo doctor``: what is wrong with data before training, or with a trained model, and what to do about it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+from vae_zoo.cli.terminal import greet, quiet, width
+from vae_zoo.cli.verbs import VerbParser
+from vae_zoo.system.writing import replacing
+
+DESCRIPTION = """Examine a trained model: what is found is named, with what was measured, what is normal and what to do,
+faults first. The exit code is 0 whatever is found."""
+_MARGIN = 9
+
+
+def parser() -> VerbParser:
+    """Options of the verb."""
+    made = VerbParser("doctor", DESCRIPTION)
+    made.add_argument("path", type=Path, metavar="PATH", help="a checkpoint, or the folder of a fit")
+    made.add_argument("--num", type=int, default=512, metavar="N", help="largest number of examples of a split (512)")
+    made.add_argument("--seed", type=int, default=0, help="seed of the choice of examples, and of all noise (0)")
+    made.add_argument("--json", type=Path, metavar="FILE", help="also write the findings to a .json file")
+    what = "other examples for a model: a data set, and --data.OPTION VALUE; its own if not given"
+    made.add_argument("--data", metavar="NAME", help=what)
+    return made
+
+
+def doctor(args: list[str]) -> None:
+    """Run ``vae-zoo doctor``.
+
+    Raises:
+        ValueError: If an option is invalid, or the file is no checkpoint.
+        FileNotFoundError: If there is no such file, or no folder to write to.
+    """
+    options, rest = parser().parse_known_args(args)
+    changes = data_options(rest)
+    refuse(options)
+    greet("doctor", str(options.path), piped=True)
+    quiet()
+    report = of_checkpoint(checkpoint(options.path), options, changes)
+    show(report)
+    if options.json is not None:
+        with replacing(options.json) as part:
+            part.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(options.json)
+
+
+def refuse(options: Any) -> None:
+    """Refuse invalid options.
+
+    Raises:
+        ValueError: If a number is out of range, or the extension of the JSON file is another.
+        FileNotFoundError: If there is nothing to examine, or no folder to write to.
+    """
+    if options.num < 20:
+        raise ValueError(f"--num must be at least 20, for errors to mean anything, got {options.num}.")
+    if not 0 <= options.seed < 2**63:
+        raise ValueError(f"--seed must be at least 0 and below 2**63, got {options.seed}.")
+    if options.json is not None and options.json.suffix != ".json":
+        raise ValueError(f"--json must end in .json, got {options.json}.")
+    if options.json is not None and not options.json.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {options.json.parent} to write {options.json.name} to.")
+    if not options.path.exists():
+        raise FileNotFoundError(f"there is nothing at {options.path}: give a checkpoint, or the folder of a fit.")
+
+
+def data_options(rest: Sequence[str]) -> dict[str, Any]:
+    """Options ``--data.NAME VALUE`` as arguments of a data module.
+
+    Raises:
+        ValueError: If there is another option, or a value is missing.
+    """
+    from vae_zoo.cli.errors import nearest_or_all
+
+    found: dict[str, str] = {}
+    words = list(rest)
+    while words:
+        flag, equals, value = words.pop(0).partition("=")
+        name = flag.removeprefix("--data.")
+        if name == flag:
+            raise ValueError(f"unknown option {flag}{nearest_or_all(flag, [f'--{n}' for n in parser().names()])}")
+        if not equals and not words:
+            raise ValueError(f"{flag} needs a value.")
+        found[name] = value if equals else words.pop(0)
+    if not found:
+        return {}
+    import yaml
+
+    return {name: yaml.safe_load(value) for name, value in found.items()}
+
+
+def checkpoint(path: Path) -> Path | None:
+    """The checkpoint at a path: itself, a folder of a shared model, or the last one of the folder of a fit."""
+    for candidate in (path, path / "checkpoints" / "last.ckpt"):
+        if (candidate.is_file() and candidate.suffix == ".ckpt") or (candidate / "config.json").is_file():
+            return candidate
+    return None
+
+
+def of_checkpoint(path: Path | None, options: Any, changes: dict[str, Any]) -> dict[str, Any]:
+    """What is found in a checkpoint, and in its model with its own or other examples.
+
+    Raises:
+        ValueError: If it is damaged, names no data, or has other data than asked for.
+    """
+    import torch
+
+    from vae_zoo.checkpoints.folders import read_folder
+    from vae_zoo.checkpoints.load import read, restore
+    from vae_zoo.cli.run.described import data_of
+    from vae_zoo.evaluation.diagnosis import diagnose_content, diagnose_model
+    from vae_zoo.models import Autoencoder
+
+    if path is None:
+        raise ValueError(f"{options.path} is neither a checkpoint (.ckpt) nor the folder of a fit.")
+    content = read_folder(path) if path.is_dir() else read(path)
+    found = diagnose_content(content)
+    report = {"path": str(path), "kind": "checkpoint"}
+    if any(finding.name == "weights_not_finite" and finding.severity == "fault" for finding in found):
+        return {**report, "findings": [finding._asdict() for finding in found]}
+    described = content["vae_zoo"].get("data")
+    if not described:
+        raise ValueError(f"{path} names no data, as after a fit in Python: call diagnose_model in Python instead.")
+    model: Any = restore(Autoencoder, content, str(path))
+    if torch.cuda.is_available():
+        model.to("cuda")
+    init_args = content["vae_zoo"]["model"]["init_args"]
+    data = data_of(described, path)
+    data.adopt(init_args)
+    test = others(model, described, init_args, content, options, changes) if options.data or changes else None
+    curve = watched(path, content, model)
+    given: dict[str, Any] = {"test": test, "curve": curve, "num": options.num, "seed": options.seed}
+    both = [*found, *diagnose_model(model, data, **given)]
+    order = ("fault", "warning", "fine")
+    both.sort(key=lambda finding: order.index(finding.severity))
+    return {**report, "model": type(model).__name__, "findings": [finding._asdict() for finding in both]}
+
+
+def others(model: Any, described: Any, init_args: Any, content: Any, options: Any, changes: dict[str, Any]) -> Any:
+    """Examples of another source than that of the training: all of it, or its test split if it has only splits."""
+    import torch
+
+    from vae_zoo.cli.inspect.options import choices
+    from vae_zoo.cli.run.described import data_of
+    from vae_zoo.evaluation.diagnosis.models.examined import Examples
+
+    name = options.data
+    if name is None or name == described["class_path"].rpartition(".")[2]:
+        made = {**described, "init_args": {**described.get("init_args", {}), **changes}}
+    else:
+        made = {"class_path": choices("data").get(name, name), "init_args": changes}
+    data = data_of(made, Path("--data"))
+    data.adopt(init_args)
+    data.known_classes = content["vae_zoo"].get("classes")
+    data.predict_split = "all" if data.whole() is not None else "test"
+    data.setup("predict")
+    if tuple(data.shape) != tuple(model.shape):
+        raise ValueError(f"--data: examples must be of shape {tuple(model.shape)}, got {tuple(data.shape)}.")
+    rows, conditions, count = [], [], 0
+    for batch in data.predict_dataloader():
+        x, c = model.unpack(data.on_after_batch_transfer(batch, 0))
+        rows.append(x)
+        conditions += [] if c is None else [c]
+        count += len(x)
+        if count >= options.num:
+            break
+    return Examples(torch.cat(rows)[: options.num], torch.cat(conditions)[: options.num] if conditions else None)
+
+
+def watched(path: Path, content: Any, model: Any) -> list[float]:
+    """Values of the model's monitor in the metrics beside a checkpoint, up to its step; higher is better."""
+    file = path.parent.parent / "metrics.csv"
+    if not file.is_file():
+        return []
+    last = content.get("global_step", 0)
+    sign = 1 if model.monitor_mode == "max" else -1
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = [row for row in csv.DictReader(lines) if row.get(model.monitor)]
+    return [sign * float(row[model.monitor]) for row in rows if float(row.get("step") or 0) <= last]
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the findings."""
+    findings = report["findings"]
+    counts = {kind: sum(f["severity"] == kind for f in findings) for kind in ("fault", "warning", "fine")}
+    many = {"fault": "faults", "warning": "warnings"}
+    for finding in findings:
+        print(_line(finding["severity"], f"{finding['name']}: {finding['measured']}"))
+        if finding["remedy"]:
+            print(_line("", f"normal: {finding['normal']}"))
+            print(_line("", f"remedy: {finding['remedy']}"))
+    words = [f"{n} {kind if n == 1 else many.get(kind, kind)}" for kind, n in counts.items()]
+    print(f"{report['path']}: {', '.join(words)}")
+
+
+def _line(start: str, text: str) -> str:
+    columns = width()
+    head = f"{start:{_MARGIN}}{text}"
+    if columns is None:
+        return head
+    return fill(head, max(40, columns), subsequent_indent=" " * _MARGIN, break_long_words=False)
