@@ -13,8 +13,8 @@ SMALL, LARGE = 2e-3, 1.5
 """σ of the likelihood in units of the data's standard deviation, outside of which it is absurd: the lower bound of
 learned scales is e⁻⁷ = 0.0009, and above 1 the mean of the data alone would be better."""
 CERTAIN, WRONG = 1e-4, 0.01
-"""Probability of a value below which an output is saturated, and the share of saturated outputs that may be wrong; below
-1e-4 in a calibrated model."""
+"""Probability of a value below which an output is saturated, and the share of saturated outputs that may be wrong: less
+than 1e-4 in a calibrated model."""
 BEYOND, MARGIN = 0.01, 0.1
 """Share of values that may be further outside the training range than this part of it; 0 in splits of one source."""
 
