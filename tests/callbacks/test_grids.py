@@ -162,7 +162,8 @@ class TestDrawing:
     def test_drawable(self) -> None:
         assert drawing.drawable((1, 8, 8))
         assert drawing.drawable((3, 8, 8))
-        assert not any(map(drawing.drawable, [(5,), (8, 8), (2, 8, 8), (1, 1, 8, 8)]))
+        assert all(map(drawing.drawable, [(3, 256), (8, 8), (1, 16, 16, 16), (2, 4, 8, 8)]))
+        assert not any(map(drawing.drawable, [(5,), (2, 8, 8), (1, 1, 1, 8, 8)]))
 
     def test_reconstructions_in_pairs(self, images: torch.Tensor) -> None:
         model = tiny(VAE)

@@ -100,7 +100,7 @@ def test_vectors_are_no_pictures(sampled: Callable, tmp_path: Path) -> None:
     kwargs = {"shape": (5,), "likelihood": FixedNormal}
     outcome = sampled(VAE, "--out", "s.png", **kwargs)
     assert outcome.code == 2
-    assert "examples of shape (5,) are no images: give an --out that ends in .npz" in outcome.err
+    assert "examples of shape (5,) cannot be drawn: give an --out that ends in .npz" in outcome.err
     assert sampled(VAE, **kwargs).out == "samples.npz\n"
     assert np.load(tmp_path / "samples.npz")["x"].shape == (64, 5)
     assert not list(tmp_path.glob("*.png"))

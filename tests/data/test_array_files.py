@@ -11,6 +11,8 @@ from vae_zoo.data import Arrays
 
 from .array_cases import VECTORS, check_one_line
 
+RANKS = "must have rank 2 (vectors), 3 (signals or grey images), 4 (images) or 5 (volumes)"
+
 
 @pytest.mark.parametrize("ending", ["npy", "npz", "pt"])
 @pytest.mark.parametrize("size", [0, 3, 60, 0.5, -5])
@@ -58,8 +60,8 @@ def test_pt_without_tensors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (np.zeros(20), "must have rank 2 (vectors), 3 (grey images) or 4 (images), got shape (20,)."),
-        (np.zeros((2,) * 5), "must have rank 2 (vectors), 3 (grey images) or 4 (images), got shape (2, 2, 2, 2, 2)."),
+        (np.zeros(20), f"{RANKS}, got shape (20,)."),
+        (np.zeros((2,) * 6), f"{RANKS}, got shape (2, 2, 2, 2, 2, 2)."),
         (np.zeros((20, 2), complex), "must hold numbers, got an array of complex128."),
         (np.zeros((20, 2), str), "must hold numbers, got an array of <U1."),
         (

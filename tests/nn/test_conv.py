@@ -4,8 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from vae_zoo.distributions import DiagonalNormal, OptimalNormal
+from vae_zoo.models import ConvVAE
 from vae_zoo.nn import ConvDecoder, ConvEncoder
+from vae_zoo.nn.conv import CONVOLUTIONS
 
+SIDES = [(256,), (7,), (16, 16, 16), (5, 6, 7), (1, 1, 9)]
 SIZES = [(28, 28), (28, 20), (33, 47), (64, 64), (8, 8), (1, 1), (5, 3), (1, 40)]
 
 
@@ -17,6 +21,34 @@ def test_shapes(size: tuple[int, int], channels: int) -> None:
     decoder = ConvDecoder((5,), (2, *image), channels=[2, 3, 4], hidden=6)
     assert encoder(torch.randn(3, *image)).shape == (3, 2, 5)
     assert decoder(torch.randn(3, 5)).shape == (3, 2, *image)
+
+
+@pytest.mark.parametrize("parameters", [(), (2,), (3, 2)])
+@pytest.mark.parametrize("sides", SIDES)
+def test_sequences_and_volumes(sides: tuple[int, ...], parameters: tuple[int, ...]) -> None:
+    """Every value of the input counts, and every one of the output depends on the latent."""
+    shape, made = (2, *sides), {"channels": [4, 4, 4], "hidden": 4, "activation": nn.Softplus}
+    x = torch.randn(3, *shape, requires_grad=True)
+    out = ConvEncoder(shape, (2, 5), **made)(x)
+    assert out.shape == (3, 2, 5)
+    out.sum().backward()
+    assert (x.grad != 0).all()
+    decoder = ConvDecoder((2,), (*parameters, *shape), **made, num_sides=len(sides))
+    y = decoder(torch.tensor([[0.0, 0.0], [9.0, -9.0]]))
+    assert y.shape == (2, *parameters, *shape)
+    assert (y[0] != y[1]).all()
+
+
+@pytest.mark.parametrize("likelihood", [OptimalNormal, DiagonalNormal])
+@pytest.mark.parametrize("shape", [(2, 3, 8), (2, 3, 8, 8), (2, 8)])
+def test_the_model_tells_parameters_from_sides(shape: tuple[int, ...], likelihood: type) -> None:
+    """Two parameters of an image (2, 2, 3, 8) are of the shape of a volume."""
+    model = ConvVAE(shape=shape, latent_dim=2, likelihood=likelihood, channels_last=True)
+    x = torch.rand(2, *shape)
+    assert model.reconstruct(x).shape == x.shape
+    assert sum(isinstance(layer, CONVOLUTIONS[len(shape) - 1][1]) for layer in model.decoder.modules()) == 3
+    with pytest.raises(ValueError, match=r"num_sides 2 does not fit a shape of \(3, 8\): give 1"):
+        ConvDecoder((2,), (3, 8))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -69,7 +101,7 @@ def test_errors(network: type) -> None:
     def make(image: tuple[int, ...], **kwargs: object) -> None:
         network(*((image, (5,)) if network is ConvEncoder else ((5,), image)), **kwargs)
 
-    with pytest.raises(ValueError, match=r"needs images \(C, H, W\), got shape \(784,\): use Dense"):
+    with pytest.raises(ValueError, match=r"needs sequences \(C, L\), images .*, got shape \(784,\): use Dense"):
         make((784,))
     with pytest.raises(ValueError, match="at least 1, got"):
         make((1, 8, 8), channels=[])

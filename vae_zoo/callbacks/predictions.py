@@ -346,7 +346,8 @@ class PredictionWriter(BasePredictionWriter):
                 self.paths.append(folder / f"{name}.npz")
                 write_npz(self.paths[-1], {k: as_column(_array(v)) for k, v in arrays.items()})
             if drawing.drawable(model.shape):
-                self.paths.append(drawing.save_png(drawing.grid(images, columns), folder / f"{name}.png"))
+                picture = drawing.grid(images, columns, paired=name == "reconstructions")
+                self.paths.append(drawing.save_png(picture, folder / f"{name}.png"))
 
     @staticmethod
     def _folder(trainer: Trainer, dataloader_idx: int) -> Path:

@@ -18,6 +18,8 @@ from vae_zoo.data.datasets.mnist import MNIST, FashionMNIST
 from vae_zoo.data.datasets.pairs import Pairs
 from vae_zoo.data.datasets.sprites import Sprites
 from vae_zoo.data.datasets.table import Table
+from vae_zoo.data.drawn.signals import Signals
+from vae_zoo.data.drawn.solids import Solids
 from vae_zoo.data.streaming.shards import write_shards
 from vae_zoo.data.streaming.stream import Stream
 
@@ -35,6 +37,8 @@ __all__ = [
     "Images",
     "Mapped",
     "Pairs",
+    "Signals",
+    "Solids",
     "Sparse",
     "Split",
     "Sprites",

@@ -46,7 +46,7 @@ def card(
     line, paper, link = summary(inspect.cleandoc(cls.__doc__ or ""))
     where = f" on {_short(data['class_path'])}" if data else ""
     head = ["library_name: vae_zoo", "tags: [variational-autoencoder, pytorch, lightning, safetensors]"]
-    head += ["pipeline_tag: unconditional-image-generation"] if pictured else []
+    head += ["pipeline_tag: unconditional-image-generation"] if pictured and len(model.shape) == 3 else []
     parts = [
         "\n".join(["---", *head, "---"]),
         f"# {cls.__name__}{where}",

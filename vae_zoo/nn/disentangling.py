@@ -9,11 +9,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from vae_zoo.nn.conv import check_widths, initialize, sizes_of
+from vae_zoo.nn.conv import CONVOLUTIONS, check_image, check_widths, initialize, sizes_of
 from vae_zoo.nn.halving import geometry
 from vae_zoo.typing import Shape
 
 _CHANNELS = (32, 32, 32, 32)
+_convolution, _transposed = CONVOLUTIONS[2]
 _HIDDEN = 256
 
 
@@ -37,12 +38,13 @@ class BurgessEncoder(nn.Module):
 
     def __init__(self, in_shape: Shape, out_shape: Shape) -> None:
         super().__init__()
+        check_image(in_shape)
         sizes = sizes_of(in_shape, _CHANNELS, _HIDDEN)
         self.out_shape = tuple(out_shape)
         layers: list[nn.Module] = []
         for (c_in, size_in), (c_out, size_out) in pairwise(zip((in_shape[0], *_CHANNELS), sizes, strict=True)):
             kernel, stride, _ = geometry(size_in, size_out)
-            layers += [nn.Conv2d(c_in, c_out, kernel, stride, padding=1), nn.ReLU()]
+            layers += [_convolution(c_in, c_out, kernel, stride, padding=1), nn.ReLU()]
         widths = (_CHANNELS[-1] * math.prod(sizes[-1]), _HIDDEN, _HIDDEN)
         dense = [part for pair in pairwise(widths) for part in (nn.Linear(*pair), nn.ReLU())]
         self.layers = nn.Sequential(*layers, nn.Flatten(), *dense, nn.Linear(_HIDDEN, math.prod(out_shape)))
@@ -66,6 +68,7 @@ class BurgessDecoder(nn.Module):
 
     def __init__(self, in_shape: Shape, out_shape: Shape) -> None:
         super().__init__()
+        check_image(out_shape[-3:])
         sizes = sizes_of(out_shape[-3:], _CHANNELS, _HIDDEN)[::-1]
         self.out_shape = tuple(out_shape)
         widths = (math.prod(in_shape), _HIDDEN, _HIDDEN, _CHANNELS[-1] * math.prod(sizes[0]))
@@ -74,7 +77,7 @@ class BurgessDecoder(nn.Module):
         channels = (*_CHANNELS[::-1], math.prod(out_shape[:-2]))
         for (c_in, size_in), (c_out, size_out) in pairwise(zip(channels, sizes, strict=True)):
             kernel, stride, extra = geometry(size_out, size_in)
-            layers += [nn.ConvTranspose2d(c_in, c_out, kernel, stride, padding=1, output_padding=extra), nn.ReLU()]
+            layers += [_transposed(c_in, c_out, kernel, stride, padding=1, output_padding=extra), nn.ReLU()]
         self.layers = nn.Sequential(nn.Flatten(), *layers[:-1])
         initialize(self)
 
@@ -118,7 +121,8 @@ class SpatialBroadcastDecoder(nn.Module):
         activation: Callable[[], nn.Module] = nn.ReLU,
     ) -> None:
         super().__init__()
-        check_widths(out_shape[-3:], channels)
+        check_image(out_shape[-3:])
+        check_widths(channels)
         if kernel < 1 or kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, for images to keep their size, got {kernel}.")
         self.out_shape = tuple(out_shape)

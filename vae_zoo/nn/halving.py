@@ -1,22 +1,22 @@
-"""Sizes and kernels of convolutions that halve or double images of any size."""
+"""Sizes and kernels of convolutions that halve or double sequences, images and volumes of any size."""
 
 from __future__ import annotations
 
 from typing import TypeAlias
 
-Size: TypeAlias = tuple[int, int]
-"""Height and width."""
+Size: TypeAlias = tuple[int, ...]
+"""Sides of an example besides its channels: length, height and width, or depth, height and width."""
 
 
 def halved(size: Size) -> Size:
     """Half the size, rounded down, but at least 1."""
-    return max(size[0] // 2, 1), max(size[1] // 2, 1)
+    return tuple(max(side // 2, 1) for side in size)
 
 
 def geometry(large: Size, small: Size) -> tuple[Size, Size, Size]:
     """Kernel, stride and output padding from one size to the other: 4 and 2, or 3 and 1 if a side is 1."""
-    (k_h, s_h, e_h), (k_w, s_w, e_w) = (_side(n, m) for n, m in zip(large, small, strict=True))
-    return (k_h, k_w), (s_h, s_w), (e_h, e_w)
+    kernels, strides, extras = zip(*(_side(n, m) for n, m in zip(large, small, strict=True)), strict=True)
+    return kernels, strides, extras
 
 
 def _side(large: int, small: int) -> tuple[int, int, int]:

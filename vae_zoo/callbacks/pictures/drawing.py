@@ -1,4 +1,4 @@
-"""Pictures of samples, reconstructions and latents, as tensors of images and as files."""
+"""Pictures of samples, reconstructions and latents, as tensors and as files."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
+from vae_zoo.callbacks.pictures import curves
 from vae_zoo.distributions import mean_of, observing, supports
 from vae_zoo.elbo import depends_on_condition
 from vae_zoo.evaluation.sampling import chunks
@@ -22,8 +23,8 @@ MOST_PIXELS = 2**26
 
 
 def drawable(shape: tuple[int, ...]) -> bool:
-    """Whether examples of a shape can be shown: grey or colour images, the latter with opacity or without."""
-    return len(shape) == 3 and shape[0] in (1, 3, 4)
+    """Whether examples of a shape can be shown: sequences, grey or colour images (with opacity or without), volumes."""
+    return len(shape) in (2, 4) or (len(shape) == 3 and shape[0] in (1, 3, 4))
 
 
 def check_size(option: str, num: int, shape: Sequence[int]) -> None:
@@ -37,14 +38,17 @@ def check_size(option: str, num: int, shape: Sequence[int]) -> None:
     Raises:
         ValueError: With the largest allowed number.
     """
-    most = max(1, MOST_PIXELS // math.prod(shape[1:]))
+    each = {2: curves.WIDTH * curves.HEIGHT, 4: 3 * math.prod(sorted(shape[1:])[1:])}
+    most = max(1, MOST_PIXELS // each.get(len(shape), math.prod(shape[1:])))
     if num > most:
-        size = " by ".join(map(str, shape[1:]))
-        raise ValueError(f"{option} {num}: a picture holds at most {most} images of {size}.")
+        kind = {2: "sequences", 4: "volumes"}.get(len(shape), "images")
+        raise ValueError(
+            f"{option} {num}: a picture holds at most {most} {kind} of {' by '.join(map(str, shape[1:]))}."
+        )
 
 
 def reconstructions(model: Autoencoder, x: Tensor, c: Tensor | None = None, *, mean: bool = True) -> Tensor:
-    """Examples and their reconstructions in turn, (2 B, C, H, W): a grid with an even number of columns has pairs."""
+    """Examples and their reconstructions in turn, (2 B, \\*shape): a grid with an even number of columns has pairs."""
     again = model.reconstruct(x, c) if mean else observing(model.decode(model.embed(x, c), c), x).sample()
     return torch.stack([x, again], 1).flatten(0, 1)
 
@@ -98,13 +102,25 @@ def traversals(
     return dims, mean_of(model.decode(path.flatten(0, 1), c), path.device).unflatten(0, path.shape[:2])
 
 
-def grid(images: Tensor, columns: int, min_side: int = 32) -> Tensor:
-    """Arrange images (N, C, H, W) in [0, 1] in a picture (3, H', W'); small images are enlarged without smoothing.
+def grid(x: Tensor, columns: int, min_side: int = 32, *, paired: bool = False) -> Tensor:
+    """Arrange examples in a picture (3, H', W').
 
-    Images with opacity, a fourth channel, are shown on white.
+    Images (N, C, H, W) in [0, 1] are shown as they are, small ones enlarged without smoothing and those with opacity, a
+    fourth channel, on white; volumes (N, C, D, H, W) by their three central slices; sequences (N, C, L) as line plots.
+
+    Args:
+        x: Examples.
+        columns: Number of examples in a row.
+        min_side: Pixels to which smaller images are enlarged.
+        paired: Whether examples and their reconstructions follow in turn; of sequences, both are in one panel.
     """
     from torchvision.utils import make_grid
 
+    if x.ndim == 3 and paired:
+        return curves.panels(x[::2], max(1, columns // 2), x[1::2])
+    if x.ndim == 3:
+        return curves.panels(x, columns)
+    images = slices(x) if x.ndim == 5 else x
     images = images.detach().float().cpu().nan_to_num(0.0).clamp(0, 1)  # missing pixels are black
     if images.shape[1] == 4:
         colour, opacity = images[:, :3], images[:, 3:]
@@ -112,6 +128,24 @@ def grid(images: Tensor, columns: int, min_side: int = 32) -> Tensor:
     factor = max(1, -(-min_side // min(images.shape[-2:])))
     images = interpolate(images, scale_factor=factor, mode="nearest")
     return make_grid(images, nrow=columns, padding=2, pad_value=0.5)
+
+
+def slices(x: Tensor) -> Tensor:
+    """The central slices of volumes (N, C, D, H, W) along depth, height and width beside each other, (N, C', H', W').
+
+    Volumes with other than 1 or 3 channels are shown by their first, and values beyond [0, 1] by their range.
+    """
+    x = x.detach().float().cpu()
+    x = x if x.shape[1] in (1, 3) else x[:, :1]
+    finite = x[x.isfinite()]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    if low < 0 or high > 1:
+        x = (x - low) / (high - low or 1.0)
+    _, _, depth, height, width = x.shape
+    views = [x[:, :, depth // 2], x[:, :, :, height // 2], x[:, :, :, :, width // 2]]
+    tallest = max(view.shape[-2] for view in views)
+    padded = [pad(view, (0, 1 if n < 2 else 0, 0, tallest - view.shape[-2]), value=0.5) for n, view in enumerate(views)]
+    return torch.cat(padded, -1)
 
 
 def save_png(picture: Tensor, path: Path) -> Path:

@@ -20,7 +20,8 @@ from vae_zoo.system.seeding import forked
 class Grid(Callback, ABC):
     """A picture of the model every few epochs and at the end of training, ``images/<name>_<epoch>.png``.
 
-    Nothing is drawn for examples other than images. With several validation loaders, the first is shown.
+    Sequences are drawn as lines, volumes by their central slices; nothing is drawn for vectors. With several validation
+    loaders, the first is shown.
 
     Args:
         every_n_epochs: Epochs between pictures; 0 for none.
@@ -33,7 +34,7 @@ class Grid(Callback, ABC):
 
     name: str
     of_images = True
-    """Whether the picture needs examples that are images."""
+    """Whether the picture shows examples, and needs those that can be drawn."""
 
     def __init__(self, *, every_n_epochs: int = 10, num: int = 64) -> None:
         if every_n_epochs < 0 or num < 1:
@@ -112,7 +113,7 @@ class ReconstructionGrid(Grid):
         super().__init__(every_n_epochs=every_n_epochs, num=num)
 
     def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Tensor:
-        return drawing.grid(drawing.reconstructions(model, x, c), columns=8)
+        return drawing.grid(drawing.reconstructions(model, x, c), columns=8, paired=True)
 
 
 class TraversalGrid(Grid):

@@ -74,7 +74,7 @@ def sample(args: list[str]) -> None:
     images = drawing.drawable(model.shape)
     out = out or Path("samples.png" if images and options.num <= MOST else "samples.npz")
     if out.suffix == ".png" and not images:
-        raise ValueError(f"examples of shape {tuple(model.shape)} are no images: give an --out that ends in .npz.")
+        raise ValueError(f"examples of shape {tuple(model.shape)} cannot be drawn: give an --out that ends in .npz.")
     asked = {"label": options.label, "temperature": options.temperature, "shares": options.shares}
     asked |= {"mean": options.draw == "mean", "seed": options.seed}
     if out.suffix == ".png":

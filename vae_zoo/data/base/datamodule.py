@@ -120,7 +120,7 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
 
     @property
     def shape(self) -> Shape:
-        """Shape of one example, (C, H, W) or (D,)."""
+        """Shape of one example: (D,), (C, L), (C, H, W) or (C, D, H, W)."""
         return tuple(self.load("train").x.shape[1:])
 
     @property
@@ -348,5 +348,5 @@ def _suited(x: Tensor | Mapped) -> type[Family]:
         if x.dtype == torch.uint8 and not binary:
             return OptimalNormal
         largest = max(largest, part.abs().nan_to_num(0.0).max().item())
-    unscaled = len(x.shape) > 2 and x.dtype != torch.uint8 and largest > _SCALED
+    unscaled = len(x.shape) == 4 and x.dtype != torch.uint8 and largest > _SCALED
     return Bernoulli if binary or unscaled else OptimalNormal

@@ -31,7 +31,8 @@ class Split(NamedTuple):
     """One whole split.
 
     Args:
-        x: uint8 or float32 images (N, C, H, W), or float32 vectors (N, D), in memory or mapped from a file.
+        x: uint8 or float32 examples (N, \\*shape), such as images (N, C, H, W) or vectors (N, D), in memory or mapped
+            from a file.
         y: Class labels, (N,); several values of each example, (N, A), see :attr:`DataModule.condition_sizes`; or None.
         factors: Indices of the factors that generated each example, (N, F), or None.
         rows: Row of each example in its source, before any shuffling, (N,); None if these are 0 to N - 1.

@@ -1,4 +1,4 @@
-"""Images or vectors from the user's array files."""
+"""Vectors, signals, images or volumes from the user's array files."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ from vae_zoo.data.base.splits import SplitName
 from vae_zoo.data.datasets.images import Images
 from vae_zoo.data.files.array_files import Table, read_table
 from vae_zoo.data.files.csv_files import line_of
+from vae_zoo.data.files.layouts import Layout, check_layout
 from vae_zoo.distributions import Family, OptimalNormal
 from vae_zoo.typing import Shape
 
 
 class Arrays(FileSplits, Images):  # type: ignore[misc]  # as DataModule itself
-    """Images or vectors from a ``.npy``, ``.npz``, ``.pt`` or ``.csv`` file.
+    """Vectors, signals, images or volumes from a ``.npy``, ``.npz``, ``.pt`` or ``.csv`` file.
 
-    Arrays of rank 2 are vectors (N, D), of rank 3 grey images (N, H, W), and of rank 4 images (N, C, H, W) or
-    (N, H, W, C). uint8 images are scaled to [0, 1] on the device; floating-point images keep their range. Labels, of
-    any type, are numbered in the order of their sorted values.
+    Without a ``layout``, arrays of rank 2 are vectors (N, D), of rank 3 grey images (N, H, W), of rank 4 images
+    (N, C, H, W) or (N, H, W, C), and of rank 5 volumes (N, C, D, H, W); a shape such as (N, 3, 256) or (N, 16, 16, 16),
+    which may be something else, is refused until a layout is given. uint8 examples are scaled to [0, 1] on the device;
+    floating-point ones keep their range. Labels, of any type, are numbered in the order of their sorted values.
 
     Args:
         path: The file; it holds the training examples, and those of the splits that have no file of their own.
@@ -44,7 +46,11 @@ class Arrays(FileSplits, Images):  # type: ignore[misc]  # as DataModule itself
         label_column: Name of the labels' column in a ``.csv`` file, or its number if the file has no header.
         id_key: Name of the examples' ids, names or whole numbers; None for ``ids``, if there is one.
         id_column: Name of the ids' column in a ``.csv`` file, or its number if the file has no header.
-        channels_last: Whether images of rank 4 are (N, H, W, C); None to infer it from their shape.
+        channels_last: Whether channels are the last axis, as in (N, H, W, C); None to infer it from the shape.
+        layout: What the axes mean: ``vector``, where each example is flattened; ``sequence``, (N, L) or (N, C, L);
+            ``image``, (N, H, W) or (N, C, H, W); ``volume``, (N, D, H, W) or (N, C, D, H, W); None for the rules above.
+        length_key: Name of the lengths of padded sequences; None for ``lengths``, if there is one. What is behind the
+            end of a sequence is a missing value.
         val_fraction: Fraction of examples for validation, without ``val_path``.
         test_fraction: Fraction of examples for testing, without ``test_path``.
         split_seed: Seed of the random splits.
@@ -74,6 +80,8 @@ class Arrays(FileSplits, Images):  # type: ignore[misc]  # as DataModule itself
         id_key: str | None = None,
         id_column: str | None = None,
         channels_last: bool | None = None,
+        layout: Layout | None = None,
+        length_key: str | None = None,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         split_seed: int = 0,
@@ -90,13 +98,20 @@ class Arrays(FileSplits, Images):  # type: ignore[misc]  # as DataModule itself
         self.key, self.label_key, self.label_column, self.channels_last = key, label_key, label_column, channels_last
         self.id_key, self.id_column = id_key, id_column
         self.fractions: dict[SplitName, float] = {"val": val_fraction, "test": test_fraction}
-        self.split_seed, self.missing = split_seed, missing
+        check_layout(layout)
+        self.layout, self.length_key = layout, length_key
+        self.split_seed, self._missing = split_seed, missing
         self._scales = scaling
         check_scales(scaling.values() if isinstance(scaling, dict) else [scaling])
 
     @property
     def shape(self) -> Shape:
         return tuple(int(size) for size in self._tables["train"].x.shape[1:])
+
+    @property
+    def missing(self) -> bool:  # type: ignore[override]
+        """Whether NaN is a missing value, as it is behind the ends of sequences of unequal lengths."""
+        return self._missing or any(table.lengths is not None for table in self._tables.values())
 
     def adopt(self, model: Mapping[str, Any]) -> None:
         if "scaling" in model:
@@ -131,14 +146,16 @@ class Arrays(FileSplits, Images):  # type: ignore[misc]  # as DataModule itself
 
     @cached_property
     def _tables(self) -> dict[SplitName, Table]:
-        names = {"key": self.key, "label_key": self.label_key, "label_column": self.label_column}
-        names |= {"id_key": self.id_key, "id_column": self.id_column}
+        names: dict[str, Any] = {"key": self.key, "label_key": self.label_key, "label_column": self.label_column}
+        names |= {"id_key": self.id_key, "id_column": self.id_column, "length_key": self.length_key}
+        how: dict[str, Any] = {"layout": self.layout, "channels_last": self.channels_last, "missing": self._missing}
         tables: dict[SplitName, Table] = {}
         for split, path in self.paths.items():
-            tables[split] = table = read_table(path, channels_last=self.channels_last, missing=self.missing, **names)
+            tables[split] = table = read_table(path, **names, **how)
             check_size(table.x.shape[1:], min(self.batch_size, len(table.x)), str(path))
             # Also what is of a split that nothing asks for.
-            check_finite(Mapped(table.x), str(path), partial(_name, path, table), missing=self.missing)
+            missing = self._missing or table.lengths is not None
+            check_finite(Mapped(table.x), str(path), partial(_name, path, table), missing=missing)
         return tables
 
 

@@ -9,17 +9,17 @@ import numpy as np
 import torch
 
 from vae_zoo.data.files.csv_files import read_csv
+from vae_zoo.data.files.layouts import Layout, laid_out, without_padding
 from vae_zoo.security.limits import check_archive
-
-_CHANNELS = (1, 2, 3, 4)
 
 
 class Table(NamedTuple):
-    """Examples of one file, (N, D) or (N, C, H, W), their labels, (N,), and their ids, (N,)."""
+    """Examples of one file, (N, \\*shape), their labels, (N,), their ids, (N,), and their lengths if unequal, (N,)."""
 
     x: np.ndarray
     y: np.ndarray | None
     ids: np.ndarray | None = None
+    lengths: np.ndarray | None = None
 
 
 def read_table(
@@ -31,6 +31,8 @@ def read_table(
     channels_last: bool | None,
     id_key: str | None = None,
     id_column: str | None = None,
+    length_key: str | None = None,
+    layout: Layout | None = None,
     missing: bool = False,
 ) -> Table:
     """Read a file in the format of its extension.
@@ -40,9 +42,11 @@ def read_table(
         key: Name of the examples among several arrays.
         label_key: Name of the labels among several arrays.
         label_column: Name or number of the labels' column.
-        channels_last: Whether images are (N, H, W, C); None to infer it from their shape.
+        channels_last: Whether channels are the last axis; None to infer it from the shape.
         id_key: Name of the ids among several arrays; None for ``ids``, if there is one.
         id_column: Name or number of the ids' column.
+        length_key: Name of the lengths of padded sequences; None for ``lengths``, if there is one.
+        layout: What the axes mean; None to take it from the rank, where that leaves no doubt.
         missing: Whether an empty field of a .csv file is a missing value.
 
     Raises:
@@ -56,10 +60,19 @@ def read_table(
     elif path.suffix in (".npy", ".npz", ".pt"):
         check_archive(path, stored=path.suffix == ".pt")
         arrays = _read_torch(path) if path.suffix == ".pt" else _read_numpy(path)
-        table = _choose(path, arrays, key, label_key, id_key) if isinstance(arrays, dict) else Table(arrays, None)
+        names = {"y": label_key, "ids": id_key}
+        names |= {"lengths": length_key} if layout == "sequence" or length_key else {}
+        table = _choose(path, arrays, key, names) if isinstance(arrays, dict) else Table(arrays, None)
     else:
         raise ValueError(f"{path} must end in .npy, .npz, .pt or .csv.")
-    return _check_ids(path, _check_labels(path, table._replace(x=_images(path, table.x, channels_last))))
+    table = table._replace(x=laid_out(table.x, layout, channels_last, str(path)))
+    if layout != "sequence":
+        if length_key is not None:
+            raise ValueError(f"length_key: only sequences have lengths, set layout to sequence to read {path}.")
+        table = table._replace(lengths=None)
+    elif table.lengths is not None:
+        table = table._replace(x=without_padding(table.x, table.lengths, str(path)))
+    return _check_ids(path, _check_labels(path, table))
 
 
 def _read_numpy(path: Path) -> np.ndarray | dict[str, np.ndarray]:
@@ -99,44 +112,19 @@ def _to_numpy(x: torch.Tensor) -> np.ndarray:
     return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
 
 
-def _choose(path: Path, arrays: dict[str, Any], key: str | None, label_key: str | None, id_key: str | None) -> Table:
-    for name in (key, label_key, id_key):
+def _choose(path: Path, arrays: dict[str, Any], key: str | None, names: dict[str, str | None]) -> Table:
+    """The examples, and what else has a name, given or usual."""
+    for name in (key, *names.values()):
         if name is not None and name not in arrays:
             raise ValueError(f"{path} has no {name}: its keys are {', '.join(arrays)}.")
-    if label_key is None and "y" in arrays and key != "y":
-        label_key = "y"
-    if id_key is None and "ids" in arrays and "ids" not in (key, label_key):
-        id_key = "ids"
+    taken: list[str | None] = [key, *names.values()]
+    found = {part: name or (part if part in arrays and part not in taken else None) for part, name in names.items()}
     if key is None:
-        others = [name for name in arrays if name not in (label_key, id_key)]
+        others = [name for name in arrays if name not in found.values()]
         if "x" not in others and len(others) != 1:
             raise ValueError(f"{path} has no x: give one of its keys, {', '.join(arrays) or 'none'}, as key.")
         key = "x" if "x" in others else others[0]
-    y, ids = (None if name is None else arrays[name] for name in (label_key, id_key))
-    return Table(arrays[key], y, ids)
-
-
-def _images(path: Path, x: np.ndarray, channels_last: bool | None) -> np.ndarray:
-    """The array as vectors or as images with their channels first."""
-    if x.dtype.kind not in "biuf":
-        raise ValueError(f"{path} must hold numbers, got an array of {x.dtype}.")
-    if x.ndim not in (2, 3, 4):
-        raise ValueError(f"{path} must have rank 2 (vectors), 3 (grey images) or 4 (images), got shape {x.shape}.")
-    if x.ndim > 2 and x.dtype.kind in "iu" and x.dtype != np.uint8:
-        raise ValueError(
-            f"{path} has images of {x.dtype}: save them as uint8 if they lie in 0 .. 255, or as floats in [0, 1]."
-        )
-    if x.ndim == 3:
-        return x[:, None]
-    if x.ndim == 4 and channels_last is None:
-        first, last = x.shape[1] in _CHANNELS, x.shape[3] in _CHANNELS
-        if first == last:
-            raise ValueError(
-                f"{path} has images of shape {x.shape[1:]}, where the channels are either first or last: "
-                "give channels_last, or transpose them to (N, C, H, W) by x.transpose(0, 3, 1, 2)."
-            )
-        channels_last = last
-    return x.transpose(0, 3, 1, 2) if x.ndim == 4 and channels_last else x
+    return Table(arrays[key], **{part: None if name is None else arrays[name] for part, name in found.items()})
 
 
 def _check_labels(path: Path, table: Table) -> Table:

@@ -115,7 +115,7 @@ def _read_dense(
 ) -> CountTable:
     from scipy import sparse
 
-    x, y, ids = read_table(
+    x, y, ids, _ = read_table(
         path, key=key, label_key=label_key, label_column=label_column, id_column=id_column, channels_last=None
     )
     if x.ndim != 2:

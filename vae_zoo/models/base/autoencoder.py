@@ -153,10 +153,10 @@ class Autoencoder(Shareable, Saved, Steps):
                 check_comparing(self, self.incomplete, "needs complete examples", "fill missing values in")
                 self.likelihood.observe()
             self.encoder = make("encoder", encoder, nn.Module, *self.encoder_shapes)
-            self.decoder = make("decoder", decoder, nn.Module, *self.decoder_shapes)
+            self.decoder = make("decoder", decoder, nn.Module, *self.decoder_shapes, num_sides=len(self.shape) - 1)
             check_family(self.posterior, "posterior")
         if channels_last:
-            self.to(memory_format=torch.channels_last)
+            self.to(memory_format=torch.channels_last_3d if len(self.shape) == 4 else torch.channels_last)
         check_settings("optimizer", optimizer, torch.optim.Optimizer, "an optimizer")
         check_settings("scheduler", scheduler, torch.optim.lr_scheduler.LRScheduler, "a scheduler")
         check_rates(optimizer)

@@ -34,7 +34,7 @@ _WANTED: dict[type, tuple[str, str]] = {
 """Name of a component of each kind, and the arguments that it is made from."""
 
 
-def make(role: str, factory: Callable[..., Any], kind: type[Made], *args: Any) -> Made:
+def make(role: str, factory: Callable[..., Any], kind: type[Made], *args: Any, **offered: Any) -> Made:
     """A component of a model.
 
     Args:
@@ -42,6 +42,7 @@ def make(role: str, factory: Callable[..., Any], kind: type[Made], *args: Any) -
         factory: What was given: a class, a partial of one, or a function.
         kind: What it must give.
         args: What the model supplies.
+        offered: What it supplies besides to a factory that has an argument of that name.
 
     Raises:
         TypeError: If it is not of that kind, or is not made from such arguments.
@@ -65,13 +66,22 @@ def make(role: str, factory: Callable[..., Any], kind: type[Made], *args: Any) -
     except ValueError:  # a signature that is not known
         pass
     try:
-        made = factory(*args)
+        made = factory(*args, **_taken(factory, offered))
     except TypeError as error:
         if "tuple" not in str(error) and (cls is None or not cls.__module__.startswith("torch.")):
             raise  # of the class itself: what it was given are tuples
         raise TypeError(f"{role} must be made from ({takes}), here {args}, which {name} is not: {error}") from error
     _check_kind(role, type(made), kind, wanted)
     return made
+
+
+def _taken(factory: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
+    """Those of some arguments that a factory has."""
+    try:
+        parameters = inspect.signature(class_of(factory) or factory).parameters  # the command line's maker hides them
+        return {name: offered[name] for name in parameters if name in offered}
+    except ValueError:  # a signature that is not known
+        return {}
 
 
 def check_shape(shape: Any) -> None:

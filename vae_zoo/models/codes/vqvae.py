@@ -87,7 +87,7 @@ class VQVAE(Autoencoder):
         """Shape of the grid of codes of one example."""
         if self._grid is not None:
             return self._grid
-        return halved(halved((self.shape[1], self.shape[2]))) if len(self.shape) == 3 else (8,)
+        return halved(halved(self.shape[1:])) if len(self.shape) > 1 else (8,)
 
     @property
     def latent_shape(self) -> Shape:

@@ -79,8 +79,8 @@ class VQVAE2(VQVAE):
     @property
     def grid(self) -> Shape:
         """Shape of the bottom grid."""
-        fine = self._grid is None and len(self.shape) == 3
-        return halved((self.shape[1], self.shape[2])) if fine else super().grid
+        fine = self._grid is None and len(self.shape) > 1
+        return halved(self.shape[1:]) if fine else super().grid
 
     @property
     def top_grid(self) -> Shape:
