@@ -29,6 +29,9 @@ CONVOLUTIONAL = ["--evidence.num_samples", "100"]  # a decoder of images takes a
 DISENTANGLEMENT = ["--trainer.callbacks+", "Disentanglement", "--trainer.callbacks.estimator"]
 DISENTANGLEMENT += ["sklearn.ensemble.RandomForestClassifier"]
 
+NO_MEAN = 1.0
+"""Shape of the tail of importance weights from which on they have no mean."""
+
 METRICS = {
     "ELBO": "elbo",
     "KL": "kl",
@@ -81,7 +84,9 @@ def described(result: dict[str, Any]) -> str:
     """What the first line of a configuration says of its metrics."""
     metrics, said = result["metrics"], [f"Here: {result['epochs']} epochs"]
     if "log_evidence" in metrics:
-        said.append(f"log p(x) {metrics['log_evidence']:.2f} nats (test, {result['num_samples']} samples)")
+        k = metrics.get("pareto_k", 0)
+        doubt = f"; uncertain, Pareto k {k:.1f}" if k > NO_MEAN else ""
+        said.append(f"log p(x) {metrics['log_evidence']:.2f} nats (test, {result['num_samples']} samples{doubt})")
     said += [f"{name} {metrics[key]:.2f}" for name, key in METRICS.items() if key in metrics]
     said += [f"{metrics['active_units']:.0f} units active"] if "active_units" in metrics else []
     return ", ".join([*said, f"{metrics['unexplained']:.0%} of the variance unexplained"])

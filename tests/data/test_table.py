@@ -64,6 +64,10 @@ def test_types_are_inferred(tmp_path: Path) -> None:
     assert columns["smokes"]["values"] == ["no", "yes"]
     assert columns["age"]["digits"] == 0
     assert columns["income"]["digits"] == 2
+    whole = pandas.DataFrame({"n": ["31.0", "", "4.00"], "part": ["0.50", "1.25", "2"]})
+    assert [column["digits"] for column in infer(whole, {}, 9, "t")] == [0, 2], (
+        "as pandas writes whole numbers with gaps"
+    )
 
 
 @pytest.mark.parametrize(

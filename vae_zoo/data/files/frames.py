@@ -169,10 +169,10 @@ def _is_number(text: str) -> bool:
 
 
 def _digits(texts: np.ndarray) -> int | None:
-    """Largest number of decimals, or None for numbers of many or with exponents."""
+    """Largest number of decimals but final zeros, as in 31.0, or None for numbers of many or with exponents."""
     if any("e" in text.lower() for text in texts):
         return None
-    most = max(len(text.partition(".")[2]) for text in texts)
+    most = max(len(text.partition(".")[2].rstrip("0")) for text in texts)
     return most if most <= 6 else None
 
 
