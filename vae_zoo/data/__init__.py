@@ -12,6 +12,7 @@ from vae_zoo.data.datasets.counts import Counts
 from vae_zoo.data.datasets.digits import Digits
 from vae_zoo.data.datasets.dsprites import DSprites
 from vae_zoo.data.datasets.frey_faces import FreyFaces
+from vae_zoo.data.datasets.from_dataset import FromDataset
 from vae_zoo.data.datasets.image_folder import ImageFolder
 from vae_zoo.data.datasets.images import Images
 from vae_zoo.data.datasets.mnist import MNIST, FashionMNIST
@@ -33,6 +34,7 @@ __all__ = [
     "Digits",
     "FashionMNIST",
     "FreyFaces",
+    "FromDataset",
     "ImageFolder",
     "Images",
     "Mapped",

@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from vae_zoo.callbacks import PredictionWriter
-from vae_zoo.checkpoints.hyperparameters import import_path
+from vae_zoo.checkpoints.hyperparameters import import_path, plain
 from vae_zoo.cli.run.described import data_of
 from vae_zoo.data import DataModule
 
@@ -29,8 +29,8 @@ def are_new(cls: type[DataModule], given: Mapping[str, Any], saved: Mapping[str,
 
 
 def _same(path: Any, other: Any) -> bool:
-    if path is None or other is None:
-        return path is other
+    if not (isinstance(path, (str, Path)) and isinstance(other, str)):
+        return bool(plain(path) == other)  # a class, or nothing
     return Path(path).expanduser().resolve() == Path(other).expanduser().resolve()
 
 

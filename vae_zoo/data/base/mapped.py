@@ -83,7 +83,7 @@ class Mapped:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Mapped:
         """The same examples with a function applied on reading."""
-        convert, mapped = self._convert, Mapped.__new__(Mapped)
+        convert, mapped = self._convert, object.__new__(type(self))
         mapped.__dict__ = {**self.__dict__, "_convert": lambda x: function(convert(x)), "finite": False}
         return mapped
 
