@@ -38,6 +38,9 @@ CHAINS = {"num_images": 64, "num_chains": 4, "num_steps": 200, "num_leapfrog": 5
 SILENT = {"limit_val_batches": 0, "log_every_n_steps": 10_000}
 """A fit without curves and validation, which would add about as much time to small models as their steps take."""
 
+NUM_PROBED = 5000
+"""Training images whose latents the probes are fitted to."""
+
 NUM_GENERATED = 1000
 """Samples whose features are compared with those of the test images."""
 
@@ -85,7 +88,9 @@ def measure(planned: Plan, data: str, seed: int, picture: Path | None = None, **
         peak = memory("VmHWM") - held
         model.eval()
         found = tests(model, data, setting)
-        test, (values,) = timed(lambda: quiet_trainer(folder, callbacks=found).test(model, loaded, verbose=False))
+        share = {"limit_test_batches": setting.num_tested // loaded.eval_batch_size} if setting.num_tested else {}
+        trainer = quiet_trainer(folder, callbacks=found, **share)
+        test, (values,) = timed(lambda: trainer.test(model, loaded, verbose=False))
     metrics = {key.removeprefix("test/").partition("[")[0]: value for key, value in values.items()}
     metrics["unexplained"] = unexplained(model, loaded)
     if picture is not None:
@@ -128,7 +133,7 @@ def tests(model: Any, data: str, setting: Setting) -> list[Any]:
 
         found.append(Disentanglement(estimator=RandomForestClassifier, num_votes=1000))
     else:
-        found.append(Probes())
+        found.append(Probes(num_train=NUM_PROBED))
         if hasattr(model, "sample"):
             found.append(Fidelity(num_samples=NUM_GENERATED, extractor=lambda _: extractor(data)))
     return [*found, AIS(**CHAINS)] if model.reports == "A" or type(model) is VAE else found
@@ -160,7 +165,7 @@ def floor(data: str) -> float:
     network, loaded = extractor(data), plain_data(data)
     train, test = (network(loaded.examples(split)) for split in ("train", "test"))
     metric = FID(num_features=train.shape[1])
-    metric.update(test, real=True)
+    metric.update(test[: SETTINGS[data].num_tested], real=True)
     metric.update(train[:NUM_GENERATED], real=False)
     return round(float(metric.compute()), 3)
 

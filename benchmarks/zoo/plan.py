@@ -29,6 +29,7 @@ class Setting(NamedTuple):
         likelihood: Family of p(x|z).
         data: Arguments of the data module.
         factors: Whether the data have factors, so that disentanglement can be measured.
+        num_tested: Number of test images that are measured, the first ones; None for all of them.
     """
 
     epochs: int
@@ -37,11 +38,12 @@ class Setting(NamedTuple):
     likelihood: dict[str, Any] | str
     data: dict[str, Any]
     factors: bool = False
+    num_tested: int | None = None
 
 
 SETTINGS = {
     "Digits": Setting(40, 8, [256, 256], {"class_path": "FixedNormal", "init_args": {"scale": 0.2}}, {}),
-    "MNIST": Setting(10, 32, [512, 512], "Bernoulli", {"batch_size": 128}),
+    "MNIST": Setting(5, 32, [512, 512], "Bernoulli", {"batch_size": 128, "eval_batch_size": 250}, num_tested=1000),
     "Sprites": Setting(20, 10, [256, 256], "Bernoulli", {"image_size": 32, "batch_size": 64}, factors=True),
 }
 
