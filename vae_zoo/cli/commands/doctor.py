@@ -13,20 +13,26 @@ from vae_zoo.cli.terminal import greet, quiet, width
 from vae_zoo.cli.verbs import VerbParser
 from vae_zoo.system.writing import replacing
 
-DESCRIPTION = """Examine a trained model: what is found is named, with what was measured, what is normal and what to do,
-faults first. The exit code is 0 whatever is found."""
+DESCRIPTION = """Examine data before training, or a trained model: what is found is named, with what was measured, what
+is normal and what to do, faults first. For data, a model and the command that fits it are recommended. The exit code is
+0 whatever is found."""
 _MARGIN = 9
 
 
 def parser() -> VerbParser:
     """Options of the verb."""
     made = VerbParser("doctor", DESCRIPTION)
-    made.add_argument("path", type=Path, metavar="PATH", help="a checkpoint, or the folder of a fit")
+    what = "a checkpoint or the folder of a fit; or a file of data, or a folder of images"
+    made.add_argument("path", type=Path, metavar="PATH", help=what)
     made.add_argument("--num", type=int, default=512, metavar="N", help="largest number of examples of a split (512)")
     made.add_argument("--seed", type=int, default=0, help="seed of the choice of examples, and of all noise (0)")
     made.add_argument("--json", type=Path, metavar="FILE", help="also write the findings to a .json file")
     what = "other examples for a model: a data set, and --data.OPTION VALUE; its own if not given"
     made.add_argument("--data", metavar="NAME", help=what)
+    made.add_argument("--test", type=Path, metavar="FILE", help="the test split of a file of data")
+    made.add_argument("--label_column", metavar="NAME", help="column of a table with labels")
+    made.add_argument("--id_column", metavar="NAME", help="column of a table with ids")
+    made.add_argument("--transpose", action="store_true", help="rows of a file of counts are features")
     return made
 
 
@@ -34,7 +40,7 @@ def doctor(args: list[str]) -> None:
     """Run ``vae-zoo doctor``.
 
     Raises:
-        ValueError: If an option is invalid, or the file is no checkpoint.
+        ValueError: If an option is invalid, or the file cannot be read.
         FileNotFoundError: If there is no such file, or no folder to write to.
     """
     options, rest = parser().parse_known_args(args)
@@ -42,7 +48,8 @@ def doctor(args: list[str]) -> None:
     refuse(options)
     greet("doctor", str(options.path), piped=True)
     quiet()
-    report = of_checkpoint(checkpoint(options.path), options, changes)
+    path = checkpoint(options.path)
+    report = of_data(options, changes) if path is None else of_checkpoint(path, options, changes)
     show(report)
     if options.json is not None:
         with replacing(options.json) as part:
@@ -66,7 +73,9 @@ def refuse(options: Any) -> None:
     if options.json is not None and not options.json.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {options.json.parent} to write {options.json.name} to.")
     if not options.path.exists():
-        raise FileNotFoundError(f"there is nothing at {options.path}: give a checkpoint, or the folder of a fit.")
+        raise FileNotFoundError(
+            f"there is nothing at {options.path}: give a checkpoint, a file of data, or a folder of images."
+        )
 
 
 def data_options(rest: Sequence[str]) -> dict[str, Any]:
@@ -102,7 +111,24 @@ def checkpoint(path: Path) -> Path | None:
     return None
 
 
-def of_checkpoint(path: Path | None, options: Any, changes: dict[str, Any]) -> dict[str, Any]:
+def of_data(options: Any, changes: dict[str, Any]) -> dict[str, Any]:
+    """What is found in data, and a model for them.
+
+    Raises:
+        ValueError: If they cannot be read, or an option is one of checkpoints.
+    """
+    from vae_zoo.evaluation.diagnosis import diagnose_data, read_source, recommend
+
+    if options.data is not None or changes:
+        raise ValueError(f"--data belongs to a checkpoint, and {options.path} is none: leave it out.")
+    given = {name: getattr(options, name) for name in ("label_column", "id_column", "transpose", "seed")}
+    source = read_source(options.path, options.test, **given)
+    found = [finding._asdict() for finding in diagnose_data(source)]
+    what = {"path": str(options.path), "kind": source.kind, "examples": source.num}
+    return {**what, "findings": found, "recommended": recommend(source)._asdict()}
+
+
+def of_checkpoint(path: Path, options: Any, changes: dict[str, Any]) -> dict[str, Any]:
     """What is found in a checkpoint, and in its model with its own or other examples.
 
     Raises:
@@ -116,8 +142,9 @@ def of_checkpoint(path: Path | None, options: Any, changes: dict[str, Any]) -> d
     from vae_zoo.evaluation.diagnosis import diagnose_content, diagnose_model
     from vae_zoo.models import Autoencoder
 
-    if path is None:
-        raise ValueError(f"{options.path} is neither a checkpoint (.ckpt) nor the folder of a fit.")
+    for name in ("test", "label_column", "id_column", "transpose"):
+        if getattr(options, name):
+            raise ValueError(f"--{name} belongs to a file of data: give --data.OPTION for other examples of a model.")
     content = read_folder(path) if path.is_dir() else read(path)
     found = diagnose_content(content)
     report = {"path": str(path), "kind": "checkpoint"}
@@ -194,6 +221,12 @@ def show(report: dict[str, Any]) -> None:
         if finding["remedy"]:
             print(_line("", f"normal: {finding['normal']}"))
             print(_line("", f"remedy: {finding['remedy']}"))
+    if recommended := report.get("recommended"):
+        parts = ("model", "likelihood", "network", "latent_dim", "batch_size")
+        print("\nrecommended")
+        for part in parts:
+            print(_line("", f"{part.replace('_', ' ')}: {recommended[part]}"))
+        print(f"\n{recommended['command']}\n")
     words = [f"{n} {kind if n == 1 else many.get(kind, kind)}" for kind, n in counts.items()]
     print(f"{report['path']}: {', '.join(words)}")
 

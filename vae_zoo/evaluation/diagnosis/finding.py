@@ -38,6 +38,11 @@ def judge(name: str, severity: Severity, measured: str, normal: str, remedy: str
     return Finding(name, severity, measured, normal, "" if severity == "fine" else remedy)
 
 
+def number_of(num: int, what: str, many: str = "") -> str:
+    """A number of things: ``1 column``, ``2 columns``."""
+    return f"{num} {what if num == 1 else many or what + 's'}"
+
+
 def examine(diagnoses: Iterable[Diagnosis], subject: Any) -> list[Finding]:
     """What some diagnoses find, faults first."""
     found = [finding for diagnosis in diagnoses if (finding := diagnosis(subject)) is not None]

@@ -11,7 +11,8 @@ from vae_zoo.evaluation.diagnosis.statistics import mean_of_rows, mmd_test, told
 from vae_zoo.system.seeding import forked
 
 COLLAPSED = 0.01
-"""Nats below which a dimension has collapsed, as in Lucas et al. (2019), https://arxiv.org/abs/1911.02469."""
+"""Nats below which a dimension has collapsed: used ones of packaged models have 0.4 to 3.7, most unused ones less
+than 0.01."""
 LEAST_RATE = 0.5
 """Nats below which all latents together say nothing, as in the callback CollapseWarning."""
 FAR, SURE = 0.7, 0.01

@@ -1,0 +1,1 @@
+"""Diagnoses of data, before any model."""
