@@ -16,14 +16,15 @@ from vae_zoo.callbacks import LastCheckpoint
 from vae_zoo.data import WorkerLoader
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes:UserWarning")  # one core
+SHORT = [name for name in SETTINGS if name != "two workers"]  # whose processes take the longest
 NUM_CHAINS = 4  # a setting; the benchmark of faults runs 20 of each
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("setting", few(SETTINGS, len(SETTINGS) - 1, *SHORT))
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.exhaustive)], ids=["some", "all"])
 def test_stopped_at_any_point_and_in_chains(setting: str, whole: bool, tmp_path: Path) -> None:
-    """In short, every point in one of the settings, and one chain in each."""
+    """In short, most points in one of the settings, and one chain in each."""
     curves = chain(tmp_path / "whole", setting, [])
     rows = {"accumulation and plateau": 12, "rows that span a stop": 6}
     assert len(curves["train/loss"]) == rows.get(setting, 20)

@@ -32,7 +32,7 @@ SHORT = ("--", "--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--t
 SWEEP = {
     "method": "grid",
     "metric": {"name": "val/elbo", "goal": "maximize"},
-    "parameters": {"model.beta": {"values": [1.0, 4.0]}, "model.encoder.hidden": {"values": [[8], [16, 8]]}},
+    "parameters": {"model.beta": {"values": [1.0]}, "model.encoder.hidden": {"values": [[8], [16, 8]]}},
     "program": "vae-zoo",
     "command": ["${env}", "${program}", "fit", "--config", "beta_vae_digits", "--config", "wandb", "${args}"],
 }
@@ -308,7 +308,7 @@ class TestRuns:
         Path("s.yaml").write_text(yaml.safe_dump(SWEEP, sort_keys=False))
 
     def test_whole_resumed_and_shown(self, run: Callable, tmp_path: Path) -> None:
-        first = run("sweep-run", "s.yaml", "--num", "2", *SHORT)
+        first = run("sweep-run", "s.yaml", "--num", "1", *SHORT)
         assert (first.code, first.err) == (0, "")
         out = tmp_path / "results" / "sweeps" / "s"
         begun = (out / "0" / "run.json").read_text()
@@ -316,13 +316,13 @@ class TestRuns:
         whole = run("sweep-run", "s.yaml", *SHORT)
         assert whole.code == 0
         assert (out / "0" / "run.json").read_text() == begun, "what is done is not run again"
-        assert len(list(out.glob("*/BetaVAE_Digits/fit_*"))) == 4
+        assert len(list(out.glob("*/BetaVAE_Digits/fit_*"))) == 2
         assert not list(tmp_path.rglob("wandb")), "nothing is logged elsewhere"
         rows = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
         values = [float(row["val/elbo"]) for row in rows]
         assert values == sorted(values, reverse=True)
         assert {(row["model.beta"], row["model.encoder.hidden"]) for row in rows} == {
-            (beta, hidden) for beta in ("1.0", "4.0") for hidden in ("[8]", "[16, 8]")
+            ("1.0", hidden) for hidden in ("[8]", "[16, 8]")
         }
         assert (out / "parallel.png").is_file()
         for text in ("model.beta", "[16, 8]", f"{values[0]:.4f}", "parallel.png"):
@@ -336,10 +336,11 @@ class TestRuns:
         table = run("sweep-table", str(out))
         again = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
         assert [float(row["val/elbo"]) for row in again] == values
-        assert set(again[0]) == {"run", "model.beta", "model.encoder.hidden", "val/elbo"}
+        assert set(again[0]) == {"run", "model.encoder.hidden", "val/elbo"}, "what differs between the runs"
         assert "no run below" in run("sweep-table", str(out), "--metric", "val/elb").err
         assert "did you mean val/elbo?" in run("sweep-table", str(out), "--metric", "val/elb").err
 
+    @pytest.mark.exhaustive
     def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(self, run: Callable, tmp_path: Path) -> None:
         assert run("sweep-run", "s.yaml", "--num", "1", "--out", "o", *SHORT).code == 0
         record = json.loads(Path("o/0/run.json").read_text())

@@ -15,7 +15,7 @@ from torch import Tensor
 from vae_zoo.callbacks import RankWatch
 from vae_zoo.models import VAE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]  # test_watch.py has a shorter one
 
 
 class Hangs(VAE):
