@@ -35,7 +35,7 @@ def test_the_same_without_the_fault_passes(cls: type[Autoencoder], name: str) ->
 
 
 def test_check_raises_with_the_names(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from broken import WrongSign
+    from broken.bounds import WrongSign
 
     monkeypatch.setattr("vae_zoo.testing.CHECKS", {name: CHECKS[name] for name in ("gradients", "divergence")})
     with pytest.raises(AssertionError, match=r"WrongSign: 1 passed, 1 failed, .*: divergence"):

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from broken import SMALL, LatentCritic
+from broken.terms import SMALL, LatentCritic
 
 from vae_zoo.models import IWAE, VQVAE, BetaVAE, FactorVAE
 from vae_zoo.nn import EMACodebook
