@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,14 @@ from pathlib import Path
 import pytest
 
 from vae_zoo.cli.errors import WIDTH
+
+
+class Call:
+    """Unpickled, it makes a folder."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("executed",)
+
 
 RINGS = """
 import torch
@@ -37,6 +47,27 @@ DATASETS = [
     (OWN + "my_rings.Rings --data.num_workers -1", "num_workers must be at least 0, got -1."),
     (OWN + "my_rings.Rings --data.x_key a", "the train data set gives a tuple and no dictionary: leave the keys out."),
     (OWN + "my_rings.Rings --data.train.num 0", "There are no examples in the train data set."),
+]
+VISION = FIT + "TorchVision --data.name "
+BY_NAME = [
+    (VISION + "CIFAR", "TorchVision has no CIFAR, did you mean CIFAR10?"),
+    (VISION + "Food", "TorchVision has no Food: there is MNIST, FashionMNIST, KMNIST, EMNIST, CIFAR10, CIFAR100, SVHN"),
+    (
+        VISION + "EMNIST --data.variant words",
+        "data.variant: expected 'balanced' or 'byclass' or 'bymerge' or 'letters'",
+    ),
+    (
+        VISION + "CIFAR10 --data.root nowhere --data.download false",
+        "CIFAR10 is not there: put cifar-10-batches-py/data_",
+    ),
+    (
+        VISION + "CelebA --data.root nowhere",
+        "CelebA is not downloaded: put celeba/img_align_celeba, celeba/",
+    ),
+    (
+        VISION + "CIFAR10 --data.root evil",
+        "evil/cifar-10-batches-py/data_batch_1 names posix.mkdir, where arrays",
+    ),
 ]
 
 
@@ -73,3 +104,12 @@ def test_a_data_set_by_class_path(run: Callable) -> None:
     outcome = run("predict", "--ckpt_path", ckpt, "--trust", "my_rings", "--data.train.num", "30")
     assert outcome.code == 0
     assert "predict: 30 of 30 examples, split all" in outcome.err
+
+
+@pytest.mark.parametrize(("line", "said"), BY_NAME, ids=[line.partition("--data ")[2] for line, _ in BY_NAME])
+def test_a_data_set_of_torchvision(run: Callable, line: str, said: str) -> None:
+    folder = Path("evil/cifar-10-batches-py")
+    folder.mkdir(parents=True)
+    for name in (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"):
+        (folder / name).write_bytes(pickle.dumps(Call()))
+    check(run, line, said)

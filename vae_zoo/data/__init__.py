@@ -12,7 +12,6 @@ from vae_zoo.data.datasets.counts import Counts
 from vae_zoo.data.datasets.digits import Digits
 from vae_zoo.data.datasets.dsprites import DSprites
 from vae_zoo.data.datasets.frey_faces import FreyFaces
-from vae_zoo.data.datasets.from_dataset import FromDataset
 from vae_zoo.data.datasets.image_folder import ImageFolder
 from vae_zoo.data.datasets.images import Images
 from vae_zoo.data.datasets.mnist import MNIST, FashionMNIST
@@ -21,6 +20,8 @@ from vae_zoo.data.datasets.sprites import Sprites
 from vae_zoo.data.datasets.table import Table
 from vae_zoo.data.drawn.signals import Signals
 from vae_zoo.data.drawn.solids import Solids
+from vae_zoo.data.libraries.from_dataset import FromDataset
+from vae_zoo.data.libraries.torch_vision import TorchVision
 from vae_zoo.data.streaming.shards import write_shards
 from vae_zoo.data.streaming.stream import Stream
 
@@ -47,6 +48,7 @@ __all__ = [
     "Stream",
     "Table",
     "TensorLoader",
+    "TorchVision",
     "WorkerLoader",
     "write_shards",
 ]
