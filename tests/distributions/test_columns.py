@@ -11,6 +11,7 @@ import torch
 from helpers import small
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, NegativeBinomial, Normal
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vae_zoo.distributions import Columns
 from vae_zoo.distributions.likelihoods.scaled import unscaled
@@ -171,6 +172,37 @@ def test_an_imputed_category_is_the_most_probable_over_all_latents() -> None:
 
 def table_likelihood() -> Any:
     return partial(Columns, columns=COLUMNS)
+
+
+class Indices(TorchDispatchMode):
+    """Remembers the indices that are used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used: list[Tensor] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in ("index", "index_put", "index_put_"):
+            self.used += [index for index in args[1] if index is not None]
+        elif name in ("index_select", "index_copy"):
+            self.used.append(args[2])
+        return func(*args, **(kwargs or {}))
+
+
+def test_indices_are_buffers_and_not_made_at_each_step() -> None:
+    """On a GPU, each list of places would be a copy from the host, for which the device waits."""
+    likelihood = family()
+    likelihood.observe()
+    known = {buffer.data_ptr() for buffer in likelihood.buffers()}
+    assert not [name for name in likelihood.state_dict() if "layout" in name], "checkpoints stay as they are"
+    params = torch.randn(2, 9)
+    with Indices() as indices:
+        likelihood.read(rows())
+        likelihood(params).log_prob(rows())
+        likelihood(params).sample()
+    assert len(indices.used) > 10
+    assert {index.data_ptr() for index in indices.used} <= known
 
 
 def test_losses_compile_in_one_graph() -> None:

@@ -58,7 +58,7 @@ class Columns(Family):
             raise ValueError(f"Columns needs rows of {len(columns)} values, as many as columns, got {self.shape}.")
         self.columns = [dict(column) for column in columns]
         self.layout = Layout(self.columns)
-        num, counts = (len(self.layout.of(*kinds)) for kinds in (("number", "date"), ("count",)))
+        num, _, counts, _ = self.layout.blocks
         self.min_log_scale = min_log_scale
         self.slow_scale = nn.Parameter(torch.full((num,), log_of_scale(scale) / _PACE)) if num else None
         self.slow_dispersion = nn.Parameter(torch.zeros(counts)) if counts else None
@@ -107,16 +107,12 @@ class Columns(Family):
     def read(self, x: Tensor) -> Tensor:
         missing, layout = x.isnan(), self.layout
         y = torch.where(missing, 0.0, self.scaled(x))
-        parts = [
-            y[:, layout.of("number", "date")],
-            y[:, layout.of("boolean")],
-            y[:, layout.of("count")].clamp(min=0).log1p(),
-        ]
+        number, boolean, count, category = (y.index_select(1, places) for places in layout.places)
+        parts = [number, boolean, count.clamp(min=0).log1p()]
         if layout.sizes:
-            codes, there = y[:, layout.of("category")], ~missing[:, layout.of("category")]
-            levels = torch.arange(max(layout.sizes), device=x.device)
-            hot = (codes.round()[..., None] == levels) & there[..., None]
-            parts.append(hot.flatten(1)[:, layout.padded_places(x.device)].to(x.dtype))
+            there = ~missing.index_select(1, layout.category)
+            hot = (category.round()[..., None] == layout.levels) & there[..., None]
+            parts.append(hot.flatten(1).index_select(1, layout.padded).to(x.dtype))
         return torch.cat([*parts, *([(~missing).to(x.dtype)] if self.missing else [])], 1)
 
     def gist(self, x: Tensor) -> Tensor:
@@ -141,13 +137,15 @@ class Columns(Family):
         x = expectation[..., :dim].clone()
         if layout.sizes:
             shares = expectation[..., dim:].unflatten(-1, (len(layout.sizes), -1))
-            x[..., layout.of("category")] = shares.argmax(-1).to(x.dtype)
-        x[..., layout.of("boolean")] = x[..., layout.of("boolean")].round()
+            x[..., layout.category] = shares.argmax(-1).to(x.dtype)
+        x[..., layout.boolean] = x[..., layout.boolean].round()
         return x
 
 
-class Layout:
+class Layout(nn.Module):
     """Places of the columns of each kind in rows, and of their parameters.
+
+    Its buffers are indices, which are then on the device of the model, and not copied there at each step.
 
     Args:
         columns: The columns.
@@ -156,7 +154,16 @@ class Layout:
         ValueError: If a column is of an unknown type, or a category has no values.
     """
 
+    number: Tensor
+    boolean: Tensor
+    count: Tensor
+    category: Tensor
+    order: Tensor
+    padded: Tensor
+    levels: Tensor
+
     def __init__(self, columns: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__()
         self.columns = [str(column.get("type")) for column in columns]
         for n, (kind, column) in enumerate(zip(self.columns, columns, strict=True)):
             if kind not in KINDS:
@@ -164,20 +171,24 @@ class Layout:
             if kind == "category" and not column.get("categories"):
                 raise ValueError(f"column {column.get('name', n)} is a category without categories.")
         self.sizes = [len(c["categories"]) for c in columns if c.get("type") == "category"]
-        blocks = [self.of("number", "date"), self.of("boolean"), self.of("count"), self.of("category")]
+        blocks = [self._of("number", "date"), self._of("boolean"), self._of("count"), self._of("category")]
         self.blocks = [len(block) for block in blocks]
-        places = [place for block in blocks for place in block]
-        self.order = sorted(range(len(places)), key=places.__getitem__)
+        places, widest = [place for block in blocks for place in block], max(self.sizes, default=0)
+        indices = dict(zip(("number", "boolean", "count", "category"), blocks, strict=True))
+        indices["order"] = sorted(range(len(places)), key=places.__getitem__)
+        indices["padded"] = [n * widest + k for n, size in enumerate(self.sizes) for k in range(size)]
+        indices["levels"] = list(range(widest))
+        for name, index in indices.items():
+            self.register_buffer(name, torch.tensor(index, dtype=torch.long), persistent=False)
         self.num_params = sum(self.blocks[:3]) + sum(self.sizes)
 
-    def of(self, *kinds: str) -> list[int]:
-        """Numbers of the columns of some kinds."""
-        return [n for n, kind in enumerate(self.columns) if kind in kinds]
+    @property
+    def places(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Places of numbers and dates, booleans, counts and categories in rows."""
+        return self.number, self.boolean, self.count, self.category
 
-    def padded_places(self, device: torch.device) -> Tensor:
-        """Places of the levels of all categories in a row of them padded to one size."""
-        widest = max(self.sizes)
-        return torch.tensor([n * widest + k for n, size in enumerate(self.sizes) for k in range(size)], device=device)
+    def _of(self, *kinds: str) -> list[int]:
+        return [n for n, kind in enumerate(self.columns) if kind in kinds]
 
 
 class ColumnValues(Distribution):
@@ -210,23 +221,24 @@ class ColumnValues(Distribution):
         if not sizes:
             return self.params.new_zeros((*self.params.shape[:-1], 0, 0))
         padded = self.params.new_full((*self.params.shape[:-1], len(sizes) * max(sizes)), -torch.inf)
-        padded = padded.index_copy(-1, self.layout.padded_places(self.params.device), self.levels)
+        padded = padded.index_copy(-1, self.layout.padded, self.levels)
         return log_softmax(padded.unflatten(-1, (len(sizes), -1)), -1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         layout, batch = self.layout, torch.broadcast_shapes(value.shape[:-1], self.params.shape[:-1])
-        parts, value = [], value.to(self.params.dtype)
+        value, parts = value.to(self.params.dtype), []
+        number, boolean, count, category = (value.index_select(-1, places) for places in layout.places)
         if layout.blocks[0]:
-            parts.append(Normal(self.loc, self.log_scale).log_prob(value[..., layout.of("number", "date")]))  # type: ignore[arg-type]
+            parts.append(Normal(self.loc, self.log_scale).log_prob(number))  # type: ignore[arg-type]
         if layout.blocks[1]:
-            parts.append(value[..., layout.of("boolean")] * self.logits - softplus(self.logits))
+            parts.append(boolean * self.logits - softplus(self.logits))
         if layout.blocks[2]:
-            parts.append(self._counts().log_prob(value[..., layout.of("count")]))
+            parts.append(self._counts().log_prob(count))
         if layout.blocks[3]:
-            codes = value[..., layout.of("category")].round().long().clamp(min=0)
+            codes = category.round().long().clamp(min=0)
             codes = codes.expand(*batch, -1).unsqueeze(-1)
             parts.append(self.shares.expand(*batch, -1, -1).gather(-1, codes).squeeze(-1))
-        return torch.cat([part.expand(*batch, -1) for part in parts], -1)[..., layout.order]
+        return torch.cat([part.expand(*batch, -1) for part in parts], -1).index_select(-1, layout.order)
 
     def _counts(self) -> NegativeBinomial:
         dispersion = self.log_dispersion.to(self.params.dtype)  # type: ignore[union-attr]
@@ -234,7 +246,7 @@ class ColumnValues(Distribution):
         return NegativeBinomial(total, logits=self.log_mean - dispersion, validate_args=False)
 
     def _joined(self, number: Tensor, boolean: Tensor, count: Tensor, category: Tensor) -> Tensor:
-        return torch.cat([number, boolean, count, category], -1)[..., self.layout.order]
+        return torch.cat([number, boolean, count, category], -1).index_select(-1, self.layout.order)
 
     @property
     def mean(self) -> Tensor:
