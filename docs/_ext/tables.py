@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from sphinx.application import Sphinx
 
 from benchmarks import report
 from benchmarks.zoo import page as zoo
+from vae_zoo.evaluation.diagnosis.data.diagnose import DATA
+from vae_zoo.evaluation.diagnosis.models.diagnose import SAVED, TRAINED
 from vae_zoo.testing import CHECKS
 
 
@@ -18,7 +21,7 @@ def write(app: Sphinx) -> None:
     source = Path(app.srcdir)
     script = source.parent / "benchmarks" / "reproduce" / "table.py"
     numbers = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout
-    tables = {"_reproduction.md": numbers, "_checks.md": checks()}
+    tables = {"_reproduction.md": numbers, "_checks.md": checks(), "_findings.md": findings()}
     tables |= {
         "_throughput.md": report.throughput(),
         "_scaling.md": report.scaling(),
@@ -40,6 +43,22 @@ def checks() -> str:
     said = {name: " ".join((check.__doc__ or "").split()).replace("|", r"\|") for name, check in CHECKS.items()}
     rows = [f"| `{name}` | {text} |" for name, text in said.items()]
     return "\n".join(["| check | requirement |", "|---|---|", *rows, ""])
+
+
+def findings() -> str:
+    """Names of the findings of vae-zoo doctor, by subject, with what their functions say of them."""
+    lines = []
+    for title, diagnoses in (("data", DATA), ("trained models", TRAINED), ("checkpoints", SAVED)):
+        lines += [f"### Findings of {title}", "", "| finding | meaning |", "|---|---|"]
+        lines += [f"| `{d.__name__}` | {told(d.__doc__ or '')} |" for d in diagnoses]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def told(doc: str) -> str:
+    """A docstring in one cell of a table, without the markup of its links."""
+    text = re.sub(r":\w+:`~?(?:[\w.]*\.)?([^`]*)`", r"`\1`", " ".join(doc.split()))
+    return text.replace("``", "`").replace("|", r"\|")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 from vae_zoo.evaluation.diagnosis.data.source import Source
@@ -18,10 +16,6 @@ number of values that has such a quantile: 3.8 for a normal distribution, 6.6 fo
 with 3 degrees of freedom, 12.7 for a log-normal with σ = 1."""
 LEVELS, MOST_LEVELS = 50, 200
 """Categories from which most have few rows, and from which Table refuses a column (max_categories)."""
-UNIQUE = 0.95
-"""Share of different values in a column of ids."""
-_ID = re.compile(r"(^|_)(id|uuid|guid|key|index|row|nr|number)$|^unnamed", re.IGNORECASE)
-_LABEL = re.compile(r"^(y|labels?|class(es)?|targets?|outcome|diagnosis|cell_?types?|species)$", re.IGNORECASE)
 
 
 def constant_columns(source: Source) -> Finding | None:
@@ -63,7 +57,9 @@ def scales_differ(source: Source) -> Finding | None:
     """
     if source.kind != "vectors" or not source.numbers:
         return None
-    spread = np.array([values.std() if len(values) else 0.0 for values in source.known])
+    spread = np.array(
+        [values.std() if n in source.features and len(values) else 0.0 for n, values in enumerate(source.known)]
+    )
     varied = np.flatnonzero(spread > 0)
     if not len(varied):
         return None
@@ -94,16 +90,16 @@ def heavy_tails(source: Source) -> Finding | None:
     """
     if source.kind not in ("vectors", "table"):
         return None
-    sizes = {n: tail(source.known[n]) for n in source.numbers if len(source.known[n]) >= LEAST}
+    sizes = {n: tail(source.known[n]) for n in source.features if len(source.known[n]) >= LEAST}
     found = [n for n, size in sizes.items() if size > HEAVY and not is_count(source.known[n])]
     positive = [n for n in found if source.known[n].min() > 0]
-    log = " ".join(f"--data.scaling.{source.columns[n].name} log" for n in positive[:3])
+    log = source.option("scaling", dict.fromkeys(positive[:8], "log"))
     worst = max(sizes, key=lambda n: sizes[n], default=None)
     named = f", most in column {source.columns[worst].name} ({sizes[worst]:.3g})" if found and worst is not None else ""
     return judge(
         "heavy_tails",
         "warning" if found else "fine",
-        f"{len(found)} of {len(source.numbers)} columns of numbers have heavy tails{named}",
+        f"{len(found)} of {len(source.features)} columns of numbers have heavy tails{named}",
         f"quantiles up to {HEAVY:g} times as far out as quartiles",
         f"take the logarithm: {log}" if positive else "take --model.likelihood StudentT, and --data.scaling robust",
     )
@@ -117,7 +113,7 @@ def too_many_levels(source: Source) -> Finding | None:
     texts = [n for n, column in enumerate(source.columns) if column.type == "text"]
     if source.kind != "table" or not texts:
         return None
-    named = ids(source)
+    named = source.ids
     many = [n for n in texts if source.columns[n].levels > LEVELS and n not in named]
     worst = max((source.columns[n].levels for n in many), default=0)
     ignore = f"--data.ignore '[{','.join(source.columns[n].name for n in many[:5])}]'"
@@ -131,20 +127,6 @@ def too_many_levels(source: Source) -> Finding | None:
     )
 
 
-def ids(source: Source) -> list[int]:
-    """Columns in which nearly every row has another value, of text or of whole numbers."""
-    found = []
-    for n, column in enumerate(source.columns):
-        values = source.known[n]
-        if column.type == "date" or len(values) < 20 or column.levels < UNIQUE * len(values):
-            continue
-        whole = column.type == "text" or bool((values == np.round(values)).all())
-        counted = column.type == "number" and whole and np.ptp(values) <= 1.05 * max(len(values), source.num)
-        if column.type == "text" or counted or (whole and _ID.search(column.name)):
-            found.append(n)
-    return found
-
-
 def id_among_features(source: Source) -> Finding | None:
     """A column names the rows instead of describing them: nearly every row has another value.
 
@@ -153,7 +135,7 @@ def id_among_features(source: Source) -> Finding | None:
     """
     if source.kind not in ("vectors", "table"):
         return None
-    found = ids(source)
+    found = source.ids
     return judge(
         "id_among_features",
         "warning" if found else "fine",
@@ -163,19 +145,6 @@ def id_among_features(source: Source) -> Finding | None:
     )
 
 
-def labels(source: Source) -> list[int]:
-    """Columns that are labels: by their names, or because they determine those of the file."""
-    found = [n for n, c in enumerate(source.columns) if _LABEL.match(c.name) and 2 <= c.levels <= LEVELS]
-    if source.y is not None and not source.is_images and source.kind != "counts":
-        y = np.unique(source.y, return_inverse=True)[1]
-        num = len(np.unique(y))
-        for n, column in enumerate(source.x.T):
-            same = num > 1 and len(np.unique(column)) == num and n not in found
-            if same and len(np.unique(np.stack([column, y], 1), axis=0)) == num:
-                found.append(n)
-    return found
-
-
 def label_among_features(source: Source) -> Finding | None:
     """A column is a label: by its name, such as class or target, or because it equals the labels of the file.
 
@@ -183,7 +152,7 @@ def label_among_features(source: Source) -> Finding | None:
     """
     if source.kind not in ("vectors", "table"):
         return None
-    found = labels(source)
+    found = source.labels
     named = bool(found) and source.path.suffix in (".csv", ".tsv", ".parquet")
     return judge(
         "label_among_features",

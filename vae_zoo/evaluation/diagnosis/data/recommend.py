@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vae_zoo.evaluation.diagnosis.data.columns import MOST_LEVELS, heavy_tails, ids, labels
+from vae_zoo.evaluation.diagnosis.data.columns import MOST_LEVELS, heavy_tails
 from vae_zoo.evaluation.diagnosis.data.images import grey_stored_as_colour, unreadable_images
 from vae_zoo.evaluation.diagnosis.data.source import Source
 from vae_zoo.evaluation.diagnosis.data.values import is_count
@@ -98,11 +98,11 @@ def _counts(source: Source) -> Parts:
 
 
 def _table(source: Source) -> Parts:
-    names, options = ids(source), []
+    names, options = source.ids, []
     given = source.settings.get("id_column")
     if given or names:
         options += ["--data.id_column", given or source.columns[names[0]].name]
-    found = [n for n in labels(source) if n not in names]
+    found = [n for n in source.labels if n not in names]
     label = source.settings.get("label_column") or (source.columns[found[0]].name if found else None)
     options += ["--data.label_column", label] if label else []
     out = set(names if given else names[1:])
@@ -131,7 +131,7 @@ def _log(source: Source, n: int) -> bool:
 def _vectors(source: Source) -> Parts:
     csv, gone = source.path.suffix == ".csv", bool(np.isnan(source.x).any())
     if source.whole and len(source.numbers) == len(source.columns) and not gone:
-        chosen = [n for n in range(len(source.columns)) if n not in {*ids(source), *labels(source)}]
+        chosen = [n for n in range(len(source.columns)) if n not in {*source.ids, *source.labels}]
         if chosen and sum(is_count(source.known[n]) for n in chosen) > len(chosen) / 2 and len(chosen) >= 5:
             return _counts_of(source)
     constant = any(len(values) and (values == values[0]).all() for values in source.known)
@@ -155,7 +155,7 @@ def _counts_of(source: Source) -> Parts:
     """Counts in a dense file, whose columns of ids and labels are named."""
     parts = _counts(source)
     named: dict[str, Any] = {}
-    for option, found in (("--data.id_column", ids(source)), ("--data.label_column", labels(source))):
+    for option, found in (("--data.id_column", source.ids), ("--data.label_column", source.labels)):
         if found and source.path.suffix == ".csv" and option not in parts[5]:
             named[option] = source.columns[found[0]].name
     return (*parts[:5], [*parts[5], *(word for pair in named.items() for word in pair)])
@@ -184,7 +184,7 @@ def _hidden(source: Source) -> list[str]:
 def _latents(source: Source) -> int:
     """Number of principal components with most of the variance of standardised columns, from 2 to 32."""
     rows = np.where(np.isfinite(source.x), source.x, np.nan)[:5000]
-    rows = rows[:, [n for n, values in enumerate(source.known) if len(values)]]
+    rows = rows[:, [n for n in source.features if len(source.known[n])]]
     rows = rows - np.nanmean(rows, 0)
     spread = np.nanstd(rows, 0)
     rows = np.nan_to_num(rows[:, spread > 0] / spread[spread > 0])

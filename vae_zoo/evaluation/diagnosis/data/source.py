@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
+
+UNIQUE = 0.95
+"""Share of different values in a column of ids."""
+_MOST_LABELS = 50
+_ID = re.compile(r"(^|_)(id|uuid|guid|key|index|row|nr|number)$|^unnamed", re.IGNORECASE)
+_LABEL = re.compile(r"^(y|labels?|class(es)?|targets?|outcome|diagnosis|cell_?types?|species)$", re.IGNORECASE)
 
 Kind: TypeAlias = Literal["images", "folder", "vectors", "table", "counts"]
 """Images in an array file or in a folder, vectors, a table of several kinds of columns, or a file of counts."""
@@ -87,6 +96,46 @@ class Source:
     def numbers(self) -> list[int]:
         """Places of the columns of numbers."""
         return [n for n, column in enumerate(self.columns) if column.type == "number"]
+
+    @cached_property
+    def features(self) -> list[int]:
+        """Places of the columns of numbers that are neither ids nor labels; of all if there are no others."""
+        left = [n for n in self.numbers if n not in {*self.ids, *self.labels}]
+        return left or self.numbers
+
+    @cached_property
+    def ids(self) -> list[int]:
+        """Places of columns in which nearly every row has another value, of text or of whole numbers."""
+        found = []
+        for n, column in enumerate(self.columns):
+            values = self.known[n]
+            if column.type == "date" or len(values) < 20 or column.levels < UNIQUE * len(values):
+                continue
+            whole = column.type == "text" or bool((values == np.round(values)).all())
+            counted = column.type == "number" and whole and np.ptp(values) <= 1.05 * max(len(values), self.num)
+            if column.type == "text" or counted or (whole and _ID.search(column.name)):
+                found.append(n)
+        return found
+
+    @cached_property
+    def labels(self) -> list[int]:
+        """Places of columns that are labels: by their names, or because they determine those of the file."""
+        found = [n for n, c in enumerate(self.columns) if _LABEL.match(c.name) and 2 <= c.levels <= _MOST_LABELS]
+        if self.y is not None and not self.is_images and self.kind != "counts":
+            y = np.unique(self.y, return_inverse=True)[1]
+            num = len(np.unique(y))
+            for n, column in enumerate(self.x.T):
+                same = num > 1 and len(np.unique(column)) == num and n not in found
+                if same and len(np.unique(np.stack([column, y], 1), axis=0)) == num:
+                    found.append(n)
+        return found
+
+    def option(self, name: str, values: dict[int, str]) -> str:
+        """An option of the data module with a value for some columns, as a shell takes it."""
+        by_name = self.path.suffix in (".csv", ".tsv", ".parquet")
+        keys = {self.columns[n].name if by_name else str(n): value for n, value in values.items()}
+        words = ["--data", "Table"] if by_name and self.kind == "vectors" else []
+        return shlex.join([*words, f"--data.{name}", json.dumps(keys)])
 
     @cached_property
     def known(self) -> list[np.ndarray]:

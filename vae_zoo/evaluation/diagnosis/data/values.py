@@ -105,7 +105,7 @@ def binary_as_continuous(source: Source) -> Finding | None:
         fine = source.x.dtype == np.uint8 or (low, high) == (0, 1)
         what, places = f"all pixels are {low:g} or {high:g}", [] if fine else [0]
     elif source.kind == "vectors" and source.numbers:
-        two = [n for n in source.numbers if len(np.unique(source.known[n])) == 2]
+        two = [n for n in source.features if len(np.unique(source.known[n])) == 2]
         values = set(np.unique(np.concatenate([source.known[n] for n in two]))) if two else set()
         places = [] if source.binary and values <= {0.0, 1.0} else two
         what = f"{len(two)} of {len(source.columns)} columns have two values" + (
@@ -130,12 +130,10 @@ def counts_as_numbers(source: Source) -> Finding | None:
     """
     if source.kind not in ("vectors", "table"):
         return None
-    found = [n for n in source.numbers if is_count(source.known[n])]
+    found = [n for n in source.features if is_count(source.known[n])]
     names = source.names(found)
-    several = " ".join(f"--data.columns.{source.columns[n].name} count" for n in found[:3])
-    file = (
-        f"{several} (Table)" if source.kind == "table" else "--data Counts --model CountVAE if all columns are counts"
-    )
+    several = source.option("columns", dict.fromkeys(found[:8], "count"))
+    file = several if source.kind == "table" else "--data Counts --model CountVAE if all columns are counts"
     return judge(
         "counts_as_numbers",
         "warning" if found else "fine",
@@ -160,7 +158,7 @@ def mostly_zeros(source: Source) -> Finding | None:
     """
     if source.is_images or not source.numbers:
         return None
-    values = source.x[:, source.numbers]
+    values = source.x[:, source.features]
     share = float((values == 0).mean())
     wrong = share > ZEROS and source.kind != "counts" and not source.binary
     what = "CountVAE with --data Counts, whose likelihood is of counts" if source.whole else "--data.scaling log1p"
