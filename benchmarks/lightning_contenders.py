@@ -6,7 +6,7 @@ import contextlib
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.contenders import WARM, ByHand, Run, torchvision_loader
-from benchmarks.work import Clock, Work, images
+from benchmarks.work import Clock, Work
 from vae_zoo.data import DataModule, Split
 from vae_zoo.models import MLPVAE, ConvVAE
 
@@ -91,22 +91,28 @@ class Grey(DataModule):
 
 
 def zoo(
-    work: Work, device: torch.device, *, precision: str = "32-true", matmul: str = "highest", **options: Any
+    work: Work,
+    device: torch.device,
+    *,
+    precision: str = "32-true",
+    matmul: str = "highest",
+    data: Mapping[str, Any] = {},  # only read
+    **options: Any,
 ) -> Run:
     """vae_zoo's model and data module under the stock Trainer."""
     module = model(work, **options)
-    data = Grey(x=images(work.shape), batch_size=work.batch_size)
+    loaded = Grey(x=work.images(), batch_size=work.batch_size, **data)
 
     def run(num: int) -> Clock:
         with matmul_precision(matmul):
-            return fit(module, num, device, precision=precision, datamodule=data)
+            return fit(module, num, device, precision=precision, datamodule=loaded)
 
     return run
 
 
 def zoo_evaluation(work: Work, device: torch.device, **batches: Any) -> Run:
     """The bound of a test set, by vae_zoo."""
-    module, data = model(work), Grey(x=images(work.shape, "test"), batch_size=work.batch_size, **batches)
+    module, data = model(work), Grey(x=work.images("test"), batch_size=work.batch_size, **batches)
     return lambda _: validate(module, device, datamodule=data)
 
 
@@ -171,5 +177,5 @@ def stock_evaluation(work: Work, device: torch.device) -> Run:
 
 
 def _tensors(work: Work, split: str) -> Any:
-    x = images(work.shape, split).float() / 255
+    x = work.images(split).float() / 255
     return DataLoader(TensorDataset(x), work.batch_size, shuffle=split == "train")

@@ -18,7 +18,7 @@ import torch
 
 from benchmarks import lightning_contenders as lightning
 from benchmarks.common import RESULTS, commit, hardware, versions
-from benchmarks.work import WORKS, images
+from benchmarks.work import WORKS
 
 WORK = next(iter(WORKS.values()))
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -32,7 +32,7 @@ SEEDS, EPOCHS = (0, 1, 2), 3
 
 def main() -> None:
     torch.set_num_threads(1)
-    x = images(WORK.shape)
+    x = WORK.images()
     data = lightning.Grey(x=x, batch_size=WORK.batch_size)
     found: dict[str, list[float]] = {name: [] for name in OPTIONS}
     for seed in SEEDS:

@@ -28,7 +28,7 @@ import torch
 
 from benchmarks import lightning_contenders as lightning
 from benchmarks.common import RESULTS, commit, hardware, versions
-from benchmarks.work import WORKS, Clock, images
+from benchmarks.work import WORKS, Clock
 
 MLP = next(iter(WORKS.values()))
 CPU = torch.device("cpu")
@@ -106,7 +106,7 @@ def latent(num: int) -> Callable[[int], Clock]:
 
 def size(num: int) -> Callable[[int], Clock]:
     """Training steps over a number of images, the same ones over again where MNIST has fewer."""
-    x = images(MLP.shape)
+    x = MLP.images()
     data = lightning.Grey(x=x.repeat(-(-num // len(x)), 1, 1, 1)[:num], batch_size=16)
     model = lightning.model(MLP)
     return lambda steps: lightning.fit(model, steps, CPU, datamodule=data)
@@ -114,7 +114,7 @@ def size(num: int) -> Callable[[int], Clock]:
 
 def evidence(num: int) -> Callable[[int], Clock]:
     """The evidence of batches of 64 images from a number of samples; a step is one image."""
-    model, x = lightning.model(MLP).eval(), images(MLP.shape, "test")[:64].float() / 255
+    model, x = lightning.model(MLP).eval(), MLP.images("test")[:64].float() / 255
 
     def run(steps: int) -> Clock:
         clock = Clock()
@@ -169,7 +169,7 @@ def worker(num: int, size: int) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     work = dataclasses.replace(MLP, batch_size=size // num)
-    data = lightning.Grey(x=images(work.shape)[:20_000], batch_size=work.batch_size)
+    data = lightning.Grey(x=work.images()[:20_000], batch_size=work.batch_size)
     epoch = Epoch()
     options = {"devices": num, "strategy": "ddp" if num > 1 else "auto", "max_epochs": 1, "limit_val_batches": 20}
     with lightning.trainer(CPU, epoch, **options) as trainer:

@@ -25,6 +25,7 @@ class Work:
         latent_dim: Number of latent dimensions.
         conv: Strided convolutions in place of dense layers.
         steps: Steps in one measurement.
+        source: Images of a shape and split; MNIST if not given.
     """
 
     name: str
@@ -33,6 +34,11 @@ class Work:
     latent_dim: int = 32
     conv: bool = False
     steps: int = 100
+    source: Callable[[tuple[int, ...], str], Tensor] | None = None
+
+    def images(self, split: str = "train") -> Tensor:
+        """Grey images, uint8, (N, \\*shape)."""
+        return (self.source or mnist)(self.shape, split)
 
     def encoder(self) -> nn.Sequential:
         """Network from an image to mean and log σ, 2 · latent_dim in one row."""
@@ -84,11 +90,18 @@ def dense(*widths: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def images(shape: tuple[int, ...], split: str = "train") -> Tensor:
+def mnist(shape: tuple[int, ...], split: str) -> Tensor:
     """Grey MNIST images, uint8, (N, \\*shape); those of 32 pixels have a black border."""
     x = MNIST(binarization="none").load(split).x  # type: ignore[arg-type]
     border = (shape[-1] - x.shape[-1]) // 2
     return nn.functional.pad(x, [border] * 4)
+
+
+def noise(shape: tuple[int, ...], split: str) -> Tensor:
+    """As many images of noise as MNIST has, uint8, (N, \\*shape)."""
+    generator = torch.Generator().manual_seed(0)
+    num = 10_000 if split == "test" else 60_000
+    return torch.randint(0, 256, (num, *shape), dtype=torch.uint8, generator=generator)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The benchmark of speed: contenders do the same work, ratios are taken within a round, and the page shows them."""
+"""The benchmarks of speed: contenders do the same work, ratios are taken within a round, and the page shows them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import contenders, report, throughput
+from benchmarks import contenders, gpu, report, throughput
 from benchmarks.lightning_contenders import model
 from benchmarks.work import WORKS, Clock, Work
 
@@ -85,3 +85,21 @@ def test_report(tmp_path: Path) -> None:
     assert "3 interleaved rounds; a processor; torch 2; commit abc" in text
     report.plot(path, picture)
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_run_on_a_gpu_keeps_what_it_has_when_its_time_is_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "gpu.json"
+    command = ["gpu", "--device", "cpu", "--minutes", "0", "--rounds", "1", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", command)
+    monkeypatch.setattr(gpu.time, "perf_counter", iter(range(100)).__next__)
+    gpu.main()
+    result = json.loads(out.read_text())
+    assert result["device"] == "none: tried on the CPU"
+    assert all("not begun" in result[name]["error"] for name in ("peak", "evidence", "memory", "tests"))
+    if not torch.cuda.is_available():
+        monkeypatch.setattr(sys, "argv", ["gpu", "--out", str(tmp_path / "none.json")])
+        with pytest.raises(SystemExit, match="there is no CUDA device"):
+            gpu.main()
+        assert not (tmp_path / "none.json").exists()
