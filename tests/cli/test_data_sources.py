@@ -71,6 +71,16 @@ BY_NAME = [
 ]
 
 
+HUGGING = FIT + "HuggingFace --data.path "
+FOLDERS = [
+    (HUGGING + "nowhere", "There is no folder nowhere of a data set: write one by save_to_disk, or set hub to true to"),
+    (HUGGING + "saved", "saved (train) has several columns: choose the example among a, b."),
+    (HUGGING + "saved --data.x_key c", "saved (train) has no column c: there is a, b."),
+    (HUGGING + "saved --data.x_key [a,c]", "saved (train) has no column c: there is a, b."),
+    (HUGGING + "empty", "empty is no folder that save_to_disk has written, or damaged: Directory empty is neither a"),
+]
+
+
 def check(run: Callable, line: str, said: str) -> None:
     before = sorted(Path().rglob("*"))
     outcome = run(*shlex.split(line))
@@ -112,4 +122,13 @@ def test_a_data_set_of_torchvision(run: Callable, line: str, said: str) -> None:
     folder.mkdir(parents=True)
     for name in (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"):
         (folder / name).write_bytes(pickle.dumps(Call()))
+    check(run, line, said)
+
+
+@pytest.mark.parametrize(("line", "said"), FOLDERS, ids=[line.partition("--data ")[2] for line, _ in FOLDERS])
+def test_a_folder_of_hugging_face(run: Callable, line: str, said: str) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    datasets.Dataset.from_dict({"a": [1.0] * 20, "b": [2.0] * 20}).save_to_disk("saved")
+    Path("empty").mkdir()
     check(run, line, said)

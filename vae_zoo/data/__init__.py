@@ -20,7 +20,8 @@ from vae_zoo.data.datasets.sprites import Sprites
 from vae_zoo.data.datasets.table import Table
 from vae_zoo.data.drawn.signals import Signals
 from vae_zoo.data.drawn.solids import Solids
-from vae_zoo.data.libraries.from_dataset import FromDataset
+from vae_zoo.data.libraries.from_dataset import FromDataset, ItemSplits
+from vae_zoo.data.libraries.hugging_face import HuggingFace
 from vae_zoo.data.libraries.torch_vision import TorchVision
 from vae_zoo.data.streaming.shards import write_shards
 from vae_zoo.data.streaming.stream import Stream
@@ -36,8 +37,10 @@ __all__ = [
     "FashionMNIST",
     "FreyFaces",
     "FromDataset",
+    "HuggingFace",
     "ImageFolder",
     "Images",
+    "ItemSplits",
     "Mapped",
     "Pairs",
     "Signals",

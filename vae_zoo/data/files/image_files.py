@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -156,19 +157,53 @@ def _read_image(
     white: int,
     levels: list[int],
 ) -> np.ndarray:
-    from PIL import Image, ImageOps
-
-    height, width = size
     if not path.is_file():  # a pipe would be waited for
         raise ValueError("no file")
-    with Image.open(path, formats=_FORMATS) as file:
+    return _decoded(path, size, channels, crop, colour, white, levels)
+
+
+def decode_image(content: bytes, where: str, *, size: tuple[int, int] | None, channels: int) -> np.ndarray:
+    """Decode an image, and resize it if a size is given, cropped around the centre.
+
+    Args:
+        content: The bytes of an image file.
+        where: Their name in errors.
+        size: Height and width; None for those of the image.
+        channels: 1 for grey, 3 for colour, 4 for colour and opacity.
+
+    Returns:
+        A uint8 image, (channels, height, width).
+
+    Raises:
+        ValueError: If it is no image, or a too large one.
+    """
+    try:
+        return _decoded(BytesIO(content), size, channels, True, (0, 0, 0), _WHITE, [])
+    except Exception as error:  # the decoders of damaged files raise nearly anything
+        raise ValueError(f"{where} is no image that can be read, or damaged.") from error
+
+
+def _decoded(
+    source: Path | BytesIO,
+    size: tuple[int, int] | None,
+    channels: int,
+    crop: bool,
+    colour: tuple[int, int, int],
+    white: int,
+    levels: list[int],
+) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    with Image.open(source, formats=_FORMATS) as file:
         if file.width * file.height > _MAX_PIXELS:
             raise ValueError(f"{file.width} x {file.height} is above the limit of {_MAX_PIXELS} pixels")
-        file.draft(None, (2 * max(size), 2 * max(size)))  # a large JPEG is decoded at a fraction of its size
+        if size is not None:
+            file.draft(None, (2 * max(size), 2 * max(size)))  # a large JPEG is decoded at a fraction of its size
         image = _convert(ImageOps.exif_transpose(file), _MODES[channels], colour, white, levels)
-    method = Image.Resampling.BICUBIC
-    image = ImageOps.fit(image, (width, height), method) if crop else image.resize((width, height), method)
-    pixels = np.asarray(image).reshape(height, width, channels)
+    if size is not None:
+        method, (height, width) = Image.Resampling.BICUBIC, size
+        image = ImageOps.fit(image, (width, height), method) if crop else image.resize((width, height), method)
+    pixels = np.asarray(image).reshape(image.height, image.width, channels)
     if channels == 4:  # what is never seen is not for a model to learn
         pixels = pixels * (pixels[..., 3:] > 0)
     return pixels.transpose(2, 0, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -34,30 +35,18 @@ class Read(NamedTuple):
     ids: np.ndarray | None
 
 
-class FromDataset(FileSplits, Images):  # type: ignore[misc]  # as DataModule itself
-    """Data sets with items by index, such as those of ``torch.utils.data`` and ``torchvision.datasets``.
-
-    An item is an example, a pair of an example and its label, or a dictionary. Examples are tensors, arrays or images
-    of Pillow, all of one shape; labels of any type are numbered in the order of their sorted values.
-
-    A data set is gone through once at the start, for its labels. Examples of at most ``in_memory_limit`` then stay in
-    memory, where a batch is one indexing operation; others are fetched one at a time, by ``num_workers`` processes in
-    training. Training examples of a data set that draws random numbers, as for augmentation, are fetched anew in every
-    epoch, as a function of (seed, epoch, row), so that a resumed run has the same; other examples are drawn once.
+class ItemSplits(FileSplits, Images):  # type: ignore[misc]  # as DataModule itself
+    """Splits of data sets with items by index; a subclass names them in ``given`` and ``paths``.
 
     Args:
-        train: The data set, or a class or ``functools.partial`` that makes it; on the command line a class. It has the
-            training examples, and those of the splits that have no data set of their own.
-        val: The same for the validation split; None to take it from ``train`` at random.
-        test: The same for the test split; None to take it from ``train`` at random.
         x_key: Key of the example in a dictionary, or several keys of numbers that make a vector; by default one of
             ``x``, ``image``, ``img`` and ``pixel_values``, or the only one besides the label.
         label_key: Key of the label in a dictionary; by default one of ``y``, ``label``, ``labels`` and ``target``.
         id_key: Key of the id in a dictionary.
         labels: Whether to use the labels; false for targets that are no classes.
         random: Whether the data sets draw random numbers; None to find out from their first items, fetched twice.
-        val_fraction: Fraction of examples for validation, without ``val``.
-        test_fraction: Fraction of examples for testing, without ``test``.
+        val_fraction: Fraction of examples for validation, without a data set for it.
+        test_fraction: Fraction of examples for testing, without a data set for it.
         split_seed: Seed of the random splits.
         in_memory_limit: Size in GiB of a data set above which its examples are fetched whenever they are needed.
         num_workers: Processes that fetch training examples that are not in memory; 0 for none.
@@ -68,14 +57,11 @@ class FromDataset(FileSplits, Images):  # type: ignore[misc]  # as DataModule it
         ValueError: When the data are read, if items have another form, or examples several shapes.
     """
 
-    sources = ("train",)
+    given: dict[SplitName, Any]
 
     def __init__(
         self,
         *,
-        train: Callable[[], Dataset],
-        val: Callable[[], Dataset] | None = None,
-        test: Callable[[], Dataset] | None = None,
         x_key: str | list[str] | None = None,
         label_key: str | None = None,
         id_key: str | None = None,
@@ -92,33 +78,19 @@ class FromDataset(FileSplits, Images):  # type: ignore[misc]  # as DataModule it
         check_fractions(val_fraction, test_fraction)
         if num_workers < 0:
             raise ValueError(f"num_workers must be at least 0, got {num_workers}.")
-        given: dict[SplitName, Any] = {"train": train, "val": val, "test": test}
-        self.given = {split: source for split, source in given.items() if source is not None}
-        self.paths = {split: Path(split) for split in self.given}
         self.in_memory_limit, self.num_workers = check_limit(in_memory_limit), num_workers
         self.keys: dict[str, Any] = {"x_key": x_key, "y_key": label_key, "id_key": id_key}
         self.keys |= {"labelled": labels, "random": random}
         self.fractions: dict[SplitName, float] = {"val": val_fraction, "test": test_fraction}
         self.split_seed = split_seed
 
-    @property
-    def recordable(self) -> bool:
-        """Whether the data sets were given as classes, which can be made again, and not as objects."""
-        return all(callable(source) for source in self.given.values())
+    @abstractmethod
+    def opened(self, split: SplitName) -> Any:
+        """The data set of a split."""
 
     @property
     def shape(self) -> Shape:
         return tuple(self._tables["train"].x.shape[1:])
-
-    def named(self, split: SplitName) -> str:
-        source = self.given[split]
-        kind = getattr(source, "__name__", type(source).__name__)
-        return f"the {split} data set" if kind in ("partial", "function") else f"{kind} ({split})"
-
-    def opened(self, split: SplitName) -> Any:
-        """The data set of a split."""
-        source = self.given[split]
-        return source() if callable(source) else source
 
     def examples_of(self, table: Read, index: np.ndarray | None) -> torch.Tensor | Mapped:
         """Some examples, in memory or fetched when they are indexed."""
@@ -160,6 +132,55 @@ class FromDataset(FileSplits, Images):  # type: ignore[misc]  # as DataModule it
         if self.num_workers:
             return _WorkerFetching(_Fetched(x, loader.y), num_workers=self.num_workers, **how)
         return _FetchingLoader(x, loader.y, **how) if x.fetcher.random else loader
+
+
+class FromDataset(ItemSplits):
+    """Data sets with items by index, such as those of ``torch.utils.data`` and ``torchvision.datasets``.
+
+    An item is an example, a pair of an example and its label, or a dictionary. Examples are tensors, arrays or images
+    of Pillow, all of one shape; labels of any type are numbered in the order of their sorted values.
+
+    A data set is gone through once at the start, for its labels. Examples of at most ``in_memory_limit`` then stay in
+    memory, where a batch is one indexing operation; others are fetched one at a time, by ``num_workers`` processes in
+    training. Training examples of a data set that draws random numbers, as for augmentation, are fetched anew in every
+    epoch, as a function of (seed, epoch, row), so that a resumed run has the same; other examples are drawn once.
+
+    Args:
+        train: The data set, or a class or ``functools.partial`` that makes it; on the command line a class. It has the
+            training examples, and those of the splits that have no data set of their own.
+        val: The same for the validation split; None to take it from ``train`` at random.
+        test: The same for the test split; None to take it from ``train`` at random.
+        kwargs: Arguments of :class:`ItemSplits`.
+    """
+
+    sources = ("train",)
+
+    def __init__(
+        self,
+        *,
+        train: Callable[[], Dataset],
+        val: Callable[[], Dataset] | None = None,
+        test: Callable[[], Dataset] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        given: dict[SplitName, Any] = {"train": train, "val": val, "test": test}
+        self.given = {split: source for split, source in given.items() if source is not None}
+        self.paths = {split: Path(split) for split in self.given}
+
+    @property
+    def recordable(self) -> bool:
+        """Whether the data sets were given as classes, which can be made again, and not as objects."""
+        return all(callable(source) for source in self.given.values())
+
+    def named(self, split: SplitName) -> str:
+        source = self.given[split]
+        kind = getattr(source, "__name__", type(source).__name__)
+        return f"the {split} data set" if kind in ("partial", "function") else f"{kind} ({split})"
+
+    def opened(self, split: SplitName) -> Any:
+        source = self.given[split]
+        return source() if callable(source) else source
 
 
 class _FetchingLoader(TensorLoader):
