@@ -6,6 +6,7 @@ python benchmarks/report.py     # prints the tables, draws docs/figures/throughp
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,49 @@ def evidence(path: Path = HERE / "results" / "evidence.json") -> str:
     )
 
 
+TABLES = {
+    "log_evidence": ("log p(x)", 2),
+    "elbo": ("bound", 2),
+    "pareto_k": ("Pareto k", 1),
+    "auroc": ("AUROC", 3),
+    "marginal_distance": ("columns", 3),
+    "association_difference": ("pairs", 3),
+    "score": ("predictor", 3),
+    "score_real": ("from training rows", 3),
+    "distance": ("closest training row", 3),
+    "distance_real": ("of unseen rows", 3),
+    "nearer": ("nearer to training", 3),
+    "copies": ("copies", 3),
+    "seconds": ("CPU s", 0),
+}
+"""Titles and decimal places of the measures of ``benchmarks/tables.py``."""
+
+
+def tables(path: Path = HERE / "results" / "tables.json") -> str:
+    """TVAE and that of ctgan on the same tables, in Markdown: means over seeds, and their standard deviations."""
+    result = _read(path)
+    if result is None:
+        return "Not measured yet.\n"
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in result["rows"]:
+        rows.setdefault((row["data"], row["model"]), []).append(row)
+    order = list(dict.fromkeys(data for data, _ in rows))
+    lines = ["| table | model | " + " | ".join(title for title, _ in TABLES.values()) + " |"]
+    lines.append("|---" * (len(TABLES) + 2) + "|")
+    for (data, model), runs in sorted(rows.items(), key=lambda item: order.index(item[0][0])):
+        cells = [_over_seeds([run[key] for run in runs], digits) for key, (_, digits) in TABLES.items()]
+        lines.append(f"| {data} | {model} | " + " | ".join(cells) + " |")
+    seeds = len({row["seed"] for row in result["rows"]})
+    named = ("torch", "lightning", "scikit-learn", "ctgan", "rdt")
+    made = {**result, "versions": {name: result[name] for name in named if name in result}}
+    return "\n".join([*lines, "", f"Means over {seeds} seeds ± their standard deviations. {_made(made)}", ""])
+
+
+def _over_seeds(values: list[float], digits: int) -> str:
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread}".replace("-", "−")
+
+
 def faults(path: Path = HERE / "results" / "faults.json") -> str:
     """What is lost when fits are killed, stopped and damaged, in Markdown."""
     result = _read(path)
@@ -231,6 +275,7 @@ if __name__ == "__main__":
     print(scaling())
     print(precision())
     print(evidence())
+    print(tables())
     print(faults())
     print(likelihoods())
     print(ranks())

@@ -27,6 +27,7 @@ def write(app: Sphinx) -> None:
         "_scaling.md": report.scaling(),
         "_precision.md": report.precision(),
         "_evidence.md": report.evidence(),
+        "_tables.md": report.tables(),
         "_faults.md": report.faults(),
         "_ranks.md": report.ranks(),
         "_servers.md": report.servers(),

@@ -1,0 +1,90 @@
+"""The comparison with ctgan: its estimates of log p(x), which a fit of minutes would hide, and its table."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import MultivariateNormal, Normal
+
+from benchmarks import report, tables
+
+pandas = pytest.importorskip("pandas")
+
+
+def test_the_estimate_is_that_of_a_linear_gaussian_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also from the posteriors of an encoder that is wrong everywhere."""
+    monkeypatch.setattr(tables, "SAMPLES", 400)
+    torch.manual_seed(0)
+    weight, x = torch.randn(4, 2), torch.randn(30, 4)
+    exact = MultivariateNormal(torch.zeros(4), weight @ weight.T + 0.25 * torch.eye(4)).log_prob(x).mean()
+    found = tables.density(
+        lambda z: Normal(z @ weight.T, 0.5).log_prob(x).sum(1), torch.zeros(30, 2), torch.full((30, 2), 0.1)
+    )
+    assert found["log_evidence"] == pytest.approx(exact.item(), abs=0.05)
+    assert found["elbo"] < found["log_evidence"]
+    assert found["pareto_k"] < 0.7
+
+
+def test_the_density_of_the_other_decoder_sums_to_one() -> None:
+    """Over a grid of numbers and all categories, for one latent."""
+    mixture = SimpleNamespace(means_=np.array([[0.0], [9.0], [4.0]]), covariances_=np.array([1.0, 9.0, 0.25]))
+    scaled = SimpleNamespace(valid_component_indicator=np.array([True, False, True]), _bgm_transformer=mixture)
+    hot = SimpleNamespace(
+        transform=lambda frame: pandas.get_dummies(frame.iloc[:, 0].astype(pandas.CategoricalDtype(["a", "b"])))
+    )
+    kinds: list[Any] = [
+        SimpleNamespace(column_name="n", column_type="continuous", transform=scaled, output_dimensions=3),
+        SimpleNamespace(column_name="c", column_type="discrete", transform=hot, output_dimensions=2),
+    ]
+    model = SimpleNamespace(
+        transformer=SimpleNamespace(_column_transform_info_list=kinds),
+        decoder=lambda z: (z, torch.tensor([0.2, 1.0, 1.0, 1.0, 1.0])),
+    )
+    grid = np.linspace(-12, 16, 4001)
+    frame = pandas.DataFrame({"n": np.tile(grid, 2), "c": ["a"] * 4001 + ["b"] * 4001})
+    z = torch.tensor([0.3, 1.0, -0.5, 2.0, 0.1]).expand(len(frame), 5)
+    found = tables.log_px(model, z, frame).double().exp().sum() * (grid[1] - grid[0])
+    assert found.item() == pytest.approx(1, abs=1e-4)
+
+
+def test_ours_stops_in_time_and_keeps_the_best_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "REFINEMENTS", 5)
+    monkeypatch.setattr(tables, "SAMPLES", 100)
+    drawn: list[Any] = []
+    monkeypatch.setattr(tables, "measured", lambda rows, *_: drawn.append(rows) or {})
+    data = tables.opened("wine", tmp_path, 0)
+    assert {column["type"] for column in data.columns} == {"number", "category"}
+    found = tables.ours(0, data, "kind", 0.5, tmp_path)
+    assert 0.5 < found["seconds"] < 5
+    assert math.isfinite(found["log_evidence"])
+    assert drawn[0].shape == data.load("train").x.shape
+
+
+@pytest.mark.parametrize("name", tables.SOURCES)
+def test_every_table_has_its_label(name: str, tmp_path: Path) -> None:
+    data = tables.opened(name, tmp_path, 0)
+    assert tables.SOURCES[name].label in [column["name"] for column in data.columns]
+    assert len(data.load("test").x) > 50
+
+
+def test_the_table_of_the_page(tmp_path: Path) -> None:
+    measures = dict.fromkeys(report.TABLES, 0.5)
+    rows = [
+        {"data": "wine", "seed": seed, "model": model, **measures, "log_evidence": -20.0 - seed}
+        for seed in (0, 1)
+        for model in ("ctgan", "TVAE")
+    ]
+    path = tmp_path / "tables.json"
+    path.write_text(json.dumps({"rows": rows, "hardware": "cpu", "commit": "abc", "torch": "2"}))
+    text = report.tables(path)
+    assert "| wine | TVAE | −20.50 ± 0.71 | 0.50 ± 0.00 |" in text
+    assert "Means over 2 seeds" in text
+    assert "torch 2; commit abc" in text
+    assert report.tables(tmp_path / "none.json") == "Not measured yet.\n"
