@@ -13,9 +13,10 @@ ctgan has no counterpart. Runs alternate. Numbers of both are rounded as in the 
 ctgan has a density too: of a number, a mixture of its modes in the shares that the decoder gives, each a normal
 distribution around the decoded place; of a category, the decoded shares. Its training maximises that density, with the
 reconstruction counted twice. Its sampler draws from a narrower distribution: it takes the most probable mode and
-category. log p(x) is that of the density, in the original units. Encoders of both have overfitted small tables, so that
-the posterior of each held-out row is first refined by 500 steps of Adam on its bound, and then the proposal of 1000
-importance samples, for both alike.
+category. Numbers of a table are rounded, and a density of whole numbers can be made as large as one likes by spikes;
+log p(x) is therefore that of the intervals which are rounded to the values, a probability, in nats per row. Encoders of
+both have overfitted small tables, so that the posterior of each held-out row is first refined by 500 steps of Adam on
+its bound, and then the proposal of 1000 importance samples, for both alike.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "tables.json")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
-    made_by, rows = commit(), []
+    rows: list[dict[str, Any]] = []
+    about_run = {"num_samples": SAMPLES, "steps": STEPS, "rows": rows, "commit": commit(), "hardware": hardware()}
+    about_run |= versions("torch", "lightning", "scikit-learn", "ctgan", "rdt")
     with tempfile.TemporaryDirectory() as folder:
         for seed, name in itertools.product(args.seeds, args.tables):
             data, label = opened(name, Path(folder), seed), SOURCES[name].label
@@ -72,15 +75,7 @@ def main() -> None:
                 print(rows[-1], flush=True)
             rows.append({**about, "model": "TVAE", **ours(seed, data, label, seconds, Path(folder))})
             print(rows[-1], flush=True)
-    result = {
-        "num_samples": SAMPLES,
-        "steps": STEPS,
-        "rows": rows,
-        "commit": made_by,
-        "hardware": hardware(),
-        **versions("torch", "lightning", "scikit-learn", "ctgan", "rdt"),
-    }
-    args.out.write_text(json.dumps(result, indent=2) + "\n")
+            args.out.write_text(json.dumps(about_run, indent=2) + "\n")
 
 
 def opened(name: str, folder: Path, seed: int) -> Any:
@@ -150,7 +145,6 @@ def ours(seed: int, data: Any, label: str, seconds: float, folder: Path) -> dict
     import torch
     from lightning.pytorch import seed_everything
 
-    from vae_zoo.distributions import score
     from vae_zoo.evaluation.sampling import generate
     from vae_zoo.models import TVAE
     from vae_zoo.testing.subject import quiet_trainer
@@ -168,7 +162,7 @@ def ours(seed: int, data: Any, label: str, seconds: float, folder: Path) -> dict
     drawn, _ = generate(model, len(data.load("train").x), mean=False, seed=seed)
     return {
         **measured(drawn.cpu().float().numpy(), data, label, seed),
-        **density(lambda z: score(model.decode(z[None]), x, (1, len(x)))[0], q.mean, q.stddev),
+        **density(lambda z: own_log_px(model, z, x, steps(data.columns)), q.mean, q.stddev),
         "seconds": took,
     }
 
@@ -225,7 +219,8 @@ def theirs(seed: int, data: Any, label: str, epochs: int) -> dict[str, Any]:
     read = torch.from_numpy(model.transformer.transform(frames["test"]).astype("float32"))
     with torch.no_grad():
         mean, std, _ = encoders[0].eval()(read)
-    found = density(lambda z: log_px(model, z, frames["test"]), mean, std)
+    widths = dict(zip(names, steps(columns), strict=True))
+    found = density(lambda z: log_px(model, z, frames["test"], widths), mean, std)
     return {**measured(drawn, data, label, seed), **found, "seconds": took}
 
 
@@ -266,28 +261,58 @@ def density(log_px: Callable[[Any], Any], mean: Any, std: Any) -> dict[str, floa
     }
 
 
-def log_px(model: Any, z: Any, frame: Any) -> Any:
-    """log p(x|z) of each row, by the modes and shares that the decoder gives."""
+def steps(columns: Any) -> list[float]:
+    """What the values of each column are rounded to; a day for dates."""
+    return [10.0 ** -(column.get("digits") or 0) for column in columns]
+
+
+def log_px(model: Any, z: Any, frame: Any, widths: dict[str, float]) -> Any:
+    """log p(x|z) of each row by ctgan's decoder, by the modes and shares that it gives."""
     import torch
-    from torch.distributions import Normal
 
     decoded, sigmas = model.decoder(z)
-    start, total = 0, torch.zeros(len(z))
+    start, total = 0, torch.zeros(len(z), dtype=torch.float64)
     for info in model.transformer._column_transform_info_list:
-        own = decoded[:, start : start + info.output_dimensions]
+        own, name = decoded[:, start : start + info.output_dimensions].double(), info.column_name
         if info.column_type == "continuous":
             gm = info.transform
             valid = gm.valid_component_indicator
-            loc = torch.tensor(gm._bgm_transformer.means_.reshape(-1)[valid], dtype=torch.float32)
-            size = 4 * torch.tensor(gm._bgm_transformer.covariances_.reshape(-1)[valid], dtype=torch.float32).sqrt()
-            x = torch.tensor(frame[info.column_name].to_numpy(), dtype=torch.float32)[:, None]
-            modes = Normal(loc + size * torch.tanh(own[:, :1]), size * sigmas[start]).log_prob(x)
+            loc = torch.tensor(gm._bgm_transformer.means_.reshape(-1)[valid])
+            size = 4 * torch.tensor(gm._bgm_transformer.covariances_.reshape(-1)[valid]).sqrt()
+            x, half = torch.tensor(frame[name].to_numpy(float))[:, None], widths[name] / 2
+            modes = interval(x - half, x + half, loc + size * torch.tanh(own[:, :1]), size * sigmas[start].double())
             total = total + (modes + own[:, 1:].log_softmax(1)).logsumexp(1)
         else:
-            levels = torch.tensor(info.transform.transform(frame[[info.column_name]]).to_numpy(), dtype=torch.float32)
+            levels = torch.tensor(info.transform.transform(frame[[name]]).to_numpy(float))
             total = total + (own.log_softmax(1) * levels).sum(1)
         start += info.output_dimensions
     return total
+
+
+def own_log_px(model: Any, z: Any, x: Any, widths: list[float]) -> Any:
+    """log p(x|z) of each row by the decoder of TVAE."""
+    import torch
+
+    from vae_zoo.distributions.likelihoods.scaled import unscaled
+
+    values = unscaled(model.decode(z)).base_dist  # type: ignore[attr-defined]
+    scaled, layout = model.likelihood.scaled, values.layout
+    half = torch.tensor(widths) / 2
+    low, high = (scaled(edge)[:, layout.number].double() for edge in (x - half, x + half))
+    numbers = interval(low, high, values.loc.double(), values.log_scale.exp().double()).sum(1)
+    codes = scaled(x)
+    others = torch.cat([layout.boolean, layout.count, layout.category])
+    return numbers + values.log_prob(codes)[:, others].double().sum(1)
+
+
+def interval(low: Any, high: Any, loc: Any, scale: Any) -> Any:
+    """Logarithm of the probability of an interval under a normal distribution, in both tails."""
+    import torch
+    from torch.special import log_ndtr
+
+    a, b = (low - loc) / scale, (high - loc) / scale
+    a, b = torch.where(a + b > 0, -b, a), torch.where(a + b > 0, -a, b)  # left of the middle, where it is exact
+    return log_ndtr(b) + torch.log(-torch.expm1((log_ndtr(a) - log_ndtr(b)).clamp(max=-1e-12)))
 
 
 def measured(drawn: Any, data: Any, label: str, seed: int) -> dict[str, Any]:

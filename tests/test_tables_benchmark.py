@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch.distributions import MultivariateNormal, Normal
 
 from benchmarks import report, tables
+from vae_zoo.data import Table
+from vae_zoo.models import TVAE
 
 pandas = pytest.importorskip("pandas")
 
@@ -47,11 +50,37 @@ def test_the_density_of_the_other_decoder_sums_to_one() -> None:
         transformer=SimpleNamespace(_column_transform_info_list=kinds),
         decoder=lambda z: (z, torch.tensor([0.2, 1.0, 1.0, 1.0, 1.0])),
     )
-    grid = np.linspace(-12, 16, 4001)
-    frame = pandas.DataFrame({"n": np.tile(grid, 2), "c": ["a"] * 4001 + ["b"] * 4001})
+    grid = np.arange(-12, 16.1, 0.1)
+    frame = pandas.DataFrame({"n": np.tile(grid, 2), "c": ["a"] * len(grid) + ["b"] * len(grid)})
     z = torch.tensor([0.3, 1.0, -0.5, 2.0, 0.1]).expand(len(frame), 5)
-    found = tables.log_px(model, z, frame).double().exp().sum() * (grid[1] - grid[0])
-    assert found.item() == pytest.approx(1, abs=1e-4)
+    assert tables.log_px(model, z, frame, {"n": 0.1}).exp().sum().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_the_probability_of_an_interval_is_exact_in_both_tails() -> None:
+    low = torch.tensor([-40.0, -5.0, -0.1, 3.0, 30.0, 0.0], dtype=torch.float64)
+    high = low + torch.tensor([0.5, 1e-4, 0.2, 1.0, 1e-3, 1e-9], dtype=torch.float64)
+    found = tables.interval(low, high, torch.tensor(0.0), torch.tensor(1.0))
+    upper = [
+        stats.norm.logsf(float(a)) if a > 0 else stats.norm.logcdf(float(b)) for a, b in zip(low, high, strict=True)
+    ]
+    lower = [
+        stats.norm.logsf(float(b)) if a > 0 else stats.norm.logcdf(float(a)) for a, b in zip(low, high, strict=True)
+    ]
+    exact = [u + np.log(-np.expm1(v - u)) for u, v in zip(upper[:5], lower[:5], strict=True)]
+    np.testing.assert_allclose(found[:5].numpy(), exact, rtol=1e-9)
+    assert found[5].item() == pytest.approx(np.log(1e-9 * stats.norm.pdf(0)), rel=1e-3)
+
+
+def test_own_probabilities_sum_to_one_too(tmp_path: Path) -> None:
+    """A number with a logarithm, another and a category, for one latent."""
+    frame = pandas.DataFrame({"a": [0.1, 0.5, 2.0] * 10, "c": ["x", "y", "z"] * 10})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    data = Table(path=str(tmp_path / "t.csv"), scaling={"a": "log"})
+    model = TVAE(shape=data.shape, latent_dim=2, likelihood=data.likelihood, scaling=data.scaling).eval()
+    values = torch.arange(0.1, 400, 0.1)
+    x = torch.stack([values.repeat(3), torch.arange(3.0).repeat_interleave(len(values))], 1)
+    found = tables.own_log_px(model, torch.randn(1, 2).expand(len(x), 2), x, tables.steps(data.columns))
+    assert found.exp().sum().item() == pytest.approx(1, abs=0.02)
 
 
 def test_ours_stops_in_time_and_keeps_the_best_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
