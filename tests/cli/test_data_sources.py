@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vae_zoo.cli.errors import WIDTH
@@ -81,6 +82,25 @@ FOLDERS = [
 ]
 
 
+HDF5 = FIT + "Arrays --data.path "
+ARRAYS = [
+    (HDF5 + "two.h5", "two.h5 has no x: give one of its keys, labels, measured/a, measured/b, as key."),
+    (HDF5 + "two.h5 --data.key c", "two.h5 has no c: its keys are labels, measured/a, measured/b."),
+    (
+        HDF5 + "two.h5 --data.key measured/a --data.label_key z",
+        "two.h5 has no z: its keys are labels, measured/a, measu",
+    ),
+    (HDF5 + "two.h5 --data.key labels", "two.h5 must hold numbers, got an array of object."),
+    (HDF5 + "two.h5 --data.key measured/b", "two.h5 has images of int64: save them as uint8 if they lie in 0 .. 255"),
+    (HDF5 + "torn.h5", "torn.h5 is truncated or no HDF5 file."),
+    (HDF5 + "text.hdf5", "text.hdf5 is truncated or no HDF5 file."),
+    (HDF5 + "nan.h5", "1 values in nan.h5 are not finite, the first at index (3, 1)"),
+    (HDF5 + "nothing.h5", "There is no file nothing.h5."),
+    (HDF5 + "huge.h5", "huge.h5 unpacks from"),
+    (HDF5 + "outside.h5", "outside.h5 has x in another file, two.h5: refused."),
+]
+
+
 def check(run: Callable, line: str, said: str) -> None:
     before = sorted(Path().rglob("*"))
     outcome = run(*shlex.split(line))
@@ -131,4 +151,21 @@ def test_a_folder_of_hugging_face(run: Callable, line: str, said: str) -> None:
     datasets.disable_progress_bars()
     datasets.Dataset.from_dict({"a": [1.0] * 20, "b": [2.0] * 20}).save_to_disk("saved")
     Path("empty").mkdir()
+    check(run, line, said)
+
+
+@pytest.mark.parametrize(("line", "said"), ARRAYS, ids=[line.partition("--data ")[2] for line, _ in ARRAYS])
+def test_an_hdf5_file(run: Callable, line: str, said: str) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File("two.h5", "w") as file:
+        file["measured/a"], file["measured/b"] = np.zeros((20, 3)), np.zeros((20, 8, 8), int)
+        file["labels"] = ["a"] * 20
+    with h5py.File("nan.h5", "w") as file:
+        file["x"] = np.where(np.arange(40).reshape(20, 2) == 7, np.nan, 1.0)
+    with h5py.File("huge.h5", "w") as file:
+        file.create_dataset("x", (2**40, 4), "f4", chunks=(1024, 4))
+    with h5py.File("outside.h5", "w") as file:
+        file.create_dataset("x", (20, 3), "f4", external=[("two.h5", 0, h5py.h5f.UNLIMITED)])
+    Path("torn.h5").write_bytes(Path("two.h5").read_bytes()[:900])
+    Path("text.hdf5").write_text("a,b")
     check(run, line, said)

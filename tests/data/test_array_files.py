@@ -128,4 +128,6 @@ def test_no_file(tmp_path: Path) -> None:
 
 def test_unknown_ending(tmp_path: Path) -> None:
     (tmp_path / "a.mat").write_bytes(b"")
-    check_one_line(ValueError, r".*a\.mat must end in \.npy, \.npz, \.pt or \.csv\.", path=tmp_path / "a.mat")
+    check_one_line(
+        ValueError, r".*a\.mat must end in \.npy, \.npz, \.pt, \.csv, \.h5 or \.hdf5\.", path=tmp_path / "a.mat"
+    )

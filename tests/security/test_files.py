@@ -147,7 +147,7 @@ def test_an_image(kind: str, marker: Path, refused: Callable) -> None:
     assert time.process_time() - start < SECONDS
 
 
-def test_links_to_folders_are_not_entered(tmp_path: Path) -> None:
+def test_links_that_go_round_end(tmp_path: Path) -> None:
     from vae_zoo.data.files.image_files import list_images
 
     for folder in ("images", "elsewhere"):
@@ -155,7 +155,8 @@ def test_links_to_folders_are_not_entered(tmp_path: Path) -> None:
         Image.new("L", (9, 9)).save(tmp_path / folder / "a.png")
     (tmp_path / "images" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "images" / "loop").symlink_to(tmp_path / "images")
-    assert list_images(tmp_path / "images") == [str(tmp_path / "images" / "a.png")]
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "images")
+    assert list_images(tmp_path / "images") == [str(tmp_path / "images" / name) for name in ("a.png", "link/a.png")]
 
 
 @pytest.fixture

@@ -178,7 +178,7 @@ class Items(Mapped):
         none = to_tensor(np.empty((0, *fetcher.shape[1:]), fetcher.dtype))
         num = fetcher.num if rows is None else len(rows)
         self.finite, self._map, self._rows, self._convert = not none.is_floating_point(), None, rows, to_tensor
-        self._array: Any = fetcher
+        self._array = fetcher
         self.dtype, self.shape = none.dtype, torch.Size((num, *none.shape[1:]))
         self._row_bytes = prod(self.shape[1:]) * self.dtype.itemsize
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable, Iterator
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,8 @@ class Mapped:
     reading.
 
     Args:
-        array: The array, (N, ...), from ``numpy.load(path, mmap_mode="r")`` or ``numpy.memmap``.
+        array: The array, (N, ...), from ``numpy.load(path, mmap_mode="r")`` or ``numpy.memmap``; or anything that is
+            indexed by rows and has ``shape``, ``dtype`` and ``itemsize``.
         rows: Rows of the array that are the examples, in order; None for all.
         convert: Conversion from rows of the array to examples; by default to float32, except for uint8 images.
         finite: Whether all examples are known to be finite.
@@ -38,7 +40,7 @@ class Mapped:
 
     def __init__(
         self,
-        array: np.ndarray,
+        array: Any,
         rows: np.ndarray | None = None,
         convert: Callable[[np.ndarray], Tensor] = to_tensor,
         *,
@@ -46,7 +48,8 @@ class Mapped:
     ) -> None:
         self.finite = finite
         self._map: mmap.mmap | None = getattr(array, "_mmap", None)
-        self._array, self._rows, self._convert = array.view(np.ndarray), rows, convert
+        self._array: Any = array.view(np.ndarray) if isinstance(array, np.ndarray) else array
+        self._rows, self._convert = rows, convert
         none = convert(np.empty((0, *array.shape[1:]), array.dtype))
         self.dtype, self.shape = none.dtype, torch.Size((len(array if rows is None else rows), *none.shape[1:]))
         self._row_bytes = prod(array.shape[1:]) * array.itemsize

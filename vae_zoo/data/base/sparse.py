@@ -23,7 +23,7 @@ class Sparse(Mapped):
     def __init__(self, matrix: Any, rows: np.ndarray | None = None) -> None:
         num = matrix.shape[0] if rows is None else len(rows)
         self.finite, self._map, self._rows, self._convert = True, None, rows, to_tensor
-        self._array: Any = _Rows(matrix)
+        self._array = _Rows(matrix)
         self.dtype, self.shape = torch.float32, torch.Size((num, matrix.shape[1]))
         self._row_bytes = 4 * matrix.shape[1]
 

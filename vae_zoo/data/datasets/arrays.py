@@ -24,6 +24,7 @@ from vae_zoo.data.base.splits import SplitName
 from vae_zoo.data.datasets.images import Images
 from vae_zoo.data.files.array_files import Table, read_table
 from vae_zoo.data.files.csv_files import line_of
+from vae_zoo.data.files.hdf5_files import HDF5Array
 from vae_zoo.data.files.layouts import Layout, check_layout
 from vae_zoo.distributions import Family, OptimalNormal
 from vae_zoo.typing import Shape
@@ -41,7 +42,8 @@ class Arrays(FileSplits, Images):  # type: ignore[misc]  # as DataModule itself
         path: The file; it holds the training examples, and those of the splits that have no file of their own.
         val_path: File of the validation split; None to take it from ``path`` at random.
         test_path: File of the test split; None to take it from ``path`` at random.
-        key: Name of the examples in a ``.npz`` file or a dictionary; None for ``x``, or the only array.
+        key: Name of the examples in a ``.npz`` or HDF5 file or a dictionary, in a group ``group/name``; None for ``x``,
+            or the only array.
         label_key: Name of the labels; None for ``y``, if there is one.
         label_column: Name of the labels' column in a ``.csv`` file, or its number if the file has no header.
         id_key: Name of the examples' ids, names or whole numbers; None for ``ids``, if there is one.
@@ -54,8 +56,8 @@ class Arrays(FileSplits, Images):  # type: ignore[misc]  # as DataModule itself
         val_fraction: Fraction of examples for validation, without ``val_path``.
         test_fraction: Fraction of examples for testing, without ``test_path``.
         split_seed: Seed of the random splits.
-        in_memory_limit: Size in GiB above which a split stays in its ``.npy`` file, and batches are read from there;
-            files of the other kinds are always read whole.
+        in_memory_limit: Size in GiB above which a split stays in its ``.npy`` or HDF5 file, and batches are read from
+            there; files of the other kinds are always read whole.
         missing: Whether NaN, and in a ``.csv`` file an empty field, is a missing value; otherwise it is refused.
         scaling: Units in which the columns of vectors are modelled, fitted to the training split: ``standard``,
             ``robust`` (median and interquartile range), ``minmax``, ``log`` or ``log1p``; or one of them for each of
@@ -141,7 +143,7 @@ class Arrays(FileSplits, Images):  # type: ignore[misc]  # as DataModule itself
 
     def examples_of(self, table: Table, index: np.ndarray | None) -> torch.Tensor | Mapped:
         """Some rows of a file, which stay there if they are many."""
-        limit = self.in_memory_limit if isinstance(table.x, np.memmap) else math.inf
+        limit = self.in_memory_limit if isinstance(table.x, (np.memmap, HDF5Array)) else math.inf
         return load_if_small(Mapped(table.x, index, finite=True), limit)
 
     @cached_property

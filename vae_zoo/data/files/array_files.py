@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +11,7 @@ import numpy as np
 import torch
 
 from vae_zoo.data.files.csv_files import read_csv
+from vae_zoo.data.files.hdf5_files import HDF5_ENDINGS, HDF5Array, read_hdf5
 from vae_zoo.data.files.layouts import Layout, laid_out, without_padding
 from vae_zoo.security.limits import check_archive
 
@@ -16,7 +19,7 @@ from vae_zoo.security.limits import check_archive
 class Table(NamedTuple):
     """Examples of one file, (N, \\*shape), their labels, (N,), their ids, (N,), and their lengths if unequal, (N,)."""
 
-    x: np.ndarray
+    x: np.ndarray | HDF5Array
     y: np.ndarray | None
     ids: np.ndarray | None = None
     lengths: np.ndarray | None = None
@@ -57,22 +60,28 @@ def read_table(
         raise FileNotFoundError(f"There is no file {path}.")
     if path.suffix == ".csv":
         table = Table(*read_csv(path, label_column, id_column, missing=missing))
-    elif path.suffix in (".npy", ".npz", ".pt"):
-        check_archive(path, stored=path.suffix == ".pt")
-        arrays = _read_torch(path) if path.suffix == ".pt" else _read_numpy(path)
+    elif path.suffix in _READERS:
+        arrays = _READERS[path.suffix](path)
         names = {"y": label_key, "ids": id_key}
         names |= {"lengths": length_key} if layout == "sequence" or length_key else {}
         table = _choose(path, arrays, key, names) if isinstance(arrays, dict) else Table(arrays, None)
     else:
-        raise ValueError(f"{path} must end in .npy, .npz, .pt or .csv.")
-    table = table._replace(x=laid_out(table.x, layout, channels_last, str(path)))
+        raise ValueError(f"{path} must end in .npy, .npz, .pt, .csv, .h5 or .hdf5.")
+    arrange = partial(laid_out, layout=layout, channels_last=channels_last, where=str(path))
+    x = table.x.arranged(arrange) if isinstance(table.x, HDF5Array) else arrange(table.x)
+    table = table._replace(x=x)
     if layout != "sequence":
         if length_key is not None:
             raise ValueError(f"length_key: only sequences have lengths, set layout to sequence to read {path}.")
         table = table._replace(lengths=None)
     elif table.lengths is not None:
-        table = table._replace(x=without_padding(table.x, table.lengths, str(path)))
+        table = table._replace(x=without_padding(x[np.arange(len(x))], table.lengths, str(path)))
     return _check_ids(path, _check_labels(path, table))
+
+
+def _read_archive(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+    check_archive(path)
+    return _read_numpy(path)
 
 
 def _read_numpy(path: Path) -> np.ndarray | dict[str, np.ndarray]:
@@ -92,6 +101,7 @@ def _read_numpy(path: Path) -> np.ndarray | dict[str, np.ndarray]:
 
 
 def _read_torch(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+    check_archive(path, stored=True)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # besides UnpicklingError: RuntimeError, EOFError, KeyError, IndexError
@@ -112,6 +122,14 @@ def _to_numpy(x: torch.Tensor) -> np.ndarray:
     return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
 
 
+_READERS: dict[str, Callable[[Path], Any]] = {
+    ".npy": _read_archive,
+    ".npz": _read_archive,
+    ".pt": _read_torch,
+    **dict.fromkeys(HDF5_ENDINGS, read_hdf5),
+}
+
+
 def _choose(path: Path, arrays: dict[str, Any], key: str | None, names: dict[str, str | None]) -> Table:
     """The examples, and what else has a name, given or usual."""
     for name in (key, *names.values()):
@@ -124,7 +142,11 @@ def _choose(path: Path, arrays: dict[str, Any], key: str | None, names: dict[str
         if "x" not in others and len(others) != 1:
             raise ValueError(f"{path} has no x: give one of its keys, {', '.join(arrays) or 'none'}, as key.")
         key = "x" if "x" in others else others[0]
-    return Table(arrays[key], **{part: None if name is None else arrays[name] for part, name in found.items()})
+    return Table(arrays[key], **{part: None if name is None else _held(arrays[name]) for part, name in found.items()})
+
+
+def _held(x: Any) -> Any:
+    return x.read() if isinstance(x, HDF5Array) else x
 
 
 def _check_labels(path: Path, table: Table) -> Table:
