@@ -18,7 +18,7 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser"]
 extensions += ["docstrings", "mathml", "model_pages", "pairs_page", "tables"]  # in _ext/
 exclude_patterns = ["_build", "models/_table.md", "_*.md"]
 
-myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
