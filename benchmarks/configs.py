@@ -72,7 +72,7 @@ def measure(name: str, root: Path) -> dict[str, Any]:
         "name": name,
         "epochs": torch.load(checkpoint, weights_only=True, map_location="cpu")["epoch"] + 1,
         "num_samples": int(given[1]) if given[:1] == CONVOLUTIONAL[:1] else 500,
-        "metrics": metrics | {"unexplained": unexplained(name, checkpoint)},
+        "metrics": metrics | unexplained(name, checkpoint),
         "fit": fitted,
         "test": tested,
         "hardware": hardware(),
@@ -89,25 +89,36 @@ def described(result: dict[str, Any]) -> str:
         said.append(f"log p(x) {metrics['log_evidence']:.2f} nats (test, {result['num_samples']} samples{doubt})")
     said += [f"{name} {metrics[key]:.2f}" for name, key in METRICS.items() if key in metrics]
     said += [f"{metrics['active_units']:.0f} units active"] if "active_units" in metrics else []
+    if "wrong_tokens" in metrics:
+        return ", ".join([*said, f"{metrics['wrong_tokens']:.0%} of the tokens reconstructed wrongly"])
     return ", ".join([*said, f"{metrics['unexplained']:.0%} of the variance unexplained"])
 
 
-def unexplained(name: str, checkpoint: Path | None) -> float:
-    """Squared error of the reconstructions of the test split over that of the mean training image."""
+def unexplained(name: str, checkpoint: Path | None) -> dict[str, float]:
+    """Squared error of the reconstructions of the test split over that of the mean training image.
+
+    Of strings of tokens, these are the numbers of wrong tokens, of reconstructions and of the most frequent token at
+    each place; and their share of all.
+    """
     import torch
 
     import vae_zoo
 
     model = vae_zoo.load(str(checkpoint)).eval()
     data = _built(yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())["data"])
-    mean = data.examples("train").mean(0)
+    tokens = hasattr(model.likelihood, "vocabulary")
+    train = data.examples("train")
+    mean = train.mode(0).values if tokens else train.mean(0)
     data.setup("test")
-    errors = torch.zeros(2, dtype=torch.float64)
+    errors, num = torch.zeros(2, dtype=torch.float64), 0
     with torch.no_grad():
         for batch in data.test_dataloader():
             x, c = model.unpack(data.on_after_batch_transfer(batch))
-            errors += torch.stack([(x - y).double().square().sum() for y in (model.reconstruct(x, c), mean)])
-    return float(errors[0] / errors[1])
+            wrong = [(x - y) * (x > 0) != 0 if tokens else x - y for y in (model.reconstruct(x, c), mean)]
+            errors += torch.stack([found.double().square().sum() for found in wrong])
+            num += int((x > 0).sum())
+    found = {"unexplained": float(errors[0] / errors[1])}
+    return found | ({"wrong_tokens": float(errors[0] / num)} if tokens else {})
 
 
 def _built(given: Any) -> Any:

@@ -11,12 +11,15 @@ from sphinx.application import Sphinx
 from vae_zoo import distributions, models
 from vae_zoo.testing.subject import Subject
 
+OWN_DATA = (distributions.AutoregressiveTokens, distributions.Columns)
+"""Likelihoods that are made for the data, and which no latent has."""
+
 
 def table() -> str:
     """Rows of priors by columns of posteriors: closed form, Monte Carlo or refused."""
     classes = [getattr(distributions, name) for name in distributions.__all__]
     classes = [c for c in classes if inspect.isclass(c) and not inspect.isabstract(c)]
-    families = [c for c in classes if issubclass(c, distributions.Family) and c is not distributions.Columns]
+    families = [c for c in classes if issubclass(c, distributions.Family) and c not in OWN_DATA]
     priors = [c for c in classes if issubclass(c, distributions.Prior)]
     rows = [f"| posterior | {' | '.join(f'`{p.__name__}`' for p in priors)} |", "|---" * (len(priors) + 1) + "|"]
     rows += [f"| `{q.__name__}` | {' | '.join(kind(q, p) for p in priors)} |" for q in families]

@@ -20,6 +20,7 @@ from vae_zoo.callbacks.predicting.identity import Identity, predicted, size_of
 from vae_zoo.callbacks.predicting.neighbours import nearest
 from vae_zoo.callbacks.predicting.rows import MergedRows, RowFiles
 from vae_zoo.callbacks.predicting.tables import TableKind
+from vae_zoo.callbacks.predicting.texts import write_texts
 from vae_zoo.data import DataModule
 from vae_zoo.distributions import observing
 from vae_zoo.evaluation.conformal import check_rate
@@ -55,6 +56,7 @@ class PredictionWriter(BasePredictionWriter):
     ``kl`` and optionally ``log_evidence`` of each example in nats, all but the rate low for anomalies; for tables also
     ``log_p_columns``, how likely each cell is given the others of its row. Rows are in the order of the split, also
     with several processes. Batches are written as they come, so memory use is constant.
+    For models of tokens, ``texts.csv`` has each text and its reconstruction.
     Discrete latents have neither interpolations nor traversals. Files of a second loader are in the folder
     ``dataloader_idx_1``, and so on.
 
@@ -209,6 +211,8 @@ class PredictionWriter(BasePredictionWriter):
                 known = getattr(getattr(pl_module, "likelihood", None), "names", ())
                 named = {"log_p_columns": [f"log_p_{column}" for column in known]}
                 self._tabulate(rows, identity, folder / name, columns, more.get(name, {}), named)
+            if hasattr(likelihood := getattr(pl_module, "likelihood", None), "vocabulary") and self.table != "none":
+                self.paths.append(write_texts(rows, identity, folder / f"texts.{self.table}", self.table, likelihood))
             if self.num_neighbours and "z" in rows.layout:
                 self._find_neighbours(rows, identity, folder / "neighbours.npz")
             self.num_rows += len(rows)

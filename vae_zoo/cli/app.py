@@ -192,6 +192,7 @@ class VAECLI(LightningCLI):
         self.datamodule = cls(**kwargs)
         if self._saved:
             self.datamodule.adopt(self._saved["model"]["init_args"])
+            self._new_data = self.datamodule.new_source = sources.are_new(cls, kwargs, self._saved.get("data"))
         if self.subcommand == "predict":
             self._new_data = sources.are_new(cls, kwargs, self._saved.get("data"))
             self.datamodule.known_classes = self._saved.get("classes") if self._new_data else None
@@ -218,6 +219,11 @@ class VAECLI(LightningCLI):
             follows = saved is None or saved["init_args"].get("likelihood")  # one without is of the default in Python
             kwargs["likelihood"] = self._suited = self.datamodule.likelihood if follows else Bernoulli
             self._asked[self.subcommand].model.init_args.likelihood = Namespace(plain(self._suited))
+        elif kwargs.get("likelihood") is not None:
+            chosen = kwargs["likelihood"]
+            if (made := self.datamodule.complete(chosen)) is not chosen:
+                kwargs["likelihood"] = made
+                self._asked[self.subcommand].model.init_args.likelihood = _as_config(plain(made))
         return cls(**kwargs)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -243,6 +249,14 @@ class VAECLI(LightningCLI):
             loggers.count_from_one(logger, fits=self.subcommand == "fit")
         watch_over(trainer)
         return trainer
+
+
+def _as_config(value: Any) -> Any:
+    """Plain data with classes as the parser holds them."""
+    if isinstance(value, dict):
+        found = {key: _as_config(part) for key, part in value.items()}
+        return Namespace(**found) if "class_path" in found or "init_args" in found else found
+    return value
 
 
 def _results(config: Namespace) -> Path:

@@ -25,6 +25,7 @@ from vae_zoo.data.libraries.hugging_face import HuggingFace
 from vae_zoo.data.libraries.torch_vision import TorchVision
 from vae_zoo.data.streaming.shards import write_shards
 from vae_zoo.data.streaming.stream import Stream
+from vae_zoo.data.text.tokens import Tokens
 
 __all__ = [
     "MNIST",
@@ -51,6 +52,7 @@ __all__ = [
     "Stream",
     "Table",
     "TensorLoader",
+    "Tokens",
     "TorchVision",
     "WorkerLoader",
     "write_shards",

@@ -44,6 +44,7 @@ from vae_zoo.distributions.likelihoods.counts import (
 from vae_zoo.distributions.likelihoods.discrete import Categorical, DiscretizedLogistic, MixtureOfDiscretizedLogistics
 from vae_zoo.distributions.likelihoods.energies import MSSSIM, Perceptual
 from vae_zoo.distributions.likelihoods.optimal import OptimalNormal
+from vae_zoo.distributions.likelihoods.tokens import AutoregressiveTokens
 from vae_zoo.distributions.location_scale import CholeskyNormal, Laplace
 from vae_zoo.distributions.mixture import Mixture
 from vae_zoo.distributions.moments import mean_of, observing, stddev_of
@@ -66,6 +67,7 @@ from vae_zoo.distributions.temperature import check_temperature, tempered
 __all__ = [
     "MSSSIM",
     "AutoregressiveFlow",
+    "AutoregressiveTokens",
     "Bernoulli",
     "Beta",
     "BetaPrior",

@@ -166,7 +166,8 @@ class ELBOMixin(Generative):
 
         def draw(num: int) -> Tensor:
             z = q.rsample((num,))
-            fast = self.compiled and num > 1 and len(x) > 1  # a size of 1 would be compiled for itself
+            compiled = self.compiled and getattr(self, "compilable", True)
+            fast = compiled and num > 1 and len(x) > 1  # a size of 1 would be compiled for itself
             log_px = (_compiled_log_px() if fast else _log_px)(self, z, x, c)
             return log_px + (p.log_prob(z) - q.log_prob(z))
 

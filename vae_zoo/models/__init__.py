@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from vae_zoo.models.plain.count_vae import CountVAE
     from vae_zoo.models.plain.denoising_vae import DenoisingVAE
     from vae_zoo.models.plain.prior_ae import PriorAE
+    from vae_zoo.models.plain.sequence_vae import SequenceVAE
     from vae_zoo.models.plain.tvae import TVAE
     from vae_zoo.models.plain.vae import MLPVAE, VAE, ConvVAE
     from vae_zoo.models.priors.exemplar_vae import ExemplarVAE
@@ -120,6 +121,7 @@ __all__ = [
     "RadialVAE",
     "ResidualVQVAE",
     "RotationVQVAE",
+    "SequenceVAE",
     "SimVQVAE",
     "SylvesterVAE",
     "TwoLevelVAE",

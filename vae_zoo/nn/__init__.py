@@ -12,6 +12,7 @@ from vae_zoo.nn.frozen import frozen
 from vae_zoo.nn.gated import GatedDense
 from vae_zoo.nn.grid import GridDecoder, GridEncoder
 from vae_zoo.nn.gyroplane import Gyroplane, GyroplaneDense
+from vae_zoo.nn.language import LanguageModel, RecurrentDecoder, RecurrentEncoder, TransformerDecoder
 from vae_zoo.nn.quantizers import (
     BSQ,
     FSQ,
@@ -55,16 +56,20 @@ __all__ = [
     "Gyroplane",
     "GyroplaneDense",
     "ImageFeatures",
+    "LanguageModel",
     "LogDense",
     "Narrow",
     "NormalNoise",
     "Quantized",
     "Quantizer",
     "Ramp",
+    "RecurrentDecoder",
+    "RecurrentEncoder",
     "ResidualQuantizer",
     "Schedule",
     "SimVQ",
     "SpatialBroadcastDecoder",
+    "TransformerDecoder",
     "VGGFeatures",
     "VectorQuantizer",
     "frozen",

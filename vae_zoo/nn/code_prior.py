@@ -49,7 +49,7 @@ class CodePrior(nn.Module):
         self.grid, self.num_codes = tuple(grid), num_codes
         self.tokens = nn.Embedding(num_codes, width)
         self.places = nn.Parameter(0.02 * torch.randn(math.prod(grid), width))
-        self.blocks = nn.Sequential(*[_Block(width, num_heads) for _ in range(num_layers)])
+        self.blocks = nn.Sequential(*[Block(width, num_heads) for _ in range(num_layers)])
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, num_codes)
         self.condition()
@@ -99,7 +99,7 @@ class CodePrior(nn.Module):
 
     def _draw(self, codes: Tensor, start: Tensor, places: Tensor, temperature: float) -> None:
         """Fill in grids of codes (B, N), a place at a time: what earlier places give to later ones is kept."""
-        pasts = [_Past(len(self.places)) for _ in self.blocks]
+        pasts = [Past(len(self.places)) for _ in self.blocks]
         features = start
         for place in range(len(self.places)):
             x = features + places[:, place, None]
@@ -139,7 +139,7 @@ class CodePrior(nn.Module):
         return torch.log_softmax(exact(logits), -1)
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """``nn.TransformerEncoderLayer(norm_first=True)``, but one that can keep keys and values while codes are drawn."""
 
     def __init__(self, width: int, num_heads: int) -> None:
@@ -149,7 +149,7 @@ class _Block(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.dense = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def forward(self, x: Tensor, past: _Past | None = None) -> Tensor:
+    def forward(self, x: Tensor, past: Past | None = None) -> Tensor:
         """Features of all places (B, N, W), or of the one that follows a past, (B, 1, W)."""
         qkv = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.num_heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
@@ -160,7 +160,7 @@ class _Block(nn.Module):
         return x + self.dense(self.dense_norm(x))
 
 
-class _Past:
+class Past:
     """Keys and values of the places so far in one block, with room for all places."""
 
     def __init__(self, num_places: int) -> None:

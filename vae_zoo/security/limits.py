@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 import struct
 import zipfile
@@ -214,3 +215,17 @@ def check_mat(path: Path, most: int) -> None:
 
 def _refuse(where: str, why: str) -> NoReturn:
     raise ValueError(f"{where} {why}: refused.")
+
+
+def check_gzip(path: Path) -> None:
+    """Refuse a file that unpacks to far more than its size.
+
+    Raises:
+        ValueError: If it is a decompression bomb.
+    """
+    most, size = max(MAX_UNPACKED, MAX_RATIO * path.stat().st_size), 0
+    with gzip.open(path, "rb") as file:
+        while part := file.read(2**24):
+            size += len(part)
+            if size > most:
+                raise ValueError(f"{path} unpacks from {path.stat().st_size} to more than {most} bytes: refused.")

@@ -133,7 +133,7 @@ def one_graph(subject: Subject) -> Found:
     torch._dynamo.reset()
     model, x = subject.build(), subject.images()
     if not getattr(model, "compilable", True):
-        raise SkipCheck(f"torch {torch.__version__} does not compile it rightly, and so it is not compiled")
+        raise SkipCheck(f"torch {torch.__version__} does not compile it, and so it is not compiled")
     eager = copy.deepcopy(model)
     torch.manual_seed(1)
     try:

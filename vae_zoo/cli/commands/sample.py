@@ -13,8 +13,9 @@ from vae_zoo.cli.verbs import VerbParser
 
 DESCRIPTION = """Draw samples from the prior of a trained model and decode them: the means of p(x|z), or draws from it,
 as a picture or as an array x of an .npz file. A model of a table draws rows, which go to a .csv, .tsv or .parquet file
-with the columns, types and categories of that table."""
-KINDS = (".png", ".npz")
+with the columns, types and categories of that table. A model of strings of tokens draws texts, which go to a .txt file,
+one a line."""
+KINDS = (".png", ".npz", ".txt")
 TABLES = (".csv", ".tsv", ".parquet")
 MOST = 4096
 """Largest number of samples in a picture."""
@@ -34,9 +35,9 @@ def parser() -> VerbParser:
         metavar="T",
         help="factor on the spread of the prior, or what divides the logits of a prior over codes (1)",
     )
-    what = "means of p(x|z), or draws from it (mean; of a table always draws)"
+    what = "means of p(x|z), or draws from it (mean; of a table and of texts always draws)"
     made.add_argument("--draw", choices=("mean", "sample"), default="mean", help=what)
-    what = "a .png or .npz file (samples.png, else samples.npz); of rows, .csv"
+    what = "a .png or .npz file (samples.png, else samples.npz); of rows, .csv; of texts, .txt"
     made.add_argument("--out", type=Path, metavar="FILE", help=what)
     made.add_argument(
         "--where",
@@ -68,6 +69,9 @@ def sample(args: list[str]) -> None:
 
     quiet()
     model = load(options.ckpt_path)
+    if hasattr(model.likelihood, "vocabulary") or (out and out.suffix == ".txt"):
+        print(_texts(model, options, out or Path("samples.txt")))
+        return
     if hasattr(model.likelihood, "columns") or options.where or (out and out.suffix in TABLES):
         print(_rows(model, options, out or Path("samples.csv")))
         return
@@ -86,6 +90,38 @@ def sample(args: list[str]) -> None:
         _check_room(out, options.num, math.prod(model.shape) * 4)
         write_npz(out, _columns(draw(model, options.num, **asked), options.num, tuple(model.shape)))
     print(out)
+
+
+def _texts(model: Any, options: Any, out: Path) -> Path:
+    """Draw texts and write them, one a line; of molecules, say how many are valid.
+
+    Raises:
+        ValueError: If the model is of no tokens, or the file is of another kind.
+    """
+    import sys
+
+    from vae_zoo.data.text.vocabulary import to_text
+    from vae_zoo.evaluation.sampling import generate
+    from vae_zoo.metrics.molecules import describe_molecules
+    from vae_zoo.system.writing import as_column, replacing, write_npz
+
+    if not hasattr(model.likelihood, "vocabulary"):
+        raise ValueError(f"{type(model).__name__} is of no tokens: give an --out that ends in .png or .npz.")
+    if out.suffix not in (".txt", ".npz"):
+        raise ValueError(f"texts go to a file that ends in .txt, and their tokens to .npz, got {out}.")
+    vocabulary, level = model.likelihood.vocabulary, model.likelihood.level
+    asked = {"label": options.label, "temperature": options.temperature, "shares": options.shares}
+    x, _ = generate(model, options.num, **asked, seed=options.seed, mean=False)
+    texts = [to_text(row, vocabulary, level) for row in x.long().tolist()]
+    if out.suffix == ".npz":
+        write_npz(out, {"x": as_column(x.cpu().float().numpy())})
+    else:
+        with replacing(out) as part:
+            lines = [" ".join(text.splitlines()) + "\n" for text in texts]
+            Path(part).write_text("".join(lines), encoding="utf-8")
+    if level == "smiles" and (said := describe_molecules(texts)):
+        print(f"vae-zoo: {said}", file=sys.stderr)
+    return out
 
 
 def _rows(model: Any, options: Any, out: Path) -> Path:
@@ -172,7 +208,9 @@ def refuse(num: int, label: int | None, temperature: float, seed: int, out: Path
     if out is None:
         return
     if out.suffix not in KINDS + TABLES:
-        raise ValueError(f"--out must end in {' or '.join(KINDS)}, or in .csv for rows of a table, got {out}.")
+        raise ValueError(
+            f"--out must end in {' or '.join(KINDS[:2])}, in .csv for rows of a table, or in .txt for texts, got {out}."
+        )
     if out.suffix == ".png" and num > MOST:
         raise ValueError(f"a picture holds at most {MOST} samples, got {num}: give an --out that ends in .npz.")
     if not out.parent.is_dir():

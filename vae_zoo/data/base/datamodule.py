@@ -88,6 +88,9 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
     known_classes: list[Any] | None = None
     """Classes of the training, by which labels of new data are numbered; None to number those that there are."""
 
+    new_source: bool = False
+    """Whether the examples come from another source than those that a restored model was trained on."""
+
     sources: tuple[str, ...] = ("path", "folder")
     """Arguments that name where the examples come from. Given another source, the command predicts all of it."""
 
@@ -163,6 +166,14 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         them.
         """
         return _suited(self.load("train").x)
+
+    def complete(self, likelihood: Callable[[Shape], Family]) -> Callable[[Shape], Family]:
+        """A chosen likelihood with what it needs to know of the data, such as a vocabulary; by default it is unchanged.
+
+        Args:
+            likelihood: Class of the likelihood, or a partial of it.
+        """
+        return likelihood
 
     def load(self, split: SplitName) -> Split:
         """One split, read and checked at the first call and then kept.

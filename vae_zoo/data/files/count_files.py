@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vae_zoo.data.files.array_files import read_table
-from vae_zoo.security.limits import MAX_RATIO, MAX_UNPACKED, check_archive
+from vae_zoo.security.limits import check_archive, check_gzip
 from vae_zoo.system.extras import require
 
 SUFFIXES = (".npy", ".npz", ".csv", ".mtx", ".mtx.gz", ".h5ad")
@@ -141,23 +141,9 @@ def _read_market(path: Path) -> Any:
 
     if path.suffix != ".gz":
         return io.mmread(path)
-    _check_gzip(path)
+    check_gzip(path)
     with gzip.open(path, "rb") as file:
         return io.mmread(file)
-
-
-def _check_gzip(path: Path) -> None:
-    """Refuse a file that unpacks to far more than its size.
-
-    Raises:
-        ValueError: If it is a decompression bomb.
-    """
-    most, size = max(MAX_UNPACKED, MAX_RATIO * path.stat().st_size), 0
-    with gzip.open(path, "rb") as file:
-        while part := file.read(2**24):
-            size += len(part)
-            if size > most:
-                raise ValueError(f"{path} unpacks from {path.stat().st_size} to more than {most} bytes: refused.")
 
 
 def _read_cells(path: Path, cells: Any, layer: str | None, label_key: str | None) -> CountTable:

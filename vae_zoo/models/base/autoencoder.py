@@ -155,6 +155,8 @@ class Autoencoder(Shareable, Saved, Steps):
             self.encoder = make("encoder", encoder, nn.Module, *self.encoder_shapes)
             self.decoder = make("decoder", decoder, nn.Module, *self.decoder_shapes, num_sides=len(self.shape) - 1)
             check_family(self.posterior, "posterior")
+        if any(isinstance(part, nn.RNNBase) for part in self.modules()):
+            self.compilable = False  # torch traces no recurrent units, or unrolls them, which takes minutes
         if channels_last:
             self.to(memory_format=torch.channels_last_3d if len(self.shape) == 4 else torch.channels_last)
         check_settings("optimizer", optimizer, torch.optim.Optimizer, "an optimizer")
@@ -201,14 +203,19 @@ class Autoencoder(Shareable, Saved, Steps):
             gives: Shape of what the encoder gives, if not the parameters.
         """
         gives = gives or self.posterior.param_shape
-        return apply_batched(self.encoder, self.read(x), len(self.shape), gives=gives, name="encoder")
+        read = self.read(x)
+        return apply_batched(self.encoder, read, len(self.likelihood.read_shape), gives=gives, name="encoder")
 
     def read(self, x: Tensor) -> Tensor:
         """Examples as networks see them, with missing values told apart: see :meth:`.Family.read`."""
         num, read = self.shape[0], self.likelihood.read
         if not self.likelihood.reads:
             return x
-        return read(x) if x.shape[1] == num else torch.cat([read(x[:, :num]), x[:, num:]], 1)
+        if x.shape[1] == num:
+            return read(x)
+        seen, beside = read(x[:, :num]), x[:, num:]
+        beside = beside.reshape(*beside.shape, *[1] * (seen.ndim - beside.ndim)).expand(-1, -1, *seen.shape[2:])
+        return torch.cat([seen, beside], 1)
 
     def embed(self, x: Tensor, c: Tensor | None = None, *, sample: bool = False) -> Tensor:
         """Latents of examples, (B, \\*latent): the mean of the posterior, the same at each call, or a draw."""
