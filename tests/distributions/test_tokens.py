@@ -128,11 +128,11 @@ def test_the_bound_is_below_the_evidence_which_adds_up_to_one(cls: type[VAE]) ->
         log_pz = model.prior().log_prob(z)
         exact = torch.logsumexp(model.decode(z).log_prob(x) + log_pz, 0) + torch.log(torch.tensor(12 / 600))
         torch.testing.assert_close(exact.exp().sum(), torch.tensor(1.0), atol=1e-4, rtol=0)
-        bound = torch.stack([model.elbo(x, None, 64).value for _ in range(8)])
+        bound = torch.stack([model.elbo(x, None, 32).value for _ in range(8)])
         error = bound.std(0) / 8**0.5
         assert (bound.mean(0) <= exact + 5 * error + 1e-4).all()
-        estimate = model.evidence(x, num_samples=2000)
-        torch.testing.assert_close(estimate.value, exact, atol=0.05, rtol=0)
+        estimate = model.evidence(x, num_samples=600)
+        torch.testing.assert_close(estimate.value, exact, atol=0.1, rtol=0)
 
 
 def test_encoders_see_one_hot_vectors() -> None:

@@ -118,7 +118,7 @@ class Tokens(FileSplits, DataModule):  # type: ignore[misc]  # as DataModule its
         given = likelihood.keywords if isinstance(likelihood, partial) else {}
         if class_of(likelihood) is not AutoregressiveTokens or given.get("vocabulary"):
             return likelihood
-        return partial(likelihood, vocabulary=self.vocabulary, level=self.level)
+        return partial(likelihood, vocabulary=self.vocabulary, level=self.level)  # type: ignore[call-arg]
 
     def adopt(self, model: Mapping[str, Any]) -> None:
         """Read texts by the vocabulary and the length of a trained model."""
@@ -140,7 +140,7 @@ class Tokens(FileSplits, DataModule):  # type: ignore[misc]  # as DataModule its
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)
         if stage == "fit":
-            unknown = [int((self.load(part).x == 1).sum()) for part in ("train", "val")]
+            unknown = [int((self.examples(part) == 1).sum()) for part in ("train", "val")]
             said = f"{len(self.vocabulary)} tokens, examples of up to {self.max_length}"
             if any(unknown):
                 said += f"; unknown are {unknown[0]} of the training split and {unknown[1]} of the validation split"

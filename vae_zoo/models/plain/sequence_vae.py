@@ -38,6 +38,7 @@ class SequenceVAE(VAE):
     """
 
     own_schedule = "its warm-up"
+    compilable = False  # torch traces no recurrent units
 
     def __init__(
         self,

@@ -14,8 +14,8 @@ from vae_zoo.typing import Shape
 class RecurrentEncoder(nn.Module):
     """Gated recurrent units that read a sequence in both directions, and a linear layer on their last states.
 
-    Sequences are (C, L): signals, or tokens as one-hot vectors. Images and volumes are read value by value in the order
-    of their places, and vectors as sequences of one channel.
+    Sequences are (C, L): signals, or tokens as one-hot vectors. Images are read row by row, volumes slice by slice, and
+    vectors as sequences of one channel.
 
     References:
         | Generating Sentences from a Continuous Space (Bowman et al., 2016)
@@ -35,16 +35,16 @@ class RecurrentEncoder(nn.Module):
         super().__init__()
         if min(width, hidden) < 1:
             raise ValueError(f"width and hidden must be at least 1, got {width} and {hidden}.")
-        self.channels = 1 if len(in_shape) == 1 else in_shape[0]
+        channels, _, *rest = in_shape if len(in_shape) > 1 else (1, *in_shape)
         self.out_shape = tuple(out_shape)
-        self.features = nn.Linear(self.channels, width)
+        self.features = nn.Linear(channels * math.prod(rest), width)
         self.units = nn.GRU(width, hidden, batch_first=True, bidirectional=True)
         self.out = nn.Linear(2 * hidden, math.prod(out_shape))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, *in_shape) to (B, *out_shape)."""
-        places = x.reshape(len(x), self.channels, -1).transpose(1, 2)
-        _, last = self.units(self.features(places))
+        channels = x[:, None] if x.ndim == 2 else x
+        _, last = self.units(self.features(channels.transpose(1, 2).flatten(2)))
         return self.out(last.transpose(0, 1).flatten(1)).unflatten(-1, self.out_shape)
 
 
