@@ -79,7 +79,7 @@ def test_new_files_and_mistakes(fitted: Path, run: Callable[..., Outcome]) -> No
 def test_a_chosen_likelihood_gets_the_vocabulary(run: Callable[..., Outcome], tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("\n".join("ab" * (1 + n % 3) for n in range(40)))
     chosen = ("--model.likelihood", "AutoregressiveTokens", "--model.likelihood.word_dropout", "0.5")
-    network = ("--model.likelihood.network", "TransformerDecoder", "--model.likelihood.network.hidden", "8")
+    network = ("--model.likelihood.network", "CausalTransformer", "--model.likelihood.network.hidden", "8")
     done = run("fit", "--model", "BetaVAE", *FIT[3:], *chosen, *network, "--trainer.max_epochs", "1")
     assert done.code == 0, done.err
     path = "results/BetaVAE_Tokens/fit_0/checkpoints/last.ckpt"
@@ -88,4 +88,4 @@ def test_a_chosen_likelihood_gets_the_vocabulary(run: Callable[..., Outcome], tm
 
     model = load(tmp_path / path)
     assert model.likelihood.vocabulary == Tokens(path=str(tmp_path / "a.txt")).vocabulary
-    assert (model.likelihood.word_dropout, type(model.likelihood.network).__name__) == (0.5, "TransformerDecoder")
+    assert (model.likelihood.word_dropout, type(model.likelihood.network).__name__) == (0.5, "CausalTransformer")

@@ -13,12 +13,12 @@ from torch import Tensor
 from vae_zoo.distributions import AutoregressiveTokens
 from vae_zoo.distributions.likelihoods.tokens import UNKNOWN
 from vae_zoo.models import IWAE, VAE, ConditionalVAE
-from vae_zoo.nn import ConvEncoder, RecurrentDecoder, RecurrentEncoder, TransformerDecoder
+from vae_zoo.nn import CausalTransformer, ConvEncoder, RecurrentDecoder, RecurrentEncoder
 
 VOCABULARY = ["<end>", "<unknown>", "a", "b"]
 NETWORKS = [
     partial(RecurrentDecoder, embedding=4, hidden=8),
-    partial(TransformerDecoder, hidden=8, num_layers=2, num_heads=2),
+    partial(CausalTransformer, hidden=8, num_layers=2, num_heads=2),
 ]
 every_network = pytest.mark.parametrize("network", NETWORKS, ids=["recurrent", "transformer"])
 
@@ -172,7 +172,7 @@ def test_errors() -> None:
         assert message in str(error.value)
     with pytest.raises(ValueError, match=r"needs vectors of tokens, \(T,\), got examples of shape \(1, 8, 8\)"):
         AutoregressiveTokens((1, 8, 8), vocabulary=VOCABULARY)
-    for network in (partial(RecurrentDecoder, hidden=0), partial(TransformerDecoder, hidden=9)):
+    for network in (partial(RecurrentDecoder, hidden=0), partial(CausalTransformer, hidden=9)):
         with pytest.raises(ValueError, match="must be at least 1"):
             AutoregressiveTokens((3,), vocabulary=VOCABULARY, network=network)
     with pytest.raises(ValueError, match="width and hidden must be at least 1, got 0 and 64"):

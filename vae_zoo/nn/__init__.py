@@ -12,7 +12,7 @@ from vae_zoo.nn.frozen import frozen
 from vae_zoo.nn.gated import GatedDense
 from vae_zoo.nn.grid import GridDecoder, GridEncoder
 from vae_zoo.nn.gyroplane import Gyroplane, GyroplaneDense
-from vae_zoo.nn.language import LanguageModel, RecurrentDecoder, RecurrentEncoder, TransformerDecoder
+from vae_zoo.nn.language import CausalTransformer, LanguageModel, RecurrentDecoder, RecurrentEncoder
 from vae_zoo.nn.quantizers import (
     BSQ,
     FSQ,
@@ -35,6 +35,7 @@ __all__ = [
     "Bounded",
     "BurgessDecoder",
     "BurgessEncoder",
+    "CausalTransformer",
     "CodePrior",
     "Codebook",
     "Constant",
@@ -69,7 +70,6 @@ __all__ = [
     "Schedule",
     "SimVQ",
     "SpatialBroadcastDecoder",
-    "TransformerDecoder",
     "VGGFeatures",
     "VectorQuantizer",
     "frozen",

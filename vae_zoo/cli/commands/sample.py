@@ -101,8 +101,8 @@ def _texts(model: Any, options: Any, out: Path) -> Path:
     import sys
 
     from vae_zoo.data.text.vocabulary import to_text
+    from vae_zoo.evaluation.molecules import describe_molecules
     from vae_zoo.evaluation.sampling import generate
-    from vae_zoo.metrics.molecules import describe_molecules
     from vae_zoo.system.writing import as_column, replacing, write_npz
 
     if not hasattr(model.likelihood, "vocabulary"):

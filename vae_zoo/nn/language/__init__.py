@@ -2,6 +2,6 @@
 
 from vae_zoo.nn.language.base import LanguageModel
 from vae_zoo.nn.language.recurrent import RecurrentDecoder, RecurrentEncoder
-from vae_zoo.nn.language.transformer import TransformerDecoder
+from vae_zoo.nn.language.transformer import CausalTransformer
 
-__all__ = ["LanguageModel", "RecurrentDecoder", "RecurrentEncoder", "TransformerDecoder"]
+__all__ = ["CausalTransformer", "LanguageModel", "RecurrentDecoder", "RecurrentEncoder"]

@@ -11,7 +11,7 @@ from vae_zoo.nn.code_prior import Block, Past
 from vae_zoo.nn.language.base import LanguageModel
 
 
-class TransformerDecoder(LanguageModel):
+class CausalTransformer(LanguageModel):
     """Causal self-attention over the tokens so far; the features of a string are added at every place.
 
     References:

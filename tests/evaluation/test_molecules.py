@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vae_zoo.metrics.molecules import canonical, describe_molecules, molecule_metrics
+from vae_zoo.evaluation.molecules import canonical, describe_molecules, molecule_metrics
 
 
 def test_fractions() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterable, Sequence
 
-_INSTALL = "Molecules are judged by RDKit: pip install 'vae_zoo[molecules]'."
+from vae_zoo.system.extras import require
 
 
 def canonical(smiles: str) -> str | None:
@@ -14,10 +14,9 @@ def canonical(smiles: str) -> str | None:
     Raises:
         ImportError: If RDKit is not installed.
     """
-    try:
-        from rdkit import Chem, rdBase
-    except ImportError as error:
-        raise ImportError(_INSTALL) from error
+    require("rdkit", "molecules", "the validity of molecules")
+    from rdkit import Chem, rdBase
+
     with rdBase.BlockLogs():
         found = Chem.MolFromSmiles(smiles) if smiles else None
         return None if found is None else str(Chem.MolToSmiles(found))
