@@ -90,8 +90,16 @@ def test_numbers_are_scored_in_their_original_units() -> None:
     y = rows()
     x = likelihood.unscaled(y)
     slope = torch.tensor(1 / 10.0).log() - torch.tensor(0.5).log() - x[:, 5].log()
-    torch.testing.assert_close(likelihood(params).log_prob(x), expected(params, y).sum(1) + slope, rtol=1e-4, atol=1e-4)
+    wanted = expected(params, y)
+    torch.testing.assert_close(likelihood(params).log_prob(x), wanted.sum(1) + slope, rtol=1e-4, atol=1e-4)
     likelihood.check(x)
+    wanted[:, 1] -= torch.tensor(10.0).log()
+    wanted[:, 5] -= torch.tensor(0.5).log() + x[:, 5].log()
+    torch.testing.assert_close(likelihood(params).log_prob_per_entry(x), wanted, rtol=1e-4, atol=1e-4)
+    likelihood.observe()
+    x[0, 1], x[1, 5] = NAN, NAN
+    wanted = torch.where(x.isnan(), 0.0, wanted).sum(1)
+    torch.testing.assert_close(likelihood(params).log_prob(x), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_draws_have_the_moments_and_shares_of_the_columns() -> None:
