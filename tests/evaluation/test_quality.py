@@ -178,8 +178,9 @@ def test_a_collapsed_column_and_lost_cells_are_found_in_their_column() -> None:
 
 def test_complete_rows_are_not_told_apart_by_their_completeness() -> None:
     x = rows(600, 0)
-    complete, real = x[~np.isnan(x).any(1)], rows(300, 1)
-    found = quality(complete, real, COLUMNS, train=rows(300, 2))
+    complete, real, train = x[~np.isnan(x).any(1)], rows(300, 1), rows(300, 2)
+    real[::2, 1], train[::2, 1] = np.nan, np.nan
+    found = quality(complete, real, COLUMNS, train=train)
     assert found.gaps
     assert abs(found.two_sample.value - 0.5) < 3 * found.two_sample.error
     assert found.privacy is not None
