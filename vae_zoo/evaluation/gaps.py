@@ -58,9 +58,14 @@ def inference_gaps(
         seed: Seed of the noise.
 
     Raises:
-        ValueError: If the model has another posterior or another bound, or a number is less than 1.
+        ValueError: If the model has another posterior or another bound, its samples are relaxed or have no gradient, or
+            a number is less than 1.
     """
     check_regret(model)
+    if not model.posterior.weights_valid:
+        raise ValueError(
+            f"samples of {type(model.posterior).__name__} are relaxed: its posteriors cannot be optimised."
+        )
     for name, value in (("num_steps", num_steps), ("num_samples", num_samples), ("num_importance", num_importance)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}.")

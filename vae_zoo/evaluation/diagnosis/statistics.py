@@ -102,7 +102,8 @@ def told_apart(x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
         \quad Q_1 = \frac{A}{2 - A}, \quad Q_2 = \frac{2 A^2}{1 + A}
 
     1/2 if nothing tells them apart, 1 if everything does. Logistic regression on the first principal components and
-    their squares, in two halves, each scored by the classifier of the other.
+    their squares, in two halves, each scored by the classifier of the other. The two areas are hardly independent, so
+    that the error is that of one half, n and m examples.
 
     References:
         | Revisiting Classifier Two-Sample Tests (Lopez-Paz and Oquab, 2017)
@@ -129,8 +130,9 @@ def told_apart(x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
         areas.append(_area(torch.from_numpy(model.decision_function(features[held].numpy())), label[held]))
     area = sum(areas) / 2
     first, second = area / (2 - area), 2 * area**2 / (1 + area)
-    variance = area * (1 - area) + (len(x) - 1) * (first - area**2) + (len(y) - 1) * (second - area**2)
-    return Estimate(area, math.sqrt(max(variance, 0.0) / (len(x) * len(y))))
+    num, other = len(x) / 2, len(y) / 2  # what one half says of the other is nearly what that says of it
+    variance = area * (1 - area) + (num - 1) * (first - area**2) + (other - 1) * (second - area**2)
+    return Estimate(area, math.sqrt(max(variance, 0.0) / (num * other)))
 
 
 def _components(rows: Tensor) -> Tensor:

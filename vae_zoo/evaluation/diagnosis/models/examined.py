@@ -151,7 +151,10 @@ class Examined:
 
     def prior(self, examples: Examples) -> Distribution | None:
         """The prior of latents, under the conditions of some examples; None for a model without."""
-        return self.model.prior(examples.c) if hasattr(self.model, "prior") and not self.has_codes else None
+        if self.has_codes or not hasattr(self.model, "prior"):
+            return None
+        found: Distribution = self.model.prior(None if examples.c is None else examples.c.to(self.model.device))
+        return found
 
     def _bound(self, x: Tensor, c: Tensor | None) -> Tensor:
         model = self.model
