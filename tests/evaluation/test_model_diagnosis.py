@@ -298,3 +298,30 @@ def test_names_are_those_of_the_functions() -> None:
     names = [diagnosis.__name__ for diagnosis in (*SAVED, *TRAINED)]
     assert len(set(names)) == len(names)
     assert all((diagnosis.__doc__ or "").strip() for diagnosis in (*SAVED, *TRAINED))
+
+
+def test_the_independent_model_is_that_of_the_closed_form(healthy: Any) -> None:
+    """Under a normal likelihood with a fixed σ, the best parameters are the means of the training examples."""
+    found = fit.independent_scores(healthy)
+    assert found is not None
+    centre = healthy.train.x.mean(0)
+    for scores, part in zip(found, (healthy.train, healthy.test), strict=True):
+        exact = torch.distributions.Normal(centre, SCALE).log_prob(part.x).sum(1)
+        torch.testing.assert_close(scores, exact, rtol=1e-3, atol=0.02)
+
+
+def test_a_model_that_knows_the_mean_alone_gains_nothing() -> None:
+    def mean_alone(model: Any) -> None:
+        collapse(model, slice(None))
+        dull(model)
+
+    assert one(fit.no_gain_over_independent, examined(spoiled(mean_alone))).severity == "warning"
+
+
+def test_a_difference_from_the_prior_must_be_large_and_not_only_sure() -> None:
+    def nudge(model: Any) -> None:
+        model.encoder.layers[1].bias[:LATENT] += 0.2
+
+    found = one(latents.aggregate_posterior, examined(spoiled(nudge), num=900))
+    assert found.measured.endswith("p = 0.002")
+    assert found.severity == "fine"
