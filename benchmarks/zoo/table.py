@@ -78,6 +78,6 @@ def row(cell: dict[str, Any]) -> dict[str, Any]:
 
 
 def reason(error: str) -> str:
-    """The first cause in an error of the parser, which lists one for each type that a value could have; or the message."""
+    """The message of an error; the first cause of one of the parser, which lists one for each possible type."""
     found = re.search(r"Errors: - (.*?) - ", error)
     return found.group(1) if found else re.sub(r"^\w+Error: ", "", error)
