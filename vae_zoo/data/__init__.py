@@ -22,6 +22,7 @@ from vae_zoo.data.drawn.signals import Signals
 from vae_zoo.data.drawn.solids import Solids
 from vae_zoo.data.libraries.from_dataset import FromDataset, ItemSplits
 from vae_zoo.data.libraries.hugging_face import HuggingFace
+from vae_zoo.data.libraries.time_series import TimeSeries
 from vae_zoo.data.libraries.torch_vision import TorchVision
 from vae_zoo.data.streaming.shards import write_shards
 from vae_zoo.data.streaming.stream import Stream
@@ -52,6 +53,7 @@ __all__ = [
     "Stream",
     "Table",
     "TensorLoader",
+    "TimeSeries",
     "Tokens",
     "TorchVision",
     "WorkerLoader",

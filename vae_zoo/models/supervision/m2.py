@@ -114,7 +114,8 @@ class M2(ConditionalVAE):
         """Logarithms of q(y|x), (B, num_classes)."""
         self.check_examples(x)
         gives = (self.num_classes,)
-        logits = apply_batched(self.classifier, self.read(x), len(self.shape), gives=gives, name="classifier")
+        read, event_dims = self.read(x), len(self.likelihood.read_shape)
+        logits = apply_batched(self.classifier, read, event_dims, gives=gives, name="classifier")
         return log_softmax(exact(logits), -1)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
