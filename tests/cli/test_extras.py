@@ -12,6 +12,7 @@ import pytest
 from helpers import saved, small, tiny, tiny_data
 
 from vae_zoo import hub
+from vae_zoo.callbacks import PredictionWriter
 from vae_zoo.cli.commands.sweep_check import expand
 from vae_zoo.cli.sweeps.draws import draws
 from vae_zoo.data import Counts, HuggingFace, TimeSeries, write_shards
@@ -36,6 +37,7 @@ CASES: list[tuple[str, str, Callable[[Path], Any]]] = [
     ("series", "aeon", lambda folder: TimeSeries().setup()),
     ("molecules", "rdkit", lambda folder: canonical("CCO")),
     ("hf", "datasets", lambda folder: HuggingFace(path=str(folder)).setup()),
+    ("umap", "umap", lambda folder: PredictionWriter(embedding="umap")),
     ("table", "pandas", lambda folder: read_frame(folder / "t.csv")),
     ("table", "pyarrow", lambda folder: write_frame(folder / "t.parquet", None)),
     ("hub", "safetensors", lambda folder: hub.save_pretrained(tiny(VAE), folder / "a")),

@@ -16,6 +16,8 @@ from vae_zoo.callbacks.pictures import drawing
 from vae_zoo.callbacks.pictures.folders import output_folder
 from vae_zoo.callbacks.predicting import tables
 from vae_zoo.callbacks.predicting.calibration import calibrated, reference_of, score_reference
+from vae_zoo.callbacks.predicting.embedding import MOST, EmbeddingKind, check_embedding, embed
+from vae_zoo.callbacks.predicting.embedding import draw as draw_embedding
 from vae_zoo.callbacks.predicting.identity import Identity, predicted, size_of
 from vae_zoo.callbacks.predicting.neighbours import nearest
 from vae_zoo.callbacks.predicting.rows import MergedRows, RowFiles
@@ -74,6 +76,9 @@ class PredictionWriter(BasePredictionWriter):
             number is an id if the ids of the data are numbers, and otherwise an index.
         num_neighbours: Nearest neighbours of each example among the others, by the Euclidean distance of ``z``, to
             write to ``neighbours.npz``; 0 for none. The time grows with the square of the number of examples.
+        embedding: "auto" draws ``z`` in the plane, ``embedding.png``, by UMAP if it is installed, else by PCA; "pca"
+            and "umap" choose one, "none" draws nothing. Points are coloured by label. Their coordinates are written to
+            ``embedding.npz`` and a table. Of more than 20,000 examples, evenly spaced ones are drawn.
         calibrate: "val" adds ``p_value`` to the scores, from those of the validation split of the training:
             :func:`~vae_zoo.evaluation.p_values` of the log evidence if there is one, else of the bound, else of log_px;
             and ``typicality``, the distance of that score from its mean there, high for anomalies. The score and its
@@ -84,7 +89,7 @@ class PredictionWriter(BasePredictionWriter):
 
     Raises:
         ValueError: If a number is too small, or there is no such table.
-        ImportError: If pyarrow is needed and not installed.
+        ImportError: If pyarrow or UMAP is needed and not installed.
     """
 
     def __init__(
@@ -100,6 +105,7 @@ class PredictionWriter(BasePredictionWriter):
         draw: Literal["mean", "sample"] = "mean",
         pairs: list[tuple[int | str, int | str]] | None = None,
         num_neighbours: int = 0,
+        embedding: EmbeddingKind = "none",
         calibrate: Literal["val"] | None = None,
         false_alarms: float = 0.05,
         table: TableKind = "csv",
@@ -119,6 +125,8 @@ class PredictionWriter(BasePredictionWriter):
         self.num_importance, self.num_regret, self.per_feature = num_importance, num_regret, per_feature
         self.num_samples, self.num_paths, self.num_dims, self.num_steps = num_samples, num_paths, num_dims, num_steps
         self.draw, self.pairs, self.num_neighbours = draw, _checked(pairs), num_neighbours
+        check_embedding(embedding)
+        self.embedding = embedding
         if calibrate not in (None, "val"):
             raise ValueError(f"calibrate must be val or none, got {calibrate!r}.")
         self.calibrate, self.false_alarms = calibrate, check_rate(false_alarms)
@@ -215,6 +223,8 @@ class PredictionWriter(BasePredictionWriter):
                 self.paths.append(write_texts(rows, identity, folder / f"texts.{self.table}", self.table, likelihood))
             if self.num_neighbours and "z" in rows.layout:
                 self._find_neighbours(rows, identity, folder / "neighbours.npz")
+            if self.embedding != "none" and "z" in rows.layout:
+                self._embed(trainer, rows, identity, folder / "embedding.npz")
             self.num_rows += len(rows)
         for files in self._rows if trainer.is_global_zero else ():
             files.remove()
@@ -303,11 +313,15 @@ class PredictionWriter(BasePredictionWriter):
             check_regret(model)
         if self.pairs and not model.continuous:
             raise ValueError(f"pairs: {type(model).__name__} has latents between which there is no path.")
+        if self.embedding != "none" and not model.continuous:
+            raise ValueError(f"embedding: {type(model).__name__} has discrete latents, which are no points in a space.")
         for number in range(len(trainer.num_predict_batches)):
             loader = predicted(trainer, number)
             if self.pairs:
                 self._positions(loader)
             size = size_of(loader)
+            if size is not None and size < 3 and self.embedding != "none":
+                raise ValueError(f"embedding needs at least 3 examples, got {size}.")
             if size is not None and self.num_neighbours >= size:
                 raise ValueError(f"num_neighbours must be below the {size} examples, got {self.num_neighbours}.")
 
@@ -342,6 +356,24 @@ class PredictionWriter(BasePredictionWriter):
             tables.write_table(path := path.with_suffix(f".{self.table}"), self.table, iter([found]))
             self.paths.append(path)
 
+    def _embed(self, trainer: Trainer, rows: MergedRows, identity: Identity, path: Path) -> None:
+        kept = np.unique(np.linspace(0, len(rows) - 1, min(MOST, len(rows))).round().astype(int))
+        if len(kept) < 3:  # as few if batches were left out
+            return
+        columns = ["z"] + [name for name in ("y",) if name in rows.layout and not rows.layout[name][1]]
+        z, *labels = (_taken(rows, name, kept) for name in columns)
+        found = embed(z, self.embedding)
+        known = {**identity.columns(rows.positions[kept]), "embedding": found.points.astype(np.float32)}
+        known |= {"y": labels[0]} if labels else {}
+        write_npz(path, {name: as_column(values) for name, values in known.items()})
+        picture = path.with_suffix(".png")
+        classes = getattr(getattr(trainer, "datamodule", None), "classes", None)
+        draw_embedding(picture, found, labels[0] if labels else None, classes if isinstance(classes, list) else None)
+        self.paths += [path, picture]
+        if self.table != "none":
+            tables.write_table(path := path.with_suffix(f".{self.table}"), self.table, iter([known]))
+            self.paths.append(path)
+
     def _write_pictures(
         self, model: Any, pictures: Mapping[str, tuple[Tensor, int, dict[str, Any]]], folder: Path
     ) -> None:
@@ -372,6 +404,16 @@ def _checked(pairs: Any) -> list[tuple[int | str, int | str]] | None:
     if not fine or not all(isinstance(end, (int, str)) and not isinstance(end, bool) for pair in pairs for end in pair):
         raise ValueError(f"pairs must be pairs of ids or index numbers, such as [[3, 17]], got {pairs}.")
     return [(first, second) for first, second in pairs]
+
+
+def _taken(rows: MergedRows, name: str, kept: np.ndarray) -> np.ndarray:
+    """Some rows of a column."""
+    starts = range(0, len(rows), _ROWS)
+    blocks = (
+        rows.take(name, start, start + _ROWS)[kept[(kept >= start) & (kept < start + _ROWS)] - start]
+        for start in starts
+    )
+    return np.concatenate(list(blocks))
 
 
 def _array(value: Tensor | np.ndarray) -> np.ndarray:

@@ -1,0 +1,148 @@
+"""A picture of latents in the plane."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+import numpy as np
+
+from vae_zoo.system.extras import require
+from vae_zoo.system.writing import replacing
+
+EmbeddingKind: TypeAlias = Literal["none", "auto", "pca", "umap"]
+
+MOST = 20_000
+"""Largest number of examples in a picture; of more, evenly spaced ones."""
+
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
+"""Colours of Okabe and Ito, which are told apart with any kind of colour vision."""
+
+_MARKERS = "o^sDvP"
+_LONGEST = 24
+
+
+class Embedded(NamedTuple):
+    """Points in the plane.
+
+    Args:
+        points: Their coordinates, (N, 2).
+        axes: What the two axes are.
+        method: Name of the method.
+    """
+
+    points: np.ndarray
+    axes: tuple[str, str]
+    method: str
+
+
+def check_embedding(kind: str) -> None:
+    """Refuse an unknown method, or one that is not installed.
+
+    Raises:
+        ValueError: If it is unknown.
+        ImportError: If it is UMAP and not installed.
+    """
+    if kind not in get_args(EmbeddingKind):
+        raise ValueError(f"embedding must be none, auto, pca or umap, got {kind!r}.")
+    if kind == "umap" and find_spec("umap") is None:
+        raise ImportError("embedding umap needs umap: pip install 'vae_zoo[umap]', or choose pca.")
+
+
+def embed(z: np.ndarray, kind: EmbeddingKind) -> Embedded:
+    """Latents in the plane.
+
+    Args:
+        z: Latents, (N, D), of at least 3 examples.
+        kind: "pca" for the first two principal components, "umap", or "auto" for UMAP if it is installed and there are
+            more than two dimensions, and PCA otherwise.
+    """
+    z = z.reshape(len(z), -1).astype(np.float64)
+    if kind == "umap" or (kind == "auto" and z.shape[1] > 2 and find_spec("umap") is not None):
+        return _umap(z)
+    return _pca(z)
+
+
+def _pca(z: np.ndarray) -> Embedded:
+    from sklearn.decomposition import PCA
+
+    num = min(2, z.shape[1])
+    points, share = np.zeros((len(z), 2)), np.zeros(2)
+    if z.std() > 0:
+        fitted = PCA(num, random_state=0).fit(z)
+        sign = np.sign(fitted.components_[np.arange(num), np.abs(fitted.components_).argmax(1)])  # else arbitrary
+        points[:, :num], share[:num] = fitted.transform(z) * sign, fitted.explained_variance_ratio_
+    first, second = (f"principal component {n + 1} ({part:.0%} of the variance)" for n, part in enumerate(share))
+    return Embedded(points, (first, second if num == 2 else "no second dimension"), "PCA")
+
+
+def _umap(z: np.ndarray) -> Embedded:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what it would have with other packages, and of few examples
+        umap = require("umap", "umap", "embedding umap")
+        neighbours = min(15, len(z) - 1)
+        start = "spectral" if len(z) > 50 else "random"
+        points = umap.UMAP(n_neighbors=neighbours, init=start, random_state=0, n_jobs=1).fit_transform(z)
+    return Embedded(np.asarray(points, np.float64), ("UMAP 1", "UMAP 2"), "UMAP")
+
+
+def draw(path: Path, embedded: Embedded, y: np.ndarray | None, names: Sequence[Any] | None = None) -> None:
+    """Write a scatter plot, with a colour and marker for each class and a legend.
+
+    Args:
+        path: The file, ending in .png.
+        embedded: The points.
+        y: Label of each point, (N,), −1 where it is unknown; or None.
+        names: Names of the classes, by their labels.
+
+    Raises:
+        WriteError: If it cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    (first, second), kinds = embedded.points.T, [] if y is None else np.unique(y).tolist()
+    legends = [_named(kind, names) for kind in kinds] if 1 < len(kinds) <= len(_COLOURS) * len(_MARKERS) else []
+    columns = -(-len(legends) // 24)
+    width = 6.2 + columns * (0.5 + 0.08 * max(map(len, legends), default=0))  # the legend is beside the plot
+    figure = Figure(figsize=(width, 5.6), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    size = float(np.clip(15000 / len(first), 5, 36))
+    if y is None or len(kinds) < 2:
+        axes.scatter(first, second, s=size, color=_COLOURS[0], linewidths=0, alpha=0.7)
+    elif legends:
+        for number, (kind, name) in enumerate(zip(kinds, legends, strict=True)):
+            marker = _MARKERS[
+                (number + 5 * (number // 8)) % 6
+            ]  # each of the 48 pairs once, neighbours with both unlike
+            colour = _COLOURS[number % 8]
+            colour, marker = ("0.8", "o") if kind < 0 else (colour, marker)
+            x, z = first[y == kind], second[y == kind]
+            axes.scatter(x, z, s=size, color=colour, marker=marker, linewidths=0, alpha=0.8, label=name)
+        beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "ncols": columns, "fontsize": 9}
+        legend = axes.legend(frameon=False, handletextpad=0.2, columnspacing=1, **beside)
+        for handle in legend.legend_handles:
+            handle.set_sizes([30])  # type: ignore[union-attr]
+            handle.set_alpha(1)  # type: ignore[union-attr]
+    else:
+        order = np.random.default_rng(0).permutation(len(y))  # else the last classes would hide the others
+        points = axes.scatter(first[order], second[order], s=size, c=y[order], cmap="cividis", linewidths=0)
+        figure.colorbar(points, label="label")
+    axes.set_xlabel(embedded.axes[0])
+    axes.set_ylabel(embedded.axes[1])
+    axes.set_title(f"latents of {len(first)} examples, {embedded.method}", fontsize=11)
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
+    with replacing(path) as part:
+        figure.savefig(part, format="png")
+
+
+def _named(kind: int, names: Sequence[Any] | None) -> str:
+    if kind < 0:
+        return "unknown"
+    text = str(names[kind]) if names and kind < len(names) else str(kind)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
