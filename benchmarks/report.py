@@ -134,7 +134,6 @@ TABLES = {
     "distance": ("closest training row", 3),
     "distance_real": ("of unseen rows", 3),
     "nearer": ("nearer to training", 3),
-    "copies": ("copies", 3),
     "seconds": ("CPU s", 0),
 }
 """Titles and decimal places of the measures of ``benchmarks/tables.py``."""
