@@ -48,6 +48,12 @@ REVIEWED: dict[str, list[str]] = {
         "vae_zoo.data.streaming.stream.Stream",
         "vae_zoo.data.streaming.shards.StreamLoader",
     ],
+    "data of other libraries, read as numbers when they are used; what is missing is downloaded by name": [
+        "vae_zoo.data.libraries.torch_vision.TorchVision",
+        "vae_zoo.data.libraries.torchvision_files.Known",
+        "vae_zoo.data.libraries.hugging_face.HuggingFace",
+    ],
+    "reads numbers from a file, when it is indexed": ["vae_zoo.data.files.hdf5_files.HDF5Array"],
     "reads rows of numbers from the file of metrics of a run that goes on": ["vae_zoo.loggers.MetricsFile"],
     "abstract, and reads no file itself: its subclasses do": ["vae_zoo.data.base.file_splits.FileSplits"],
     "counts and tables, which are read as numbers and texts when they are used": [
