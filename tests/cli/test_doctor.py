@@ -143,6 +143,7 @@ MORE = {
     "binary images": ("x.npy", lambda p: np.save(p, (RANDOM.random((99, 16, 16)) < 0.5)), "ConvVAE"),
     "bytes": ("x.npy", lambda p: np.save(p, RANDOM.integers(0, 256, (99, 8, 8), dtype=np.uint8)), "OptimalNormal"),
     "bytes as floats": ("x.npy", lambda p: np.save(p, 255 * RANDOM.random((99, 8, 8))), "OptimalNormal"),
+    "volumes": ("x.npy", lambda p: np.save(p, RANDOM.random((60, 1, 16, 16, 16))), "ConvVAE"),
     "gaps": ("x.npy", lambda p: np.save(p, np.where(RANDOM.random((600, 8)) < 0.1, np.nan, VECTORS)), "missing true"),
     "heavy tails": ("x.npy", lambda p: np.save(p, VECTORS**5), "StudentT"),
     "long tails": ("x.npy", lambda p: np.save(p, np.exp(1.5 * VECTORS)), "log1p"),
@@ -216,3 +217,16 @@ def test_refuses_data(args: str, line: str, run: Callable[..., Any]) -> None:
 
 def test_options_of_data_are_refused_with_a_checkpoint(fitted: Path, run: Callable[..., Any]) -> None:
     assert "--transpose belongs to a file of data" in said(run("doctor", str(fitted), "--transpose"))
+
+
+def test_signals(run: Callable[..., Any]) -> None:
+    """Real numbers of any range, in an array whose shape does not tell what its axes are."""
+    np.save("x.npy", 50 * RANDOM.normal(size=(520, 3, 32)))
+    assert "set layout to sequence" in said(run("doctor", "x.npy"))
+    outcome = run("doctor", "x.npy", "--layout", "sequence")
+    assert outcome.code == 0, outcome.err
+    assert ": 0 faults, 0 warnings" in outcome.out
+    (command,) = [line for line in outcome.out.splitlines() if line.startswith("vae-zoo fit ")]
+    assert "--data.layout sequence" in command
+    outcome = run(*shlex.split(command)[1:], *FITTED)
+    assert outcome.code == 0, outcome.err

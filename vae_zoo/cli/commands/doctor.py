@@ -32,6 +32,8 @@ def parser() -> VerbParser:
     made.add_argument("--test", type=Path, metavar="FILE", help="the test split of a file of data")
     made.add_argument("--label_column", metavar="NAME", help="column of a table with labels")
     made.add_argument("--id_column", metavar="NAME", help="column of a table with ids")
+    layouts = ("vector", "sequence", "image", "volume")
+    made.add_argument("--layout", choices=layouts, help="what the axes of an array mean, where its shape does not tell")
     made.add_argument("--transpose", action="store_true", help="rows of a file of counts are features")
     return made
 
@@ -121,7 +123,7 @@ def of_data(options: Any, changes: dict[str, Any]) -> dict[str, Any]:
 
     if options.data is not None or changes:
         raise ValueError(f"--data belongs to a checkpoint, and {options.path} is none: leave it out.")
-    given = {name: getattr(options, name) for name in ("label_column", "id_column", "transpose", "seed")}
+    given = {name: getattr(options, name) for name in ("label_column", "id_column", "transpose", "layout", "seed")}
     source = read_source(options.path, options.test, **given)
     found = [finding._asdict() for finding in diagnose_data(source)]
     what = {"path": str(options.path), "kind": source.kind, "examples": source.num}
@@ -142,7 +144,7 @@ def of_checkpoint(path: Path, options: Any, changes: dict[str, Any]) -> dict[str
     from vae_zoo.evaluation.diagnosis import diagnose_content, diagnose_model
     from vae_zoo.models import Autoencoder
 
-    for name in ("test", "label_column", "id_column", "transpose"):
+    for name in ("test", "label_column", "id_column", "transpose", "layout"):
         if getattr(options, name):
             raise ValueError(f"--{name} belongs to a file of data: give --data.OPTION for other examples of a model.")
     content = read_folder(path) if path.is_dir() else read(path)

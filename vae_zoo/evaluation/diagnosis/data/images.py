@@ -75,7 +75,7 @@ def grey_stored_as_colour(source: Source) -> Finding | None:
 
     Their pixels are also counted three times in the bound.
     """
-    if source.kind == "images" and source.x.size:
+    if source.kind == "images" and source.x.ndim == 4 and source.x.size:
         same = source.x.shape[1] == 3 and bool((source.x[:500] == source.x[:500, :1]).all())
         return judge(
             "grey_stored_as_colour",

@@ -30,6 +30,7 @@ def read_source(
     label_column: str | None = None,
     id_column: str | None = None,
     transpose: bool = False,
+    layout: str | None = None,
     seed: int = 0,
 ) -> Source:
     """Read a file or a folder of images.
@@ -40,6 +41,7 @@ def read_source(
         label_column: Column of a table with the labels, or of ``obs`` of an .h5ad file.
         id_column: Column of a table with ids.
         transpose: Whether rows of a file of counts are features.
+        layout: What the axes of arrays mean, see :class:`~vae_zoo.data.Arrays`: vector, sequence, image or volume.
         seed: Seed of the choice of examples, if there are very many.
 
     Raises:
@@ -48,6 +50,7 @@ def read_source(
     """
     path = Path(path)
     given = {"label_column": label_column, "id_column": id_column, "transpose": "true" if transpose else None}
+    given["layout"] = layout
     settings = {name: value for name, value in given.items() if value is not None}
     if path.is_dir():
         if test is not None or settings:
@@ -86,7 +89,8 @@ def _read_file(path: Path, settings: dict[str, str], seed: int, like: Source | N
         if path.suffix == ".csv"
         else {"label_column": None}
     )
-    array = read_table(path, key=None, label_key=None, channels_last=None, missing=True, **given)
+    layout: Any = settings.get("layout")
+    array = read_table(path, key=None, label_key=None, channels_last=None, missing=True, layout=layout, **given)
     rows = _chosen(len(array.x), seed)
     x = np.asarray(array.x[rows])
     y = None if array.y is None else array.y[rows]

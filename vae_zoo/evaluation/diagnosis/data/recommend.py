@@ -53,6 +53,7 @@ def recommend(source: Source) -> Recommendation:
     words = ["vae-zoo", "fit", "--model", model, "--data", data, f"--data.{where}", str(source.path)]
     if source.test is not None and source.kind != "folder":
         words += ["--data.test_path", str(source.test.path)]
+    words += ["--data.layout", source.settings["layout"]] if "layout" in source.settings else []
     words += [*options, "--data.batch_size", str(batch_size), "--model.latent_dim", str(latent_dim)]
     words += ["--trainer.max_epochs", str(epochs)]
     return Recommendation(data, model, likelihood, network, latent_dim, batch_size, shlex.join(words))
@@ -73,11 +74,12 @@ def _folder(source: Source) -> Parts:
 
 
 def _images(source: Source) -> Parts:
-    side = min(source.x.shape[-2:])
-    options, why = [], "OptimalNormal, for grey levels or colours: σ is computed from the errors"
+    side = min(source.x.shape[2:])
+    options, why = [], "OptimalNormal, for real numbers: σ is computed from the errors"
     if source.x.dtype.kind == "f" and np.isnan(source.x).any():
         options, why = ["--data.missing", "true"], "SharedNormal, which leaves missing pixels out; σ is learned"
-    low, high = (float(f(source.x)) for f in (np.nanmin, np.nanmax))
+    known = source.x[np.isfinite(source.x)] if source.x.dtype.kind == "f" else source.x
+    low, high = (float(value) for value in (known.min(initial=0), known.max(initial=0)))
     if source.binary and high == (255 if source.x.dtype == np.uint8 else 1) and low == 0:
         why = "Bernoulli, for binary pixels"
     options += ["--model.likelihood", why.split(",")[0]]

@@ -88,7 +88,7 @@ def drift_between_splits(source: Source) -> Finding | None:
 def _features(x: np.ndarray, images: bool) -> torch.Tensor:
     rows = np.sort(np.random.default_rng(0).permutation(len(x))[:_ROWS])
     part = torch.from_numpy(np.ascontiguousarray(x[rows])).float()
-    if images and max(part.shape[-2:]) > 16:
+    if images and part.ndim == 4 and max(part.shape[-2:]) > 16:
         part = torch.nn.functional.adaptive_avg_pool2d(part, 16)
     return torch.where(part.isfinite(), part, 0.0).flatten(1)
 

@@ -71,7 +71,7 @@ def images_off_range(source: Source) -> Finding | None:
     Numbers from 0 to 255 are a fault, since images are read as they are, and so are bytes that are 0 or 1 only, which
     would be divided by 255; numbers from −1 to 1 are a warning: likelihoods of [0, 1] refuse them.
     """
-    if source.kind != "images" or not source.x.size:
+    if source.kind != "images" or source.x.ndim != 4 or not source.x.size:  # signals and volumes have any range
         return None
     known = source.x[np.isfinite(source.x)] if source.x.dtype.kind == "f" else source.x
     low, high = float(known.min(initial=0)), float(known.max(initial=0))
