@@ -71,7 +71,7 @@ def runs(path: Path) -> Runs:
 
 
 def table(path: Path = RESULTS / "zoo_digits.csv") -> str:
-    """All variants in Markdown: metrics, what each has of its own, and what is missing."""
+    """Variants in Markdown: metrics, what each has of its own, and which are missing, except from data with factors."""
     everyone = runs(path)
     done = {name: finished(rows) for name, rows in everyone.items() if finished(rows)}
     if PLAIN not in done:
@@ -89,7 +89,7 @@ def table(path: Path = RESULTS / "zoo_digits.csv") -> str:
         row = done[name][0]
         own = "; ".join(filter(None, [row["own"], "sees labels" if row["labels"] else ""]))
         lines.append(_line([_link(name), own, *(row[key] for key in ("posterior", "prior", "likelihood", "latent"))]))
-    return "\n".join([*lines, "", *missing(everyone), ""])
+    return "\n".join([*lines, "", *([] if SETTINGS[done[PLAIN][0]["data"]].factors else missing(everyone)), ""])
 
 
 def missing(everyone: Runs) -> list[str]:
@@ -218,6 +218,7 @@ def _made(done: Runs) -> str:
         f"dimensions, {seeds} {'seed' if counts == [1] else 'seeds'} a model. Means over seeds ± their standard",
         f"deviation. The standard error of an NLL is up to {max(errors):.2f} nats from importance sampling and about",
         f"{statistics.median(spreads):.2f} from the choice of test images, which are the same for all models.",
+        f"Only the first {setting.num_tested:,} test images are measured." if setting.num_tested else "",
         f"Importance weights have heavy tails for {statistics.median(heavy):.0%} of the images (median over runs,",
         f"at most {max(heavy):.0%}): there, an NLL may be too high by more than its standard error.",
         f"Training images have an FID of {float(floor):.1f}." if floor else "",

@@ -10,6 +10,7 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 from benchmarks import report
+from benchmarks.common import RESULTS
 from benchmarks.zoo import page as zoo
 from vae_zoo.evaluation.diagnosis.data.diagnose import DATA
 from vae_zoo.evaluation.diagnosis.models.diagnose import SAVED, TRAINED
@@ -31,8 +32,8 @@ def write(app: Sphinx) -> None:
         "_faults.md": report.faults(),
         "_ranks.md": report.ranks(),
         "_servers.md": report.servers(),
-        "_zoo.md": zoo.table(),
     }
+    tables |= {f"_zoo_{data}.md": zoo.table(RESULTS / f"zoo_{data}.csv") for data in ("digits", "sprites")}
     for name, text in tables.items():
         path = source / name
         if not path.is_file() or path.read_text() != text:

@@ -59,6 +59,7 @@ REVIEWED: dict[str, list[str]] = {
     "counts and tables, which are read as numbers and texts when they are used": [
         "vae_zoo.data.datasets.counts.Counts",
         "vae_zoo.data.datasets.table.Table",
+        "vae_zoo.data.text.tokens.Tokens",
     ],
     "reads and writes rows of numbers in the folder of a run": [
         "vae_zoo.callbacks.predicting.rows.RowFiles",
@@ -66,6 +67,9 @@ REVIEWED: dict[str, list[str]] = {
     ],
     "has a word of the list in a name, and takes no path": [
         "vae_zoo.models.plain.vae.VAE",  # uses_weights: of importance
+        "vae_zoo.evaluation.diagnosis.data.recommend.Recommendation",  # command: a text, which is printed
+        "vae_zoo.evaluation.diagnosis.data.source.Source",  # path: a name; the function read_source reads it
+        "vae_zoo.evaluation.diagnosis.models.examined.Examined",  # Module.eval
         "vae_zoo.distributions.families.Family",  # weights_valid
         "vae_zoo.data.datasets.pairs.Pairing",  # load(): of the data that it is given
         "vae_zoo.distributions.likelihoods.tallies.Total",  # location: of a log-normal distribution
