@@ -47,7 +47,7 @@ class TimeSeries(FileSplits, DataModule):  # type: ignore[misc]  # as DataModule
         ImportError: When the data are read, if aeon is not installed.
     """
 
-    likelihood = OptimalNormal  # type: ignore[assignment]
+    likelihood = OptimalNormal
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class TimeSeries(FileSplits, DataModule):  # type: ignore[misc]  # as DataModule
     @property
     def missing(self) -> bool:  # type: ignore[override]
         """Whether series are of unequal lengths."""
-        return bool(np.isnan(self._tables["train"].x).any())
+        return bool(np.isnan(np.asarray(self._tables["train"].x)).any())
 
     def named(self, split: SplitName) -> str:  # noqa: ARG002
         return f"the time series {self.name}"
