@@ -89,6 +89,14 @@ def test_the_version_is_one_and_the_changelog_knows_it() -> None:
     assert (ROOT / "vae_zoo" / "py.typed").is_file()
 
 
+def test_every_extra_is_in_the_documentation() -> None:
+    table = (ROOT / "pyproject.toml").read_text().partition("optional-dependencies]\n")[2].partition("\n[")[0]
+    extras = re.findall(r"^(\w+) = \[", table, re.MULTILINE)
+    said = (ROOT / "docs" / "releases.md").read_text()
+    assert extras
+    assert [name for name in extras if f"`{name}`" not in said] == []
+
+
 def test_releases_that_are_known_to_fail_are_out_of_bounds() -> None:
     text = (ROOT / "pyproject.toml").read_text()
     assert '"lightning>=2.6.6,' in text, "2.6.2 and 2.6.3 were withdrawn, and those before 2.6.6 execute code on load"

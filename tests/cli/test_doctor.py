@@ -194,7 +194,7 @@ def test_leakage_between_files(run: Callable[..., Any]) -> None:
         ("x.txt", "x.txt must be a checkpoint, a folder of images, or a file ending in .csv,"),
         ("x.csv --label_column colour", "--label_column: x.csv has no column colour, but f0, f1,"),
         ("x.csv --test y.csv", "There is no file y.csv."),
-        ("x.csv --data Arrays", "--data belongs to a checkpoint, and x.csv is none: leave it out."),
+        ("x.csv --data Arrays", "--data belongs to a checkpoint, and x.csv holds data: leave it out."),
         ("x.npy --test wide.npy", "examples in wide.npy have the shape (9,), those in x.npy (8,)."),
         ("empty", "There are no images in empty"),
         ("pictures --test x.csv", "leave --test and others out"),

@@ -122,7 +122,7 @@ def of_data(options: Any, changes: dict[str, Any]) -> dict[str, Any]:
     from vae_zoo.evaluation.diagnosis import diagnose_data, read_source, recommend
 
     if options.data is not None or changes:
-        raise ValueError(f"--data belongs to a checkpoint, and {options.path} is none: leave it out.")
+        raise ValueError(f"--data belongs to a checkpoint, and {options.path} holds data: leave it out.")
     given = {name: getattr(options, name) for name in ("label_column", "id_column", "transpose", "layout", "seed")}
     source = read_source(options.path, options.test, **given)
     found = [finding._asdict() for finding in diagnose_data(source)]

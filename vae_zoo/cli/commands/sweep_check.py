@@ -33,7 +33,7 @@ def sweep_check(args: list[str]) -> None:
     """Run ``vae-zoo sweep-check FILE``.
 
     Raises:
-        ValueError: If a run would not start, or its metric is none that it logs.
+        ValueError: If a run would not start, or it does not log its metric.
         ImportError: If wandb is not installed.
     """
     parser = VerbParser("sweep-check", DESCRIPTION)
@@ -56,7 +56,7 @@ def check(path: Path, sweep: dict[str, Any], num: int) -> tuple[bool, list[dict[
         num: Runs to parse where there are more.
 
     Raises:
-        ValueError: If a run would not start, or its metric is none that it logs.
+        ValueError: If a run would not start, or it does not log its metric.
     """
     with TemporaryDirectory() as folder:
         try:

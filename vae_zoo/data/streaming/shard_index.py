@@ -40,7 +40,7 @@ def check_index(folder: Path, *, local: bool) -> None:
     if strange := sorted({*formats} - _FORMATS) or ([] if leaves is not None else ["classes"]):
         raise ValueError(f"{path}: to read samples of {strange[0]} may run code: shards hold arrays and numbers.")
     if not sound or leaves != len(formats) or not all(_is_number(chunk.get("chunk_size")) for chunk in chunks):
-        raise ValueError(f"{path} is damaged: its numbers of samples, or their formats, are none.")
+        raise ValueError(f"{path} is damaged: its numbers of samples, or their formats, are invalid.")
     if config.get("encryption") or config.get("item_loader") not in _LOADERS or "format" in config:
         raise ValueError(f"{path}: these shards are encrypted, or not of samples as write_shards writes them.")
     if elsewhere := [name for name in names if PurePath(str(name)).name != name or not isinstance(name, str)]:
