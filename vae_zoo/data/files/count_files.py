@@ -172,10 +172,10 @@ def check_counts(table: CountTable, where: str) -> None:
     values = table.x.data
     wrong = ~((values >= 0) & (values == np.floor(values)) & np.isfinite(values))
     if wrong.any():
-        first = int(wrong.argmax())
+        first, num = int(wrong.argmax()), int(wrong.sum())
         row = int(np.searchsorted(table.x.indptr, first, side="right")) - 1
         raise ValueError(
-            f"{table.row(row)} of {where} holds {values[first]:.6g} in {table.column(int(table.x.indices[first]))}, "
-            f"one of {int(wrong.sum())} such values: counts are whole numbers from 0 on; give raw counts, neither "
-            "normalised nor on a logarithmic scale."
+            f"{table.row(row)} of {where} holds {values[first]:.6g} in {table.column(int(table.x.indices[first]))}"
+            f"{f', one of {num} such values' if num > 1 else ''}: counts are whole numbers from 0 on; "
+            "give raw counts, neither normalised nor on a logarithmic scale."
         )
