@@ -92,14 +92,7 @@ def hand_graph(work: Work, device: torch.device, *, autocast: bool = False) -> R
             torch.index_select(x, 0, order[n % (len(order) - 1)], out=batch)
             graph.replay()
 
-    def run(num: int) -> Clock:
-        steps(WARM)
-        clock = Clock()
-        clock.start()
-        steps(num)
-        return clock.stop()
-
-    return run
+    return _clocked(steps)
 
 
 def networks_alone(work: Work, device: torch.device) -> Run:
@@ -133,6 +126,10 @@ def _loop(work: Work, device: torch.device, model: ByHand, *, autocast: bool = F
             loss.backward()  # type: ignore[union-attr]
             optimizer.step()
 
+    return _clocked(steps)
+
+
+def _clocked(steps: Callable[[int], None]) -> Run:
     def run(num: int) -> Clock:
         steps(WARM)
         clock = Clock()
