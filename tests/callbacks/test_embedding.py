@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
+import torch
 from helpers import tiny, tiny_data
 from test_predictions import numbered, predict, table
 
@@ -51,6 +52,7 @@ def test_umap() -> None:
     z = np.random.default_rng(0).normal(size=(60, 4))
     z[:30] += 20
     first, second = embed(z, "auto"), embed(z, "umap")
+    assert torch.get_num_threads() == 1, "numba sets those of every library"
     assert np.array_equal(first.points, second.points)
     assert (first.axes, first.method) == (("UMAP 1", "UMAP 2"), "UMAP")
     halves = first.points[:30], first.points[30:]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
+import torch
 
 from vae_zoo.system.extras import require
 from vae_zoo.system.writing import replacing
@@ -85,7 +86,9 @@ def _umap(z: np.ndarray) -> Embedded:
         umap = require("umap", "umap", "embedding umap")
         neighbours = min(15, len(z) - 1)
         start = "spectral" if len(z) > 50 else "random"
+        threads = torch.get_num_threads()
         points = umap.UMAP(n_neighbors=neighbours, init=start, random_state=0, n_jobs=1).fit_transform(z)
+        torch.set_num_threads(threads)  # numba sets those of every library, and fits would no longer be repeatable
     return Embedded(np.asarray(points, np.float64), ("UMAP 1", "UMAP 2"), "UMAP")
 
 
