@@ -105,7 +105,7 @@ CATALOGUE = [
         FIT + "--model.likelihood Bernoulli --checkpoint.monitor val/elb",
         "monitors val/elb, which nothing logs, did you mean val/elbo",
     ),
-    ("fit --model ConvVAE --data Arrays --data.path vectors.npy", "a convolutional network needs images"),
+    ("fit --model ConvVAE --data Arrays --data.path vectors.npy", "got shape (7,): use Dense."),
     (
         "fit --model VAE --data Arrays --data.path normalised.npy --model.likelihood Bernoulli",
         "Bernoulli needs data in [0, 1], got from",
@@ -165,7 +165,7 @@ CATALOGUE = [
     (ARRAYS + "torn.npz", "torn.npz is truncated or no .npz file"),
     (ARRAYS + "archive.npy", "archive.npy is truncated or no .npy file"),
     (ARRAYS + "labels.npz", "Labels in labels.npz must have the shape (50,), one an example, got (49,)"),
-    (ARRAYS + "rank.npy", "rank.npy must have rank 2 (vectors), 3 (grey images) or 4 (images)"),
+    (ARRAYS + "rank.npy", "rank.npy must have rank 2 (vectors), 3 (signals or grey images), 4 (images) or 5 (volumes)"),
     (ARRAYS + "words.npy", "words.npy must hold numbers, got an array of <U1"),
     (ARRAYS + "few.npy", "few.npy has 2 examples, too few for train, val, test splits"),
     (ARRAYS + "text.csv", "line 2, column 2 (b) is 'x'"),
@@ -203,7 +203,7 @@ def folder(tmp_path: Path) -> Path:
     grey = rng.random((50, 8, 8), dtype=np.float32)
     np.save(tmp_path / "constant.npy", np.full_like(grey, 0.5))
     np.save(tmp_path / "int.npy", rng.integers(0, 9, (50, 8, 8)))
-    np.save(tmp_path / "rank.npy", np.zeros((5, 2, 3, 4, 5), np.float32))
+    np.save(tmp_path / "rank.npy", np.zeros((5, 2, 3, 4, 5, 6), np.float32))
     np.save(tmp_path / "words.npy", np.array(["a", "b"]))
     np.save(tmp_path / "few.npy", grey[:2])
     np.savez(tmp_path / "two.npz", a=grey, b=np.zeros(3))
