@@ -103,7 +103,7 @@ def _omniglot(root: Path, split: str) -> Images:
 
 def _celeba(root: Path, split: str) -> Images:
     folder, part = root / "celeba", {"train": "0", "val": "1", "test": "2"}[split]
-    lines = (folder / "list_eval_partition.txt").read_text().splitlines()
+    lines = (folder / "list_eval_partition.txt").read_text(encoding="utf-8").splitlines()
     names = [words[0] for line in lines if len(words := line.split()) == 2 and words[1] == part]
     return Images([str(folder / "img_align_celeba" / Path(name).name) for name in names])
 
