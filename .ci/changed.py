@@ -23,7 +23,7 @@ AREAS = {
     r"vae_zoo/export/": "cli/test_export.py",
     r"configs/": "test_config*.py cli/test_sweep*.py",
     r"docs/|README": "test_docs.py test_examples.py",
-    r"benchmarks/": "test_*_benchmark.py cli/test_ranks.py",
+    r"benchmarks/": "test_*_benchmark.py test_gpu.py cli/test_ranks.py",
     r"pyproject\.toml": "test_packaging.py",
 }
 """Folders and files of tests by the paths that they test; a changed file of tests is always included."""
