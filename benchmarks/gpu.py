@@ -30,11 +30,10 @@ from benchmarks.throughput import interleaved, table
 from benchmarks.work import Work, noise
 
 HAND = "hand-written loop, float32"
-BEST = "hand-written, bf16, compiled"
 FIT: dict[str, Callable[..., contenders.Run]] = {
     HAND: contenders.hand,
     "hand-written, float32, CUDA graph": contenders.hand_graph,
-    BEST: contenders.hand_best,
+    "hand-written, bf16, compiled": contenders.hand_best,
     "hand-written, bf16, CUDA graph": partial(contenders.hand_graph, autocast=True),
     "vae_zoo": lightning.zoo,
     "vae_zoo, compiled": partial(lightning.zoo, compiled=True),
@@ -173,19 +172,8 @@ def memory(device: torch.device) -> dict[str, Any]:
 
 def tests() -> dict[str, Any]:
     """The tests that need a GPU: every model against itself on the CPU, resumed, compiled, and in bfloat16."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-n",
-        "8",
-        "-m",
-        "gpu",
-        "tests/test_gpu.py",
-        "-p",
-        "no:cacheprovider",
-    ]
+    options = "-q -n 8 -m gpu -p no:cacheprovider tests/test_gpu.py"
+    command = [sys.executable, "-m", "pytest", *options.split()]
     done = subprocess.run(
         command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=300, check=False
     )

@@ -230,6 +230,11 @@ class Recorded(metaclass=_Built):
         checkpoint = load.read_any(checkpoint_path, map_location)
         return load.restore(cls, checkpoint, load.name_of(checkpoint_path), strict=strict, **kwargs)
 
+    @property
+    def recordable(self) -> bool:
+        """Whether a checkpoint can hold the arguments, from which the object is made again."""
+        return True
+
     def recorded(self) -> dict[str, Any]:
         """Class and constructor arguments as plain data: ``{"class_path": …, "init_args": {…}}``.
 

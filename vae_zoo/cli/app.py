@@ -194,7 +194,6 @@ class VAECLI(LightningCLI):
             self.datamodule.adopt(self._saved["model"]["init_args"])
             self._new_data = self.datamodule.new_source = sources.are_new(cls, kwargs, self._saved.get("data"))
         if self.subcommand == "predict":
-            self._new_data = sources.are_new(cls, kwargs, self._saved.get("data"))
             self.datamodule.known_classes = self._saved.get("classes") if self._new_data else None
             self.datamodule.predict_split = self._asked.predict.split or ("all" if self._new_data else "test")
         return self.datamodule

@@ -88,6 +88,16 @@ class VerbParser(argparse.ArgumentParser):
         raise ValueError(f"{message}: see {self.prog} --help.")
 
 
+def check_parent(path: Path) -> None:
+    """Refuse a file to write whose folder does not exist.
+
+    Raises:
+        FileNotFoundError: With the folder.
+    """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to.")
+
+
 def _trained(text: str) -> Path:
     """Path of an existing checkpoint."""
     path = Path(text)

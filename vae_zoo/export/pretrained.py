@@ -91,7 +91,7 @@ def _origin(model: Autoencoder, ckpt_path: str | Path | None) -> dict[str, Any]:
     if ckpt_path is None or Path(ckpt_path).is_dir():
         data = getattr(trainer_of(model), "datamodule", None)
         known = read_config(Path(ckpt_path) / CONFIG).get("data") if ckpt_path else None
-        return {"data": data.recorded() if isinstance(data, Recorded) and getattr(data, "recordable", True) else known}
+        return {"data": data.recorded() if isinstance(data, Recorded) and data.recordable else known}
     checkpoint = read(ckpt_path)
     loop = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.state_dict", {})
     if post_hoc_prior(model):  # the metrics of the run are those under the prior before

@@ -49,7 +49,7 @@ class Saved(Recorded, LightningModule):
         checkpoint["vae_zoo"] = {
             "version": vae_zoo.__version__,
             "model": model,
-            "data": data.recorded() if isinstance(data, Recorded) and getattr(data, "recordable", True) else None,
+            "data": data.recorded() if isinstance(data, Recorded) and data.recordable else None,
         }
         classes = getattr(data, "classes", None)
         if isinstance(classes, list) and classes and all(isinstance(name, (int, float, str)) for name in classes):

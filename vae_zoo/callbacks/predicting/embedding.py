@@ -74,8 +74,7 @@ def _pca(z: np.ndarray) -> Embedded:
     points, share = np.zeros((len(z), 2)), np.zeros(2)
     if z.std() > 0:
         fitted = PCA(num, random_state=0).fit(z)
-        sign = np.sign(fitted.components_[np.arange(num), np.abs(fitted.components_).argmax(1)])  # else arbitrary
-        points[:, :num], share[:num] = fitted.transform(z) * sign, fitted.explained_variance_ratio_
+        points[:, :num], share[:num] = fitted.transform(z), fitted.explained_variance_ratio_
     first, second = (f"principal component {n + 1} ({part:.0%} of the variance)" for n, part in enumerate(share))
     return Embedded(points, (first, second if num == 2 else "no second dimension"), "PCA")
 

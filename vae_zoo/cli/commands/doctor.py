@@ -10,8 +10,8 @@ from textwrap import fill
 from typing import Any
 
 from vae_zoo.cli.terminal import greet, quiet, width
-from vae_zoo.cli.verbs import VerbParser
-from vae_zoo.system.writing import replacing
+from vae_zoo.cli.verbs import VerbParser, check_parent
+from vae_zoo.system.writing import write_text
 
 DESCRIPTION = """Examine data before training, or a trained model: what is found is named, with what was measured, what
 is normal and what to do, faults first. For data, a model and the command that fits it are recommended. The exit code is
@@ -54,8 +54,7 @@ def doctor(args: list[str]) -> None:
     report = of_data(options, changes) if path is None else of_checkpoint(path, options, changes)
     show(report)
     if options.json is not None:
-        with replacing(options.json) as part:
-            part.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(options.json, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
         print(options.json)
 
 
@@ -72,8 +71,8 @@ def refuse(options: Any) -> None:
         raise ValueError(f"--seed must be at least 0 and below 2**63, got {options.seed}.")
     if options.json is not None and options.json.suffix != ".json":
         raise ValueError(f"--json must end in .json, got {options.json}.")
-    if options.json is not None and not options.json.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {options.json.parent} to write {options.json.name} to.")
+    if options.json is not None:
+        check_parent(options.json)
     if not options.path.exists():
         raise FileNotFoundError(
             f"there is nothing at {options.path}: give a checkpoint, a file of data, or a folder of images."
@@ -141,7 +140,7 @@ def of_checkpoint(path: Path, options: Any, changes: dict[str, Any]) -> dict[str
     from vae_zoo.checkpoints.folders import read_folder
     from vae_zoo.checkpoints.load import read, restore
     from vae_zoo.cli.run.described import data_of
-    from vae_zoo.evaluation.diagnosis import diagnose_content, diagnose_model
+    from vae_zoo.evaluation.diagnosis import by_severity, diagnose_content, diagnose_model
     from vae_zoo.models import Autoencoder
 
     for name in ("test", "label_column", "id_column", "transpose", "layout"):
@@ -164,9 +163,7 @@ def of_checkpoint(path: Path, options: Any, changes: dict[str, Any]) -> dict[str
     test = others(model, described, init_args, content, options, changes) if options.data or changes else None
     curve = watched(path, content, model)
     given: dict[str, Any] = {"test": test, "curve": curve, "num": options.num, "seed": options.seed}
-    both = [*found, *diagnose_model(model, data, **given)]
-    order = ("fault", "warning", "fine")
-    both.sort(key=lambda finding: order.index(finding.severity))
+    both = by_severity([*found, *diagnose_model(model, data, **given)])
     return {**report, "model": type(model).__name__, "findings": [finding._asdict() for finding in both]}
 
 

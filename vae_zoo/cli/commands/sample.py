@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_zoo.cli.terminal import greet, quiet
-from vae_zoo.cli.verbs import VerbParser
+from vae_zoo.cli.verbs import VerbParser, check_parent
 
 DESCRIPTION = """Draw samples from the prior of a trained model and decode them: the means of p(x|z), or draws from it,
 as a picture or as an array x of an .npz file. A model of a table draws rows, which go to a .csv, .tsv or .parquet file
@@ -103,7 +103,7 @@ def _texts(model: Any, options: Any, out: Path) -> Path:
     from vae_zoo.data.text.vocabulary import to_text
     from vae_zoo.evaluation.molecules import describe_molecules
     from vae_zoo.evaluation.sampling import generate
-    from vae_zoo.system.writing import as_column, replacing, write_npz
+    from vae_zoo.system.writing import as_column, write_npz, write_text
 
     if not hasattr(model.likelihood, "vocabulary"):
         raise ValueError(f"{type(model).__name__} is of no tokens: give an --out that ends in .png or .npz.")
@@ -116,9 +116,7 @@ def _texts(model: Any, options: Any, out: Path) -> Path:
     if out.suffix == ".npz":
         write_npz(out, {"x": as_column(x.cpu().float().numpy())})
     else:
-        with replacing(out) as part:
-            lines = [" ".join(text.splitlines()) + "\n" for text in texts]
-            Path(part).write_text("".join(lines), encoding="utf-8")
+        write_text(out, "".join(" ".join(text.splitlines()) + "\n" for text in texts))
     if level == "smiles" and (said := describe_molecules(texts)):
         print(f"vae-zoo: {said}", file=sys.stderr)
     return out
@@ -213,7 +211,6 @@ def refuse(num: int, label: int | None, temperature: float, seed: int, out: Path
         )
     if out.suffix == ".png" and num > MOST:
         raise ValueError(f"a picture holds at most {MOST} samples, got {num}: give an --out that ends in .npz.")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {out.parent} to write {out.name} to.")
+    check_parent(out)
     if out.is_dir():
         raise ValueError(f"--out names a folder, {out}: give a file.")

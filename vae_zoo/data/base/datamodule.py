@@ -117,11 +117,6 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         return None
 
     @property
-    def recordable(self) -> bool:
-        """Whether a checkpoint can hold the arguments, from which the data are made again; else it names no data."""
-        return True
-
-    @property
     def num_rows(self) -> int | None:
         """Number of examples in all splits, or None if only reading them would tell."""
         return None

@@ -5,14 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vae_zoo.data.base.mapped import Mapped, to_tensor
+from vae_zoo.data.base.mapped import Mapped
 from vae_zoo.system.seeding import mix
 
 X_KEYS = ("x", "image", "img", "pixel_values")
@@ -70,6 +69,10 @@ class Fetcher:
 
     def __len__(self) -> int:
         return self.num
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         """Examples of some rows, (B, \\*shape)."""
@@ -174,13 +177,8 @@ class Items(Mapped):
     """
 
     def __init__(self, fetcher: Fetcher, rows: np.ndarray | None = None) -> None:
+        super().__init__(fetcher, rows, finite=fetcher.dtype == np.uint8)
         self.fetcher = fetcher
-        none = to_tensor(np.empty((0, *fetcher.shape[1:]), fetcher.dtype))
-        num = fetcher.num if rows is None else len(rows)
-        self.finite, self._map, self._rows, self._convert = not none.is_floating_point(), None, rows, to_tensor
-        self._array = fetcher
-        self.dtype, self.shape = none.dtype, torch.Size((num, *none.shape[1:]))
-        self._row_bytes = prod(self.shape[1:]) * self.dtype.itemsize
 
 
 @contextmanager

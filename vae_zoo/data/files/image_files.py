@@ -17,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow has others, one of which runs a program
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow has others, one of which runs a program
 IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 _MAX_PIXELS = 90_000_000  # about the limit above which Pillow suspects a decompression bomb
@@ -194,7 +194,7 @@ def _decoded(
 ) -> np.ndarray:
     from PIL import Image, ImageOps
 
-    with Image.open(source, formats=_FORMATS) as file:
+    with Image.open(source, formats=FORMATS) as file:
         if file.width * file.height > _MAX_PIXELS:
             raise ValueError(f"{file.width} x {file.height} is above the limit of {_MAX_PIXELS} pixels")
         if size is not None:

@@ -216,9 +216,9 @@ class _Strings(constraints.Constraint):
         self.num_tokens = num_tokens
 
     def check(self, value: Tensor) -> Tensor:
-        if not value.ndim:
-            return (value == value.round()) & (value >= 0) & (value < self.num_tokens)
         fine = (value == value.round()) & (value >= 0) & (value < self.num_tokens)
+        if not value.ndim:
+            return fine
         ended = torch.cumsum(value == END, -1) > 0
         return (fine & ((value == END) | ~ended)).all(-1)
 

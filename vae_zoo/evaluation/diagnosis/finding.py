@@ -45,5 +45,9 @@ def number_of(num: int, what: str, many: str = "") -> str:
 
 def examine(diagnoses: Iterable[Diagnosis], subject: Any) -> list[Finding]:
     """What some diagnoses find, faults first."""
-    found = [finding for diagnosis in diagnoses if (finding := diagnosis(subject)) is not None]
-    return sorted(found, key=lambda finding: ORDER.index(finding.severity))
+    return by_severity(finding for diagnosis in diagnoses if (finding := diagnosis(subject)) is not None)
+
+
+def by_severity(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings, faults first."""
+    return sorted(findings, key=lambda finding: ORDER.index(finding.severity))

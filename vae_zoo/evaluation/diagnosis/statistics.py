@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vae_zoo.evaluation.quality.detection import auroc
+
 
 class Estimate(NamedTuple):
     """A number and its standard error."""
@@ -127,7 +129,8 @@ def told_apart(x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
         if len(set(label[train].tolist())) < 2 or len(set(label[held].tolist())) < 2:
             return Estimate(0.5, 0.5)
         model: Any = LogisticRegression(C=0.1, max_iter=200).fit(features[train].numpy(), label[train].numpy())
-        areas.append(_area(torch.from_numpy(model.decision_function(features[held].numpy())), label[held]))
+        scores, positive = model.decision_function(features[held].numpy()), label[held].numpy() > 0
+        areas.append(auroc(scores[positive], scores[~positive]).value)
     area = sum(areas) / 2
     first, second = area / (2 - area), 2 * area**2 / (1 + area)
     num, other = len(x) / 2, len(y) / 2  # what one half says of the other is nearly what that says of it
@@ -146,12 +149,3 @@ def _components(rows: Tensor) -> Tensor:
         rows = rows @ axes
     both = torch.cat([rows, rows.square()], 1)
     return (both - both.mean(0)) / both.std(0).clamp(min=1e-12)
-
-
-def _area(scores: Tensor, label: Tensor) -> float:
-    """Area under the ROC curve, with ties counted as one half."""
-    unique, place = scores.unique(return_inverse=True)
-    counts = torch.bincount(place, minlength=len(unique)).double()
-    rank = (counts.cumsum(0) - (counts - 1) / 2)[place]
-    num = float(label.sum())
-    return float((rank[label > 0].sum() - num * (num + 1) / 2) / (num * (len(label) - num)))

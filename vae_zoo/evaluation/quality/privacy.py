@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vae_zoo.evaluation.quality.detection import some, with_gaps
+from vae_zoo.evaluation.quality.marginals import LEVEL
 
 NEARER = 0.55
 """Shares of rows nearer to the training rows below this are no finding, however many rows show them."""
-LEVEL = 0.01
 _MOST = 2000
 
 

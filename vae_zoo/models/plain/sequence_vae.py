@@ -38,7 +38,6 @@ class SequenceVAE(VAE):
     """
 
     own_schedule = "its warm-up"
-    compilable = False  # torch traces no recurrent units
 
     def __init__(
         self,

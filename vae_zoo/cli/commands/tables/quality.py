@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vae_zoo.cli.terminal import greet, quiet
-from vae_zoo.cli.verbs import VerbParser
+from vae_zoo.cli.verbs import VerbParser, check_parent
 
 if TYPE_CHECKING:
     from vae_zoo.evaluation.quality import Quality
@@ -69,7 +69,7 @@ def quality(args: list[str]) -> None:
     greet("quality", str(options.synthetic), piped=True)
 
     from vae_zoo.evaluation import quality as measures
-    from vae_zoo.system.writing import replacing
+    from vae_zoo.system.writing import write_text
 
     quiet()
     tables = of_checkpoint(options) if options.ckpt_path else of_files(options)
@@ -83,8 +83,7 @@ def quality(args: list[str]) -> None:
         what = f"{found.privacy.copies_real:.0%} of the real rows are training rows"
         print(f"vae-zoo: {what}: give rows that the model was not fitted to.", file=sys.stderr)
     if options.out is not None:
-        with replacing(options.out) as part:
-            part.write_text(json.dumps(found.plain(), indent=2) + "\n", encoding="utf-8")
+        write_text(options.out, json.dumps(found.plain(), indent=2) + "\n")
         print(options.out)
 
 
@@ -107,8 +106,8 @@ def refuse(options: Any) -> None:
         raise ValueError(f"--seed must be at least 0 and below 2**32, got {options.seed}.")
     if options.out is not None and options.out.suffix != ".json":
         raise ValueError(f"--out must end in .json, got {options.out}.")
-    if options.out is not None and not options.out.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {options.out.parent} to write {options.out.name} to.")
+    if options.out is not None:
+        check_parent(options.out)
 
 
 def of_checkpoint(options: Any) -> Tables:

@@ -13,7 +13,7 @@ from vae_zoo.data.base.splits import SPLITS
 from vae_zoo.data.files.array_files import read_table
 from vae_zoo.data.files.count_files import read_counts
 from vae_zoo.data.files.frames import KINDS, MISSING, read_frame
-from vae_zoo.data.files.image_files import IMAGE_ENDINGS, list_images
+from vae_zoo.data.files.image_files import FORMATS, IMAGE_ENDINGS, list_images
 from vae_zoo.evaluation.diagnosis.data.source import Column, Picture, Source
 
 ARRAYS, COUNTS = (".npy", ".npz", ".pt"), (".mtx", ".mtx.gz", ".h5ad")
@@ -232,7 +232,7 @@ def _look(path: Path, name: str) -> tuple[Picture, np.ndarray]:
     if not path.is_file():  # a pipe would be waited for
         return Picture(name, error="no file"), np.zeros(0)
     try:
-        with Image.open(path, formats=("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")) as file:
+        with Image.open(path, formats=FORMATS) as file:
             file.load()
             alpha = np.asarray(file.convert("RGBA"))[..., 3] if file.has_transparency_data else np.full((1, 1), 255)
             pixels = np.asarray(file.convert("RGB"))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from vae_zoo.distributions import score, stddev_of
 from vae_zoo.elbo import ELBOMixin, has_density
 from vae_zoo.system.seeding import forked, mix
 from vae_zoo.typing import Batch
+
+Found = TypeVar("Found")
 
 _CHUNK = 256
 _SAMPLES = 4
@@ -52,7 +54,6 @@ class Examined:
         model: The model.
         train: Training examples.
         test: Examples that it was not trained on.
-        content: Content of its checkpoint, for what a model does not know of its training.
         curve: Values of the metric that the training watched, one for each validation, higher is better.
         other_data: Whether the test examples come from another source than those of the training.
         seed: Seed of all noise.
@@ -64,13 +65,20 @@ class Examined:
         train: Examples,
         test: Examples,
         *,
-        content: Mapping[str, Any] | None = None,
         curve: Sequence[float] = (),
         other_data: bool = False,
         seed: int = 0,
     ) -> None:
         self.model, self.train, self.test = model.eval(), train, test
-        self.content, self.curve, self.other_data, self.seed = content or {}, list(curve), other_data, seed
+        self.curve, self.other_data, self.seed = list(curve), other_data, seed
+        self._measured: dict[Any, Any] = {}
+
+    def once(self, measure: Callable[[Examined], Found]) -> Found:
+        """What a function measures of this model, computed at its first call."""
+        if measure not in self._measured:
+            self._measured[measure] = measure(self)
+        found: Found = self._measured[measure]
+        return found
 
     @cached_property
     def has_bound(self) -> bool:
@@ -88,7 +96,7 @@ class Examined:
         if not isinstance(self.model, ELBOMixin):
             return None
         latents = getattr(self.model, "latent_shape", ())
-        parts = self._over(self.test, lambda x, c: self.model.elbo(x, c, 1).rates)
+        parts = self.over(self.test, lambda x, c: self.model.elbo(x, c, 1).rates)
         found = None if parts is None else parts.double().mean(0)
         return found if found is not None and (len(found) > 1 or latents == (1,)) else None
 
@@ -97,31 +105,31 @@ class Examined:
         """Rate of each test example in nats, (N,); None without a bound or with codes."""
         if not isinstance(self.model, ELBOMixin):
             return None
-        return self._over(self.test, lambda x, c: self.model.elbo(x, c, 1).kl)
+        return self.over(self.test, lambda x, c: self.model.elbo(x, c, 1).kl)
 
     @cached_property
     def bounds(self) -> tuple[Tensor, Tensor] | None:
         """Bounds of the training and the test examples in nats, (N,) each; None without a bound."""
         if not self.has_bound:
             return None
-        return tuple(self._over(examples, self._bound) for examples in (self.train, self.test))
+        return tuple(self.over(examples, self._bound) for examples in (self.train, self.test))
 
     @cached_property
     def fits(self) -> tuple[Tensor, Tensor]:
         """What is compared of training and test examples, (N,) each: the bound, or else log p(x|z)."""
-        return self.bounds or tuple(self._over(part, self._score) for part in (self.train, self.test))
+        return self.bounds or tuple(self.over(part, self._score) for part in (self.train, self.test))
 
     @cached_property
     def latents(self) -> Tensor:
         """A latent of each test example, drawn from its posterior, (N, \\*latent)."""
-        found = self._over(self.test, lambda x, c: self.model.embed(x, c, sample=True))
+        found = self.over(self.test, lambda x, c: self.model.embed(x, c, sample=True))
         assert found is not None
         return found
 
     @cached_property
     def outputs(self) -> Tensor:
         """Mean of p(x|z) of the test examples, (N, \\*shape)."""
-        found = self._over(self.test, self.model.reconstruct)
+        found = self.over(self.test, self.model.reconstruct)
         assert found is not None
         return found
 
@@ -129,7 +137,7 @@ class Examined:
     def sigma(self) -> Tensor:
         """Standard deviation of p(x|z) of the test examples, (N, \\*shape)."""
         model = self.model
-        found = self._over(self.test, lambda x, c: stddev_of(model.decode(model.embed(x, c), c), x.device))
+        found = self.over(self.test, lambda x, c: stddev_of(model.decode(model.embed(x, c), c), x.device))
         assert found is not None
         return found
 
@@ -143,7 +151,7 @@ class Examined:
 
         handle = self.model.likelihood.register_forward_pre_hook(look)
         try:
-            self._over(self.train, self.model.reconstruct)
+            self.over(self.train, self.model.reconstruct)
         finally:
             handle.remove()
         shape = tuple(self.model.likelihood.param_shape)
@@ -169,7 +177,7 @@ class Examined:
         return score(self.model.decode(self.model.embed(x, c), c), x, x.shape[:1])
 
     @torch.no_grad()
-    def _over(self, examples: Examples, function: Callable[[Tensor, Tensor | None], Tensor | None]) -> Any:
+    def over(self, examples: Examples, function: Callable[[Tensor, Tensor | None], Tensor | None]) -> Any:
         """A function of examples, a chunk at a time."""
         found = []
         device = self.model.device

@@ -94,13 +94,6 @@ def independent_scores(examined: Examined) -> tuple[Tensor, Tensor] | None:
         )
 
 
-def _independent(examined: Examined) -> tuple[Tensor, Tensor] | None:
-    if not hasattr(examined, "independent"):
-        examined.independent = independent_scores(examined)  # type: ignore[attr-defined]
-    found: tuple[Tensor, Tensor] | None = examined.independent  # type: ignore[attr-defined]
-    return found
-
-
 def no_gain_over_independent(examined: Examined) -> Finding | None:
     """The bound of test examples is no higher than log p(x) of a model whose entries are independent, without latents.
 
@@ -108,7 +101,7 @@ def no_gain_over_independent(examined: Examined) -> Finding | None:
     difference is example by example, with its standard error: a fault if it is not above 0 by two of them, a warning
     below 0.5 nats.
     """
-    if examined.bounds is None or (scores := _independent(examined)) is None:
+    if examined.bounds is None or (scores := examined.once(independent_scores)) is None:
         return None
     gain = mean_of_rows(examined.bounds[1] - scores[1])
     return judge(
@@ -127,7 +120,7 @@ def overfitting(examined: Examined) -> Finding | None:
     The difference, with its standard error, must exceed half of the gain of training examples over an independent model
     of each entry by two standard errors. Without a bound, log p(x|z) takes its place.
     """
-    if examined.other_data or (scores := _independent(examined)) is None:
+    if examined.other_data or (scores := examined.once(independent_scores)) is None:
         return None
     train, test = examined.fits
     gap = difference(train, test - (scores[1].mean() - scores[0].mean()))  # not what is due to the examples themselves

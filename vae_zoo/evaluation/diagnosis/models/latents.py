@@ -102,7 +102,7 @@ def dead_codes(examined: Examined) -> Finding | None:
     if not examined.has_codes or not hasattr(examined.model, "usage"):
         return None
     model = examined.model
-    found = [examined._over(part, lambda x, _: model.codes(x)) for part in (examined.train, examined.test)]
+    found = [examined.over(part, lambda x, _: model.codes(x)) for part in (examined.train, examined.test)]
     num = model.codebook.num_codes
     shape = found[0].shape[1:] if isinstance(found[0], torch.Tensor) else None
     if shape is None:

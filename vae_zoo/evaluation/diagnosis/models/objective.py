@@ -63,13 +63,6 @@ def effective_weight(model: Any, x: Tensor, *, num_samples: int = 8, seed: int =
 
 
 def _weight(examined: Examined) -> Estimate | None:
-    if not hasattr(examined, "weight"):
-        examined.weight = _measured_weight(examined)  # type: ignore[attr-defined]
-    found: Estimate | None = examined.weight  # type: ignore[attr-defined]
-    return found
-
-
-def _measured_weight(examined: Examined) -> Estimate | None:
     model = examined.model
     family = getattr(model, "posterior", None)
     plain = isinstance(model, ELBOMixin) and type(model).elbo is ELBOMixin.elbo and has_density(model)
@@ -87,7 +80,7 @@ def divergence_too_strong(examined: Examined) -> Finding | None:
 
     The effective weight of :func:`effective_weight` exceeds 1.6 by two standard errors. The remedy is a smaller β.
     """
-    if (weight := _weight(examined)) is None:
+    if (weight := examined.once(_weight)) is None:
         return None
     own = f", beta is {examined.model.beta:g}" if isinstance(getattr(examined.model, "beta", None), float) else ""
     return judge(
@@ -105,7 +98,7 @@ def divergence_too_weak(examined: Examined) -> Finding | None:
     The effective weight of :func:`effective_weight` is below 0.6 by two standard errors. The remedy is a larger β, or
     to fit on until the warm-up of the divergence has ended.
     """
-    if (weight := _weight(examined)) is None:
+    if (weight := examined.once(_weight)) is None:
         return None
     return judge(
         "divergence_too_weak",
@@ -123,14 +116,11 @@ def _gaps(examined: Examined) -> Gaps | None:
         return None
     if getattr(model, "uses_weights", False):  # its encoder maximises another bound
         return None
-    if not hasattr(examined, "gaps"):
-        try:
-            found = inference_gaps(model, examined.test.x[:NUM_GAPS].to(model.device), seed=examined.seed)
-            examined.gaps = Gaps(*(each.cpu() for each in found))  # type: ignore[attr-defined]
-        except ValueError:  # a bound or a posterior of its own
-            examined.gaps = None  # type: ignore[attr-defined]
-    gaps: Gaps | None = examined.gaps  # type: ignore[attr-defined]
-    return gaps
+    try:
+        found = inference_gaps(model, examined.test.x[:NUM_GAPS].to(model.device), seed=examined.seed)
+    except ValueError:  # a bound or a posterior of its own
+        return None
+    return Gaps(*(each.cpu() for each in found))
 
 
 def _large(examined: Examined, gap: Estimate) -> bool:
@@ -145,9 +135,9 @@ def amortisation_gap(examined: Examined) -> Finding | None:
     the standard error over examples; not where the weight of the divergence is the cause. The remedy is a larger
     encoder, or more training.
     """
-    weight = _weight(examined)
+    weight = examined.once(_weight)
     other = weight is not None and (weight.low > HEAVY or weight.high < LIGHT)  # it maximises something else
-    if other or (gaps := _gaps(examined)) is None:
+    if other or (gaps := examined.once(_gaps)) is None:
         return None
     gap = mean_of_rows(gaps.amortisation)
     return judge(
@@ -168,7 +158,7 @@ def approximation_gap(examined: Examined) -> Finding | None:
     more than 80 % of the examples, it is far below the gap, and 1 nat is enough for a warning. The remedy is a richer
     posterior, or a tighter bound.
     """
-    if (gaps := _gaps(examined)) is None:
+    if (gaps := examined.once(_gaps)) is None:
         return None
     gap, heavy = mean_of_rows(gaps.approximation), float((gaps.pareto_k > 0.7).double().mean())
     tail = f" (importance weights with heavy tails in {heavy:.0%} of the examples)" if heavy > 0.2 else ""

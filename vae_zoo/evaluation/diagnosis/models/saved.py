@@ -22,7 +22,7 @@ def weights_not_finite(content: Content) -> Finding | None:
     """
     weights = {name: x for name, x in content.get("state_dict", {}).items() if isinstance(x, Tensor)}
     bad = [name for name, x in weights.items() if x.is_floating_point() and not bool(torch.isfinite(x).all())]
-    bad = [name for name in bad if bool(weights[name].isnan().any()) or _is_parameter(content, name)]
+    bad = [name for name in bad if bool(weights[name].isnan().any()) or _is_parameter(name)]
     return judge(
         "weights_not_finite",
         "fault" if bad else "fine",
@@ -32,9 +32,8 @@ def weights_not_finite(content: Content) -> Finding | None:
     )
 
 
-def _is_parameter(content: Content, name: str) -> bool:
+def _is_parameter(name: str) -> bool:
     """Whether an infinity counts: buffers, such as bounds, may hold one."""
-    del content
     return name.endswith(("weight", "bias", "scale"))
 
 
