@@ -115,6 +115,6 @@ def test_the_promise_names_the_limits() -> None:
         f"{limits.MAX_UNPACKED >> 30} GiB and {limits.MAX_RATIO} times",
         f"a Matlab file of more than {frey_faces._MAX_BYTES >> 20} MiB",
         f"an image of more than {image_files._MAX_PIXELS // 1_000_000} million pixels",
-        f"{len(image_files._FORMATS)} formats",
+        f"{len(image_files.FORMATS)} formats",
     ):
         assert words in text, words
