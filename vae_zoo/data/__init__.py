@@ -11,6 +11,7 @@ from vae_zoo.data.datasets.breast_cancer import BreastCancer
 from vae_zoo.data.datasets.counts import Counts
 from vae_zoo.data.datasets.digits import Digits
 from vae_zoo.data.datasets.dsprites import DSprites
+from vae_zoo.data.datasets.dungeon_tiles import DungeonTiles, write_dungeon_tiles
 from vae_zoo.data.datasets.frey_faces import FreyFaces
 from vae_zoo.data.datasets.image_folder import ImageFolder
 from vae_zoo.data.datasets.images import Images
@@ -36,6 +37,7 @@ __all__ = [
     "DSprites",
     "DataModule",
     "Digits",
+    "DungeonTiles",
     "FashionMNIST",
     "FreyFaces",
     "FromDataset",
@@ -57,5 +59,6 @@ __all__ = [
     "Tokens",
     "TorchVision",
     "WorkerLoader",
+    "write_dungeon_tiles",
     "write_shards",
 ]
