@@ -45,7 +45,7 @@ REVIEWED: dict[str, list[str]] = {
     "data, which read arrays, images and shards as numbers when they are used": [
         *(f"vae_zoo.data.datasets.{path}" for path in ("arrays.Arrays", "dsprites.DSprites", "frey_faces.FreyFaces")),
         *(f"vae_zoo.data.datasets.{path}" for path in ("image_folder.ImageFolder", "mnist.MNIST")),
-        "vae_zoo.data.datasets.dungeon_tiles.DungeonTiles",
+        *(f"vae_zoo.data.datasets.{path}" for path in ("dungeon_tiles.DungeonTiles", "emoji_people.EmojiPeople")),
         "vae_zoo.data.streaming.stream.Stream",
         "vae_zoo.data.streaming.shards.StreamLoader",
     ],

@@ -12,6 +12,7 @@ from vae_zoo.data.datasets.counts import Counts
 from vae_zoo.data.datasets.digits import Digits
 from vae_zoo.data.datasets.dsprites import DSprites
 from vae_zoo.data.datasets.dungeon_tiles import DungeonTiles, write_dungeon_tiles
+from vae_zoo.data.datasets.emoji_people import EmojiPeople
 from vae_zoo.data.datasets.frey_faces import FreyFaces
 from vae_zoo.data.datasets.image_folder import ImageFolder
 from vae_zoo.data.datasets.images import Images
@@ -38,6 +39,7 @@ __all__ = [
     "DataModule",
     "Digits",
     "DungeonTiles",
+    "EmojiPeople",
     "FashionMNIST",
     "FreyFaces",
     "FromDataset",

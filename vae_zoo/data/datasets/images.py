@@ -1,7 +1,8 @@
-"""Grey images and their binarisation."""
+"""Images, their binarisation, and images with known factors."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -96,6 +97,48 @@ class Images(DataModule):
         # No need to know the stage: images that are binary already come out as they went in.
         # Mixed once more, because the model seeds its noise with the key: pixels and latents would share a stream.
         return bernoulli(x, mix(key, 1)) if self.binarization == "dynamic" else x
+
+
+class FactorImages(Images):
+    """Images of combinations of known factors, of which the first is the class.
+
+    Args:
+        all_factors: Whether labels are all factors instead of the first, as conditions of a
+            :class:`~vae_zoo.models.ConditionalVAE`.
+        kwargs: Arguments of :class:`Images`.
+    """
+
+    classes_of_factors: tuple[int, ...] | None = None
+    """Of each factor as a condition: its number of classes, or 1 for a number, which is scaled to [0, 1]; None if all
+    are classes."""
+
+    def __init__(self, *, all_factors: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.all_factors = all_factors
+
+    @property
+    @abstractmethod
+    def factor_sizes(self) -> tuple[int, ...]:
+        """Number of values of each factor."""
+
+    @property
+    def num_classes(self) -> int | None:
+        return None if self.all_factors else self.factor_sizes[0]
+
+    @property
+    def condition_sizes(self) -> tuple[int, ...] | None:
+        return (self.classes_of_factors or self.factor_sizes) if self.all_factors else None
+
+    def labels(self, factors: Tensor) -> Tensor:
+        """Labels of combinations of factors (N, F): (N,), or (N, F) of all factors."""
+        if not self.all_factors:
+            return factors[:, 0]
+        numeric = torch.tensor(self.classes_of_factors or self.factor_sizes) == 1
+        return torch.where(numeric, factors / (torch.tensor(self.factor_sizes) - 1), factors.float())
+
+    @abstractmethod
+    def draw(self, factors: Tensor) -> Split:
+        """Images of any combinations of factors, (N, F), whether or not a split has them."""
 
 
 def threshold(x: Tensor) -> Tensor:

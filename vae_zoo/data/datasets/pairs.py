@@ -14,7 +14,7 @@ from vae_zoo.data.base.datamodule import DataModule
 from vae_zoo.data.base.loader import TensorLoader
 from vae_zoo.data.base.mapped import Mapped
 from vae_zoo.data.base.splits import Split, SplitName
-from vae_zoo.data.datasets.sprites import SpriteImages
+from vae_zoo.data.datasets.images import FactorImages
 from vae_zoo.distributions import Family
 from vae_zoo.system.seeding import mix
 from vae_zoo.typing import Batch, Shape
@@ -32,8 +32,8 @@ class Pairs(DataModule):
         | https://arxiv.org/abs/2002.02886
 
     Args:
-        data: Data with known factors that can draw any combination of them: Sprites or DSprites. Its own sizes of
-            batches are not used.
+        data: Data with known factors that can draw any combination of them: Sprites, DSprites or EmojiPeople. Its own
+            sizes of batches are not used.
         factors: Number of factors that differ within a pair; None to draw it for every pair.
         batch_size: Pairs in a training batch, on each device.
         kwargs: Arguments of :class:`DataModule` except ``num_labels``, which is one of ``data``.
@@ -45,7 +45,7 @@ class Pairs(DataModule):
 
     def __init__(self, *, data: DataModule, factors: int | None = 1, batch_size: int = 64, **kwargs: Any) -> None:
         super().__init__(batch_size=batch_size, **kwargs)
-        if not isinstance(data, SpriteImages):
+        if not isinstance(data, FactorImages):
             raise TypeError(
                 f"Pairs needs data with known factors, such as Sprites or DSprites, got {type(data).__name__}."
             )
@@ -121,7 +121,7 @@ class Pairing:
         factors: Number of factors that differ; None to draw it for every pair.
     """
 
-    def __init__(self, data: SpriteImages, factors: int | None) -> None:
+    def __init__(self, data: FactorImages, factors: int | None) -> None:
         self.data, self.factors = data, factors
         self.own = _factors(data, "train")
         self.sizes = torch.tensor(data.factor_sizes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from vae_zoo.data.base.checks import check_positive
 from vae_zoo.data.base.splits import Split, SplitName, split_indices
-from vae_zoo.data.datasets.images import Images
+from vae_zoo.data.datasets.images import FactorImages
 from vae_zoo.typing import Shape
 
 _CHUNK = 1024
@@ -20,13 +19,12 @@ _RADIUS = 0.17  # of the largest sprite, as a fraction of the image: it stays in
 FACTOR_SIZES = (3, 6, 40, 32, 32)
 
 
-class SpriteImages(Images):
+class SpriteImages(FactorImages):
     """Images of sprites, with their shape as class.
 
     Args:
-        all_factors: Whether labels are all five factors instead of the shape, as conditions of a
-            :class:`~vae_zoo.models.ConditionalVAE`: the number of the shape, and the others scaled to [0, 1].
-        kwargs: Arguments of :class:`Images`.
+        kwargs: Arguments of :class:`FactorImages`, of which ``all_factors`` gives the number of the shape, and the
+            other factors scaled to [0, 1].
     """
 
     grey = False
@@ -34,27 +32,7 @@ class SpriteImages(Images):
     factor_sizes: tuple[int, ...] = FACTOR_SIZES
     """Number of values of each factor: shape (square, ellipse, heart), scale, rotation, x and y."""
 
-    def __init__(self, *, all_factors: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.all_factors = all_factors
-
-    @property
-    def num_classes(self) -> int | None:
-        return None if self.all_factors else self.factor_sizes[0]
-
-    @property
-    def condition_sizes(self) -> tuple[int, ...] | None:
-        return (self.factor_sizes[0], 1, 1, 1, 1) if self.all_factors else None
-
-    def labels(self, factors: Tensor) -> Tensor:
-        """Labels of combinations of factors (N, F): (N,), or (N, F) of all factors."""
-        if not self.all_factors:
-            return factors[:, 0]
-        return torch.cat([factors[:, :1].float(), factors[:, 1:] / (torch.tensor(self.factor_sizes[1:]) - 1)], 1)
-
-    @abstractmethod
-    def draw(self, factors: Tensor) -> Split:
-        """Images of any combinations of factors, (N, F), whether or not a split has them."""
+    classes_of_factors = (3, 1, 1, 1, 1)
 
 
 class Sprites(SpriteImages):
