@@ -13,6 +13,7 @@ from vae_zoo.nn.gated import GatedDense
 from vae_zoo.nn.grid import GridDecoder, GridEncoder
 from vae_zoo.nn.gyroplane import Gyroplane, GyroplaneDense
 from vae_zoo.nn.language import CausalTransformer, LanguageModel, RecurrentDecoder, RecurrentEncoder
+from vae_zoo.nn.pictures import ResidualDecoder, ResidualEncoder, ResizeConv, ShuffleConv
 from vae_zoo.nn.quantizers import (
     BSQ,
     FSQ,
@@ -66,8 +67,12 @@ __all__ = [
     "Ramp",
     "RecurrentDecoder",
     "RecurrentEncoder",
+    "ResidualDecoder",
+    "ResidualEncoder",
     "ResidualQuantizer",
+    "ResizeConv",
     "Schedule",
+    "ShuffleConv",
     "SimVQ",
     "SpatialBroadcastDecoder",
     "VGGFeatures",
