@@ -31,19 +31,21 @@ MNIST = ("grey 28 × 28, pixels in [0, 1] binarised at random", "CC BY-SA 3.0 (L
 DIGITS = ("grey 8 × 8, pixels in [0, 1]", "CC BY 4.0 (UCI, Alpaydin and Kaynak)")
 SPRITES = ("grey 32 × 32, pixels 0 or 1", "none: drawn by vae_zoo")
 LENGTH = "--trainer.max_epochs {0} --model.scheduler.init_args.T_max {0} --data.num_val 400"
-GATED = " ".join(
-    [
-        *(f"--model.{part} GatedDense --model.{part}.hidden [300,300]" for part in ("encoder", "decoder")),
-        LENGTH.format(6),
-        "--model.latent_dim 40 --model.optimizer.init_args.eps 1e-8",
-    ]
+DECODER = "--model.decoder GatedDense --model.decoder.hidden [300,300] --model.latent_dim 40"
+GATED = (
+    f"--model.encoder GatedDense --model.encoder.hidden [300,300] {DECODER} {LENGTH.format(6)} "
+    "--model.optimizer.init_args.eps 1e-8"
 )
 """Networks and schedule that models of MNIST have in common, so that their metrics can be compared."""
 
 PLANS = {
     "vae_mnist": Plan("gated networks, 40 latents", f"--config vae_mnist {GATED}", *MNIST),
     "iwae_mnist": Plan("the same, a bound of 5 importance samples", f"--config iwae_mnist {GATED}", *MNIST),
-    "conditional_vae_mnist": Plan("the same, given the class", f"--config conditional_vae_mnist {GATED}", *MNIST),
+    "conditional_vae_mnist": Plan(
+        "given the class, which the encoder reads by convolutions",
+        f"--config conditional_vae_mnist {DECODER} {LENGTH.format(5)}",
+        *MNIST,
+    ),
     "vamp_vae_mnist": Plan(
         "the same, with a prior of 500 pseudo-inputs",
         f"--config vamp_vae_mnist {LENGTH.format(6)} --model.optimizer.init_args.lr 1e-3 "
