@@ -39,15 +39,20 @@ GATED = (
 """Networks and schedule that models of MNIST have in common, so that their metrics can be compared."""
 
 PLANS = {
-    "vae_mnist": Plan("gated networks, 40 latents", f"--config vae_mnist {GATED}", *MNIST),
-    "iwae_mnist": Plan("the same, a bound of 5 importance samples", f"--config iwae_mnist {GATED}", *MNIST),
+    "vae_mnist": Plan(
+        "gated networks, 16 latents",
+        f"--config vae_mnist {GATED.replace('latent_dim 40', 'latent_dim 16')} "
+        "--trainer.max_epochs 12 --model.scheduler.init_args.T_max 12",
+        *MNIST,
+    ),
+    "iwae_mnist": Plan("gated networks, a bound of 5 importance samples", f"--config iwae_mnist {GATED}", *MNIST),
     "conditional_vae_mnist": Plan(
         "given the class, which the encoder reads by convolutions",
         f"--config conditional_vae_mnist {DECODER} {LENGTH.format(5)}",
         *MNIST,
     ),
     "vamp_vae_mnist": Plan(
-        "the same, with a prior of 500 pseudo-inputs",
+        "gated networks, a prior of 500 pseudo-inputs",
         f"--config vamp_vae_mnist {LENGTH.format(6)} --model.optimizer.init_args.lr 1e-3 "
         "--trainer.callbacks LinearAnnealing --trainer.callbacks.num_epochs 2",
         *MNIST,
