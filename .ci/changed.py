@@ -9,9 +9,9 @@ ROOT = Path(__file__).parents[1]
 MODELS = "testing models distributions penalties samplers test_contract.py test_training.py test_conditional_vae.py"
 MODELS += " test_missing.py test_pretrained.py test_config_cycle.py test_doctests.py"
 MODELS += " callbacks/test_latent_scatter.py cli/test_sample.py cli/test_export.py"
-MODELS += " evaluation/test_model_diagnosis.py cli/test_doctor.py"
+MODELS += " evaluation cli/test_doctor.py"
 RUNS = "callbacks training ranks models/test_two_ranks.py test_training.py test_resume_matrix.py test_two_processes.py"
-RUNS += " test_loggers.py test_speed_options.py test_*s_benchmark.py data/test_resume.py"
+RUNS += " test_loggers.py cli/test_sweep_agents.py test_speed_options.py test_*s_benchmark.py data/test_resume.py"
 RUNS += " cli/test_faults.py cli/test_ranks.py cli/test_run_loggers.py cli/test_precedence.py"
 AREAS = {
     r"vae_zoo/(models|elbo|distributions|nn|penalties|metrics|evaluation|samplers|testing)/": MODELS,

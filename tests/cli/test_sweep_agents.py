@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import yaml
 from forking import Forking
-from short import few
 from wandb_stub import Stub, read_back
 
 from vae_zoo.cli.commands.sweep_check import chosen_runs, expand
@@ -61,7 +60,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         }
 
 
-@pytest.mark.parametrize("name", few(SWEEPS, 1, "vae_digits"))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", SWEEPS)
 def test_sweep_and_agent(name: str, environment: dict[str, str], tmp_path: Path) -> None:
     sweep = yaml.safe_load(SWEEPS[name].read_text())
     chosen = chosen_runs(sweep, 16)

@@ -119,6 +119,7 @@ def test_text_is_opened_with_an_encoding() -> None:
     assert not missing
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_no_locale_ends_a_run(tmp_path: Path) -> None:
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}

@@ -223,6 +223,7 @@ class TestSparse:
         assert torch.equal(source.map(torch.log1p)[torch.tensor([5])], whole[[5]].log1p())
         assert torch.equal(source.sample(3 * 28), whole[[0, 10, 20]])
 
+    @pytest.mark.exhaustive
     @pytest.mark.slow
     def test_memory_does_not_grow_with_the_zeros(self, tmp_path: Path) -> None:
         """Of 20,000 x 20,000 counts, which would take 1.6 GB dense; the chunks of a check take 16 MiB."""

@@ -124,13 +124,13 @@ class TestEveryPair:
     ("cls", "q", "p"),
     [
         (VAE, FullNormal, StandardNormal),
-        (VAE, DiagonalLaplace, MixtureNormal),
-        (IWAE, AutoregressiveFlow, ConditionalNormal),
-        (VAE, SplineFlow, StandardLaplace),
+        pytest.param(VAE, DiagonalLaplace, MixtureNormal, marks=pytest.mark.exhaustive),
+        pytest.param(IWAE, AutoregressiveFlow, ConditionalNormal, marks=pytest.mark.exhaustive),
+        pytest.param(VAE, SplineFlow, StandardLaplace, marks=pytest.mark.exhaustive),
         (VAE, DiagonalNormal, SplinePrior),
-        (VAE, DiagonalNormal, FlowPrior),
+        pytest.param(VAE, DiagonalNormal, FlowPrior, marks=pytest.mark.exhaustive),
         (IWAE, Gamma, GammaPrior),
-        (VAE, Beta, BetaPrior),
+        pytest.param(VAE, Beta, BetaPrior, marks=pytest.mark.exhaustive),
         (VAE, Dirichlet, DirichletPrior),
     ],
 )

@@ -69,6 +69,7 @@ def test_the_evidence_is_a_sum_over_classes() -> None:
     assert (model.classify(x).exp() - spread).abs().mean() < 0.03 < (spread - 1 / 3).abs().mean()
 
 
+@pytest.mark.exhaustive
 def test_the_bound_of_draws_is_that_of_the_sum() -> None:
     model, x = trained(linear_m2())
     drawn = model.elbo(x, num_samples=2000)

@@ -98,7 +98,7 @@ def fails(rank: int, folder: Path, wrong: tuple[str, str]) -> None:
 @pytest.mark.parametrize(
     ("wrong", "codes", "said"),
     [
-        (("bad data", ""), [2, 1], ["0: bad data"]),
+        pytest.param(("bad data", ""), [2, 1], ["0: bad data"], marks=pytest.mark.exhaustive),
         (("", "bad data"), [1, 2], ["1: bad data"]),
         (("bad data", "bad data"), [2, 1], ["0: bad data"]),
     ],
@@ -130,7 +130,7 @@ def trains(rank: int, folder: Path, stuck: int, inside: bool) -> None:
     time.sleep(60)
 
 
-@pytest.mark.parametrize("stuck", [0, 1])
+@pytest.mark.parametrize("stuck", few([0, 1], 1))
 def test_a_process_that_stays_in_a_step_ends_the_run(stuck: int, tmp_path: Path) -> None:
     """Its thread goes on saying that it lives."""
     with ranks(tmp_path, trains, tmp_path, stuck, True, store=False) as running:
@@ -142,6 +142,7 @@ def test_a_process_that_stays_in_a_step_ends_the_run(stuck: int, tmp_path: Path)
     assert line == f"vae-zoo: error: {said}: the whole run ends."
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_one_that_evaluates_or_saves_does_not(tmp_path: Path) -> None:
     with ranks(tmp_path, trains, tmp_path, 1, False, store=False) as running:
@@ -157,6 +158,7 @@ def halted(running: Ranks, seconds: float) -> None:
         time.sleep(seconds)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_processes_that_are_all_stopped_go_on(tmp_path: Path) -> None:
     """As by Ctrl-Z and fg."""
