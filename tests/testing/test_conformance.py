@@ -12,6 +12,7 @@ import pytest
 from helpers import BOUNDS, MODELS
 from short import few
 
+from vae_zoo.evaluation.coding import refusal
 from vae_zoo.models import DFCVAE, MSSSIMVAE, RAESN, RHVAE, VAE, Autoencoder, FactorVAE, VampVAE
 from vae_zoo.nn import Discriminator
 from vae_zoo.testing import CHECKS, Subject, bounds, run, unit
@@ -48,6 +49,7 @@ def test_check(cls: type[Autoencoder], name: str) -> None:
             "one_graph": cls.compilable,
             "routing": False,
             "penalty_sign": False,
+            "code_length": known and not refusal(subject(cls).bound()),
             "autocast": cls not in (DFCVAE, MSSSIMVAE),
             "learning": not cls.game,
             "tiling": not cls.game and cls is not RAESN,  # whose weights cannot be 0

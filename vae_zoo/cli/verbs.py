@@ -36,6 +36,10 @@ VERBS = (
     Verb("impute", "fill in the missing cells of a table", "vae_zoo.cli.commands.tables.impute:impute"),
     Verb("quality", "how close synthetic rows are to real ones", "vae_zoo.cli.commands.tables.quality:quality"),
     Verb("compare", "log p(x) of several models, with paired differences", "vae_zoo.cli.commands.compare:compare"),
+    Verb(
+        "compress", "examples without loss in a file, by their bound", "vae_zoo.cli.commands.coding.compress:compress"
+    ),
+    Verb("decompress", "the examples in such a file", "vae_zoo.cli.commands.coding.decompress:decompress"),
     Verb("doctor", "what is wrong with data or a model, and what to do", "vae_zoo.cli.commands.doctor:doctor"),
     Verb("export", "encoder and decoder for use without vae_zoo", "vae_zoo.cli.commands.export:export"),
     Verb("list", "list models, data sets and configurations", "vae_zoo.cli.commands.list:show"),

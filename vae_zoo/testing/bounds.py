@@ -18,7 +18,7 @@ def unweighted(subject: Subject) -> Found:
     """the logged elbo is E[log p(x|z) + log p(z) - log q(z|x)], regardless of the objective"""
     model, x = subject.bound(), subject.images()
     c = subject.labels(len(x))
-    _perturb(model, SHAKEN)
+    perturb(model, SHAKEN)
     if hasattr(model, "kl_weight"):
         model.kl_weight = torch.tensor(0.5)
     with torch.no_grad():
@@ -36,7 +36,7 @@ def unweighted(subject: Subject) -> Found:
 def divergence(subject: Subject) -> Found:
     """the KL of the bound is the Monte Carlo mean of log q(z|x) - log p(z), and at least 0"""
     model, x = subject.bound(), subject.images()
-    _perturb(model, SHAKEN)
+    perturb(model, SHAKEN)
     with torch.no_grad():
         torch.manual_seed(3)
         kls, ratios = [], []
@@ -77,9 +77,9 @@ def samples_used(subject: Subject) -> Found:
 def own_prior(subject: Subject) -> Found:
     """sample() decodes draws from the model's own prior"""
     model = subject.bound().eval()
-    _perturb(model, SHAKEN)
+    perturb(model, SHAKEN)
     if hasattr(model, "latent_prior"):
-        _perturb(model.latent_prior, 0.2)  # a flow far from the identity cannot be inverted in float32
+        perturb(model.latent_prior, 0.2)  # a flow far from the identity cannot be inverted in float32
     num, seen = 3000, []
 
     def decode(z: Tensor, c: Tensor | None = None, original: Any = model.decode) -> Any:
@@ -112,7 +112,8 @@ def _close(gap: float, error: float, floor: float) -> Found:
 
 
 @torch.no_grad()
-def _perturb(module: torch.nn.Module, scale: float) -> None:
+def perturb(module: torch.nn.Module, scale: float) -> None:
+    """Add noise to all weights."""
     torch.manual_seed(5)
     for p in module.parameters():
         p.add_(scale * torch.randn_like(p))

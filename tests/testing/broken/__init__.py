@@ -19,7 +19,7 @@ from broken.bounds import (
     WrongSign,
 )
 from broken.densities import Probabilities, TwoScales, Unconstrained, Unnormalised
-from broken.in_use import ClassCounter, Forgets, OtherPath, RankZero, SamplingEmbed, TwoOptimizers
+from broken.in_use import ClassCounter, Forgets, OtherPath, RankZero, Restless, SamplingEmbed, SeesOthers, TwoOptimizers
 from broken.losses import (
     Ascends,
     Breaks,
@@ -77,6 +77,8 @@ FAULTS: dict[type[Autoencoder], tuple[str, ...]] = {
     TopDropped: ("divergence",),
     SamplingEmbed: ("answers",),
     OtherPath: ("answers",),
+    Restless: ("code_length",),
+    SeesOthers: ("code_length",),
     ClassCounter: ("resuming",),
     RankZero: ("processes",),
     Dead: ("gradients",),

@@ -42,6 +42,20 @@ class OtherPath(VAE):
         return {**out, "reconstruction": self.decode(torch.tanh(out["z"])).mean}
 
 
+class Restless(VAE):
+    """Noise in the encoder that stays on in evaluation, as of a dropout that eval() does not reach."""
+
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        return super().encode(x + 0.1 * torch.randn_like(x), c)
+
+
+class SeesOthers(VAE):
+    """A decoder whose outputs depend on the other examples, as of statistics of the batch in evaluation."""
+
+    def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        return super().decode(z + 10 * z.mean(-2, keepdim=True), c)
+
+
 class ClassCounter(VAE):
     """A schedule that counts in an attribute of the class, which no checkpoint holds."""
 

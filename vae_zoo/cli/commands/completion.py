@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vae_zoo.cli.commands import doctor, export, fit_density, sample
+from vae_zoo.cli.commands.coding import compress, decompress
 from vae_zoo.cli.commands.list import TABLES
 from vae_zoo.cli.commands.show import named
 from vae_zoo.cli.commands.tables import impute, quality
@@ -105,6 +106,7 @@ def _options() -> tuple[list[str], dict[str, list[str]]]:
     own = {verb: [name for name in names if name not in (*shared, "c")] for verb, names in found.items()}
     own |= {"sample": sample.parser().names(), "export": export.parser().names()}
     own |= {"impute": impute.parser().names(), "quality": quality.parser().names(), "doctor": doctor.parser().names()}
+    own |= {"compress": compress.parser().names(), "decompress": decompress.parser().names()}
     own |= {"fit-density": [*fit_density.parser().names(), *fit_density.settings()]}
     return shared, {verb: names for verb, names in own.items() if names}
 

@@ -1,0 +1,1 @@
+"""Verbs that code examples by a trained model, and decode them."""
