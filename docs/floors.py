@@ -15,6 +15,7 @@ PARTS = {
     "__main__": "python -m vae_zoo",
     "testing": "the conformance suite, for the zoo's models and for yours",
     "hub": "load, from_pretrained, the Hugging Face Hub",
+    "weights": "trained weights in the package, their registry and checksums",
     "export": "ONNX, torch.export, safetensors, model cards",
     "callbacks": "annealing, checkpoints, pictures, evaluation after a test",
     "loggers": "metrics.csv, Weights & Biases",

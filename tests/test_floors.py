@@ -26,7 +26,7 @@ FLOORS = (
     ("models", "data"),
     ("evaluation", "samplers"),
     ("callbacks", "loggers"),
-    ("export",),
+    ("export", "weights"),
     ("hub",),
     ("testing",),
     ("cli", "__main__"),

@@ -49,7 +49,11 @@ def test_what_is_in_them(built: Path) -> None:
     configs = {
         f"vae_zoo/configs/{p.relative_to(ROOT / 'configs').as_posix()}" for p in (ROOT / "configs").rglob("*.yaml")
     }
-    assert ours | configs | {"vae_zoo/py.typed"} <= names
+    weights = {
+        f"vae_zoo/weights/{p.name}" for kind in ("json", "safetensors") for p in package.glob(f"weights/*.{kind}")
+    }
+    assert len(weights) >= 24
+    assert ours | configs | weights | {"vae_zoo/py.typed"} <= names
     others = {name for name in names if not name.startswith("vae_zoo/")}
     assert all(name.startswith(f"vae_zoo-{vae_zoo.__version__}.dist-info/") for name in others)
     (source,) = built.glob("*.tar.gz")

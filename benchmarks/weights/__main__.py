@@ -15,7 +15,10 @@ from pathlib import Path
 
 from benchmarks.common import commit
 from benchmarks.reproduce.run import newest, run
+from benchmarks.weights import pictures
+from benchmarks.weights.packing import pack
 from benchmarks.weights.plan import PLANS
+from vae_zoo.weights import names
 
 QUIET = [f"--{name}.every_n_epochs=0" for name in ("samples", "reconstructions", "traversals")]
 
@@ -28,7 +31,12 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("results/weights"), help="folder of the fits")
     args = parser.parse_args()
     for name in args.names or PLANS:
-        fitted(name, args.root)
+        checkpoint = fitted(name, args.root)
+        weights = pack(name, PLANS[name], checkpoint, json.loads((args.root / name / "fit.json").read_text()))
+        pictures.samples(weights)
+        print(name, weights.num_bytes, {k: f"{v.value} ± {v.error}" for k, v in weights.metrics.items()}, flush=True)
+    if set(pictures.STRIP) <= set(names()):
+        pictures.strip()
 
 
 def fitted(name: str, root: Path) -> Path:

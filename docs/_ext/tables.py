@@ -15,6 +15,7 @@ from benchmarks.zoo import page as zoo
 from vae_zoo.evaluation.diagnosis.data.diagnose import DATA
 from vae_zoo.evaluation.diagnosis.models.diagnose import SAVED, TRAINED
 from vae_zoo.testing import CHECKS
+from vae_zoo.weights import Measured, Weights, find, names
 
 
 def write(app: Sphinx) -> None:
@@ -23,6 +24,7 @@ def write(app: Sphinx) -> None:
     script = source.parent / "benchmarks" / "reproduce" / "table.py"
     numbers = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout
     tables = {"_reproduction.md": numbers, "_checks.md": checks(), "_findings.md": findings()}
+    tables["_weights.md"] = weights(source / "figures" / "weights")
     tables |= {
         "_throughput.md": report.throughput(),
         "_scaling.md": report.scaling(),
@@ -38,6 +40,59 @@ def write(app: Sphinx) -> None:
         path = source / name
         if not path.is_file() or path.read_text() != text:
             path.write_text(text)
+
+
+def weights(pictures: Path) -> str:
+    """Metrics of the packaged weights, and then how each was made, with its samples."""
+    found = [find(name) for name in names()]
+    head = "| name | model | data | log p(x) | bound | rate | MB |\n|---|---|---|---|---|---|---|"
+    parts = ["\n".join([head, *map(row, found)])]
+    for one in found:
+        parts.append(f"### {one.name}")
+        if (path := pictures / f"{one.name}.png").is_file():
+            parts.append(f"![20 samples of {one.name}](figures/weights/{path.name})")
+        args = ", ".join(f"`{part}`" for part in described(one))
+        parts.append(f"{one.model_name} on {one.data_name}: {one.what}. {one.num_parameters:,} parameters; {args}.")
+        fit = one.fit
+        parts.append(
+            f"Examples: {one.transforms}. Metrics: {one.protocol['num_examples']} examples of the test split"
+            + (f", {one.protocol['num_samples']} importance samples" if "log_evidence" in one.metrics else "")
+            + "".join(f"; {said} {said_as(one.metrics.get(key))}" for key, said in SHARES if key in one.metrics)
+            + f". Fitted in {fit['cpu_minutes']} minutes of one core at commit {fit['commit']}, torch {fit['torch']}. "
+            f"Licence: {one.licence['weights']}; of the data: {one.licence['data']}."
+        )
+        parts.append(f"`{fit['command']}`")
+    return "\n\n".join(parts) + "\n"
+
+
+SHARES = (("unexplained", "variance unexplained"), ("wrong_tokens", "tokens reconstructed wrongly"))
+
+
+def row(one: Weights) -> str:
+    """A line of the table."""
+    cells = [f"[`{one.name}`](#{one.name})", one.model_name, one.data_name]
+    cells += [said_as(one.metrics.get(key)) for key in ("log_evidence", "elbo", "kl")]
+    return "| " + " | ".join([*cells, f"{one.num_bytes / 1e6:.1f}"]) + " |"
+
+
+def said_as(metric: Measured | None) -> str:
+    """A metric with its error; shares in percent."""
+    if metric is None:
+        return "–"
+    return f"{metric.value:.2f} ± {metric.error:.2f}" if metric.unit else f"{metric.value:.0%} ± {metric.error:.1%}"
+
+
+def described(one: Weights) -> list[str]:
+    """Networks and latents of a model."""
+    args = one.model["init_args"]
+    found = [f"latent_dim={args['latent_dim']}"] if "latent_dim" in args else []
+    for part in ("encoder", "likelihood"):
+        given = args.get(part) or {}
+        short = str(given.get("class_path", "")).rpartition(".")[2]
+        sizes = given.get("init_args", {})
+        shown = ", ".join(f"{k}={sizes[k]}" for k in ("hidden", "width", "scale") if k in sizes)
+        found += [f"{part}={short}({shown})"] if short else []
+    return found
 
 
 def checks() -> str:

@@ -40,8 +40,6 @@ CASES: list[tuple[str, str, Callable[[Path], Any]]] = [
     ("umap", "umap", lambda folder: PredictionWriter(embedding="umap")),
     ("table", "pandas", lambda folder: read_frame(folder / "t.csv")),
     ("table", "pyarrow", lambda folder: write_frame(folder / "t.parquet", None)),
-    ("hub", "safetensors", lambda folder: hub.save_pretrained(tiny(VAE), folder / "a")),
-    ("hub", "safetensors", lambda folder: hub.from_pretrained(folder)),
     ("hub", "huggingface_hub", lambda folder: tiny(VAE).push_to_hub("me/mine")),
     ("hub", "huggingface_hub", lambda folder: hub.from_pretrained("me/mine")),
     ("export", "onnx", lambda folder: export(tiny(VAE), folder / "a", "onnx")),
@@ -81,14 +79,13 @@ def test_one_line_with_the_command(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime", "safetensors"])
+@pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
 def test_by_the_command(package: str, run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path, tiny(VAE))
-    form = "safetensors" if package == "safetensors" else "onnx"
     hide(package, monkeypatch)
-    outcome = run("export", "--ckpt_path", str(path), "--format", form)
+    outcome = run("export", "--ckpt_path", str(path), "--format", "onnx")
     assert outcome.code == 2
-    assert outcome.err == f"vae-zoo: error: the format {form} needs {package}: pip install 'vae_zoo[export]'.\n"
+    assert outcome.err == f"vae-zoo: error: the format onnx needs {package}: pip install 'vae_zoo[export]'.\n"
     assert [p.name for p in tmp_path.iterdir()] == ["VAE.ckpt"]
 
 

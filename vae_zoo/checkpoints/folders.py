@@ -20,9 +20,9 @@ def read_folder(folder: Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError: If a file is missing.
         ValueError: If one is damaged, or names no model.
-        ImportError: If safetensors is not installed.
     """
-    safetensors = require("safetensors.torch", "hub", "a model as safetensors")
+    from safetensors.torch import load_file
+
     config = read_config(folder / CONFIG)
     model = config["model"]
     if not (folder / WEIGHTS).is_file():
@@ -30,7 +30,7 @@ def read_folder(folder: Path) -> dict[str, Any]:
     if not isinstance(model.get("class_path"), str) or not isinstance(model.get("init_args", {}), dict):
         raise ValueError(f"{folder / CONFIG} names no model.")
     try:
-        weights = safetensors.load_file(folder / WEIGHTS)
+        weights = load_file(folder / WEIGHTS)
     except Exception as error:
         raise ValueError(f"{folder / WEIGHTS} is damaged, or no file of weights: {error}.") from error
     about = {"model": model, "data": config.get("data")}
@@ -56,6 +56,11 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
+def is_repository(name: str) -> bool:
+    """Whether a text may be the name of a repository, ``user/model``."""
+    return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) is not None
+
+
 def download(name: str, revision: str | None = None, token: str | None = None) -> Path:
     """The folder of a repository of the Hugging Face Hub, in the cache of the Hub's library.
 
@@ -64,7 +69,7 @@ def download(name: str, revision: str | None = None, token: str | None = None) -
         OSError: If it cannot be had.
         ImportError: If huggingface_hub is not installed.
     """
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
+    if not is_repository(name):
         raise FileNotFoundError(f"there is no folder {name}, and it is no repository's name such as user/model.")
     hub = require("huggingface_hub", "hub", f"there is no folder {name}; the Hugging Face Hub")
     try:

@@ -42,7 +42,7 @@ VERBS = (
     Verb("decompress", "the examples in such a file", "vae_zoo.cli.commands.coding.decompress:decompress"),
     Verb("doctor", "what is wrong with data or a model, and what to do", "vae_zoo.cli.commands.doctor:doctor"),
     Verb("export", "encoder and decoder for use without vae_zoo", "vae_zoo.cli.commands.export:export"),
-    Verb("list", "list models, data sets and configurations", "vae_zoo.cli.commands.list:show"),
+    Verb("list", "list models, data sets, configurations and weights", "vae_zoo.cli.commands.list:show"),
     Verb("show", "describe one of them: summary, paper, arguments", "vae_zoo.cli.commands.show:show"),
     Verb("check", "run the conformance suite on a model", "vae_zoo.cli.commands.check:check"),
     Verb("sweep-check", "check that the runs of a sweep would start", "vae_zoo.cli.commands.sweep_check:sweep_check"),
@@ -83,6 +83,14 @@ class VerbParser(argparse.ArgumentParser):
         what = "a checkpoint, or a folder with model.safetensors and config.json"
         self.add_argument("--ckpt_path", type=_trained, required=True, metavar="PATH", help=what)
 
+    def add_model(self) -> None:
+        """Add ``--ckpt_path`` and ``--pretrained``, one of which is required."""
+        group = self.add_mutually_exclusive_group(required=True)
+        what = "a checkpoint, or a folder with model.safetensors and config.json"
+        group.add_argument("--ckpt_path", type=_trained, metavar="PATH", help=what)
+        what = "weights of the package (vae-zoo list weights), or hf-hub:user/model"
+        group.add_argument("--pretrained", type=_weights, metavar="NAME", help=what)
+
     def names(self) -> list[str]:
         """Names of the options."""
         return [name.removeprefix("--") for action in self._actions for name in action.option_strings[-1:]]
@@ -108,6 +116,15 @@ def _trained(text: str) -> Path:
     if not path.is_file() and not (path / "config.json").is_file():
         raise argparse.ArgumentTypeError(f"no checkpoint at {path}: give a .ckpt file, or a folder of save_pretrained")
     return path
+
+
+def _weights(text: str) -> str:
+    """Name of weights of the package, or of a repository."""
+    from vae_zoo.weights import HUB, names, unknown
+
+    if not text.startswith(HUB) and text not in names():
+        raise argparse.ArgumentTypeError(unknown(text))
+    return text
 
 
 def find_verb(name: str) -> Callable[[list[str]], None]:

@@ -36,17 +36,17 @@ def save_pretrained(
         The folder.
 
     Raises:
-        ImportError: If safetensors is not installed.
         OSError: If the folder cannot be written to.
     """
-    safetensors = require("safetensors.torch", "hub", "a model as safetensors")
+    from safetensors.torch import save_file
+
     folder, origin = Path(folder), _origin(model, ckpt_path)
     config = {"library_name": "vae_zoo", "version": vae_zoo.__version__, "model": model.recorded()}
-    config["data"] = _portable(origin.get("data"))
+    config["data"] = portable(origin.get("data"))
     # Copies, because weights that two modules share are one tensor, which the format does not allow.
     weights = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
     with replacing_folder(folder) as part:
-        safetensors.save_file(weights, part / WEIGHTS, metadata={"format": "pt"})
+        save_file(weights, part / WEIGHTS, metadata={"format": "pt"})
         (part / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         write_card(model, part, config, origin.get("figures", {}), name or folder.resolve().name)
         (part / WEIGHTS).chmod((part / CONFIG).stat().st_mode)  # which the format keeps to its owner
@@ -76,7 +76,7 @@ def push_to_hub(
         Address of the commit.
 
     Raises:
-        ImportError: If huggingface_hub or safetensors is not installed.
+        ImportError: If huggingface_hub is not installed.
         OSError: If the Hub cannot be reached, or refuses the upload.
     """
     api = require("huggingface_hub", "hub", "the Hugging Face Hub").HfApi(token=token)
@@ -100,12 +100,12 @@ def _origin(model: Autoencoder, ckpt_path: str | Path | None) -> dict[str, Any]:
     return {"data": checkpoint["vae_zoo"].get("data"), "figures": validation_metrics(Path(ckpt_path), steps)}
 
 
-def _portable(data: Any) -> Any:
+def portable(data: Any) -> Any:
     """Arguments of data without paths on this machine."""
     if not isinstance(data, dict):
         return None
     kept = {
-        k: _portable(v) if isinstance(v, dict) and "init_args" in v else v
+        k: portable(v) if isinstance(v, dict) and "init_args" in v else v
         for k, v in data["init_args"].items()
         if not (isinstance(v, str) and Path(v).expanduser().is_absolute())
     }

@@ -10,7 +10,7 @@ from vae_zoo.cli.verbs import VerbParser
 DESCRIPTION = """Write encoder and decoder of a trained model as ONNX or as programs of torch.export, which run without
 vae_zoo, or weights and configuration as safetensors and JSON. What was written is read back and compared with the
 model first: if it gives other numbers, nothing is written."""
-FORMATS = {"safetensors": ("safetensors",), "onnx": ("onnx", "onnxscript", "onnxruntime"), "torch-export": ()}
+FORMATS = {"safetensors": (), "onnx": ("onnx", "onnxscript", "onnxruntime"), "torch-export": ()}
 """Formats, and the packages of the extra ``export`` that each needs."""
 
 

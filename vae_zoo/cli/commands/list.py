@@ -1,4 +1,4 @@
-"""``vae-zoo list``: models, data sets and configurations, read from the sources without imports."""
+"""``vae-zoo list``: models, data sets, configurations and weights, read from the sources without imports."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from vae_zoo.cli.inspect.sources import attribute, find, tree
 from vae_zoo.cli.terminal import width
 from vae_zoo.cli.verbs import VerbParser
 from vae_zoo.system.docstrings import summary
+from vae_zoo.weights import find as find_weights
+from vae_zoo.weights import names as names_of_weights
 
 MORE = """Run one: vae-zoo fit --config NAME, or vae-zoo fit --model MODEL --data DATA
-More:    vae-zoo list configs, and vae-zoo show NAME for one model, data set or configuration"""
+More:    vae-zoo list configs or weights, and vae-zoo show NAME for one model, data set or configuration"""
 
 
 FAMILIES = (
@@ -102,11 +104,19 @@ def show(args: list[str]) -> None:
     """Print the models and data sets, or one table.
 
     Raises:
-        ValueError: If there is no such table.
+        ValueError: If there is no such table, or weights give another bound than the stored one.
     """
-    parser = VerbParser("list", "List models, data sets and packaged configurations.")
+    parser = VerbParser("list", "List models, data sets, packaged configurations and weights.")
     parser.add_argument("part", nargs="?", choices=TABLES, help="one table; models and data if not given")
-    part = parser.parse_args(args).part
+    what = "of weights: measure the bound of the examples stored in each file again, and refuse one that differs"
+    parser.add_argument("--verify", action="store_true", help=what)
+    options = parser.parse_args(args)
+    part = options.part
+    if options.verify:
+        if part != "weights":
+            raise ValueError("--verify measures weights: vae-zoo list weights --verify.")
+        verify_weights()
+        return
     columns = width()
     for name in [part] if part else ["models", "data"]:
         rows = list(TABLES[name]())
@@ -155,4 +165,27 @@ def _configs() -> Iterator[tuple[str, list[str]]]:
         yield name, [f"{model} on {data}: {line}" if model and data else line]
 
 
-TABLES = {"models": _models, "data": _data, "configs": _configs}
+def _weights() -> Iterator[tuple[str, list[str]]]:
+    for name in names_of_weights():
+        found = find_weights(name)
+        metrics = ", ".join(f"{key} {m.value:g} ± {m.error:g} {m.unit}".strip() for key, m in found.metrics.items())
+        size = f"{found.num_bytes / 1e6:.1f} MB"
+        yield name, [f"{found.model_name} on {found.data_name}: {found.what}, {size}", f"test: {metrics}"]
+
+
+def verify_weights() -> None:
+    """Load all weights, and compare the bounds of their stored examples with the stored ones.
+
+    Raises:
+        ValueError: If a file has been altered, or gives another bound.
+    """
+    from vae_zoo.weights.files import built, check_bound, read, stored
+
+    for name in names_of_weights():
+        found = find_weights(name)
+        tensors = read(found)
+        value = check_bound(built(found, tensors), found, *stored(tensors))
+        print(f"{name}: {value:.2f} nats on {found.stored['num']} stored examples, as measured before", flush=True)
+
+
+TABLES = {"models": _models, "data": _data, "configs": _configs, "weights": _weights}

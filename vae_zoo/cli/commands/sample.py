@@ -24,7 +24,7 @@ MOST = 4096
 def parser() -> VerbParser:
     """Options of the verb."""
     made = VerbParser("sample", DESCRIPTION)
-    made.add_checkpoint()
+    made.add_model()
     made.add_argument("--num", type=int, default=64, metavar="N", help="number of samples (64)")
     made.add_argument("--class", type=int, dest="label", metavar="K", help="class, for a model of classes; else all")
     made.add_argument("--shares", action="store_true", help="draw classes in their shares of the training data")
@@ -54,21 +54,21 @@ def sample(args: list[str]) -> None:
     """Run ``vae-zoo sample``.
 
     Raises:
-        ValueError: If an option is invalid, or the model does not support it.
+        ValueError: If an option is invalid, weights have been altered, or the model does not support it.
         FileNotFoundError: If there is no such checkpoint, or no folder to write to.
     """
     options = parser().parse_args(args)
     out: Path | None = options.out
     refuse(options.num, options.label, options.temperature, options.seed, out)
-    greet("sample", f"from {options.ckpt_path}", piped=True)
+    greet("sample", f"from {options.pretrained or options.ckpt_path}", piped=True)
 
     from vae_zoo.callbacks.pictures import drawing
     from vae_zoo.evaluation.sampling import draw, generate
-    from vae_zoo.hub import load
+    from vae_zoo.hub import from_pretrained, load
     from vae_zoo.system.writing import write_npz
 
     quiet()
-    model = load(options.ckpt_path)
+    model = from_pretrained(options.pretrained) if options.pretrained else load(options.ckpt_path)
     if hasattr(model.likelihood, "vocabulary") or (out and out.suffix == ".txt"):
         print(_texts(model, options, out or Path("samples.txt")))
         return
