@@ -56,7 +56,7 @@ def test_bash(complete: Callable[[str], list[str]]) -> None:
     assert complete("vae-zoo sample --t") == ["--temperature"]
     assert complete("vae-zoo export --") == ["--help", "--ckpt_path", "--format", "--out"]
     assert complete("vae-zoo export --format o") == ["onnx"]
-    assert complete("vae-zoo list ") == ["models", "data", "configs"]
+    assert complete("vae-zoo list ") == ["models", "data", "configs", "weights"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

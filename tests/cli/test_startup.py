@@ -30,6 +30,7 @@ INSTANT = {
     "fit --config vae_digits --model BetaVAE --help": 0,
     "list": 0,
     "list configs": 0,
+    "list weights": 0,
     "show BetaVAE": 0,
     "show vae_digits": 0,
     "schema": 0,

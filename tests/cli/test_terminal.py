@@ -138,7 +138,17 @@ def test_no_locale_ends_a_run(tmp_path: Path) -> None:
     assert line.startswith("warning: posterior collapse: ")
 
 
-QUICK = ["list", "list models", "list data", "list configs", "show BetaVAE", "show vae_digits", "schema", "--help"]
+QUICK = [
+    "list",
+    "list models",
+    "list data",
+    "list configs",
+    "list weights",
+    "show BetaVAE",
+    "show vae_digits",
+    "schema",
+    "--help",
+]
 QUICK += ["completion bash", "completion fish", "fit --help", "show BetaVEA"]
 
 
