@@ -20,7 +20,7 @@ AREAS = {
     r"vae_zoo/(security|checkpoints)/|vae_zoo/hub": "security checkpoints test_pretrained.py test_contract.py",
     r"vae_zoo/cli/": "cli security",
     r"vae_zoo/data/": "data security/test_files.py test_configs.py cli/test_doctor.py",
-    r"vae_zoo/export/": "cli/test_export.py",
+    r"vae_zoo/export/": "export cli/test_export.py",
     r"vae_zoo/weights/": "cli/test_weights.py test_packaging.py",
     r"configs/": "test_config*.py cli/test_sweep*.py",
     r"docs/|README": "test_docs.py test_examples.py",

@@ -41,6 +41,7 @@ VERBS = (
     ),
     Verb("decompress", "the examples in such a file", "vae_zoo.cli.commands.coding.decompress:decompress"),
     Verb("doctor", "what is wrong with data or a model, and what to do", "vae_zoo.cli.commands.doctor:doctor"),
+    Verb("explore", "a page of HTML with sliders for the latents", "vae_zoo.cli.commands.pages.explore:explore"),
     Verb("export", "encoder and decoder for use without vae_zoo", "vae_zoo.cli.commands.export:export"),
     Verb("list", "list models, data sets, configurations and weights", "vae_zoo.cli.commands.list:show"),
     Verb("show", "describe one of them: summary, paper, arguments", "vae_zoo.cli.commands.show:show"),

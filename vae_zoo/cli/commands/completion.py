@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from vae_zoo.cli.commands import doctor, export, fit_density, sample
 from vae_zoo.cli.commands.coding import compress, decompress
 from vae_zoo.cli.commands.list import TABLES
+from vae_zoo.cli.commands.pages import explore
 from vae_zoo.cli.commands.show import named
 from vae_zoo.cli.commands.tables import impute, quality
 from vae_zoo.cli.inspect.configs import packaged, packaged_sweeps
@@ -107,6 +108,7 @@ def _options() -> tuple[list[str], dict[str, list[str]]]:
     own |= {"sample": sample.parser().names(), "export": export.parser().names()}
     own |= {"impute": impute.parser().names(), "quality": quality.parser().names(), "doctor": doctor.parser().names()}
     own |= {"compress": compress.parser().names(), "decompress": decompress.parser().names()}
+    own |= {"explore": explore.parser().names()}
     own |= {"fit-density": [*fit_density.parser().names(), *fit_density.settings()]}
     return shared, {verb: names for verb, names in own.items() if names}
 

@@ -58,3 +58,20 @@ def data_of(described: dict[str, Any], path: Path) -> Any:
         except (ArgumentError, TypeError) as error:
             raise ValueError(trust.denied(str(error), str(path))) from error
     return made
+
+
+def examples_of(model: Any, data: Any, split: str, num: int | None = None) -> tuple[Any, Any]:
+    """The first examples of a split as evaluation sees them, in their order, and their conditions if there are any."""
+    import torch
+
+    data.predict_split = split
+    data.setup("predict")
+    rows, conditions, count = [], [], 0
+    for batch in data.predict_dataloader():
+        x, c = model.unpack(data.on_after_batch_transfer(batch, 0))
+        rows.append(x.float())
+        conditions += [] if c is None else [c]
+        count += len(x)
+        if num is not None and count >= num:
+            break
+    return torch.cat(rows)[:num], torch.cat(conditions)[:num] if conditions else None

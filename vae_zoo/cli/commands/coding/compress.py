@@ -58,7 +58,7 @@ def _examples(options: Any, refusal: Any) -> tuple[Any, Any]:
     Raises:
         ValueError: If the model cannot code.
     """
-    from vae_zoo.evaluation.coding.sources import from_files
+    from vae_zoo.evaluation.coding.sources import Source, from_files
     from vae_zoo.hub import load
 
     if options.input:
@@ -66,13 +66,14 @@ def _examples(options: Any, refusal: Any) -> tuple[Any, Any]:
         if why := refusal(model):
             raise ValueError(why)
         return model, from_files(options.input, model.shape)
-    from vae_zoo.cli.commands.coding.split import examples
-    from vae_zoo.cli.run.described import data_of, trained
+    from vae_zoo.cli.run.described import data_of, examples_of, trained
 
     run = trained(options.ckpt_path)
     if why := refusal(run.model):
         raise ValueError(why)
-    return run.model, examples(run.model, data_of(run.data, options.ckpt_path), options.split or "test", options.num)
+    split = options.split or "test"
+    x, _ = examples_of(run.model, data_of(run.data, options.ckpt_path), split, options.num)
+    return run.model, Source(x.numpy(), f"the {split} split")
 
 
 def _say(codec: Any, coded: Any, found: Any, written: int) -> None:

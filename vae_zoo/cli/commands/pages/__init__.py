@@ -1,0 +1,1 @@
+"""Verbs that write pages of HTML."""
