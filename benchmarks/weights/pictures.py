@@ -21,7 +21,7 @@ STRIP = {
     "vamp_vae_mnist": "VampVAE",
     "ladder_vae_mnist": "LadderVAE",
     "conditional_vae_mnist": "ConditionalVAE",
-    "vqvae_mnist": "VQVAE",
+    "conv_vae_mnist": "ConvVAE",
 }
 """Models of the strip, in its order, with their titles."""
 
@@ -65,7 +65,7 @@ def strip() -> None:
         for spine in axis.spines.values():
             spine.set_visible(False)
     figure.tight_layout(pad=0.4)
-    figure.savefig(FIGURES / "mnist.png", dpi=130, metadata={"Software": None})
+    figure.savefig(FIGURES / "mnist.png", dpi=130, bbox_inches="tight", pad_inches=0.05, metadata={"Software": None})
     plt.close(figure)
 
 
