@@ -21,6 +21,7 @@ from vae_zoo.callbacks.predicting.embedding import draw as draw_embedding
 from vae_zoo.callbacks.predicting.identity import Identity, predicted, size_of
 from vae_zoo.callbacks.predicting.neighbours import nearest
 from vae_zoo.callbacks.predicting.rows import MergedRows, RowFiles
+from vae_zoo.callbacks.predicting.shards import ShardKind, check_shards, drawn_latents, measure_latents, write_latents
 from vae_zoo.callbacks.predicting.tables import TableKind
 from vae_zoo.callbacks.predicting.texts import write_texts
 from vae_zoo.data import DataModule
@@ -84,6 +85,10 @@ class PredictionWriter(BasePredictionWriter):
             and ``typicality``, the distance of that score from its mean there, high for anomalies. The score and its
             threshold are written to ``calibration.json``.
         false_alarms: Promised rate of false alarms of the threshold.
+        shards: "scaled" also writes draws from the posteriors as shards for a model of the latents, in the folder
+            ``latents`` and there in one with the name of the split, times the scale of the model's
+            :class:`~vae_zoo.training.latent_scale.LatentScale`; "standard" writes them with mean 0 and variance 1 in
+            each channel, "none" writes none. Needs litdata.
         table: "csv" for the tables ``latents.csv`` and ``scores.csv``, "parquet" for Parquet files, which need pyarrow,
             or "none". Latents that are not vectors of at most 256 dimensions have no table.
 
@@ -108,6 +113,7 @@ class PredictionWriter(BasePredictionWriter):
         embedding: EmbeddingKind = "none",
         calibrate: Literal["val"] | None = None,
         false_alarms: float = 0.05,
+        shards: ShardKind = "none",
         table: TableKind = "csv",
     ) -> None:
         super().__init__(write_interval="batch")
@@ -132,6 +138,8 @@ class PredictionWriter(BasePredictionWriter):
         self.calibrate, self.false_alarms = calibrate, check_rate(false_alarms)
         self.reference: DataModule | None = None
         self._reference_rows: RowFiles | None = None
+        check_shards(shards)
+        self.shards = shards
         tables.check_kind(table)
         self.table = table
         self.paths: list[Path] = []
@@ -169,6 +177,8 @@ class PredictionWriter(BasePredictionWriter):
             with torch.no_grad(), forked(seed, pl_module.device):
                 drawn = observing(pl_module.decode(pl_module.embed(x, y), y), x).sample()  # type: ignore[operator]
             prediction = {**prediction, "reconstruction": drawn}
+        if self.shards != "none":
+            found["latent"] = drawn_latents(pl_module, x, y, seed=seed)
         rows = {"index": index, "x": x, **prediction, **found} | ({} if y is None else {"y": y})
         self._rows[dataloader_idx].append(rows)
         if batch_idx == 0 and trainer.is_global_zero:
@@ -191,6 +201,8 @@ class PredictionWriter(BasePredictionWriter):
             drawing.check_size("num_paths x num_steps", num * self.num_steps, shape)
             drawing.check_size("num_dims x num_steps", self.num_dims * self.num_steps, shape)
         self._check_examples(trainer, pl_module)
+        if self.shards != "none":
+            measure_latents(trainer, pl_module)
         for loader in range(len(trainer.num_predict_batches)):
             self._rows.append(RowFiles(self._folder(trainer, loader), trainer.global_rank))
             self._rows[-1].clear()
@@ -221,6 +233,10 @@ class PredictionWriter(BasePredictionWriter):
                 self._tabulate(rows, identity, folder / name, columns, more.get(name, {}), named)
             if hasattr(likelihood := getattr(pl_module, "likelihood", None), "vocabulary") and self.table != "none":
                 self.paths.append(write_texts(rows, identity, folder / f"texts.{self.table}", self.table, likelihood))
+            if "latent" in rows.layout:
+                split = getattr(getattr(trainer, "datamodule", None), "predict_split", "all")
+                scale: Any = pl_module.latent_scale
+                self.paths.append(write_latents(rows, folder / "latents", split, self.shards, scale))
             if self.num_neighbours and "z" in rows.layout:
                 self._find_neighbours(rows, identity, folder / "neighbours.npz")
             if self.embedding != "none" and "z" in rows.layout:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from vae_zoo.checkpoints.folders import read_folder
 from vae_zoo.checkpoints.load import restore
+from vae_zoo.export import latent_diffusion
+from vae_zoo.export.latent_diffusion import WEIGHTS
 from vae_zoo.export.parts import DecoderPart, EncoderPart, Part, program
 from vae_zoo.export.pretrained import save_pretrained
 from vae_zoo.models import Autoencoder
@@ -53,11 +55,12 @@ def export(model: Autoencoder, folder: str | Path, form: str, *, ckpt_path: str 
     ``onnx`` and ``torch-export`` write an encoder, from examples to the mean and σ of the posterior and the codes of
     discrete latents, and a decoder, from latents to the mean of p(x|z). Both take batches of any size, and also labels
     if the model is class-conditional. ``safetensors`` writes the same as :func:`~vae_zoo.hub.save_pretrained`.
+    ``diffusers`` writes the folder of an AutoencoderKL of diffusers, with the scaling factor of ``model.latent_scale``.
 
     Args:
         model: Model.
         folder: Folder, created if necessary; files with the same names in it are replaced.
-        form: ``safetensors``, ``onnx`` or ``torch-export``.
+        form: ``safetensors``, ``onnx``, ``torch-export`` or ``diffusers``.
         ckpt_path: Checkpoint of the model, for its card.
 
     Raises:
@@ -162,6 +165,25 @@ def _to_onnx(model: Autoencoder, folder: Path, ckpt_path: str | Path | None, fin
     return _parts(model, folder, ".onnx", write)
 
 
+def _to_diffusers(model: Autoencoder, folder: Path, ckpt_path: str | Path | None, final: Path) -> list[Exported]:  # noqa: ARG001
+    again = latent_diffusion.write(model, folder)
+    centred = latent_diffusion.sees_centred(model)
+
+    def encode(x: Tensor) -> Sequence[Tensor]:
+        with torch.no_grad():
+            q = again.encode(2 * x - 1 if centred else x).latent_dist
+        return q.mean, q.std
+
+    def decode(z: Tensor) -> Sequence[Tensor]:
+        with torch.no_grad():
+            x = again.decode(z).sample
+        return ((x + 1) / 2 if centred else x,)
+
+    differences = [verify(run, cls(model), WEIGHTS) for run, cls in ((encode, EncoderPart), (decode, DecoderPart))]
+    takes = f"images in {'[-1, 1]' if centred else '[0, 1]'}, scaling_factor {again.config.scaling_factor:.4f}"
+    return [Exported(folder / WEIGHTS, takes, "AutoencoderKL", max(differences))]
+
+
 def _parts(model: Autoencoder, folder: Path, extension: str, write: Callable[[Part, Path], Run]) -> list[Exported]:
     written = []
     for cls in (EncoderPart, DecoderPart):
@@ -173,5 +195,10 @@ def _parts(model: Autoencoder, folder: Path, extension: str, write: Callable[[Pa
     return written
 
 
-FORMATS = {"safetensors": _to_safetensors, "onnx": _to_onnx, "torch-export": _to_torch}
+FORMATS = {
+    "safetensors": _to_safetensors,
+    "onnx": _to_onnx,
+    "torch-export": _to_torch,
+    "diffusers": _to_diffusers,
+}
 """Writers of the formats, by their names."""

@@ -43,6 +43,8 @@ def save_pretrained(
     folder, origin = Path(folder), _origin(model, ckpt_path)
     config = {"library_name": "vae_zoo", "version": vae_zoo.__version__, "model": model.recorded()}
     config["data"] = portable(origin.get("data"))
+    if model.latent_scale is not None:
+        config["latents"] = model.latent_scale._asdict()
     # Copies, because weights that two modules share are one tensor, which the format does not allow.
     weights = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
     with replacing_folder(folder) as part:

@@ -14,6 +14,7 @@ from vae_zoo.checkpoints.hyperparameters import Recorded, import_path
 from vae_zoo.checkpoints.load import as_lightning_has_it
 from vae_zoo.security.class_paths import is_lost
 from vae_zoo.security.untrusted import check_callbacks, check_resumable
+from vae_zoo.training.latent_scale import LatentScale
 from vae_zoo.training.optimizers import override_states
 from vae_zoo.training.trainers import trainer_of
 from vae_zoo.typing import Shape
@@ -26,7 +27,11 @@ class Saved(Recorded, LightningModule):
     """Base of models that save themselves in checkpoints as plain data, and restore only their own weights."""
 
     shape: Shape
+    latent_shape: Any
     _built: dict[str, Any]
+
+    latent_scale: LatentScale | None = None
+    """Moments of the latents, if they have been measured; kept in checkpoints."""
 
     _initialised = False
     """Whether parameters that are initialised from the data have been initialised."""
@@ -51,6 +56,8 @@ class Saved(Recorded, LightningModule):
             "model": model,
             "data": data.recorded() if isinstance(data, Recorded) and data.recordable else None,
         }
+        if self.latent_scale is not None:
+            checkpoint["vae_zoo"]["latents"] = self.latent_scale._asdict()
         classes = getattr(data, "classes", None)
         if isinstance(classes, list) and classes and all(isinstance(name, (int, float, str)) for name in classes):
             checkpoint["vae_zoo"]["classes"] = classes  # to number the labels of other data alike
@@ -88,6 +95,7 @@ class Saved(Recorded, LightningModule):
             check_callbacks(checkpoint.get("callbacks"), [str(folder) for folder in folders if folder])
         super().on_load_checkpoint(checkpoint)
         self._initialised = True
+        self._adopt_scale(checkpoint.get("vae_zoo", {}).get("latents"))
         saved = checkpoint.get("vae_zoo", {}).get("model")
         if saved is None:
             return
@@ -95,6 +103,13 @@ class Saved(Recorded, LightningModule):
         if shape != self.shape:
             raise ValueError(f"the checkpoint is of examples of shape {shape}, the data have {self.shape}.")
         override_states(checkpoint, saved["init_args"], self.recorded()["init_args"])
+
+    def _adopt_scale(self, plain: Any) -> None:
+        trainer = trainer_of(self)
+        going_on = trainer is not None and trainer.state.fn == "fit"  # then the latents are no longer the same
+        self.latent_scale = (
+            None if plain is None or going_on else LatentScale.of(plain, self.latent_shape[0], "the checkpoint")
+        )
 
     def _check_class(self, checkpoint: dict[str, Any]) -> None:
         path = ((checkpoint.get("vae_zoo") or {}).get("model") or {}).get("class_path", import_path(type(self)))

@@ -89,8 +89,12 @@ class MergedRows:
 
     def take(self, name: str, start: int, end: int) -> np.ndarray:
         """Some rows of a column. A map is closed after each call: what it has read stays else."""
+        return self.pick(name, np.arange(start, min(end, len(self))))
+
+    def pick(self, name: str, numbers: np.ndarray) -> np.ndarray:
+        """Rows of a column in any order, by their numbers."""
         dtype, shape = self.layout[name]
-        wanted, begin = self._places[start:end], 0
+        wanted, begin = self._places[numbers], 0
         rows = np.empty((len(wanted), *shape), dtype)
         for rank, num in enumerate(self._sizes):
             here = (begin <= wanted) & (wanted < begin + num)

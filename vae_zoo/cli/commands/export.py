@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from vae_zoo.cli.terminal import greet, quiet
 from vae_zoo.cli.verbs import VerbParser
 
 DESCRIPTION = """Write encoder and decoder of a trained model as ONNX or as programs of torch.export, which run without
-vae_zoo, or weights and configuration as safetensors and JSON. What was written is read back and compared with the
-model first: if it gives other numbers, nothing is written."""
-FORMATS = {"safetensors": (), "onnx": ("onnx", "onnxscript", "onnxruntime"), "torch-export": ()}
-"""Formats, and the packages of the extra ``export`` that each needs."""
+vae_zoo, weights and configuration as safetensors and JSON, or the AutoencoderKL of diffusers. What was written is read
+back and compared with the model first: if it gives other numbers, nothing is written."""
+FORMATS = {
+    "safetensors": (),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "torch-export": (),
+    "diffusers": ("diffusers",),
+}
+"""Formats, and the packages that each needs."""
+
+EXTRAS = {"diffusers": "diffusion"}
+"""Extras with these packages, for formats whose extra is not ``export``."""
 
 
 def parser() -> VerbParser:
@@ -39,8 +48,21 @@ def export(args: list[str]) -> None:
     from vae_zoo.hub import load
 
     quiet()
-    for line in exporting.export(load(options.ckpt_path), options.out, options.format, ckpt_path=options.ckpt_path):
+    model = load(options.ckpt_path)
+    if options.format == "diffusers" and model.latent_scale is None:
+        _measure(model, options.ckpt_path)
+    for line in exporting.export(model, options.out, options.format, ckpt_path=options.ckpt_path):
         print(line)
+
+
+def _measure(model: Any, path: Path) -> None:
+    """Measure the latents of the data of a checkpoint, for the scaling factor."""
+    from vae_zoo.cli.run.described import data_of, trained
+    from vae_zoo.evaluation import latent_scale
+    from vae_zoo.export.latent_diffusion import check
+
+    check(model)  # before anything is encoded
+    model.latent_scale = latent_scale(model, data_of(trained(path).data, path))
 
 
 def refuse(form: str, out: Path) -> None:
@@ -55,7 +77,9 @@ def refuse(form: str, out: Path) -> None:
 
     for package in FORMATS[form]:
         if find_spec(package) is None:
-            raise ImportError(f"the format {form} needs {package}: pip install 'vae_zoo[export]'.")
+            raise ImportError(
+                f"the format {form} needs {package}: pip install 'vae_zoo[{EXTRAS.get(form, 'export')}]'."
+            )
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out must be a folder, {out} is a file.")
     if not out.resolve().parent.is_dir():

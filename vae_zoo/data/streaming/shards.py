@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vae_zoo.data.base.datamodule import DataModule
 from vae_zoo.data.base.loader import TensorLoader
-from vae_zoo.data.base.splits import SplitName
+from vae_zoo.data.base.splits import Split, SplitName
 from vae_zoo.data.streaming.shard_index import check_index
 from vae_zoo.system.writing import replacing_folder
 from vae_zoo.typing import Batch
@@ -84,7 +84,7 @@ def open_shards(path: str, *, cache_size: str | None = None, **kwargs: Any) -> A
     """
     if "://" not in path and not Path(path, "index.json").is_file():
         raise FileNotFoundError(f"There are no shards in {path}: make some by vae_zoo.data.write_shards.")
-    dataset_class = _engine().StreamingDataset
+    dataset_class = engine().StreamingDataset
 
     if "://" not in path:
         check_index(Path(path), local=True)
@@ -161,27 +161,59 @@ def write_shards(
         WriteError: If they cannot be written; an incomplete split is removed.
         ImportError: If litdata is not installed.
     """
-    _engine()
-    from litdata.streaming.cache import Cache
-
+    engine()
     for split in splits:
         path = Path(folder).expanduser() / split
         if (path / "index.json").exists():
             raise FileExistsError(f"There are shards in {path} already: remove them, or choose another folder.")
         loaded = data.load(split)
-        with replacing_folder(path) as part:
-            cache = Cache(str(part), chunk_bytes=chunk_bytes)
-            order = torch.randperm(len(loaded.x), generator=torch.Generator().manual_seed(0))
-            for number, index in enumerate(order.split(_BLOCK)):
-                x, y = loaded.x[index].numpy(), None if loaded.y is None else loaded.y[index].tolist()
-                for row in range(len(index)):
-                    sample = {"x": x[row]} if y is None else {"x": x[row], "y": y[row]}
-                    cache._add_item(number * _BLOCK + row, sample)
-            cache.done()
-            cache.merge()
+
+        def rows(index: Tensor, loaded: Split = loaded) -> tuple[np.ndarray, list[Any] | None]:
+            return loaded.x[index].numpy(), None if loaded.y is None else loaded.y[index].tolist()
+
+        write_samples(path, len(loaded.x), rows, chunk_bytes=chunk_bytes)
 
 
-def _engine() -> Any:
+def write_samples(
+    path: Path,
+    num: int,
+    rows: Callable[[Tensor], tuple[np.ndarray, list[Any] | None]],
+    *,
+    chunk_bytes: int | str = "64MB",
+) -> None:
+    """Write examples as shards of one folder, in random order and in blocks.
+
+    Args:
+        path: Folder, which is replaced as a whole.
+        num: Number of examples.
+        rows: Gives the examples (B, \\*shape) with some numbers, and their labels, (B,), or None.
+        chunk_bytes: Size of a shard.
+
+    Raises:
+        WriteError: If they cannot be written.
+        ImportError: If litdata is not installed.
+    """
+    engine()
+    from litdata.streaming.cache import Cache
+
+    with replacing_folder(path) as part:
+        cache = Cache(str(part), chunk_bytes=chunk_bytes)
+        order = torch.randperm(num, generator=torch.Generator().manual_seed(0))
+        for number, index in enumerate(order.split(_BLOCK)):
+            x, y = rows(index)
+            for row in range(len(index)):
+                sample = {"x": x[row]} if y is None else {"x": x[row], "y": y[row]}
+                cache._add_item(number * _BLOCK + row, sample)
+        cache.done()
+        cache.merge()
+
+
+def engine() -> Any:
+    """The library of the format.
+
+    Raises:
+        ImportError: If litdata is not installed.
+    """
     try:
         import litdata
     except ImportError as error:
