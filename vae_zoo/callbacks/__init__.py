@@ -13,6 +13,7 @@ from vae_zoo.callbacks.evaluation.latent_statistics import LatentStatistics
 from vae_zoo.callbacks.evaluation.probes import Anomaly, Probes
 from vae_zoo.callbacks.evaluation.rate_decomposition import RateDecomposition
 from vae_zoo.callbacks.evaluation.report import Report
+from vae_zoo.callbacks.gradient_skip import GradientSkip
 from vae_zoo.callbacks.nan_guard import NaNGuard
 from vae_zoo.callbacks.output_bias import OutputBias
 from vae_zoo.callbacks.pictures.grids import ReconstructionGrid, SampleGrid, TraversalGrid
@@ -35,6 +36,7 @@ __all__ = [
     "Fidelity",
     "FitCodePrior",
     "FitSecondStage",
+    "GradientSkip",
     "LastCheckpoint",
     "LatentScatter",
     "LatentStatistics",
