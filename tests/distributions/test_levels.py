@@ -9,7 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from vae_zoo.distributions import Bernoulli, Categorical, DiscretizedLogistic, MixtureOfDiscretizedLogistics
+from vae_zoo.distributions import (
+    Bernoulli,
+    Categorical,
+    CoupledMixtureOfLogistics,
+    DiscretizedLogistic,
+    MixtureOfDiscretizedLogistics,
+)
 from vae_zoo.distributions.likelihoods.levels import LogisticLevels
 
 LEVELS = {
@@ -166,3 +172,66 @@ def test_two_categories_are_the_bernoulli() -> None:
     logits, x = torch.randn(5, 6), torch.randint(2, (5, 6)).float()
     two = Categorical((6,), num_values=2)(torch.stack([torch.zeros(5, 6), logits], 1))
     torch.testing.assert_close(two.log_prob(x), Bernoulli((6,))(logits).log_prob(x))
+
+
+class TestCoupledChannels:
+    """The form of PixelCNN++, by enumeration."""
+
+    def test_one_channel_is_the_mixture(self) -> None:
+        coupled, plain = (
+            CoupledMixtureOfLogistics((1, 2, 3), num_components=4),
+            MixtureOfDiscretizedLogistics((1, 2, 3), num_components=4),
+        )
+        params = torch.randn(5, *coupled.param_shape)
+        x = torch.randint(0, 256, (5, 1, 2, 3)) / 255
+        other = plain(params.unflatten(1, (3, 4, 1)))
+        torch.testing.assert_close(coupled(params).log_prob(x), other.log_prob(x))
+        torch.testing.assert_close(coupled(params).mean, other.mean)
+        torch.testing.assert_close(coupled(params).stddev, other.stddev)
+
+    @pytest.mark.parametrize("shape", [(3,), (3, 1, 1), (2, 1)])
+    def test_sums_to_one_over_all_colours(self, shape: tuple[int, ...]) -> None:
+        torch.manual_seed(0)
+        family = CoupledMixtureOfLogistics(shape, num_components=2, num_values=5).double()
+        d = family(2 * torch.randn(4, *family.param_shape).double() - 0.5)
+        level = torch.arange(5.0).double() / 4
+        x = torch.cartesian_prod(*[level] * shape[0]).reshape(-1, 1, *shape)
+        mass = d.log_prob(x).exp()
+        torch.testing.assert_close(mass.sum(0), torch.ones(4).double(), rtol=1e-12, atol=0)
+        drawn = d.sample((20_000,))
+        family.check(drawn)
+        same = (drawn.reshape(20_000, 4, -1)[:, None] == x.reshape(1, -1, 1, shape[0])).all(-1).double().mean(0)
+        assert ((same - mass).abs() <= 5 * (mass * (1 - mass) / 20_000).sqrt() + 2e-4).all()
+
+    def test_against_an_explicit_sum(self) -> None:
+        torch.manual_seed(0)
+        family = CoupledMixtureOfLogistics((3, 1, 2), num_components=2).double()
+        params = torch.randn(1, *family.param_shape).double()
+        x = torch.randint(0, 256, (3, 1, 2)).double() / 255
+        total = 0.0
+        for side in range(2):
+            logits, loc, log_scale, a = params[0, :, 0, side].split([2, 6, 6, 6])
+            loc, log_scale, a = loc.reshape(2, 3), log_scale.reshape(2, 3), a.reshape(2, 3).tanh()
+            r, g, b = x[:, 0, side]
+            each = []
+            for k in range(2):
+                shift = (0.0, a[k, 0] * (r - 0.5), a[k, 1] * (r - 0.5) + a[k, 2] * (g - 0.5))
+                parts = [
+                    LogisticLevels(loc[k, c] + shift[c], log_scale[k, c], 256, True).log_prob(value)
+                    for c, value in enumerate((r, g, b))
+                ]
+                each.append(torch.log_softmax(logits, 0)[k] + sum(parts))
+            total = total + torch.stack(each).logsumexp(0)
+        torch.testing.assert_close(family(params).log_prob(x)[0], total)
+
+    def test_colours_of_a_component_go_together(self) -> None:
+        """A grey pixel of unknown brightness: the later channels follow the first."""
+        family = CoupledMixtureOfLogistics((3,), num_components=1)
+        params = torch.tensor([0.0, *[0.5] * 3, -1.5, -5.0, -5.0, 20.0, 20.0, 0.0])
+        x = family(params[None]).sample((500,))[:, 0]
+        assert x[:, 0].std() > 0.1
+        assert (x[:, 1:] - x[:, :1]).abs().mean() < 0.03
+
+    def test_bad_values(self) -> None:
+        with pytest.raises(ValueError, match="num_components must be at least 1, got 0"):
+            CoupledMixtureOfLogistics((3, 2, 2), num_components=0)

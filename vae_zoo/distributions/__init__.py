@@ -24,6 +24,7 @@ from vae_zoo.distributions.latents.gamma import Gamma, GammaPrior
 from vae_zoo.distributions.latents.joint import Joint, JointPrior
 from vae_zoo.distributions.latents.parts import Parts
 from vae_zoo.distributions.latents.proportions import Beta, BetaPrior, Dirichlet, DirichletPrior
+from vae_zoo.distributions.layered.top_down import TopDown, Walk
 from vae_zoo.distributions.layered.two_stage import TwoStageDistribution, TwoStagePrior
 from vae_zoo.distributions.likelihoods.columns import Columns
 from vae_zoo.distributions.likelihoods.continuous import (
@@ -41,7 +42,12 @@ from vae_zoo.distributions.likelihoods.counts import (
     Poisson,
     ZeroInflatedNegativeBinomial,
 )
-from vae_zoo.distributions.likelihoods.discrete import Categorical, DiscretizedLogistic, MixtureOfDiscretizedLogistics
+from vae_zoo.distributions.likelihoods.discrete import (
+    Categorical,
+    CoupledMixtureOfLogistics,
+    DiscretizedLogistic,
+    MixtureOfDiscretizedLogistics,
+)
 from vae_zoo.distributions.likelihoods.energies import MSSSIM, Perceptual
 from vae_zoo.distributions.likelihoods.optimal import OptimalNormal
 from vae_zoo.distributions.likelihoods.tokens import AutoregressiveTokens
@@ -62,7 +68,7 @@ from vae_zoo.distributions.posteriors import DiagonalLaplace, FullNormal
 from vae_zoo.distributions.priors import ConditionalNormal, MixtureNormal, Prior, StandardLaplace, StandardNormal
 from vae_zoo.distributions.sphere.uniform import UniformSphere
 from vae_zoo.distributions.sphere.von_mises_fisher import VonMisesFisher
-from vae_zoo.distributions.temperature import check_temperature, tempered
+from vae_zoo.distributions.temperature import check_temperature, tempered, tempered_layers
 
 __all__ = [
     "MSSSIM",
@@ -78,6 +84,7 @@ __all__ = [
     "ConditionalNormal",
     "ContinuousBernoulli",
     "Counted",
+    "CoupledMixtureOfLogistics",
     "DiagonalLaplace",
     "DiagonalNormal",
     "Dirichlet",
@@ -129,11 +136,13 @@ __all__ = [
     "StandardNormal",
     "StudentT",
     "SylvesterFlow",
+    "TopDown",
     "TwoStageDistribution",
     "TwoStagePrior",
     "UniformCategorical",
     "UniformSphere",
     "VonMisesFisher",
+    "Walk",
     "WrappedNormal",
     "WrappedNormalPrior",
     "ZeroInflatedNegativeBinomial",
@@ -157,4 +166,5 @@ __all__ = [
     "score",
     "stddev_of",
     "tempered",
+    "tempered_layers",
 ]

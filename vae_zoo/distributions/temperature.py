@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, singledispatch
 from typing import Any, TypeAlias
 
@@ -46,14 +46,44 @@ def tempered(p: Distribution, temperature: float) -> Distribution:  # noqa: ARG0
     raise ValueError(f"a temperature means nothing here: {type(p).__name__} has no scale to multiply; leave it at 1.")
 
 
-def check_temperature(temperature: float) -> None:
-    """Refuse an invalid temperature.
+@singledispatch
+def tempered_layers(p: Distribution, temperatures: Sequence[float]) -> Distribution:  # noqa: ARG001
+    r"""A distribution of latents in layers with the spread of each layer multiplied by a temperature of its own.
+
+    .. math:: \mathcal{N}(\mu_l, \sigma_l^2) \mapsto \mathcal{N}(\mu_l, T_l^2 \sigma_l^2)
+
+    Other kinds can be added by ``tempered_layers.register``.
+
+    Args:
+        p: Distribution.
+        temperatures: Temperature of each layer given the layers above, the lowest first.
+
+    Raises:
+        ValueError: If the distribution has no layers or another number of them, or a temperature is invalid.
+    """
+    raise ValueError(f"one temperature for each layer needs latents in layers, {type(p).__name__} has none: give one.")
+
+
+def check_temperature(temperature: float | Sequence[float]) -> None:
+    """Refuse an invalid temperature, or one among those of several layers.
 
     Raises:
         ValueError: If it is not positive and finite.
     """
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise ValueError(f"temperature must be positive and finite, got {temperature}.")
+    for value in [temperature] if isinstance(temperature, (int, float)) else temperature:
+        if not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"temperature must be positive and finite, got {value}.")
+
+
+def check_layers(temperatures: Sequence[float], num: int) -> None:
+    """Refuse temperatures of another number of layers.
+
+    Raises:
+        ValueError: With both numbers.
+    """
+    if len(temperatures) != num:
+        raise ValueError(f"temperature: {num} layers need one each, the lowest first, got {len(temperatures)}.")
+    check_temperature(temperatures)
 
 
 def _exactly(kind: type[Any]) -> Callable[[_Form], _Form]:
@@ -131,6 +161,14 @@ def _(p: Mixture, temperature: float) -> Distribution:
 def _(p: Hierarchical, temperature: float) -> Distribution:
     below = [partial(_tempered_layer, layer, temperature) for layer in p.below]
     return Hierarchical(tempered(p.top, temperature), below, p.dims)
+
+
+@tempered_layers.register
+def _(p: Hierarchical, temperatures: Sequence[float]) -> Distribution:
+    check_layers(temperatures, len(p.dims))
+    *others, top = temperatures
+    below = [partial(_tempered_layer, layer, t) for layer, t in zip(p.below, others, strict=True)]
+    return Hierarchical(tempered(p.top, top), below, p.dims)
 
 
 @_exactly(Labelled)

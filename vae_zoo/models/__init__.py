@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from vae_zoo.models.codes.sim_vqvae import SimVQVAE
     from vae_zoo.models.codes.vqvae import VQVAE
     from vae_zoo.models.codes.vqvae2 import VQVAE2
+    from vae_zoo.models.hierarchies.biva import BIVA
     from vae_zoo.models.hierarchies.ladder_vae import LadderVAE
+    from vae_zoo.models.hierarchies.nvae import NVAE
     from vae_zoo.models.hierarchies.two_level_vae import TwoLevelVAE
+    from vae_zoo.models.hierarchies.vdvae import VDVAE
     from vae_zoo.models.inference.hamiltonian_vae import HamiltonianVAE
     from vae_zoo.models.inference.rhvae import RHVAE
     from vae_zoo.models.latents.categorical_vae import CategoricalVAE
@@ -66,6 +69,7 @@ __getattr__, __dir__ = lazily(__name__, __file__)
 __all__ = [
     "AAE",
     "AE",
+    "BIVA",
     "CIWAE",
     "DFCVAE",
     "DIPVAE",
@@ -77,6 +81,7 @@ __all__ = [
     "MIWAE",
     "MLPVAE",
     "MSSSIMVAE",
+    "NVAE",
     "PIWAE",
     "RAE",
     "RAEGP",
@@ -88,6 +93,7 @@ __all__ = [
     "TVAE",
     "VAE",
     "VAEGAN",
+    "VDVAE",
     "VQVAE",
     "VQVAE2",
     "WAE",

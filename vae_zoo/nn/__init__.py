@@ -12,6 +12,7 @@ from vae_zoo.nn.frozen import frozen
 from vae_zoo.nn.gated import GatedDense
 from vae_zoo.nn.grid import GridDecoder, GridEncoder
 from vae_zoo.nn.gyroplane import Gyroplane, GyroplaneDense
+from vae_zoo.nn.hierarchies.maps import Bottleneck, Depthwise, Head, Stem
 from vae_zoo.nn.language import CausalTransformer, LanguageModel, RecurrentDecoder, RecurrentEncoder
 from vae_zoo.nn.pictures import ResidualDecoder, ResidualEncoder, ResizeConv, ShuffleConv
 from vae_zoo.nn.quantizers import (
@@ -33,6 +34,7 @@ __all__ = [
     "BSQ",
     "FSQ",
     "LFQ",
+    "Bottleneck",
     "Bounded",
     "BurgessDecoder",
     "BurgessEncoder",
@@ -46,6 +48,7 @@ __all__ = [
     "CountDecoder",
     "Critic",
     "Dense",
+    "Depthwise",
     "Discriminator",
     "EMACodebook",
     "EfficientNetFeatures",
@@ -57,6 +60,7 @@ __all__ = [
     "GroupedQuantizer",
     "Gyroplane",
     "GyroplaneDense",
+    "Head",
     "ImageFeatures",
     "LanguageModel",
     "LogDense",
@@ -75,6 +79,7 @@ __all__ = [
     "ShuffleConv",
     "SimVQ",
     "SpatialBroadcastDecoder",
+    "Stem",
     "VGGFeatures",
     "VectorQuantizer",
     "frozen",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -12,6 +13,9 @@ from vae_zoo.testing.subject import Found, Subject
 
 SHAKEN = 0.15
 """Standard deviation of what is added to each weight, so that latents matter to the reconstruction and have a rate."""
+
+WIDE = 64
+"""Number of inputs of a unit above which less is added, so that what passes many layers does not grow without limit."""
 
 
 def unweighted(subject: Subject) -> Found:
@@ -61,10 +65,10 @@ def samples_used(subject: Subject) -> Found:
     for num_samples, chunk in ((1, None), (2, None), (7, 3), (7, 7)):
         count = 0
 
-        def decode(z: Tensor, c: Tensor | None = None, original: Any = model.decode) -> Any:
+        def decode(z: Tensor, c: Tensor | None = None, original: Any = model.decode, **given: Any) -> Any:
             nonlocal count
             count += z.shape[: z.ndim - num_axes].numel()
-            return original(z, c)
+            return original(z, c, **given)
 
         model.decode = decode
         value = model.log_evidence(x, subject.labels(3), num_samples, chunk)
@@ -116,7 +120,8 @@ def perturb(module: torch.nn.Module, scale: float) -> None:
     """Add noise to all weights."""
     torch.manual_seed(5)
     for p in module.parameters():
-        p.add_(scale * torch.randn_like(p))
+        fan_in = p[0].numel() if p.ndim > 1 else 1
+        p.add_(scale * min(1.0, math.sqrt(WIDE / fan_in)) * torch.randn_like(p))
 
 
 CHECKS = (

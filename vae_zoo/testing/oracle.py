@@ -42,7 +42,8 @@ def evidence(model: object, x: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor
     values = []
     for _ in range(NUM_DRAWS // _CHUNK):
         z = prior.sample((_CHUNK,))
-        z = z if prior.batch_shape else z[:, None].expand(-1, len(x), *z.shape[1:])
+        if not prior.batch_shape:
+            z = z[:, None] if c is None else z[:, None].expand(-1, len(x), *z.shape[1:])
         values.append(model.decode(z, c).log_prob(x))  # type: ignore[attr-defined]
     log_px = torch.cat(values)
     mean = torch.logsumexp(log_px, 0) - math.log(len(log_px))

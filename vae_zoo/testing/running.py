@@ -21,6 +21,9 @@ RANKS = 2
 PROCESSES = 0.1
 """Relative difference of metrics that are means over posterior samples, which each process draws independently."""
 
+APART = 1.8
+"""Factor on the weights of a model of few layers, after which images of two kinds differ in their metrics."""
+
 
 def answers(subject: Subject) -> Found:
     """embed, reconstruct and predict are deterministic, and agree on the reconstruction"""
@@ -125,9 +128,10 @@ class _Alternating(DataModule):
 
 def _validated(subject: Subject, ranks: int) -> dict[str, float]:
     model = subject.build()
+    parameters = list(model.parameters())
     with torch.no_grad():
-        for p in model.parameters():  # until the two kinds of image are far apart
-            p.mul_(1.8)
+        for p in parameters:  # until the two kinds of image are far apart, and no further where many layers multiply
+            p.mul_(APART ** min(1.0, 20 / len(parameters)))
     with tempfile.TemporaryDirectory() as folder:
         trainer = quiet_trainer(folder, devices=ranks, **({"strategy": "ddp_fork"} if ranks > 1 else {}))
         (values,) = trainer.validate(model, _Alternating(batch_size=8, eval_batch_size=40), verbose=False)

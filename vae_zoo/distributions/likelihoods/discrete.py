@@ -8,7 +8,7 @@ from torch.distributions import Categorical as Weights
 from torch.distributions import Distribution, MixtureSameFamily, constraints
 
 from vae_zoo.distributions.families import Family, check_bounds, log_of_scale
-from vae_zoo.distributions.likelihoods.levels import CategoricalLevels, LogisticLevels
+from vae_zoo.distributions.likelihoods.levels import CategoricalLevels, CoupledLogisticLevels, LogisticLevels
 from vae_zoo.distributions.normal import independent
 from vae_zoo.functional import exact
 from vae_zoo.typing import Shape
@@ -126,8 +126,8 @@ class MixtureOfDiscretizedLogistics(Levels):
 
     .. math:: p(x_i|z) = \sum_{k=1}^K \pi_{ik} \, p_k(x_i|z)
 
-    PixelCNN++ shares the weights between the channels of a pixel and makes the later channels depend on the earlier
-    ones; here channels are independent given z, since the decoder outputs all pixels at once.
+    Channels are independent given z; :class:`CoupledMixtureOfLogistics` is the form of PixelCNN++, whose channels are
+    not.
 
     References:
         | PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture Likelihood (Salimans et al., 2017)
@@ -170,6 +170,68 @@ class MixtureOfDiscretizedLogistics(Levels):
         parts = LogisticLevels(loc, log_scale, self.num_values, True)
         mixture = MixtureSameFamily(Weights(logits=weights, validate_args=False), parts, validate_args=False)
         return independent(mixture, len(self.shape))
+
+
+class CoupledMixtureOfLogistics(Levels):
+    r"""Mixture of discretised logistic densities of each pixel whose later channels depend on the earlier ones.
+
+    .. math:: p(x_i|z) = \sum_{k=1}^K \pi_{ik} \prod_{c=1}^C p_{ikc}(x_{ic} | x_{i,<c}, z), \quad
+        \mu_{ikc} = m_{ikc} + \sum_{d<c} \tanh(a_{ikcd}) \, (x_{id} - \tfrac{1}{2})
+
+    The channels of a pixel share one component, and the location of each is shifted by the values of those before it: a
+    decoder need not tell how bright a pixel is to tell its hue. This is the likelihood of PixelCNN++ and of deep
+    hierarchies of colour images. With one channel it is :class:`MixtureOfDiscretizedLogistics`.
+
+    References:
+        | PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture Likelihood (Salimans et al., 2017)
+        | https://arxiv.org/abs/1701.05517
+
+    Args:
+        shape: Shape of one event, channels first.
+        num_components: Number K of components.
+        num_values: Number n of levels.
+        min_log_scale: Lower bound of the log-scale; the data range from 0 to 1.
+        max_log_scale: Upper bound of the log-scale.
+
+    Raises:
+        ValueError: If num_components is below 1 or num_values below 2, or the bounds do not leave room.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        num_components: int = 5,
+        num_values: int = 256,
+        min_log_scale: float = -7.0,
+        max_log_scale: float = 7.0,
+    ) -> None:
+        super().__init__(shape, num_values=num_values)
+        check_bounds(min_log_scale, max_log_scale)
+        if num_components < 1:
+            raise ValueError(f"num_components must be at least 1, got {num_components}.")
+        self.num_components = num_components
+        self.min_log_scale, self.max_log_scale = min_log_scale, max_log_scale
+
+    @property
+    def _parts(self) -> list[int]:
+        """Channels of parameters of each kind: weights, locations, log-scales, couplings."""
+        num, channels = self.num_components, self.shape[0]
+        return [num, num * channels, num * channels, num * channels * (channels - 1) // 2]
+
+    @property
+    def param_shape(self) -> Shape:
+        return (sum(self._parts), *self.shape[1:])
+
+    def distribution(self, params: Tensor) -> Distribution:
+        channel = -len(self.shape)
+        logits, *others = params.split(self._parts, channel)
+        loc, log_scale, coupling = (
+            t.unflatten(channel, (self.num_components, t.shape[channel] // self.num_components)) for t in others
+        )
+        log_scale = log_scale.clamp(self.min_log_scale, self.max_log_scale)
+        sides = len(self.shape) - 1
+        return CoupledLogisticLevels(logits, loc, log_scale, torch.tanh(coupling), self.num_values, sides)
 
 
 class Categorical(Levels):

@@ -1,0 +1,1 @@
+"""Networks of deep hierarchies, and the singular values of their weights."""
