@@ -17,7 +17,7 @@ help:
 	@echo "make test-all run the suite with every case"
 	@echo "make check    ruff and mypy"
 	@echo "make docs     build the documentation, docs/_build/html/index.html"
-	@echo "make figures  draw the figures of the documentation anew"
+	@echo "make figures  draw the figures of the documentation and run its notebooks anew"
 	@echo "make lowest   run the suite on the oldest releases that are supported, in .lowest"
 	@echo "make clean    remove what builds and checks leave; results and .venv stay"
 
@@ -41,6 +41,7 @@ docs: $(INSTALLED)
 figures: $(INSTALLED)
 	$(BIN)/python docs/figures.py
 	$(BIN)/python docs/floors.py
+	$(BIN)/python docs/notebooks.py
 
 # Warnings of old releases about newer ones beneath them are no failures.
 lowest: .lowest/.installed

@@ -23,7 +23,7 @@ AREAS = {
     r"vae_zoo/export/": "export cli/test_export.py",
     r"vae_zoo/weights/": "cli/test_weights.py test_packaging.py",
     r"configs/": "test_config*.py cli/test_sweep*.py",
-    r"docs/|README": "test_docs.py test_examples.py",
+    r"docs/|README": "test_docs.py test_examples.py test_notebooks.py",
     r"benchmarks/": "test_*_benchmark.py test_gpu.py cli/test_ranks.py",
     r"pyproject\.toml": "test_packaging.py",
 }

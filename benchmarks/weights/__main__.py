@@ -13,7 +13,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks.common import commit
+from benchmarks.common import commit, hardware, versions
 from benchmarks.reproduce.run import newest, run
 from benchmarks.weights import pictures
 from benchmarks.weights.packing import pack
@@ -43,7 +43,7 @@ def fitted(name: str, root: Path) -> Path:
     """The last checkpoint of a fit; beside it stands how it was made."""
     done = root / name / "fit.json"
     if not done.is_file():
-        found = {"commit": commit()}
+        found = {"commit": commit(), "hardware": hardware(), **versions("torch", "lightning")}
         found |= run("fit", *PLANS[name].args, *QUIET, "--trainer.default_root_dir", str(root / name))
         done.write_text(json.dumps(found))
     path = newest(root / name, "fit_*/checkpoints/last.ckpt")

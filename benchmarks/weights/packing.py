@@ -57,6 +57,7 @@ def pack(name: str, plan: Plan, checkpoint: Path, fit: dict[str, Any]) -> Weight
     path = FOLDER / f"{name}.safetensors"
     FOLDER.mkdir(exist_ok=True)
     save_file({key: rounded(value) for key, value in model.state_dict().items()} | kept, path)
+    path.chmod(0o644)  # which the format keeps to its owner
     weights = Weights(
         name=name,
         what=plan.what,
@@ -70,7 +71,7 @@ def pack(name: str, plan: Plan, checkpoint: Path, fit: dict[str, Any]) -> Weight
         metrics={},
         protocol={"split": "test", "num_examples": sum(len(x) for x, _ in examples), "num_samples": NUM_SAMPLES},
         stored={},
-        fit={"command": f"vae-zoo fit {plan.options}", **fit, "hardware": hardware(), **versions("torch", "lightning")},
+        fit={"command": f"vae-zoo fit {plan.options}", "hardware": hardware(), **versions("torch", "lightning"), **fit},
         licence={"weights": "MIT", "data": plan.data_licence},
     )
     again = built(weights, read(weights))

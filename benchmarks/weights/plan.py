@@ -85,11 +85,5 @@ PLANS = {
     "sequence_vae_tokens": Plan(
         "short sentences", "--config sequence_vae_tokens", "words as numbers", "none: drawn by vae_zoo"
     ),
-    "vqvae_mnist": Plan(
-        "7 × 7 codes and a prior over them",
-        "--config vqvae_digits --data MNIST --data.batch_size 100 --data.num_val 400 --model.likelihood Bernoulli "
-        "--trainer.max_epochs 3 --trainer.callbacks FitCodePrior --trainer.callbacks.num_epochs 1",
-        *MNIST,
-    ),
 }
 """By name, in the order in which they are made."""
