@@ -1,8 +1,8 @@
 """Sizes of images coded by a VAE and by general programs: ``python -m benchmarks.compression``.
 
-A VAE is fitted for a few epochs and codes the test split, without loss. PNG, WebP, zlib, bz2 and LZMA get the same
-images: one file for each image, as they are used, or all images in one array, as suits them best. The results go to
-``benchmarks/results/compression.json``.
+A VAE, fitted for a few epochs or of the package, codes the test split without loss. PNG, WebP, zlib, bz2 and LZMA get
+the same images: one file for each image, as they are used, or all images in one array, as suits them best. The results
+go to ``benchmarks/results/compression.json``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import vae_zoo
 from vae_zoo.data import MNIST, Digits, FreyFaces
 from vae_zoo.distributions import Bernoulli, DiscretizedLogistic
 from vae_zoo.evaluation.coding import Codec
@@ -37,19 +38,13 @@ def rows() -> dict[str, dict[str, Any]]:
     digits = {"hidden": [256, 256], "latent_dim": 16}
     return {
         "Digits, binary": {"data": Digits(binarization="threshold"), "epochs": 40, "likelihood": Bernoulli, **digits},
+        "MNIST, binary": {"data": MNIST(binarization="dynamic"), "pretrained": "vae_mnist"},
         "Frey Faces": {
             "data": FreyFaces(),
             "epochs": 100,
             "likelihood": DiscretizedLogistic,
             "hidden": [300, 300],
             "latent_dim": 16,
-        },
-        "MNIST, binary": {
-            "data": MNIST(binarization="static"),
-            "epochs": 8,
-            "likelihood": Bernoulli,
-            "hidden": [400, 400],
-            "latent_dim": 32,
         },
     }
 
@@ -102,13 +97,13 @@ def general(pixels: np.ndarray) -> dict[str, int]:
     }
 
 
-def measured(name: str, data: Any, num: int, **how: Any) -> dict[str, Any]:
-    """Bits per dimension by the model and by other programs."""
+def measured(name: str, data: Any, num: int, pretrained: str = "", **how: Any) -> dict[str, Any]:
+    """Bits per dimension by the model and by other programs; all test images by weights of the package."""
     start = time.process_time()
-    model = fitted(data, **how)
+    model = vae_zoo.from_pretrained(pretrained) if pretrained else fitted(data, **how)
     fit = time.process_time() - start
-    x = data.examples("test")[:num]
-    codec = Codec(model, batch_size=1 if len(x) < 1000 else 8)
+    x = data.examples("test")[: None if pretrained else num]
+    codec = Codec(model, batch_size=max(1, len(x) // 1000))
     symbols = codec.values.symbols(x)
     start = time.process_time()
     coded = codec.encode(symbols)

@@ -22,7 +22,7 @@ from vae_zoo.data import Digits
 from vae_zoo.distributions import DiscretizedLogistic, FixedNormal, MixtureNormal, OptimalNormal
 from vae_zoo.export.page import MOST_BYTES, explorer, refusal
 from vae_zoo.models import AE, SVAE, VAE, VQVAE, ConditionalVAE, ConvVAE, LadderVAE, PoincareVAE
-from vae_zoo.nn import ConvDecoder, Dense
+from vae_zoo.nn import ConvDecoder, Dense, GatedDense
 
 SCRIPT = Path(vae_zoo.__file__).parent / "export" / "explorer.js"
 BROWSER = Path(__file__).with_name("browser.js")
@@ -64,6 +64,7 @@ def conv(**kwargs: Any) -> Any:
         (VAE, {"decoder": partial(Dense, hidden=[32], activation=nn.GELU), "likelihood": OptimalNormal}),
         (VAE, {"decoder": partial(Dense, hidden=[]), "prior": MixtureNormal, "likelihood": FixedNormal}),
         (AE, {"decoder": partial(Dense, hidden=[16], activation=nn.ELU)}),
+        (VAE, {"decoder": partial(GatedDense, hidden=[16, 12])}),
         (ConvVAE, {"decoder": conv()}),
         (ConvVAE, {"decoder": conv(activation=nn.SiLU), "shape": (3, 13, 10), "likelihood": FixedNormal}),
         (ConvVAE, {"decoder": conv(activation=partial(nn.LeakyReLU, negative_slope=0.2)), "shape": (1, 28, 28)}),
@@ -172,6 +173,17 @@ def test_the_verb(tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch) -
     assert "<title>VAE of Digits</title>" in text
     assert "4 latents, Bernoulli; 30 examples stored" in text
     assert seen(tmp_path, text, torch.zeros(1, 4))["options"] == 30
+
+
+def test_weights_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["explore", "--pretrained", "vae_digits", "--num", "12"])
+    text = Path("explore.html").read_text(encoding="utf-8")
+    model = vae_zoo.from_pretrained("vae_digits")
+    z = torch.randn(4, *model.latent_shape)
+    with torch.no_grad():
+        expected = model.decode(z).mean.flatten(1).numpy()
+    assert np.abs(np.array(seen(tmp_path, text, z)["decoded"]) - expected).max() < 1e-3
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,12 @@ function linear(at, x, weights) {
   return out;
 }
 
+/** A linear layer multiplied by a gate, which is another. */
+function gated(at, x, weights) {
+  const gate = linear(at.gate, x, weights);
+  return linear(at.value, x, weights).map((value, i) => value * sigmoid(gate[i]));
+}
+
 /** Transposed convolution: each input is spread over the outputs that its kernel covers. */
 function transposed(at, x, weights) {
   const [channels, height, width] = at.in, [outputs, tall, wide] = at.out, [kh, kw] = at.kernel;
@@ -96,7 +102,7 @@ function convolution(at, x, weights) {
 /** A function from a latent to the mean of p(x|z), as the page holds it. */
 function decoder(page) {
   const weights = unpack(page.weights, page.kind);
-  const steps = { linear, transposed, convolution };
+  const steps = { linear, gated, transposed, convolution };
   const size = page.shape.reduce((a, b) => a * b, 1);
   return (z) => {
     let x = Float32Array.from(z);

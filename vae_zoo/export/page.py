@@ -19,7 +19,8 @@ from vae_zoo.distributions import mean_of
 from vae_zoo.distributions.normal import is_normal
 from vae_zoo.elbo import ELBOMixin, Generative
 from vae_zoo.models import Autoencoder
-from vae_zoo.nn import ConvDecoder, Dense
+from vae_zoo.nn import ConvDecoder, Dense, GatedDense
+from vae_zoo.nn.gated import GatedLinear
 
 MOST_BYTES = 15 * 2**20
 """Largest page."""
@@ -29,6 +30,7 @@ HALF = 1e-3
 
 _HERE = Path(__file__).parent
 _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.Softplus, nn.GELU)
+_IMAGES = (nn.ConvTranspose2d, nn.Conv2d)
 _MEANS: dict[str, Callable[[Tensor], Tensor]] = {"identity": lambda mean: mean, "sigmoid": torch.sigmoid}
 
 
@@ -37,8 +39,8 @@ def explorer(model: Autoencoder, x: Tensor, y: Tensor | None = None, *, title: s
     """A page with sliders for the latents, a map of those of examples, paths between them, and samples.
 
     Args:
-        model: Model of grey or colour images, whose decoder is a :class:`~vae_zoo.nn.Dense` or
-            :class:`~vae_zoo.nn.ConvDecoder` network and whose latents are real vectors.
+        model: Model of grey or colour images with latents that are real vectors, whose decoder is a
+            :class:`~vae_zoo.nn.Dense`, :class:`~vae_zoo.nn.GatedDense` or :class:`~vae_zoo.nn.ConvDecoder` network.
         x: Examples to store in the page, (N, C, H, W).
         y: Their classes, (N,).
         title: Title of the page; by default the name of the model.
@@ -87,7 +89,7 @@ def refusal(model: Autoencoder) -> str:
         return f"{name} has latents on a curved or bounded space, and the page takes real vectors: take a VAE."
     kind = type(model.decoder).__name__
     if _layers(model.decoder) is None:
-        return f"the page decodes with Dense and ConvDecoder networks, and {name} has a {kind} here."
+        return f"the page decodes with Dense, GatedDense and ConvDecoder networks, and {name} has a {kind} here."
     z = torch.randn(4, *model.latent_shape, generator=torch.Generator().manual_seed(0))
     if tuple(model.decoder_shapes[0]) != tuple(model.latent_shape) or _mean(model, z) is None:
         what = f"the mean of {type(model.likelihood).__name__} is not its first output"
@@ -112,15 +114,14 @@ def _mean(model: Autoencoder, z: Tensor) -> str | None:
 
 def _layers(network: nn.Module) -> list[nn.Module] | None:
     """The layers of a network that the page knows; None if there is another."""
-    if type(network).forward not in (Dense.forward, ConvDecoder.forward):
+    if type(network).forward not in (Dense.forward, GatedDense.forward, ConvDecoder.forward):
         return None
     found: Any = network.layers
-    images = (nn.ConvTranspose2d, nn.Conv2d)
     for layer in found:
-        plain = isinstance(layer, (nn.Linear, nn.Flatten, nn.Unflatten, *_ACTIVATIONS))
+        plain = isinstance(layer, (nn.Linear, GatedLinear, nn.Flatten, nn.Unflatten, *_ACTIVATIONS))
         exact = getattr(layer, "approximate", "none") == "none" and getattr(layer, "beta", 1) == 1
         exact = exact and getattr(layer, "alpha", 1) == 1
-        simple = isinstance(layer, images) and layer.groups == 1 and set(layer.dilation) == {1}
+        simple = isinstance(layer, _IMAGES) and layer.groups == 1 and set(layer.dilation) == {1}
         simple = simple and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
         if not (plain and exact) and not simple:
             return None
@@ -139,22 +140,24 @@ def _network(model: Autoencoder, z: Tensor) -> dict[str, Any]:
         weights.append(tensor.detach().float().numpy().ravel())
         return sum(len(part) for part in weights[:-1])
 
+    def placed(layer: Any) -> dict[str, Any]:
+        size = {"out": layer.out_features} if isinstance(layer, nn.Linear) else {}
+        return {"weight": place(layer.weight), "bias": place(layer.bias), **size}
+
     for layer in _layers(model.decoder) or []:
         before, shape = shape, tuple(layer(torch.zeros(1, *shape)).shape[1:])
-        step: dict[str, Any] = {"type": type(layer).__name__}
         if isinstance(layer, nn.Linear):
-            step = {"type": "linear", "out": layer.out_features}
-        elif isinstance(layer, (nn.ConvTranspose2d, nn.Conv2d)):
-            step = {"type": "transposed" if isinstance(layer, nn.ConvTranspose2d) else "convolution"}
-            step |= {"in": before, "out": shape, "kernel": layer.kernel_size, "stride": layer.stride}
-            step |= {"padding": layer.padding}
+            steps.append({"type": "linear", **placed(layer)})
+        elif isinstance(layer, GatedLinear):
+            steps.append({"type": "gated", "value": placed(layer.value), "gate": placed(layer.gate)})
+        elif isinstance(layer, _IMAGES):
+            kind = "transposed" if isinstance(layer, nn.ConvTranspose2d) else "convolution"
+            sizes = {"kernel": layer.kernel_size, "stride": layer.stride, "padding": layer.padding}
+            steps.append({"type": kind, "in": before, "out": shape, **sizes, **placed(layer)})
         elif isinstance(layer, nn.LeakyReLU):
-            step["slope"] = layer.negative_slope
-        elif isinstance(layer, (nn.Flatten, nn.Unflatten)):
-            continue
-        if isinstance(layer, (nn.Linear, nn.ConvTranspose2d, nn.Conv2d)):
-            step |= {"weight": place(layer.weight), "bias": place(layer.bias)}
-        steps.append(step)
+            steps.append({"type": "LeakyReLU", "slope": layer.negative_slope})
+        elif not isinstance(layer, (nn.Flatten, nn.Unflatten)):
+            steps.append({"type": type(layer).__name__})
     kind = "float16" if _difference(model, z) <= HALF / 2 else "float32"
     flat = np.concatenate(weights).astype(kind)
     return {"layers": steps, "weights": _coded(flat), "kind": kind, "mean": _mean(model, z[:4])}

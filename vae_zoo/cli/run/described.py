@@ -37,6 +37,25 @@ def trained(path: Path) -> Trained:
     return Trained(restore(Autoencoder, content, str(path)).eval(), data, content)
 
 
+def chosen(ckpt_path: Path | None, pretrained: str | None) -> Trained:
+    """The model of a checkpoint, of weights of the package or of a repository of the Hub, and its data.
+
+    Raises:
+        ValueError: If a file is damaged or not trusted, or names no data.
+        FileNotFoundError: If there are no such weights.
+    """
+    from vae_zoo import weights
+    from vae_zoo.checkpoints.folders import download
+    from vae_zoo.hub import from_pretrained
+
+    if ckpt_path is not None:
+        return trained(ckpt_path)
+    name = str(pretrained)
+    if name.startswith(weights.HUB):
+        return trained(download(name.removeprefix(weights.HUB), None, None))
+    return Trained(from_pretrained(name), weights.find(name).data, {})
+
+
 def data_of(described: dict[str, Any], path: Path) -> Any:
     """The data module of a checkpoint.
 

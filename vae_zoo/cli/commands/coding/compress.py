@@ -18,7 +18,7 @@ decoded by the same model, with the same versions and on the same kind of proces
 def parser() -> VerbParser:
     """Options of the verb."""
     made = VerbParser("compress", DESCRIPTION)
-    made.add_checkpoint()
+    made.add_model()
     made.add_argument("--split", choices=("train", "val", "test"), help="examples of the model's data to code (test)")
     made.add_argument("--input", type=Path, nargs="+", metavar="FILE", help="an array file, or images, in their place")
     made.add_argument("--num", type=int, metavar="N", help="the first N examples; all if not given")
@@ -36,7 +36,7 @@ def compress(args: list[str]) -> None:
     """
     options = parser().parse_args(args)
     refuse(options)
-    greet("compress", f"by {options.ckpt_path}", piped=True)
+    greet("compress", f"by {options.pretrained or options.ckpt_path}", piped=True)
 
     from vae_zoo.evaluation.coding import Codec, refusal, write_coded
     from vae_zoo.evaluation.coding.sources import to_symbols
@@ -59,20 +59,21 @@ def _examples(options: Any, refusal: Any) -> tuple[Any, Any]:
         ValueError: If the model cannot code.
     """
     from vae_zoo.evaluation.coding.sources import Source, from_files
-    from vae_zoo.hub import load
+    from vae_zoo.hub import from_pretrained, load
 
     if options.input:
-        model = load(options.ckpt_path)
+        model = from_pretrained(options.pretrained) if options.pretrained else load(options.ckpt_path)
         if why := refusal(model):
             raise ValueError(why)
         return model, from_files(options.input, model.shape)
-    from vae_zoo.cli.run.described import data_of, examples_of, trained
+    from vae_zoo.cli.run.described import chosen, data_of, examples_of
 
-    run = trained(options.ckpt_path)
+    run = chosen(options.ckpt_path, options.pretrained)
     if why := refusal(run.model):
         raise ValueError(why)
     split = options.split or "test"
-    x, _ = examples_of(run.model, data_of(run.data, options.ckpt_path), split, options.num)
+    data = data_of(run.data, Path(options.pretrained or options.ckpt_path))
+    x, _ = examples_of(run.model, data, split, options.num)
     return run.model, Source(x.numpy(), f"the {split} split")
 
 

@@ -17,7 +17,7 @@ kind of processor. The examples are an array x of an .npz file, equal to what wa
 def parser() -> VerbParser:
     """Options of the verb."""
     made = VerbParser("decompress", DESCRIPTION)
-    made.add_checkpoint()
+    made.add_model()
     made.add_argument("--file", type=Path, required=True, metavar="FILE", help="a file of vae-zoo compress")
     made.add_argument("--out", type=Path, metavar="FILE", help="an .npz file to write (beside the other)")
     made.add_argument(
@@ -36,15 +36,15 @@ def decompress(args: list[str]) -> None:
     options = parser().parse_args(args)
     out: Path = options.out or options.file.with_suffix(".npz")
     refuse(options.file, out, options.images)
-    greet("decompress", f"{options.file} by {options.ckpt_path}", piped=True)
+    greet("decompress", f"{options.file} by {options.pretrained or options.ckpt_path}", piped=True)
 
     from vae_zoo.evaluation.coding.files import decoded, original, read_coded
-    from vae_zoo.hub import load
+    from vae_zoo.hub import from_pretrained, load
     from vae_zoo.system.writing import as_column, write_npz
 
     quiet()
     read_coded(options.file)  # before the model, whose reading takes longer
-    model = load(options.ckpt_path)
+    model = from_pretrained(options.pretrained) if options.pretrained else load(options.ckpt_path)
     if options.images and (len(model.shape) != 3 or model.shape[0] not in (1, 3, 4)):
         raise ValueError(f"examples of shape {tuple(model.shape)} are no images: leave --images out.")
     header, symbols = decoded(options.file, model)

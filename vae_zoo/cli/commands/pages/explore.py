@@ -15,7 +15,7 @@ temperature. The decoder is in the page, which works without a network."""
 def parser() -> VerbParser:
     """Options of the verb."""
     made = VerbParser("explore", DESCRIPTION)
-    made.add_checkpoint()
+    made.add_model()
     made.add_argument("--html", type=Path, default=Path("explore.html"), metavar="FILE", help="a file (explore.html)")
     made.add_argument("--split", choices=("train", "val", "test"), default="test", help="examples to store (test)")
     made.add_argument("--num", type=int, default=400, metavar="N", help="number of examples to store (400)")
@@ -31,17 +31,18 @@ def explore(args: list[str]) -> None:
     """
     options = parser().parse_args(args)
     refuse(options.num, options.html)
-    greet("explore", f"{options.ckpt_path}", piped=True)
+    named = options.pretrained or options.ckpt_path
+    greet("explore", f"{named}", piped=True)
 
-    from vae_zoo.cli.run.described import data_of, examples_of, trained
+    from vae_zoo.cli.run.described import chosen, data_of, examples_of
     from vae_zoo.export.page import explorer, refusal
     from vae_zoo.system.writing import write_text
 
     quiet()
-    run = trained(options.ckpt_path)
+    run = chosen(options.ckpt_path, options.pretrained)
     if why := refusal(run.model):
         raise ValueError(why)
-    data = data_of(run.data, options.ckpt_path)
+    data = data_of(run.data, Path(named))
     x, y = examples_of(run.model, data, options.split, options.num)
     kind, source = type(run.model).__name__, type(data).__name__
     about = f"{run.model.latent_shape[0]} latents, {type(run.model.likelihood).__name__}; {len(x)} examples stored"
