@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 MODELS = "testing models distributions penalties samplers test_contract.py test_training.py test_conditional_vae.py"
 MODELS += " test_missing.py test_pretrained.py test_config_cycle.py test_doctests.py"
-MODELS += " callbacks/test_latent_scatter.py cli/test_sample.py cli/test_export.py"
+MODELS += " callbacks/test_latent_scatter.py cli/test_sample.py cli/test_export.py cli/test_latent_diffusion.py"
 MODELS += " evaluation cli/test_doctor.py"
 RUNS = "callbacks training ranks models/test_two_ranks.py test_training.py test_resume_matrix.py test_two_processes.py"
 RUNS += " test_loggers.py cli/test_sweep_agents.py test_speed_options.py test_*s_benchmark.py data/test_resume.py"
@@ -20,7 +20,7 @@ AREAS = {
     r"vae_zoo/(security|checkpoints)/|vae_zoo/hub": "security checkpoints test_pretrained.py test_contract.py",
     r"vae_zoo/cli/": "cli security",
     r"vae_zoo/data/": "data security/test_files.py test_configs.py cli/test_doctor.py",
-    r"vae_zoo/export/": "export cli/test_export.py",
+    r"vae_zoo/export/": "export cli/test_export.py cli/test_latent_diffusion.py",
     r"vae_zoo/weights/": "cli/test_weights.py test_packaging.py",
     r"configs/": "test_config*.py cli/test_sweep*.py",
     r"docs/|README": "test_docs.py test_examples.py test_notebooks.py",

@@ -9,6 +9,7 @@ from vae_zoo.callbacks.evaluation.collapse import CollapseWarning
 from vae_zoo.callbacks.evaluation.disentanglement import Disentanglement
 from vae_zoo.callbacks.evaluation.evidence import Evidence
 from vae_zoo.callbacks.evaluation.fidelity import Fidelity, Reconstructions
+from vae_zoo.callbacks.evaluation.latent_space import LatentSpace
 from vae_zoo.callbacks.evaluation.latent_statistics import LatentStatistics
 from vae_zoo.callbacks.evaluation.probes import Anomaly, Probes
 from vae_zoo.callbacks.evaluation.rate_decomposition import RateDecomposition
@@ -39,6 +40,7 @@ __all__ = [
     "GradientSkip",
     "LastCheckpoint",
     "LatentScatter",
+    "LatentSpace",
     "LatentStatistics",
     "LinearAnnealing",
     "NaNGuard",

@@ -11,6 +11,8 @@ from vae_zoo.metrics.predictors import DCI, SAP
 from vae_zoo.metrics.probes import AnomalyAUROC, KNNProbe, LinearProbe
 from vae_zoo.metrics.rate_distortion import RateDistortion
 from vae_zoo.metrics.reconstruction import PSNR, SSIM
+from vae_zoo.metrics.space.grids import EquivarianceError, HighFrequency
+from vae_zoo.metrics.space.neighbourhoods import Continuity
 from vae_zoo.metrics.votes import BetaVAEScore, FactorVAEScore
 
 __all__ = [
@@ -26,8 +28,11 @@ __all__ = [
     "AggregatePosterior",
     "AnomalyAUROC",
     "BetaVAEScore",
+    "Continuity",
     "DataClassifier",
+    "EquivarianceError",
     "FactorVAEScore",
+    "HighFrequency",
     "InceptionFeatures",
     "InformativeUnits",
     "KNNProbe",

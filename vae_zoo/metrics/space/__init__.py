@@ -1,0 +1,1 @@
+"""Metrics of a space of latents for models that are trained on it."""
