@@ -89,14 +89,16 @@ def test_examples(model: Autoencoder, described: dict[str, Any]) -> tuple[Exampl
     data.setup("fit")
     train = data.examples("train").float()
     data.setup("test")
-    found: Examples = []
+    xs, cs, num = [], [], 0
     for batch in data.test_dataloader():
         x, c = model.unpack(data.on_after_batch_transfer(batch))
-        for at in range(0, len(x), BATCH):
-            found.append((x[at : at + BATCH], None if c is None else c[at : at + BATCH]))
-        if sum(len(x) for x, _ in found) >= NUM_EXAMPLES:
+        xs.append(x)
+        cs += [] if c is None else [c]
+        if (num := num + len(x)) >= NUM_EXAMPLES:
             break
-    return found[: NUM_EXAMPLES // BATCH], train.mode(0).values if is_text(model) else train.nanmean(0)
+    parts = [torch.cat(part)[:NUM_EXAMPLES].split(BATCH) for part in (xs, cs) if part]
+    found = list(zip(*parts, strict=True)) if cs else [(x, None) for x in parts[0]]
+    return found, train.mode(0).values if is_text(model) else train.nanmean(0)
 
 
 def made(described: dict[str, Any]) -> Any:

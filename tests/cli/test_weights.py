@@ -50,6 +50,7 @@ def test_what_is_said_of_them(name: str) -> None:
     assert len(found.fit["commit"]) == 7, "of a checkout without changes"
     assert {"hardware", "torch", "lightning", "cpu_minutes"} <= found.fit.keys()
     assert found.licence["weights"] == "MIT"
+    assert found.protocol["num_examples"] == 1000 or found.data_name != "MNIST", "as README says"
     assert found.transforms
     assert all(metric.error > 0 for metric in found.metrics.values())
     assert found.metrics["kl"].value >= KL[found.data_name]
