@@ -70,6 +70,8 @@ def is_concrete(path: str, root: str) -> bool:
                 if "abstractmethod" in [getattr(decorator, "id", "") for decorator in node.decorator_list]:
                     return False
                 defined.add(node.name)
+            elif isinstance(node, ast.Assign):  # an attribute takes the place of a property
+                defined |= {target.id for target in node.targets if isinstance(target, ast.Name)}
     return find(root) in above
 
 
