@@ -82,6 +82,7 @@ def test_installed_and_run(built: Path, tmp_path: Path) -> None:
     assert "class_path: MLPVAE" in call(command, "show", "vae_digits", cwd=tmp_path)
     call(command, "fit", "--config", "vae_digits", "--trainer.fast_dev_run", "true", cwd=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["env"]
+    assert call(command, "sample", "--pretrained", "vae_mnist", "--out", "s.png", cwd=tmp_path) == "s.png\n"
 
 
 def test_the_version_is_one_and_the_changelog_knows_it() -> None:
