@@ -38,6 +38,7 @@ def rows() -> dict[str, dict[str, Any]]:
     digits = {"hidden": [256, 256], "latent_dim": 16}
     return {
         "Digits, binary": {"data": Digits(binarization="threshold"), "epochs": 40, "likelihood": Bernoulli, **digits},
+        "Digits, 17 levels": {"data": Digits(), "epochs": 100, "likelihood": DiscretizedLogistic, **digits},
         "MNIST, binary": {"data": MNIST(binarization="dynamic"), "pretrained": "vae_mnist"},
         "Frey Faces": {
             "data": FreyFaces(),
