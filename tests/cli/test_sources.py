@@ -11,7 +11,7 @@ import pytest
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer
 
-from vae_zoo import models
+from vae_zoo import data, models
 from vae_zoo.cli.inspect.options import groups
 from vae_zoo.cli.inspect.sources import arguments, find, is_concrete, method, public
 from vae_zoo.system.docstrings import described
@@ -46,6 +46,16 @@ def test_inheritance_is_followed() -> None:
     assert "posterior" not in {argument.name for argument in arguments("vae_zoo.models.LadderVAE")}, "it is fixed there"
     concrete = {name for name, path in public("vae_zoo.models").items() if is_concrete(path, "vae_zoo.models.VAE")}
     assert concrete == {name for name in models.__all__ if issubclass(getattr(models, name), models.VAE)}
+
+
+def test_concrete_data_sets() -> None:
+    """Also those whose attributes take the place of an abstract property, such as Sprites."""
+    root = "vae_zoo.data.DataModule"
+    concrete = {name for name, path in public("vae_zoo.data").items() if is_concrete(path, root)}
+    classes = {name: getattr(data, name) for name in data.__all__}
+    modules = {n: c for n, c in classes.items() if isinstance(c, type) and issubclass(c, data.DataModule)}
+    assert concrete == {name for name, cls in modules.items() if not inspect.isabstract(cls)}
+    assert {"Sprites", "DSprites", "EmojiPeople"} <= concrete
 
 
 def test_every_argument_of_a_model_is_described() -> None:

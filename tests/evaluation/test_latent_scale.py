@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from forked import ranks
 from helpers import quiet_trainer, tiny, tiny_data
 from torch import Tensor
 
@@ -83,6 +84,23 @@ def test_every_checkpoint_has_those_of_its_weights(tmp_path: Path) -> None:
     assert again.latent_scale.scale == pytest.approx(expected.scale, rel=1e-5)
     again.save_pretrained(tmp_path / "shared")
     assert vae_zoo.from_pretrained(str(tmp_path / "shared")).latent_scale == again.latent_scale
+
+
+def _on_two(rank: int, folder: Path) -> None:
+    torch.manual_seed(0)
+    data, model = tiny_data(num_examples=400), tiny(AE)
+    quiet_trainer(folder, devices=2, max_epochs=1, callbacks=[LatentStatistics(num=300)]).fit(model, data)
+    assert model.latent_scale is not None
+    expected = latent_scale(model, data, num=300)
+    assert model.latent_scale.mean == pytest.approx(expected.mean, abs=1e-6)
+    assert model.latent_scale.std == pytest.approx(expected.std, rel=1e-5)
+    assert model.latent_scale.num == 300
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_examples(tmp_path: Path) -> None:
+    with ranks(tmp_path, _on_two, tmp_path) as running:
+        assert running.codes(60) == [0, 0], running.said()
 
 
 def test_a_fit_that_goes_on_has_none_until_they_are_measured(tmp_path: Path) -> None:

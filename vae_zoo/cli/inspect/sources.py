@@ -72,6 +72,8 @@ def is_concrete(path: str, root: str) -> bool:
                 defined.add(node.name)
             elif isinstance(node, ast.Assign):  # an attribute takes the place of a property
                 defined |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+            elif isinstance(node, ast.AnnAssign) and node.value is not None and isinstance(node.target, ast.Name):
+                defined.add(node.target.id)
     return find(root) in above
 
 
