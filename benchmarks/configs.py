@@ -62,7 +62,8 @@ def measure(name: str, root: Path) -> dict[str, Any]:
     where = ["--trainer.default_root_dir", str(root / name)]
     fitted = {"commit": commit(), **run("fit", "--config", name, *where)}
     checkpoint = newest(root / name, "fit_*/checkpoints/last.ckpt")
-    given = CONVOLUTIONAL if "Conv" in (CONFIGS / f"{name}.yaml").read_text() or "conv" in name else []
+    text = (CONFIGS / f"{name}.yaml").read_text()
+    given = CONVOLUTIONAL if any(word in text for word in ("Conv", "halvings:")) or "conv" in name else []
     given = [*given, *DISENTANGLEMENT] if "sprites" in name else given
     tested = run("test", "--ckpt_path", str(checkpoint), *where, *given)
     metrics = metrics_of(root / name)
