@@ -7,7 +7,6 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor
 
 from vae_zoo.callbacks.evaluation.units import LayerUnits
 from vae_zoo.training.steps import seed_of
@@ -82,12 +81,15 @@ class CollapseWarning(Callback):
             pl_module.log(f"val/{name}{suffix}", value, batch_size=1, add_dataloader_idx=not suffix)
         if dataloader_idx:
             return
-        active, dims = min(zip(map(int, units.active), _sizes(pl_module), strict=True))
+        active, dims, layer = min(
+            zip(map(int, units.active), _sizes(pl_module), range(1, 1 + len(units.active)), strict=True)
+        )
         empty = active < self.min_active
         faint = units.rate is not None and float(units.rate) < self.min_rate
         self._collapsed = self._collapsed + 1 if empty or faint else 0
         if self._collapsed == self.patience:
-            what = f"{active} of {dims} latent dimensions vary with the example{_where(units.active)}"
+            what = f"{active} of {dims} latent dimensions vary with the example"
+            what += f" in layer {layer}" * (len(units.active) > 1)
             if not empty:
                 what = f"the latents say {float(units.rate or 0):.2f} nats of an example, all together"
             rank_zero_warn(
@@ -100,8 +102,3 @@ class CollapseWarning(Callback):
 def _sizes(model: Any) -> list[int]:
     """Latent dimensions of each layer."""
     return list(getattr(model, "latent_dims", [math.prod(model.latent_shape)]))
-
-
-def _where(counts: list[Tensor]) -> str:
-    """The layer with the fewest units, if there are several."""
-    return f" in layer {counts.index(min(counts)) + 1}" if len(counts) > 1 else ""

@@ -132,6 +132,9 @@ class Stem(nn.Module):
 class Head(nn.Module):
     """Mirror of :class:`Stem`: transposed convolutions from the last features to the parameters of an example.
 
+    The last weights are scaled by 0.1, since the state of a deep hierarchy is a sum over its layers, and its size grows
+    with their number.
+
     Args:
         in_shape: Shape of the features, (width, \\*sides), or (width,) for vectors.
         out_shape: Shape of the parameters of one example, (\\*params, C, \\*sides).
@@ -153,6 +156,8 @@ class Head(nn.Module):
             layers += [nn.GELU(), up]
         self.layers = nn.Sequential(*layers)
         initialize(self)
+        with torch.no_grad():
+            layers[-1].weight.mul_(0.1)  # type: ignore[operator]
 
     def forward(self, h: Tensor) -> Tensor:
         """Map (B, *in_shape) to (B, *out_shape)."""
