@@ -127,6 +127,11 @@ def test_all_processes_skip_what_one_does(monkeypatch: pytest.MonkeyPatch) -> No
     assert asked == [(0.0, "max")] * 2
 
 
+def test_a_limit_below_every_gradient_is_warned_of(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="skipped 20 steps in a row, .* raise max_norm above"):
+        fit(tmp_path, spiky(), 5, callbacks=[GradientSkip(max_norm=1e-9)])
+
+
 def test_the_norm_is_that_of_torch() -> None:
     model = tiny()
     for p in model.parameters():

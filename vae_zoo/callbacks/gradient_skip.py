@@ -7,8 +7,12 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
+
+PATIENCE = 20
+"""Steps in a row that are skipped before a warning: weights that stay the same have the same large gradients."""
 
 
 class GradientSkip(Callback):
@@ -40,7 +44,7 @@ class GradientSkip(Callback):
         if not (max_norm > 0 and math.isfinite(max_norm)):
             raise ValueError(f"max_norm must be positive and finite, got {max_norm}.")
         self.max_norm = max_norm
-        self.skipped = 0
+        self.skipped = self._in_a_row = 0
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         norm = gradient_norm(optimizer, pl_module.device)
@@ -49,16 +53,24 @@ class GradientSkip(Callback):
         if skip := not float(norm) <= self.max_norm:
             optimizer.zero_grad(set_to_none=True)  # an optimizer leaves alone what has no gradient
             self.skipped += 1
+            self._in_a_row += 1
+            if self._in_a_row == PATIENCE:
+                rank_zero_warn(
+                    f"GradientSkip has skipped {PATIENCE} steps in a row, the last with a gradient of norm "
+                    f"{float(norm):.3g}: the model learns nothing; raise max_norm above {self.max_norm:g}."
+                )
+        else:
+            self._in_a_row = 0
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if skip or (every and (trainer.global_step + 1) % every == 0):
             for name, value in (("gradient_skips", float(self.skipped)), ("gradient_norm", norm)):
                 pl_module.log(f"train/{name}", value, on_step=True, on_epoch=False, batch_size=1)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"skipped": self.skipped}
+        return {"skipped": self.skipped, "in_a_row": self._in_a_row}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.skipped = state_dict["skipped"]
+        self.skipped, self._in_a_row = state_dict["skipped"], state_dict["in_a_row"]
 
 
 @torch.no_grad()
