@@ -2,6 +2,7 @@
 
     VAE_ZOO_DATA=... python -m benchmarks.hierarchies                  # goes on where it was interrupted; 20 minutes
     VAE_ZOO_DATA=... python -m benchmarks.hierarchies --cells tiles
+    VAE_ZOO_DATA=... python -m benchmarks.hierarchies --pictures       # of the fitted models, into docs/figures
 
 Writes results/hierarchies.json. Both models of a cell have the same likelihood, data, optimizer and batches. On MNIST
 they see the same number of images; on the tiles they have the same processor time, measured within the fit. Neither
@@ -24,14 +25,19 @@ from typing import Any, NamedTuple
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 
+import vae_zoo
 from benchmarks.common import RESULTS, commit, hardware, versions
 from vae_zoo.callbacks import GradientSkip, LastCheckpoint
+from vae_zoo.callbacks.pictures.drawing import grid, save_png
 from vae_zoo.data import MNIST, DungeonTiles
-from vae_zoo.distributions import Bernoulli, CoupledMixtureOfLogistics
+from vae_zoo.distributions import Bernoulli, CoupledMixtureOfLogistics, Walk, mean_of
+from vae_zoo.distributions.layered.top_down import central
 from vae_zoo.functional import bits_per_dim
 from vae_zoo.models import VDVAE, ConvVAE
 
-LR, CLIP, SKIP = 2e-3, 200.0, 1e4
+LR, CLIP, SKIP = 2e-3, 200.0, 1e6
+FIGURES = Path(__file__).parents[1] / "docs" / "figures"
+TEMPERATURES, COLUMNS = (0.5, 0.7, 0.85, 1.0), 12
 
 
 class Cell(NamedTuple):
@@ -111,7 +117,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", nargs="+", choices=list(CELLS), default=list(CELLS))
     parser.add_argument("--root", type=Path, default=Path("results/hierarchies"), help="folder of the checkpoints")
+    parser.add_argument("--pictures", action="store_true", help="draw the figures of the documentation and stop")
     args = parser.parse_args()
+    if args.pictures:
+        draw(args.root)
+        return
     path = RESULTS / "hierarchies.json"
     found = json.loads(path.read_text()) if path.is_file() else {}
     for name in args.cells:
@@ -197,6 +207,28 @@ def png_bits(cell: Cell) -> float:
         Image.fromarray((x * 255).round().byte().permute(1, 2, 0).numpy()).save(file, "PNG", optimize=True)
         sizes.append(8 * len(file.getvalue()) / x.numel())
     return round(sum(sizes) / len(sizes), 4)
+
+
+@torch.no_grad()
+def draw(root: Path) -> None:
+    """Samples at several temperatures, one row each, and reconstructions from more and more layers."""
+    for name in CELLS:
+        model: Any = vae_zoo.load(str(root / name / "VDVAE" / "last.ckpt")).eval()
+        mean = name == "mnist"  # the mean of a mixture is between its colours
+        rows = []
+        for temperature in TEMPERATURES:
+            torch.manual_seed(1)
+            rows.append(model.sample(COLUMNS, temperature=temperature, mean=mean))
+        save_png(grid(torch.cat(rows), COLUMNS), FIGURES / f"hierarchies_{name}_samples.png")
+        x = images(CELLS[name])[:: max(1, CELLS[name].num_tested // COLUMNS)][:COLUMNS]
+        seen = model.encode(x).go(choose=central)
+        rows, num = [], len(model.latent_dims)
+        for kept in range(num + 1):
+            walk = Walk(len(x), model.latent_dims, central)
+            walk.parts[num - kept :] = seen.parts[num - kept :]
+            state = model.descend(walk, None)
+            rows.append(mean_of(model.decode(walk.z, state=state), x.device))
+        save_png(grid(torch.cat([*rows, x]), COLUMNS), FIGURES / f"hierarchies_{name}_layers.png")
 
 
 def table(found: dict[str, Any]) -> str:
