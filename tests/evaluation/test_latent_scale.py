@@ -7,6 +7,7 @@ import pytest
 import torch
 from forked import ranks
 from helpers import quiet_trainer, tiny, tiny_data
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import Tensor
 
 import vae_zoo
@@ -84,6 +85,18 @@ def test_every_checkpoint_has_those_of_its_weights(tmp_path: Path) -> None:
     assert again.latent_scale.scale == pytest.approx(expected.scale, rel=1e-5)
     again.save_pretrained(tmp_path / "shared")
     assert vae_zoo.from_pretrained(str(tmp_path / "shared")).latent_scale == again.latent_scale
+
+
+@pytest.mark.parametrize("first", [True, pytest.param(False, marks=pytest.mark.exhaustive)])
+def test_of_averaged_weights(first: bool, tmp_path: Path) -> None:
+    callbacks = [LatentStatistics(num=48), EMAWeightAveraging(decay=0.9, use_buffers=False)]
+    trainer = quiet_trainer(tmp_path, max_epochs=2, callbacks=callbacks if first else callbacks[::-1])
+    torch.manual_seed(0)
+    trainer.fit(model := tiny(AE), data := tiny_data())
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    again = vae_zoo.load(tmp_path / "a.ckpt")
+    assert again.latent_scale.std == pytest.approx(latent_scale(again, data, num=None).std, rel=1e-5)
+    assert again.latent_scale.std == model.latent_scale.std
 
 
 def _on_two(rank: int, folder: Path) -> None:
