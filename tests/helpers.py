@@ -20,7 +20,8 @@ from vae_zoo.data import Sprites
 from vae_zoo.distributions import FixedNormal, supports
 from vae_zoo.elbo import ELBOMixin
 from vae_zoo.models import VAE, Autoencoder
-from vae_zoo.nn import Dense
+from vae_zoo.models.tokenizers.judged import Judged
+from vae_zoo.nn import Dense, PatchDiscriminator, ResidualDecoder, ResidualEncoder
 from vae_zoo.testing.subject import RandomFeatures, Subject, quiet_trainer
 
 SHAPE = (1, 8, 8)
@@ -53,6 +54,7 @@ FAMILIES = [c for c in FAMILIES if not of_vectors_only(c)]
 PRIORS = [c for c in PRIORS if not of_vectors_only(c)]
 
 small = partial(Dense, hidden=[8])
+few_blocks = partial(partial, width=8, multipliers=[1, 2])
 
 
 def takes(cls: type, name: str) -> bool:
@@ -67,8 +69,11 @@ def fixes(cls: type, name: str) -> bool:
 
 def linked(cls: type) -> dict[str, Any]:
     """What the command line would link from the data, and less of what is large, as far as the class takes it."""
-    small_parts = {"num_pseudo": 6, "num_centroids": 6, "network": RandomFeatures}
+    small_parts = {"num_pseudo": 6, "num_centroids": 6, "network": RandomFeatures, "discriminator_start": 2}
     given = {"num_train": 48, "num_classes": 3, **small_parts}
+    if issubclass(cls, Judged):
+        given |= {"encoder": few_blocks(ResidualEncoder), "decoder": few_blocks(ResidualDecoder)}
+        given |= {"discriminator": partial(PatchDiscriminator, width=8)}
     return {name: value for name, value in given.items() if takes(cls, name)}
 
 

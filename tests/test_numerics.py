@@ -16,6 +16,7 @@ from vae_zoo.distributions.bernoulli import IndependentBernoulli
 from vae_zoo.distributions.divergence import kl_laplace, kl_laplace_normal, kl_normal_laplace
 from vae_zoo.functional import kl_normal
 from vae_zoo.models import VAE, IWAEDReG
+from vae_zoo.testing.terms import held_weights
 
 mpmath.mp.dps = 60
 ONE, HALF, PI = mpmath.mpf(1), mpmath.mpf("0.5"), mpmath.pi
@@ -178,9 +179,11 @@ def test_the_gradient_is_that_of_the_loss(cls: type, images: Tensor) -> None:
         model.load_state_dict(state | dict(model.named_parameters()))  # buffers may follow the batches
         return losses(model, x, c=labels(model, x))
 
-    values()["loss"].backward()
+    first = values()
+    first["loss"].backward()
     routes = {"": {"loss": 1.0}} if start else model.routes() or {"": {"loss": 1.0}}  # each part by its own terms
-    for key, terms in routes.items():
+    for key, named in routes.items():
+        terms = held_weights(first, named)
 
         def value(terms: Mapping[str, float] = terms) -> Tensor:
             found = values()

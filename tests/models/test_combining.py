@@ -24,6 +24,7 @@ from vae_zoo.models import (
     VAE,
     VQVAE,
     Autoencoder,
+    AutoencoderKL,
     BetaTCVAE,
     BetaVAE,
     ConditionalVAE,
@@ -35,6 +36,7 @@ from vae_zoo.models import (
     SequenceVAE,
     VampVAE,
 )
+from vae_zoo.models.tokenizers.judged import Judged
 from vae_zoo.nn import Dense
 
 REFUSED = r"^\w+ ?: (\w+) and (\w+) do not go together|^\w+ needs a posterior with independent dimensions"
@@ -115,6 +117,8 @@ def tiny_at(cls: type[Autoencoder], **kwargs: Any) -> Any:
     torch.manual_seed(2)
     small_too = {"discriminator": small} if issubclass(cls, FactorVAE) else {}
     small_too |= {"free_bits": 0.0} if issubclass(cls, SequenceVAE) else {}  # below which a rate costs nothing
+    small_too |= {"discriminator_start": 0} if issubclass(cls, Judged) else {}
+    small_too |= {"beta": 1.0} if issubclass(cls, AutoencoderKL) else {}  # else rounding hides what the rate depends on
     model = tiny(cls, **{**small_too, **kwargs})
     if issubclass(cls, SequenceVAE):
         model.warmup.set(100)  # at the first step, the rate has no weight

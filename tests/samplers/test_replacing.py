@@ -66,7 +66,7 @@ def refusal(model: Any, kind: type) -> str:
     try:
         check_replaceable(model, kind)
         if kind is GMM and model.posterior.is_density:
-            check_pair(model.posterior, GMM((4,)))
+            check_pair(model.posterior, GMM(model.latent_shape))
     except ValueError as reason:
         return str(reason)
     return ""

@@ -173,7 +173,7 @@ def path(support: Constraint | None, start: Tensor, end: Tensor, num_steps: int)
     if isinstance(support, Ball):
         return ball_exp(start, t * ball_log(start, end, support.curvature), support.curvature)
     if support is None or _interval(support) in (None, (-math.inf, math.inf)):
-        return slerp(start, end, num_steps)
+        return slerp(start.flatten(1), end.flatten(1), num_steps).unflatten(-1, start.shape[1:])
     return start + t * (end - start)
 
 

@@ -64,6 +64,8 @@ if TYPE_CHECKING:
     from vae_zoo.models.priors.vamp_vae import VampVAE
     from vae_zoo.models.supervision.ada_vae import AdaGVAE, AdaMLVAE
     from vae_zoo.models.supervision.m2 import M2
+    from vae_zoo.models.tokenizers.autoencoder_kl import AutoencoderKL
+    from vae_zoo.models.tokenizers.vqgan import VQGAN
 
 __getattr__, __dir__ = lazily(__name__, __file__)
 __all__ = [
@@ -94,6 +96,7 @@ __all__ = [
     "VAE",
     "VAEGAN",
     "VDVAE",
+    "VQGAN",
     "VQVAE",
     "VQVAE2",
     "WAE",
@@ -102,6 +105,7 @@ __all__ = [
     "AdaMLVAE",
     "AnnealedVAE",
     "Autoencoder",
+    "AutoencoderKL",
     "BetaTCVAE",
     "BetaVAE",
     "CategoricalVAE",

@@ -14,7 +14,16 @@ from vae_zoo.nn.grid import GridDecoder, GridEncoder
 from vae_zoo.nn.gyroplane import Gyroplane, GyroplaneDense
 from vae_zoo.nn.hierarchies.maps import Bottleneck, Depthwise, Head, Stem
 from vae_zoo.nn.language import CausalTransformer, LanguageModel, RecurrentDecoder, RecurrentEncoder
-from vae_zoo.nn.pictures import ResidualDecoder, ResidualEncoder, ResizeConv, ShuffleConv
+from vae_zoo.nn.pictures import (
+    R1,
+    LeCam,
+    PatchDiscriminator,
+    ResidualDecoder,
+    ResidualEncoder,
+    ResizeConv,
+    Restraint,
+    ShuffleConv,
+)
 from vae_zoo.nn.quantizers import (
     BSQ,
     FSQ,
@@ -28,13 +37,14 @@ from vae_zoo.nn.quantizers import (
     SimVQ,
     VectorQuantizer,
 )
-from vae_zoo.nn.schedules import Constant, Exponential, Ramp, Schedule
+from vae_zoo.nn.schedules import Constant, Delayed, Exponential, Ramp, Schedule
 
 __all__ = [
     "BSQ",
     "FSQ",
     "LFQ",
     "Bottleneck",
+    "R1",
     "Bounded",
     "BurgessDecoder",
     "BurgessEncoder",
@@ -47,6 +57,7 @@ __all__ = [
     "Corruption",
     "CountDecoder",
     "Critic",
+    "Delayed",
     "Dense",
     "Depthwise",
     "Discriminator",
@@ -63,9 +74,11 @@ __all__ = [
     "Head",
     "ImageFeatures",
     "LanguageModel",
+    "LeCam",
     "LogDense",
     "Narrow",
     "NormalNoise",
+    "PatchDiscriminator",
     "Quantized",
     "Quantizer",
     "Ramp",
@@ -75,6 +88,7 @@ __all__ = [
     "ResidualEncoder",
     "ResidualQuantizer",
     "ResizeConv",
+    "Restraint",
     "Schedule",
     "ShuffleConv",
     "SimVQ",

@@ -62,6 +62,34 @@ class Constant(Schedule):
         return self.value
 
 
+class Delayed(Schedule):
+    """0 for a number of steps, and 1 from then on.
+
+    Args:
+        num_steps: Number of steps of the optimizer at 0.
+
+    Raises:
+        ValueError: If num_steps is negative.
+    """
+
+    def __init__(self, num_steps: int = 0) -> None:
+        if num_steps < 0:
+            raise ValueError(f"the number of steps before a term starts must be at least 0, got {num_steps}.")
+        self.num_steps, self.begun = num_steps, num_steps == 0
+        super().__init__()
+
+    def at(self, step: int) -> float:
+        return float(step >= self.num_steps)
+
+    @property
+    def end(self) -> float:
+        return 1.0
+
+    def set(self, step: int) -> None:
+        super().set(step)
+        self.begun = self.at(step) > 0
+
+
 class Ramp(Schedule):
     r"""Linear change from one value to another.
 

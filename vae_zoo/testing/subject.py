@@ -18,7 +18,7 @@ from vae_zoo.data import Sprites
 from vae_zoo.distributions import FixedNormal
 from vae_zoo.elbo import ELBOMixin
 from vae_zoo.models.base.combining import check_arguments
-from vae_zoo.nn import Dense
+from vae_zoo.nn import Dense, PatchDiscriminator, ResidualDecoder, ResidualEncoder
 from vae_zoo.typing import Shape
 
 SHAPE = (1, 8, 8)
@@ -68,16 +68,29 @@ class RandomFeatures(nn.Module):
         return [found, found.mean((-2, -1))]
 
 
-LINKED: dict[str, Any] = {"num_train": 48, "num_classes": 3, "network": RandomFeatures}
+LINKED: dict[str, Any] = {
+    "num_train": 48,
+    "num_classes": 3,
+    "network": RandomFeatures,
+    "factor": 2,
+    "discriminator_start": 0,  # else its terms would be checked before they exist
+}
 """What models are given of such names: sizes of the data, and what would otherwise be read from a file."""
 
 
-WIDTHS = [64, 64]
-"""Hidden widths of the networks that are :class:`~vae_zoo.nn.Dense` by default."""
+NARROW: dict[type, dict[str, Any]] = {
+    Dense: {"hidden": [64, 64]},
+    PatchDiscriminator: {"width": 8},
+    ResidualDecoder: {"width": 8, "multipliers": [1, 2]},
+    ResidualEncoder: {"width": 8, "multipliers": [1, 2]},
+}
+"""What networks of these classes are given, in place of widths that cost time and which no check depends on."""
 
 SMALL: dict[str, Any] = {
     "layer": partial(Dense, hidden=[16]),
+    "discriminator": partial(Dense, hidden=[16]),
     "metric": partial(Dense, hidden=[16]),
+    "network": nn.Identity,
     "num_centroids": 8,
     "num_exemplars": 20,
     "num_pseudo": 20,
@@ -122,9 +135,14 @@ class Subject:
 
     @cached_property
     def _networks(self) -> dict[str, Any]:
-        """Dense networks of a width that costs no time, in place of the default ones: no check depends on it."""
-        dense = {n: d for n, d in self._defaults.items() if inspect.isclass(d) and issubclass(d, Dense)}
-        small = {name: partial(default, hidden=WIDTHS) for name, default in dense.items()}
+        """Narrow networks, in place of the default ones."""
+        networks = {name: default for name, default in self._defaults.items() if inspect.isclass(default)}
+        small = {
+            name: partial(default, **given)
+            for name, default in networks.items()
+            for kind, given in NARROW.items()
+            if issubclass(default, kind)
+        }
         return {name: network for name, network in small.items() if not self._refuses(name, network)}
 
     def _refuses(self, name: str, value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,9 @@ EXACT = 1e-6
 
 COUPLED = 0.2
 """Relative difference of a loss that compares examples: copies are no independent sample of them."""
+
+TIMES_SIGN = " * "
+"""In a route, what stands between a value that is a weight, without gradient, and the term that it weights."""
 
 STEP = 1e-5
 """Length of a step for a difference quotient in float64."""
@@ -47,13 +51,14 @@ def routing(subject: Subject) -> Found:
     for group, terms in routes.items():
         if not (params := _parameters(model, routes, group)):
             return Found(False, f"no parameter is called {group}", "names of parameters")
-        if unknown := sorted(terms.keys() - values.keys()):
+        if unknown := sorted({part for term in terms for part in term.split(TIMES_SIGN)} - values.keys()):
             return Found(False, f"losses does not give {', '.join(unknown)}", "terms of losses")
-        grads[group] = params, _gradient(values["loss"], params), _gradient(_sum(values, terms), params)
+        held = held_weights(values, terms)
+        grads[group] = held, params, _gradient(values["loss"], params), _gradient(_sum(values, held), params)
     gaps = {}
-    for group, (params, given, wanted) in grads.items():
+    for group, (held, params, given, wanted) in grads.items():
         gap = ((given - wanted).norm() / torch.maximum(given.norm(), wanted.norm()).clamp(min=1e-12)).item()
-        slope = 0.0 if model.straight_through else _slope_gap(subject, model, x, params, routes[group], given)
+        slope = 0.0 if model.straight_through else _slope_gap(subject, model, x, params, held, given)
         gaps[group or "the others"] = max(gap, slope)
     worst = max(gaps, key=lambda name: gaps[name])
     said = f"the gradient of {worst} differs by {100 * gaps[worst]:.1g} %"
@@ -88,6 +93,15 @@ def _parameters(model: Any, routes: Mapping[str, Any], group: str) -> list[Tenso
         begins = [route for route in routes if not route or f"{name}.".startswith(f"{route}.")]
         if p.requires_grad and begins and max(begins, key=len) == group:
             found.append(p)
+    return found
+
+
+def held_weights(values: Mapping[str, Tensor], terms: Mapping[str, float]) -> dict[str, float]:
+    """Terms with their weights, those that are values of the model as numbers: ``weight * term`` in a route."""
+    found = {}
+    for name, weight in terms.items():
+        *factors, term = name.split(TIMES_SIGN)
+        found[term] = math.prod([weight, *(values[factor].item() for factor in factors)])
     return found
 
 

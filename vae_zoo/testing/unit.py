@@ -61,7 +61,8 @@ class Starts(nn.Module):
 def unit_likelihood(subject: Subject) -> Found:
     """with p(x|z) = 1 the bound stays at most 0 when it is trained alone, in closed form and by samples"""
     parts: dict[str, Any] = {"encoder": Starts, "decoder": partial(Dense, hidden=[]), "likelihood": UnitLikelihood}
-    sizes = {"latent_dim": 2, "width": 16, "layer": partial(Dense, hidden=[16])}
+    small = partial(Dense, hidden=[16])
+    sizes = {"latent_dim": 2, "width": 16, "layer": small, "discriminator": small, "network": nn.Identity}
     parts |= {name: size for name, size in sizes.items() if subject.takes(name)}
     model = subject.bound(shape=(STARTS,), **parts).double()
     mean, error = _trained(model, torch.eye(STARTS, dtype=torch.double), subject.labels(STARTS))

@@ -89,17 +89,18 @@ def traversals(
 
     On a sphere, in a ball and between bounds they are varied as :func:`vae_zoo.distributions.supports.traversals` does.
     The dimensions are those whose posterior mean varies most over the examples, in descending order; with several
-    layers, only the lowest is used.
+    layers, only the lowest is used. Those of a grid are counted through.
 
     Returns:
         The dimensions, (D,), and the images, (D, num_steps, \\*shape).
     """
-    z = model.embed(x, c)
+    z = model.embed(x, c).flatten(1)
     lowest = getattr(model, "latent_dims", z.shape[1:])[0]
     dims = z.var(0, correction=0)[:lowest].argsort(descending=True)[:num_dims]
     path = supports.traversals(model.posterior.support, z[0], dims, num_steps, span)
     c = None if c is None else torch.cat([c[:1]] * (len(dims) * num_steps))
-    return dims, mean_of(model.decode(path.flatten(0, 1), c), path.device).unflatten(0, path.shape[:2])
+    latents = path.reshape(-1, *model.latent_shape)
+    return dims, mean_of(model.decode(latents, c), path.device).unflatten(0, path.shape[:2])
 
 
 def grid(x: Tensor, columns: int, min_side: int = 32, *, paired: bool = False) -> Tensor:

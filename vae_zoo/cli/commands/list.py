@@ -23,7 +23,7 @@ More:    vae-zoo list configs or weights, and vae-zoo show NAME for one model, d
 
 FAMILIES = (
     *("plain", "objectives", "inference", "priors", "latents", "hierarchies"),
-    *("codes", "matching", "supervision", "pictures"),
+    *("codes", "matching", "supervision", "pictures", "tokenizers"),
 )
 """Folders of the models, in the order of the table."""
 

@@ -92,7 +92,13 @@ def find(path: str) -> Source | None:
 
 
 def lineage(path: str) -> Iterator[Source]:
-    """The class and its bases as far as they are read, each before its own bases."""
+    """The class and its bases as far as they are read, in the order in which Python looks for methods."""
+    kept = {(source.module, source.node.name): source for source in reversed(list(_depth_first(path)))}
+    yield from reversed(kept.values())
+
+
+def _depth_first(path: str) -> Iterator[Source]:
+    """The class and its bases, each before its own bases: a base of several is met several times, and counts last."""
     source = find(path)
     if source is None:
         return
@@ -100,7 +106,7 @@ def lineage(path: str) -> Iterator[Source]:
     for base in source.node.bases:
         found = find(f"{source.module}.{base.id}") if isinstance(base, ast.Name) else None
         if found:
-            yield from lineage(f"{found.module}.{found.node.name}")
+            yield from _depth_first(f"{found.module}.{found.node.name}")
 
 
 @cache

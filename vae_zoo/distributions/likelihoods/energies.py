@@ -148,11 +148,17 @@ class Perceptual(Energy):
         pairs = zip(_features(network(picture)), _features(network(x)), strict=True)
         total = torch.zeros_like(picture.flatten(1)[:, 0])
         for a, b in pairs:
-            total = total + (a - b).square().flatten(1).mean(1)
+            total = total + self.layer(a, b)
         return total
 
+    def layer(self, a: Tensor, b: Tensor) -> Tensor:
+        """Distance in the features of one layer, (N,)."""
+        return (a - b).square().flatten(1).mean(1)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Perceptual:
-        self._hidden[0]._apply(fn, recurse)
+        network = self._hidden[0]._apply(fn, recurse)
+        if any(t.dtype in (torch.bfloat16, torch.float16) for t in (*network.parameters(), *network.buffers())):
+            network.float()  # features of almost equal pictures would differ by rounding alone
         return super()._apply(fn, recurse)
 
 

@@ -264,7 +264,8 @@ class Autoencoder(Shareable, Saved, Steps):
 
         Keys are names of modules or parameters, such as "discriminator", and "" for all others. Values are entries of
         :meth:`losses` with their weights: the gradient of ``loss`` with respect to these parameters is that of the
-        weighted sum, as the check ``routing`` verifies.
+        weighted sum, as the check ``routing`` verifies. The name ``weight * term`` stands for a term whose weight is an
+        entry of :meth:`losses` too, through which no gradient passes.
         """
         return {}
 

@@ -13,12 +13,12 @@ from torch import nn
 
 from vae_zoo.checkpoints.hyperparameters import class_of
 from vae_zoo.distributions import Family, Prior
-from vae_zoo.nn import CodePrior, Corruption, Quantizer, Schedule
+from vae_zoo.nn import CodePrior, Corruption, Quantizer, Restraint, Schedule
 from vae_zoo.penalties import Penalty
 
 Made = TypeVar("Made", bound=nn.Module)
 
-_OTHERS = (Family, Prior, LightningModule, CodePrior, Quantizer, Penalty, Schedule, Corruption)
+_OTHERS = (Family, Prior, LightningModule, CodePrior, Quantizer, Penalty, Schedule, Corruption, Restraint)
 """Modules that are not networks, although they may be made from the same arguments."""
 
 _WANTED: dict[type, tuple[str, str]] = {
@@ -30,6 +30,7 @@ _WANTED: dict[type, tuple[str, str]] = {
     Penalty: ("a Penalty", "shape"),
     Schedule: ("a Schedule", ""),
     Corruption: ("a Corruption", ""),
+    Restraint: ("a Restraint", ""),
 }
 """Name of a component of each kind, and the arguments that it is made from."""
 

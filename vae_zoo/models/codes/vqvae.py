@@ -143,7 +143,11 @@ class VQVAE(Autoencoder):
 
     def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
         found = self.quantise(x, record=self.training)
-        log_px = score(self.decode(found.z, c), x, x.shape[:1]).mean()
+        return self.terms(found, self.decode(found.z, c), x, c)
+
+    def terms(self, found: Quantized, px: Distribution, x: Tensor, c: Tensor | None) -> dict[str, Tensor]:
+        """The values of :meth:`losses`, from the quantised latents of examples and their likelihood."""
+        log_px = score(px, x, x.shape[:1]).mean()
         rate = -self.log_prior(found.codes, c).mean()
         codebook_loss, commitment = found.codebook_loss.mean(), found.commitment.mean()
         terms = {

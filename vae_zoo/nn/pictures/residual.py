@@ -76,7 +76,7 @@ class ResidualEncoder(nn.Module):
         in_shape: Shape,
         out_shape: Shape,
         *,
-        size: SizeName = "base",
+        size: SizeName = "small",
         width: int | None = None,
         multipliers: Sequence[int] | None = None,
         num_blocks: int | None = None,
@@ -104,10 +104,12 @@ class ResidualEncoder(nn.Module):
         if is_grid:
             params = math.prod(out_shape[:-num_sides])
             self.head = nn.Sequential(make.conv(widths[-1], params), make.conv(params, params, 1))
+            last = self.head[1]
         else:
-            dense = nn.Linear(widths[-1] * math.prod(sizes[-1]), math.prod(out_shape))
-            self.head = nn.Sequential(nn.Flatten(), dense)
+            last = nn.Linear(widths[-1] * math.prod(sizes[-1]), math.prod(out_shape))
+            self.head = nn.Sequential(nn.Flatten(), last)
         initialize(self)
+        _shrink(last)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, \\*in_shape) to (B, \\*out_shape)."""
@@ -144,7 +146,7 @@ class ResidualDecoder(nn.Module):
         in_shape: Shape,
         out_shape: Shape,
         *,
-        size: SizeName = "base",
+        size: SizeName = "small",
         width: int | None = None,
         multipliers: Sequence[int] | None = None,
         num_blocks: int | None = None,
@@ -342,6 +344,12 @@ class _Maker:
         return nn.Sequential(self.block(channels, channels), *between, self.block(channels, channels))
 
 
+def _shrink(layer: nn.Module) -> None:
+    """Halve the variance of the weights of a last layer, so that no σ of a posterior starts far from 1."""
+    with torch.no_grad():
+        layer.weight.mul_(math.sqrt(0.5))  # type: ignore[operator]
+
+
 def _parts(levels: nn.ModuleList) -> list[nn.Module]:
     return [part for level in levels for part in level.children()]
 
@@ -391,9 +399,16 @@ def _widths(
         raise ValueError(
             f"width, multipliers and num_blocks must be at least 1, got {width}, {multipliers} and {num_blocks}."
         )
-    groups = math.gcd(32, max(width // 4, 1))  # of one channel, a group would lose its mean, such as the brightness
-    groups = math.gcd(groups, width)
-    return [width * multipliers[min(level, len(multipliers) - 1)] for level in range(num_levels)], groups, num_blocks
+    widths = [width * multipliers[min(level, len(multipliers) - 1)] for level in range(num_levels)]
+    return widths, num_groups(width), num_blocks
+
+
+def num_groups(channels: int) -> int:
+    """Number of groups of channels that are normalised together, at most 32.
+
+    A group has four channels or more: of one channel, it would lose the mean, such as the brightness of a picture.
+    """
+    return math.gcd(32, max(channels // 4, 1), channels)
 
 
 def _check_levels(attention_levels: Sequence[int], num_levels: int) -> None:

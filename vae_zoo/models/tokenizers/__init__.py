@@ -1,0 +1,1 @@
+"""Autoencoders whose grids of latents or codes other models are trained on."""
