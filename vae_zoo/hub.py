@@ -67,6 +67,7 @@ def from_pretrained(
         ImportError: If huggingface_hub is not installed.
 
     Example:
+        >>> import vae_zoo
         >>> vae_zoo.from_pretrained("vae_mnist").sample(4).shape
         torch.Size([4, 1, 28, 28])
     """

@@ -171,7 +171,7 @@ CATALOGUE = [
     (ARRAYS + "text.csv", "line 2, column 2 (b) is 'x'"),
     (ARRAYS + "ragged.csv", "ragged.csv is no table of numbers after the header"),
     (ARRAYS + "nan.csv", "not finite, the first at index (0, 1)"),
-    ("sample", "missing: --ckpt_path"),
+    ("sample", "one of the arguments --ckpt_path --pretrained is required"),
     ("sample --ckpt_path nothing.ckpt", "no checkpoint at nothing.ckpt"),
     ("export --ckpt_path nothing.ckpt --format onnx", "no checkpoint at nothing.ckpt"),
     ("sweep-run nothing", "no sweep file nothing, and no packaged sweep of that name"),

@@ -42,6 +42,7 @@ CASES: list[tuple[str, str, Callable[[Path], Any]]] = [
     ("table", "pyarrow", lambda folder: write_frame(folder / "t.parquet", None)),
     ("hub", "huggingface_hub", lambda folder: tiny(VAE).push_to_hub("me/mine")),
     ("hub", "huggingface_hub", lambda folder: hub.from_pretrained("me/mine")),
+    ("diffusion", "diffusers", lambda folder: export(tiny(VAE), folder / "a", "diffusers")),
     ("export", "onnx", lambda folder: export(tiny(VAE), folder / "a", "onnx")),
     ("export", "onnxscript", lambda folder: export(tiny(VAE), folder / "a", "onnx")),
     ("export", "onnxruntime", lambda folder: export(tiny(VAE), folder / "a", "onnx")),

@@ -72,6 +72,8 @@ REVIEWED: dict[str, list[str]] = {
         "vae_zoo.evaluation.diagnosis.data.source.Source",  # path: a name; the function read_source reads it
         "vae_zoo.evaluation.diagnosis.models.examined.Examined",  # Module.eval
         "vae_zoo.distributions.families.Family",  # weights_valid
+        "vae_zoo.evaluation.coding.bits_back.Codec",  # Module.eval
+        "vae_zoo.evaluation.coding.files.Header",  # weights: a checksum
         "vae_zoo.data.datasets.pairs.Pairing",  # load(): of the data that it is given
         "vae_zoo.distributions.likelihoods.tallies.Total",  # location: of a log-normal distribution
         "vae_zoo.distributions.likelihoods.counts.Counted",  # total_location: as above

@@ -59,6 +59,7 @@ class TopDownVAE(VAE):
         | https://arxiv.org/abs/2011.10650
 
     Args:
+        shape: Shape of one example; linked from the data on the command line.
         latent_dim: Channels of the latents of each layer.
         layers: Number of layers at each resolution, the finest first.
         halvings: Number of times that the sides of an example are halved before the finest resolution.

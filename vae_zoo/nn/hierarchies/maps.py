@@ -90,14 +90,14 @@ class Depthwise(nn.Module):
             nn.SiLU() if num else nn.Identity(),
             convolution(wide, c_out, num),
         )
-        self.gate = nn.Sequential(nn.Linear(c_out, max(4, c_out // 16)), nn.ReLU())
-        self.open = nn.Linear(max(4, c_out // 16), c_out)
+        self.squeeze = nn.Sequential(nn.Linear(c_out, max(4, c_out // 16)), nn.ReLU())
+        self.excite = nn.Linear(max(4, c_out // 16), c_out)
         initialize(self)
 
     def forward(self, h: Tensor) -> Tensor:
         """Map (B, *in_shape) to (B, *out_shape)."""
         h = self.layers(h)
-        gate = torch.sigmoid(self.open(self.gate(h.flatten(2).mean(2) if h.ndim > 2 else h)))
+        gate = torch.sigmoid(self.excite(self.squeeze(h.flatten(2).mean(2) if h.ndim > 2 else h)))
         return h * gate.reshape(*gate.shape, *[1] * (h.ndim - 2))
 
 
