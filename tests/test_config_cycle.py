@@ -12,7 +12,7 @@ import vae_zoo
 from vae_zoo.cli import main
 
 DIGITS = sorted((Path(__file__).parents[1] / "configs").glob("*_digits.yaml"))
-SHORT = ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1"]
+SHORT = ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--trainer.check_val_every_n_epoch=1"]
 QUIET = ["--trainer.enable_progress_bar=false"]
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from vae_zoo.distributions import AutoregressiveTokens
 from vae_zoo.distributions.likelihoods.tokens import UNKNOWN
 from vae_zoo.models import IWAE, M2, VAE, VQVAE, Autoencoder, ConditionalVAE
+from vae_zoo.models.tokenizers.judged import Judged
 from vae_zoo.nn import CausalTransformer, ConvEncoder, RecurrentDecoder, RecurrentEncoder
 
 VOCABULARY = ["<end>", "<unknown>", "a", "b"]
@@ -155,7 +156,10 @@ def test_encoders_see_one_hot_vectors() -> None:
     assert model.sample(4, mean=False).shape == (4, 3)
 
 
-@pytest.mark.parametrize("cls", few([cls for cls in MODELS if not fixes(cls, "likelihood")], 6, M2, VQVAE))
+OF_ANY_LIKELIHOOD = [cls for cls in MODELS if not (fixes(cls, "likelihood") or issubclass(cls, Judged))]
+
+
+@pytest.mark.parametrize("cls", few(OF_ANY_LIKELIHOOD, 6, M2, VQVAE))
 def test_every_model_takes_strings(cls: type[Autoencoder]) -> None:
     of_tokens = partial(AutoregressiveTokens, vocabulary=VOCABULARY, width=3, network=NETWORKS[0])
     model, x = build(cls, shape=(3,), likelihood=of_tokens, encoder=small, decoder=small), strings()[::5]

@@ -46,7 +46,7 @@ def test_check(cls: type[Autoencoder], name: str) -> None:
         bound = name in [check.__name__ for check in (*bounds.CHECKS, *unit.CHECKS)]
         known = cls in BOUNDS and cls.reports == "E"
         applies = {
-            "one_graph": cls.compilable,
+            "one_graph": cls.compilable and "torch" not in outcome.measured,
             "routing": False,
             "penalty_sign": False,
             "code_length": known and not refusal(subject(cls).bound()),

@@ -94,7 +94,10 @@ def check_metric(metric: dict[str, Any], cls: Any, more: Iterable[str] = (), *, 
 
 def logged(path: str) -> list[str]:
     """Names of the metrics that the model at a path logs in each stage, read from its methods."""
-    found = ["loss", *written_keys(path, ("losses", "curves", "objective", "elbo", "divergence"))]
+    found = [
+        "loss",
+        *written_keys(path, ("losses", "terms", "judged", "_told", "curves", "objective", "elbo", "divergence")),
+    ]
     if any(argument.name == "penalties" for argument in arguments(path)):
         names = [snake_case(name) for name in public("vae_zoo.penalties")]
         found += [*names, *(f"{name}_loss" for name in names)]

@@ -117,8 +117,8 @@ class Judged(Autoencoder):
             with torch.autocast(x.device.type, enabled=False):
                 perceptual = math.prod(self.shape) * self.features.distance(picture, x).mean()
             loss, distance = loss + self.perceptual_weight * perceptual, distance + self.perceptual_weight * perceptual
-            found["perceptual"] = perceptual
-        found["autoencoder_loss"] = loss
+            found |= {"perceptual": perceptual}
+        found |= {"autoencoder_loss": loss}
         if self.discriminator is not None:
             told = self._told(x, picture, distance)
             loss = loss + told["adversarial_weight"] * told["generator_loss"] + told["discriminator_loss"]
