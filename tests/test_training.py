@@ -28,7 +28,7 @@ from torch import Tensor
 
 from vae_zoo.callbacks import CyclicalAnnealing, LinearAnnealing
 from vae_zoo.data import Digits, Sprites
-from vae_zoo.models import AE, IWAE, VAE, VQVAE, Autoencoder, ConditionalVAE, ConvVAE, ExemplarVAE
+from vae_zoo.models import AE, IWAE, NVAE, VAE, VQVAE, Autoencoder, ConditionalVAE, ConvVAE, ExemplarVAE
 from vae_zoo.nn import Schedule
 from vae_zoo.system.seeding import seed_all
 
@@ -138,6 +138,8 @@ def plain_loop(model: Autoencoder, data: Sprites, num_epochs: int, accumulate: i
                 schedule.set(step)
             if isinstance(model, ExemplarVAE):
                 model.left_out.copy_(torch.isin(model.rows, batch.index))
+            if isinstance(model, NVAE):
+                model.spectral.step()
             values = model.losses(data.on_after_batch_transfer(batch).x, batch.y)
             train.append((len(batch.x), {k: v.detach() for k, v in values.items()}))
             (values["loss"] / accumulate).backward()

@@ -13,7 +13,7 @@ from helpers import BOUNDS, MODELS
 from short import few
 
 from vae_zoo.evaluation.coding import refusal
-from vae_zoo.models import DFCVAE, MSSSIMVAE, RAESN, RHVAE, VAE, Autoencoder, FactorVAE, VampVAE
+from vae_zoo.models import DFCVAE, MSSSIMVAE, RAESN, RHVAE, VAE, Autoencoder, AutoencoderKL, FactorVAE, VampVAE
 from vae_zoo.nn import Discriminator
 from vae_zoo.testing import CHECKS, Subject, bounds, run, unit
 
@@ -49,7 +49,9 @@ def test_check(cls: type[Autoencoder], name: str) -> None:
             "one_graph": cls.compilable and "torch" not in outcome.measured,
             "routing": False,
             "penalty_sign": False,
-            "code_length": known and not refusal(subject(cls).bound()),
+            "code_length": known
+            and cls is not AutoencoderKL
+            and not refusal(subject(cls).bound()),  # too wide untrained
             "autocast": cls not in (DFCVAE, MSSSIMVAE),
             "learning": not cls.game,
             "tiling": not cls.game and cls is not RAESN,  # whose weights cannot be 0

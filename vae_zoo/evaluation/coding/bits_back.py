@@ -178,8 +178,6 @@ DiscretizedLogistic or Categorical."
         return f"{kind} {why}, so that values are not coded one by one: fit with another likelihood."
     if type(model).elbo is not ELBOMixin.elbo:
         return f"{name} has a bound of its own terms, and only latents in one layer are coded: take a VAE."
-    if len(model.latent_shape) > 1:
-        return f"{name} has latents on a grid, and only vectors of latents are coded: take a VAE."
     like = next(model.parameters())  # type: ignore[attr-defined]
     q = model.encode(like.new_zeros(1, *likelihood.shape))
     p = model.prior()
