@@ -122,7 +122,7 @@ def test_vectors_are_no_pictures(sampled: Callable, tmp_path: Path) -> None:
         ("--out s.gif", "--out must end in .png or .npz, in .csv for rows of a table, or in .txt for texts, got s.gif"),
         ("--out s", "--out must end in .png or .npz, in .csv for rows of a table, or in .txt for texts, got s"),
         ("--out nowhere/s.png", "there is no folder nowhere to write s.png to"),
-        ("--out folder.png", "--out names a folder, folder.png: give a file"),
+        ("--out folder.png", "folder.png is a folder: give the name of a file"),
         ("--nmu 3", "unrecognized arguments: --nmu 3"),
         ("--ckpt_path nothing.ckpt", "no checkpoint at nothing.ckpt"),
         ("--ckpt_path folder.png", "no checkpoint at folder.png: give a .ckpt file, or a folder of save_pretrained"),

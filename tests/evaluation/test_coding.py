@@ -253,6 +253,7 @@ class OwnTerms(VAE):
         (OwnTerms, {}, "OwnTerms has a bound of its own terms"),
         (FlowVAE, {}, "FlowVAE has another posterior than independent normal latents"),
         (VAE, {"prior": MixtureNormal}, "VAE has another prior than independent normal latents"),
+        (VAE, {"likelihood": "CoupledMixtureOfLogistics"}, "CoupledMixtureOfLogistics has values that depend on each"),
     ],
 )
 def test_models_that_cannot_code_say_why(cls: Any, kwargs: Any, said: str) -> None:

@@ -101,14 +101,17 @@ class VerbParser(argparse.ArgumentParser):
         raise ValueError(f"{message}: see {self.prog} --help.")
 
 
-def check_parent(path: Path) -> None:
-    """Refuse a file to write whose folder does not exist.
+def check_writable(path: Path) -> None:
+    """Refuse a file to write whose folder does not exist, or in whose place there is a folder.
 
     Raises:
-        FileNotFoundError: With the folder.
+        FileNotFoundError: With the folder that does not exist.
+        ValueError: With the one that does.
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to.")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: give the name of a file to write.")
 
 
 def _trained(text: str) -> Path:

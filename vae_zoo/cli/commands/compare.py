@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from vae_zoo.cli.run.described import Trained, data_of, trained
 from vae_zoo.cli.terminal import greet, quiet
-from vae_zoo.cli.verbs import VerbParser, check_parent
+from vae_zoo.cli.verbs import VerbParser, check_writable
 from vae_zoo.system.writing import replacing
 
 DESCRIPTION = """Compare trained models by log p(x) of the same examples: means, and differences from the best with
@@ -111,7 +111,7 @@ def refuse(options: Any, num: int) -> None:
     if options.out is not None and options.out.suffix != ".csv":
         raise ValueError(f"--out must end in .csv, got {options.out}.")
     if options.out is not None:
-        check_parent(options.out)
+        check_writable(options.out)
 
 
 def check_alike(models: dict[str, Any], across: bool) -> None:

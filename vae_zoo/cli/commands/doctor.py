@@ -10,7 +10,7 @@ from textwrap import fill
 from typing import Any
 
 from vae_zoo.cli.terminal import greet, quiet, width
-from vae_zoo.cli.verbs import VerbParser, check_parent
+from vae_zoo.cli.verbs import VerbParser, check_writable
 from vae_zoo.system.writing import write_text
 
 DESCRIPTION = """Examine data before training, or a trained model: what is found is named, with what was measured, what
@@ -72,7 +72,7 @@ def refuse(options: Any) -> None:
     if options.json is not None and options.json.suffix != ".json":
         raise ValueError(f"--json must end in .json, got {options.json}.")
     if options.json is not None:
-        check_parent(options.json)
+        check_writable(options.json)
     if not options.path.exists():
         raise FileNotFoundError(
             f"there is nothing at {options.path}: give a checkpoint, a file of data, or a folder of images."

@@ -11,7 +11,7 @@ from vae_zoo.cli.inspect.configs import parsed
 from vae_zoo.cli.inspect.sources import arguments, is_concrete, public
 from vae_zoo.cli.run.described import data_of, trained
 from vae_zoo.cli.terminal import greet, quiet
-from vae_zoo.cli.verbs import VerbParser, check_parent
+from vae_zoo.cli.verbs import VerbParser, check_writable
 
 DESCRIPTION = """Encode the training data of a trained model, fit a density to the latents, and write a checkpoint of
 the model with that density as its prior, which test, sample, export and vae_zoo.load take as any other. Settings of
@@ -157,7 +157,7 @@ def _beside(ckpt_path: Path, name: str) -> Path:
 def _check_out(out: Path, ckpt_path: Path) -> None:
     if out.suffix != ".ckpt":
         raise ValueError(f"--out must end in .ckpt, got {out}.")
-    check_parent(out)
+    check_writable(out)
     if out.is_dir() or out.resolve() == ckpt_path.resolve():
         raise ValueError(f"--out must be a new file, {out} is {'a folder' if out.is_dir() else 'the checkpoint'}.")
 

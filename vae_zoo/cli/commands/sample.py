@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_zoo.cli.terminal import greet, quiet
-from vae_zoo.cli.verbs import VerbParser, check_parent
+from vae_zoo.cli.verbs import VerbParser, check_writable
 
 DESCRIPTION = """Draw samples from the prior of a trained model and decode them: the means of p(x|z), or draws from it,
 as a picture or as an array x of an .npz file. A model of a table draws rows, which go to a .csv, .tsv or .parquet file
@@ -211,6 +211,4 @@ def refuse(num: int, label: int | None, temperature: float, seed: int, out: Path
         )
     if out.suffix == ".png" and num > MOST:
         raise ValueError(f"a picture holds at most {MOST} samples, got {num}: give an --out that ends in .npz.")
-    check_parent(out)
-    if out.is_dir():
-        raise ValueError(f"--out names a folder, {out}: give a file.")
+    check_writable(out)

@@ -172,7 +172,7 @@ class MixtureOfDiscretizedLogistics(Levels):
         return independent(mixture, len(self.shape))
 
 
-class CoupledMixtureOfLogistics(Levels):
+class CoupledMixtureOfLogistics(MixtureOfDiscretizedLogistics):
     r"""Mixture of discretised logistic densities of each pixel whose later channels depend on the earlier ones.
 
     .. math:: p(x_i|z) = \sum_{k=1}^K \pi_{ik} \prod_{c=1}^C p_{ikc}(x_{ic} | x_{i,<c}, z), \quad
@@ -188,30 +188,8 @@ class CoupledMixtureOfLogistics(Levels):
 
     Args:
         shape: Shape of one event, channels first.
-        num_components: Number K of components.
-        num_values: Number n of levels.
-        min_log_scale: Lower bound of the log-scale; the data range from 0 to 1.
-        max_log_scale: Upper bound of the log-scale.
-
-    Raises:
-        ValueError: If num_components is below 1 or num_values below 2, or the bounds do not leave room.
+        kwargs: Arguments of :class:`MixtureOfDiscretizedLogistics`.
     """
-
-    def __init__(
-        self,
-        shape: Shape,
-        *,
-        num_components: int = 5,
-        num_values: int = 256,
-        min_log_scale: float = -7.0,
-        max_log_scale: float = 7.0,
-    ) -> None:
-        super().__init__(shape, num_values=num_values)
-        check_bounds(min_log_scale, max_log_scale)
-        if num_components < 1:
-            raise ValueError(f"num_components must be at least 1, got {num_components}.")
-        self.num_components = num_components
-        self.min_log_scale, self.max_log_scale = min_log_scale, max_log_scale
 
     @property
     def _parts(self) -> list[int]:

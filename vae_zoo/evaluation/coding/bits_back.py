@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vae_zoo.distributions.likelihoods.observed import per_entry
 from vae_zoo.distributions.normal import is_normal
 from vae_zoo.elbo import ELBOMixin, has_density
 from vae_zoo.evaluation.coding.ans import WORD, Integers, Stack
@@ -179,6 +180,8 @@ DiscretizedLogistic or Categorical."
     if type(model).elbo is not ELBOMixin.elbo:
         return f"{name} has a bound of its own terms, and only latents in one layer are coded: take a VAE."
     like = next(model.parameters())  # type: ignore[attr-defined]
+    if not per_entry(likelihood(like.new_zeros(1, *likelihood.param_shape)), likelihood.shape):
+        return f"{kind} has values that depend on each other, and they are coded one by one: take another likelihood."
     q = model.encode(like.new_zeros(1, *likelihood.shape))
     p = model.prior()
     for role, d in (("posterior", q), ("prior", p)):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_zoo.cli.terminal import greet, quiet
-from vae_zoo.cli.verbs import VerbParser, check_parent
+from vae_zoo.cli.verbs import VerbParser, check_writable
 
 DESCRIPTION = """Code examples without loss by a trained model of discrete values, in about as many bits as its negative
 bound: bits-back coding. The examples are those of a split of its data, of an array file, or of images. The file can be
@@ -106,6 +106,4 @@ def refuse(options: Any) -> None:
             raise ValueError(f"--{name} must be at least 1, got {getattr(options, name)}.")
     if options.file.suffix != ".vz":
         raise ValueError(f"--file must end in .vz, got {options.file}.")
-    check_parent(options.file)
-    if options.file.is_dir():
-        raise ValueError(f"--file names a folder, {options.file}: give a file.")
+    check_writable(options.file)

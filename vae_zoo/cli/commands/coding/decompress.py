@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_zoo.cli.terminal import greet, quiet
-from vae_zoo.cli.verbs import VerbParser, check_parent
+from vae_zoo.cli.verbs import VerbParser, check_writable
 
 DESCRIPTION = """Decode a file of vae-zoo compress by the model that made it, with the same versions and on the same
 kind of processor. The examples are an array x of an .npz file, equal to what was coded; images are also written as
@@ -81,8 +81,6 @@ def refuse(file: Path, out: Path, images: Path | None) -> None:
         raise FileNotFoundError(f"there is no file {file}: give one of vae-zoo compress.")
     if out.suffix != ".npz":
         raise ValueError(f"--out must end in .npz, got {out}.")
-    check_parent(out)
-    if out.is_dir():
-        raise ValueError(f"--out names a folder, {out}: give a file.")
+    check_writable(out)
     if images and (images.is_file() or not images.resolve().parent.is_dir()):
         raise ValueError(f"--images must be a folder, or a new one in a folder that exists, got {images}.")

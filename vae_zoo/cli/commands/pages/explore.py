@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vae_zoo.cli.terminal import greet, quiet
-from vae_zoo.cli.verbs import VerbParser, check_parent
+from vae_zoo.cli.verbs import VerbParser, check_writable
 
 DESCRIPTION = """Write a page of HTML that explores a trained model of images: sliders for its latents, the most
 informative first, a map of the latents of examples and their neighbours, paths between two, and samples at a
@@ -61,6 +61,4 @@ def refuse(num: int, out: Path) -> None:
         raise ValueError(f"--num must be at least 2, got {num}.")
     if out.suffix not in (".html", ".htm"):
         raise ValueError(f"--html must end in .html, got {out}.")
-    check_parent(out)
-    if out.is_dir():
-        raise ValueError(f"--html names a folder, {out}: give a file.")
+    check_writable(out)

@@ -7,7 +7,7 @@ from typing import Any
 
 from vae_zoo.cli.commands.sample import TABLES
 from vae_zoo.cli.terminal import greet, quiet
-from vae_zoo.cli.verbs import VerbParser, check_parent
+from vae_zoo.cli.verbs import VerbParser, check_writable
 
 DESCRIPTION = """Fill in the missing cells of a table by a trained model of such tables: with the mean of numbers given
 the known cells of the row and the most probable category, or with draws, one file each. Other cells and columns stay as
@@ -97,4 +97,4 @@ def refuse(draws: int, num_samples: int, seed: int, out: Path) -> None:
         raise ValueError(f"--seed must be at least 0 and below 2**62, got {seed}.")
     if out.suffix not in TABLES:
         raise ValueError(f"--out must end in {', '.join(TABLES)}, got {out}.")
-    check_parent(out)
+    check_writable(out)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vae_zoo.cli.terminal import greet, quiet
-from vae_zoo.cli.verbs import VerbParser, check_parent
+from vae_zoo.cli.verbs import VerbParser, check_writable
 
 if TYPE_CHECKING:
     from vae_zoo.evaluation.quality import Quality
@@ -107,7 +107,7 @@ def refuse(options: Any) -> None:
     if options.out is not None and options.out.suffix != ".json":
         raise ValueError(f"--out must end in .json, got {options.out}.")
     if options.out is not None:
-        check_parent(options.out)
+        check_writable(options.out)
 
 
 def of_checkpoint(options: Any) -> Tables:
