@@ -12,7 +12,6 @@ from vae_zoo.data.base.splits import SplitName
 from vae_zoo.distributions import mean_of, stddev_of
 from vae_zoo.system.seeding import mix
 from vae_zoo.training.latent_scale import LatentMoments, LatentScale
-from vae_zoo.typing import Batch
 
 _CHUNK = 64
 
@@ -46,16 +45,13 @@ def latent_scale(
     check_scalable(model)
     if num is not None and num < 1:
         raise ValueError(f"num must be at least 1, got {num}.")
-    loaded = data.load(split)
-    rows = torch.randperm(len(loaded.x), generator=torch.Generator().manual_seed(seed))[:num].sort().values
+    rows = torch.randperm(len(data.load(split).x), generator=torch.Generator().manual_seed(seed))[:num].sort().values
     moments = LatentMoments(model.latent_shape[0], model.device)
     training = model.training
     model.eval()
     try:
         for n, part in enumerate(rows.split(_CHUNK)):
-            y = None if loaded.y is None else loaded.y[part].to(model.device)
-            batch = Batch(loaded.x[part].to(model.device), y, part, mix(seed, n))
-            moments.add(*posterior_moments(model, data.on_after_batch_transfer(batch)))
+            moments.add(*posterior_moments(model, data.prepared(split, part, mix(seed, n), model.device)))
     finally:
         model.train(training)
     return moments.compute(len(rows))

@@ -11,7 +11,6 @@ from torch import Tensor
 from vae_zoo.data import DataModule
 from vae_zoo.data.base.splits import SplitName
 from vae_zoo.system.seeding import forked, mix
-from vae_zoo.typing import Batch
 
 _CHUNK = 256
 """Examples encoded at once, fixed so that draws depend only on the seed."""
@@ -41,8 +40,7 @@ def latents(
     """
     if num is not None and num < 1:
         raise ValueError(f"num must be at least 1, got {num}.")
-    loaded = data.load(split)
-    rows = torch.arange(len(loaded.x))
+    rows = torch.arange(len(data.load(split).x))
     if num is not None and num < len(rows):
         rows = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:num].sort().values
     training = model.training
@@ -50,10 +48,8 @@ def latents(
     try:
         for n, part in enumerate(rows.split(_CHUNK)):
             key = mix(seed, n)
-            x = loaded.x[part].to(model.device)
-            y = None if loaded.y is None else loaded.y[part].to(model.device)
             with forked(key, model.device):
-                x, c = model.unpack(data.on_after_batch_transfer(Batch(x, y, part, key)))
+                x, c = model.unpack(data.prepared(split, part, key, model.device))
                 z = model.codes(x) if hasattr(model, "codes") else model.embed(x, c, sample=True)
             yield z
     finally:

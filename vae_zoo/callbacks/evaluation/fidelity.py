@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from vae_zoo.callbacks.evaluation.passes import TestMetrics, chunks_of_rank, data_of, rows_of
+from vae_zoo.callbacks.evaluation.passes import TestMetrics, chunks_of_rank, data_of
 from vae_zoo.elbo import depends_on_condition
 from vae_zoo.metrics import FID, KID, PRDC, PSNR, SSIM, DataClassifier, LoggedMetrics
 from vae_zoo.system.seeding import forked, mix
@@ -60,7 +60,7 @@ class Fidelity(TestMetrics):
         if hasattr(self._network, "fit"):
             size = len(data.load("train").x)
             rows = torch.randperm(size, generator=torch.Generator().manual_seed(self.seed))[:_MAX_FITTED]
-            batch = rows_of(data, "train", rows, mix(self.seed, 0), model.device)
+            batch = data.prepared("train", rows, mix(self.seed, 0), model.device)
             self._network.fit(batch.x, batch.y)
         label = getattr(self._network, "label", lambda _: type(self._network).__name__)
         self._label = label(type(data).__name__)

@@ -75,13 +75,6 @@ def chunks_of_rank(total: int, trainer: Trainer) -> Iterator[tuple[int, int, int
             yield n, start, min(start + _CHUNK, total)
 
 
-def rows_of(data: DataModule, split: SplitName, rows: Tensor, key: int, device: torch.device) -> Batch:
-    """Some examples of a split, prepared for a model."""
-    loaded = data.load(split)
-    y = None if loaded.y is None else loaded.y[rows].to(device)
-    return data.on_after_batch_transfer(Batch(loaded.x[rows].to(device), y, rows, key))
-
-
 def batches(
     data: DataModule, split: SplitName, model: LightningModule, *, seed: int, num: int | None = None
 ) -> Iterator[Batch]:
@@ -89,4 +82,4 @@ def batches(
     size = len(data.load(split).x)
     rows = torch.randperm(size, generator=torch.Generator().manual_seed(seed))[:num]
     for n, start, end in chunks_of_rank(len(rows), model.trainer):
-        yield rows_of(data, split, rows[start:end], mix(seed, n), model.device)
+        yield data.prepared(split, rows[start:end], mix(seed, n), model.device)

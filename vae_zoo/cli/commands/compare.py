@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vae_zoo.cli.run.described import Trained, data_of, trained
+from vae_zoo.cli.run.described import Trained, collected, data_of, trained
 from vae_zoo.cli.terminal import greet, quiet
 from vae_zoo.cli.verbs import VerbParser, check_writable
 from vae_zoo.system.writing import replacing
@@ -146,20 +146,10 @@ def check_alike(models: dict[str, Any], across: bool) -> None:
 
 def examples(run: Trained, name: str, split: str, num: int | None) -> tuple[Any, Any]:
     """Examples and conditions of a split of the data of a run, as evaluation sees them."""
-    import torch
-
-    model, data = run.model, data_of(run.data, Path(name))
+    data = data_of(run.data, Path(name))
     data.setup("validate" if split == "val" else "test")
     loader = data.val_dataloader() if split == "val" else data.test_dataloader()
-    rows, conditions, count = [], [], 0
-    for batch in loader:
-        x, c = model.unpack(data.on_after_batch_transfer(batch, 0))
-        rows.append(x)
-        conditions += [] if c is None else [c]
-        count += len(x)
-        if num is not None and count >= num:
-            break
-    return torch.cat(rows)[:num], torch.cat(conditions)[:num] if conditions else None
+    return collected(run.model, data, loader, num)
 
 
 def check_same_examples(found: dict[str, Any], split: str) -> None:

@@ -169,10 +169,9 @@ def of_checkpoint(path: Path, options: Any, changes: dict[str, Any]) -> dict[str
 
 def others(model: Any, described: Any, init_args: Any, content: Any, options: Any, changes: dict[str, Any]) -> Any:
     """Examples of another source than that of the training: all of it, or its test split if it has only splits."""
-    import torch
 
     from vae_zoo.cli.inspect.options import choices
-    from vae_zoo.cli.run.described import data_of
+    from vae_zoo.cli.run.described import collected, data_of
     from vae_zoo.evaluation.diagnosis.models.examined import Examples
 
     name = options.data
@@ -187,15 +186,7 @@ def others(model: Any, described: Any, init_args: Any, content: Any, options: An
     data.setup("predict")
     if tuple(data.shape) != tuple(model.shape):
         raise ValueError(f"--data: examples must be of shape {tuple(model.shape)}, got {tuple(data.shape)}.")
-    rows, conditions, count = [], [], 0
-    for batch in data.predict_dataloader():
-        x, c = model.unpack(data.on_after_batch_transfer(batch, 0))
-        rows.append(x)
-        conditions += [] if c is None else [c]
-        count += len(x)
-        if count >= options.num:
-            break
-    return Examples(torch.cat(rows)[: options.num], torch.cat(conditions)[: options.num] if conditions else None)
+    return Examples(*collected(model, data, data.predict_dataloader(), options.num))
 
 
 def watched(path: Path, content: Any, model: Any) -> list[float]:

@@ -81,14 +81,20 @@ def data_of(described: dict[str, Any], path: Path) -> Any:
 
 def examples_of(model: Any, data: Any, split: str, num: int | None = None) -> tuple[Any, Any]:
     """The first examples of a split as evaluation sees them, in their order, and their conditions if there are any."""
-    import torch
-
     data.predict_split = split
     data.setup("predict")
+    x, c = collected(model, data, data.predict_dataloader(), num)
+    return x.float(), c
+
+
+def collected(model: Any, data: Any, loader: Any, num: int | None = None) -> tuple[Any, Any]:
+    """The first examples of a loader as a model takes them, and their conditions if there are any."""
+    import torch
+
     rows, conditions, count = [], [], 0
-    for batch in data.predict_dataloader():
+    for batch in loader:
         x, c = model.unpack(data.on_after_batch_transfer(batch, 0))
-        rows.append(x.float())
+        rows.append(x)
         conditions += [] if c is None else [c]
         count += len(x)
         if num is not None and count >= num:

@@ -210,6 +210,19 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
             self._whole = loaded
         return self._whole
 
+    def prepared(self, split: SplitName, rows: Tensor, key: int, device: torch.device | str = "cpu") -> Batch:
+        """Some examples of a split as a model takes them, on a device.
+
+        Args:
+            split: "train", "val" or "test".
+            rows: Their numbers, (B,).
+            key: Seed of what is drawn of the batch, such as its binarisation.
+            device: The device.
+        """
+        loaded = self.load(split)
+        y = None if loaded.y is None else loaded.y[rows].to(device)
+        return self.on_after_batch_transfer(Batch(loaded.x[rows].to(device), y, rows, key))
+
     def examples(self, split: SplitName) -> Tensor:
         """Examples of a split as float, before any randomisation, (N, \\*shape).
 

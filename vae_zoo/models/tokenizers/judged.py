@@ -112,7 +112,8 @@ class Judged(Autoencoder):
         picture = mean_of(px, x.device)
         x = x.to(picture.dtype).expand_as(picture).flatten(0, -1 - len(self.shape))
         picture = picture.flatten(0, -1 - len(self.shape))
-        loss, found = values["loss"], {}
+        loss = values["loss"]
+        found: dict[str, Tensor] = {}
         if self.features is not None:
             with torch.autocast(x.device.type, enabled=False):
                 perceptual = math.prod(self.shape) * self.features.distance(picture, x).mean()

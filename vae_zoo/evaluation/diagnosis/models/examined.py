@@ -14,7 +14,6 @@ from vae_zoo.data.base.splits import SplitName
 from vae_zoo.distributions import score, stddev_of
 from vae_zoo.elbo import ELBOMixin, has_density
 from vae_zoo.system.seeding import forked, mix
-from vae_zoo.typing import Batch
 
 Found = TypeVar("Found")
 
@@ -40,11 +39,8 @@ def take(model: Any, data: Any, split: SplitName, num: int, seed: int = 0) -> Ex
         num: Number of examples; all of them if there are fewer.
         seed: Seed of the choice.
     """
-    loaded = data.load(split)
-    rows = torch.randperm(len(loaded.x), generator=torch.Generator().manual_seed(seed))[:num].sort().values
-    y = None if loaded.y is None else loaded.y[rows]
-    batch = Batch(loaded.x[rows], y, rows, mix(seed, 1))
-    return Examples(*model.unpack(data.on_after_batch_transfer(batch)))
+    rows = torch.randperm(len(data.load(split).x), generator=torch.Generator().manual_seed(seed))[:num].sort().values
+    return Examples(*model.unpack(data.prepared(split, rows, mix(seed, 1))))
 
 
 class Examined:
