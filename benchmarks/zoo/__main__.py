@@ -6,7 +6,7 @@
 
 A finished run is a small file below --root and is not repeated, so that an interrupted benchmark goes on where it
 stopped; runs that failed are tried again. Seeds are the outer loop: an interruption leaves whole tables for fewer
-seeds. Writes results/zoo_DATA.csv, and for the digits the pictures of the documentation.
+seeds. Writes results/zoo_DATA.csv, and the pictures of digits in the documentation.
 """
 
 from __future__ import annotations
@@ -56,10 +56,11 @@ def main() -> None:
                     print(f"{seed} {name:20} {time.perf_counter() - start:6.1f} s {error}", flush=True)
     cells = [json.loads(path.read_text()) for path in sorted(root.glob("seed_*/*.json"))]
     table.write(cells, RESULTS / f"zoo_{args.data.lower()}.csv")
-    if args.data == "Digits":
-        PICTURES.mkdir(parents=True, exist_ok=True)
+    if not SETTINGS[args.data].factors:
+        folder = PICTURES / args.data.lower()
+        folder.mkdir(parents=True, exist_ok=True)
         for path in sorted((root / "seed_0").glob("*.png")):
-            (PICTURES / f"{path.stem.lower()}.png").write_bytes(path.read_bytes())
+            (folder / f"{path.stem.lower()}.png").write_bytes(path.read_bytes())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,10 @@ from benchmarks.zoo.plan import SETTINGS, variants
 from benchmarks.zoo.table import read
 
 FIGURES = RESULTS.parents[1] / "docs" / "figures" / "zoo"
+CAPTION = (
+    "samples, if it has a prior; test images above their reconstructions; and the latents that vary most, if they are "
+    "continuous, one a row, from −2.5 to 2.5 or over the range that its space has"
+)
 PLAIN = "VAE"
 """The model that all others are compared with."""
 
@@ -103,7 +107,18 @@ def missing(everyone: Runs) -> list[str]:
     return ["Without a row:", "", *lines] if lines else ["Every model has a row."]
 
 
-def section(name: str, path: Path = RESULTS / "zoo_digits.csv") -> list[str]:
+def sections(name: str) -> list[str]:
+    """Lines of a model's page on all data, with the picture of the first data that have one."""
+    drawn = [data for data in ("mnist", "digits") if (FIGURES / data / f"{name.lower()}.png").is_file()][:1]
+    found = [
+        line
+        for data in ("mnist", "digits", "sprites")
+        for line in section(name, RESULTS / f"zoo_{data}.csv", picture=data in drawn)
+    ]
+    return [*found, "[All models, and how they were run](../zoo.md).", ""] if found else []
+
+
+def section(name: str, path: Path = RESULTS / "zoo_digits.csv", *, picture: bool = False) -> list[str]:
     """Lines of a model's page: its row beside that of the plain VAE, what is worse and better, and a picture."""
     everyone = runs(path)
     mine, plain = finished(everyone.get(name, [])), finished(everyone.get(PLAIN, []))
@@ -119,11 +134,9 @@ def section(name: str, path: Path = RESULTS / "zoo_digits.csv") -> list[str]:
     for column in columns:
         lines.append(_line([column.title, *(_cell(done[each], column, mark(each, done, column)) for each in shown)]))
     lines += ["", *([] if name == PLAIN else [*words(mine, plain), ""])]
-    lines += ["[All models, and how they were run](../zoo.md).", ""]
-    if (FIGURES / f"{name.lower()}.png").is_file():
-        pairs = f"test images of {data} in rows above their reconstructions"
-        both = f"samples to the left, {pairs} to the right" if mine[0]["fid"] else pairs
-        lines += [f"![{name}, seed 0: {both}](../figures/zoo/{name.lower()}.png)", "", f"*Seed 0: {both}.*", ""]
+    if picture:
+        lines += [f"![{name} on {data}, seed 0](../figures/zoo/{data.lower()}/{name.lower()}.png)", ""]
+        lines += [f"*{name} on {data}, seed 0: {CAPTION}.*", ""]
     return lines
 
 

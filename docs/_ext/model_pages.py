@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from sphinx.application import Sphinx
 
-from benchmarks.zoo.page import section
+from benchmarks.zoo.page import sections
 from vae_zoo import models
 from vae_zoo.cli.commands.list import chosen
 from vae_zoo.cli.commands.show import first_fit
@@ -40,7 +40,7 @@ def page(name: str, configs: list[Path]) -> str:
         data = chosen(first, "data") if first else "Digits"
         lines += [f"vae-zoo test --ckpt_path results/{name}_{data}/fit_0/checkpoints/last.ckpt"]
         lines += [f"vae-zoo show {name}", "```", "", "The last command lists every argument.", ""]
-    lines += section(name)
+    lines += sections(name)
     if configs:
         lines += ["## Configurations", "", "Each is whole; run it by its name.", ""]
     for path in configs:

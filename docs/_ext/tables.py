@@ -35,7 +35,7 @@ def write(app: Sphinx) -> None:
         "_ranks.md": report.ranks(),
         "_servers.md": report.servers(),
     }
-    tables |= {f"_zoo_{data}.md": zoo.table(RESULTS / f"zoo_{data}.csv") for data in ("digits", "sprites")}
+    tables |= {f"_zoo_{data}.md": zoo.table(RESULTS / f"zoo_{data}.csv") for data in ("mnist", "digits", "sprites")}
     for name, text in tables.items():
         path = source / name
         if not path.is_file() or path.read_text() != text:
