@@ -9,7 +9,7 @@ export TORCHINDUCTOR_COMPILE_THREADS ?= 1
 
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: help demo test test-all check docs figures lowest clean
+.PHONY: help demo test test-all check docs figures browser lowest clean
 
 help:
 	@echo "make demo     train a VAE on the digits of scikit-learn"
@@ -18,6 +18,7 @@ help:
 	@echo "make check    ruff and mypy"
 	@echo "make docs     build the documentation, docs/_build/html/index.html"
 	@echo "make figures  draw the figures of the documentation and run its notebooks anew"
+	@echo "make browser  fetch a Chromium by npm, for the tests that need one"
 	@echo "make lowest   run the suite on the oldest releases that are supported, in .lowest"
 	@echo "make clean    remove what builds and checks leave; results and .venv stay"
 
@@ -42,6 +43,13 @@ figures: $(INSTALLED)
 	$(BIN)/python docs/figures.py
 	$(BIN)/python docs/floors.py
 	$(BIN)/python docs/notebooks.py
+
+browser: .browser/chromium
+
+.browser/chromium:
+	npm install --prefix .browser --no-audit --no-fund --loglevel=error @sparticuz/chromium@147
+	cd .browser && TMPDIR="$$PWD" node --input-type=module \
+		-e 'import c from "@sparticuz/chromium"; await c.executablePath()'
 
 # Warnings of old releases about newer ones beneath them are no failures.
 lowest: .lowest/.installed
