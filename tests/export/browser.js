@@ -24,7 +24,7 @@ class Element {
     const drawn = () => this.drawn++;
     return {
       putImageData: (image) => (this.pixels = Array.from(image.data)),
-      ...{ clearRect: ignore, beginPath: ignore, fill: drawn, stroke: drawn, arc: ignore },
+      ...{ clearRect: ignore, fillRect: ignore, beginPath: ignore, fill: drawn, stroke: drawn, arc: ignore },
     };
   }
 }
@@ -38,7 +38,7 @@ global.getComputedStyle = () => ({ color: "#000" });
 global.matchMedia = () => ({ addEventListener: () => {} });
 
 const page = JSON.parse(/<script type="application\/json" id="page">(.*?)<\/script>/s.exec(text)[1]);
-const { decoder, start } = require(fs.realpathSync(process.argv[3]));
+const { decoder, encoder, start } = require(fs.realpathSync(process.argv[3]));
 const decode = decoder(page);
 const latents = JSON.parse(fs.readFileSync(process.argv[4], "utf8"));
 start(page);
@@ -62,6 +62,7 @@ find("samples").children.length && cold.onchange();
 
 process.stdout.write(JSON.stringify({
   decoded: latents.map((z) => Array.from(decode(z))),
+  encoded: page.encoder && latents.map((z) => encoder(page)(decode(z))),
   ...{ before, moved, neighbour, centre, end: current(), sliders: inputs.length, points: find("map").drawn },
   path: find("path").children.length,
   samples: find("samples").children.map((canvas) => canvas.pixels),

@@ -82,6 +82,9 @@ def test_pixels_are_those_of_torch(cls: Any, kwargs: Any, tmp_path: Path) -> Non
         stored = model.embed(x)
         first = pixels(model.decode(stored[:1]).mean)[0]
     assert np.abs(np.array(found["decoded"]) - expected.flatten(1).numpy()).max() < 1e-3
+    with torch.no_grad():
+        codes = model.embed(expected).numpy()
+    assert np.abs(np.array(found["encoded"]) - codes).max() < 1e-2
     assert np.abs(np.array(found["before"]) - first).max() <= 1
     assert np.abs(np.array(found["moved"]) - first).max() > 1, "a slider that is moved changes the picture"
     with torch.no_grad():
@@ -111,6 +114,16 @@ def test_weights_that_half_precision_would_change_are_kept(tmp_path: Path) -> No
     with torch.no_grad():
         expected = model.decode(z).mean.flatten(1).numpy()
     assert np.abs(np.array(seen(tmp_path, text, z)["decoded"]) - expected).max() < 1e-3
+
+
+def test_a_page_without_an_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.rand(5, 1, 8, 8)
+    assert seen(tmp_path, explorer(tiny(VAE, encoder=OwnDense), x), torch.zeros(1, 4))["encoded"] is None
+    model = tiny(VAE)
+    whole = explorer(model, x)
+    assert '"encoder":{' in whole
+    monkeypatch.setattr("vae_zoo.export.page.MOST_BYTES", len(whole.encode()) - 1)
+    assert '"encoder":null' in explorer(model, x), "it is left out of a page that would be too large"
 
 
 def test_the_page_is_whole_and_safe() -> None:

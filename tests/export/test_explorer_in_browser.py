@@ -12,6 +12,7 @@ import pytest
 import torch
 from browsing import browsing, missing
 from helpers import build
+from PIL import Image
 from torch import Tensor
 
 from vae_zoo.export.page import explorer
@@ -53,9 +54,9 @@ def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
     assert noticed == {path.as_uri()}
 
 
-def drawn(page: Any) -> np.ndarray:
-    """The picture of the sliders, (C, H, W) in [0, 1]."""
-    rgba = np.array(page.evaluate(PIXELS, "current"), dtype=np.float64).reshape(*SHAPE[1:], 4)
+def drawn(page: Any, canvas: str = "current") -> np.ndarray:
+    """The picture of a canvas, (C, H, W) in [0, 1]; by default that of the sliders."""
+    rgba = np.array(page.evaluate(PIXELS, canvas), dtype=np.float64).reshape(*SHAPE[1:], 4)
     return rgba[..., :3].transpose(2, 0, 1) / 255
 
 
@@ -100,6 +101,38 @@ def test_a_click_on_the_map_and_on_a_sample(page: Any) -> None:
     assert min(gaps) < 0.5 / 255 + 1e-3
     shown.locator("#samples canvas").nth(2).click()
     assert np.abs(drawn(shown) - now).max() > 1 / 255
+
+
+def test_an_own_picture(page: Any, tmp_path: Path) -> None:
+    shown, model, _ = page
+    shown.reload()
+    shown.locator("#own").scroll_into_view_if_needed()
+    box = shown.locator("#own").bounding_box()
+    shown.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.3 * box["height"])
+    shown.mouse.down()
+    shown.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.6 * box["height"], steps=4)
+    shown.mouse.up()
+    picture = torch.tensor(drawn(shown, "own"), dtype=torch.float32)
+    assert 0.05 < float(picture.mean()) < 0.6
+    with torch.no_grad():
+        z = model.embed(picture[None])[0]
+    for canvas in ("again", "current"):
+        assert np.abs(drawn(shown, canvas) - expected(model, z)).max() < 0.5 / 255 + 5e-3
+    shown.locator("#clear").click()
+    assert drawn(shown, "own").max() == 0
+
+    Image.new("RGB", (26, 20), (255, 128, 0)).save(tmp_path / "wide.png")
+    shown.locator("#file").set_input_files(tmp_path / "wide.png")
+    picture = drawn(shown, "own")
+    while not picture.any():  # it is read in the background
+        picture = drawn(shown, "own")
+    assert np.allclose(picture[:, 6, 5] * 255, (255, 128, 0), atol=2)
+    assert picture[:, 0].max() == 0, "a picture of another shape is fitted in, on black"
+    (tmp_path / "no.png").write_text("no picture")
+    shown.locator("#file").set_input_files(tmp_path / "no.png")
+    trouble = shown.get_by_text("no.png is no picture that this browser reads")
+    trouble.wait_for()
+    assert np.array_equal(drawn(shown, "own"), picture)
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -99,19 +99,31 @@ function convolution(at, x, weights) {
   return out;
 }
 
-/** A function from a latent to the mean of p(x|z), as the page holds it. */
+const STEPS = { linear, gated, transposed, convolution };
+
+/** A function from inputs to outputs of a network, as the page holds it. */
+function network({ layers, weights, kind }) {
+  const numbers = unpack(weights, kind);
+  return (input) =>
+    layers.reduce(
+      (x, at) => (STEPS[at.type] ? STEPS[at.type](at, x, numbers) : x.map(ACTIVATIONS[at.type](at))),
+      Float32Array.from(input),
+    );
+}
+
+/** A function from a latent to the mean of p(x|z). */
 function decoder(page) {
-  const weights = unpack(page.weights, page.kind);
-  const steps = { linear, gated, transposed, convolution };
-  const size = page.shape.reduce((a, b) => a * b, 1);
+  const run = network(page.decoder), size = page.shape.reduce((a, b) => a * b, 1);
   return (z) => {
-    let x = Float32Array.from(z);
-    for (const at of page.layers) {
-      x = steps[at.type] ? steps[at.type](at, x, weights) : x.map(ACTIVATIONS[at.type](at));
-    }
-    x = x.subarray(0, size);
+    const x = run(z).subarray(0, size);
     return page.mean === "sigmoid" ? x.map(sigmoid) : x;
   };
+}
+
+/** A function from an example to the mean of q(z|x). */
+function encoder(page) {
+  const run = network(page.encoder);
+  return (x) => Array.from(run(x).subarray(0, page.dims));
 }
 
 const mix = (a, b, t) => Array.from(a, (value, i) => (1 - t) * value + t * b[i]);
@@ -144,6 +156,16 @@ function paint(canvas, pixels, [channels, height, width]) {
     image.data[4 * at + 3] = 255;
   }
   canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+/** Pixels (C, H, W) in [0, 1] of a canvas of their size. */
+function pixelsOf(canvas, [channels, height, width]) {
+  const { data } = canvas.getContext("2d").getImageData(0, 0, width, height), plane = height * width;
+  const grey = (at) => 0.299 * data[4 * at] + 0.587 * data[4 * at + 1] + 0.114 * data[4 * at + 2];
+  return Float32Array.from({ length: channels * plane }, (_, i) => {
+    const at = i % plane;
+    return (channels < 3 ? grey(at) : data[4 * at + Math.floor(i / plane)]) / 255;
+  });
 }
 
 const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6bb1", "#a6761d", "#737373", "#c9b400"];
@@ -280,6 +302,65 @@ function start(page) {
     find("heat").oninput = () => (find("degree").textContent = Number(find("heat").value).toFixed(2));
     sample();
   }
+  const own = () => {
+    const encode = encoder(page), canvas = find("own"), [, height, width] = shape;
+    Object.assign(canvas, { width, height });
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    let last = null;
+    const read = () => {
+      const v = encode(pixelsOf(canvas, shape));
+      paint(find("again"), decode(v), shape);
+      set(v);
+    };
+    const clear = () => {
+      context.fillStyle = "#000";
+      context.fillRect(0, 0, width, height);
+      paint(find("again"), new Float32Array(size), shape);
+    };
+    const place = (event) => {
+      const box = canvas.getBoundingClientRect();
+      return [(width * (event.clientX - box.left)) / box.width, (height * (event.clientY - box.top)) / box.height];
+    };
+    const stroke = (event) => {
+      const to = place(event);
+      context.strokeStyle = find("colour").value;
+      context.lineWidth = Math.max(1, width / 12);
+      context.lineCap = "round";
+      context.beginPath();
+      context.moveTo(...(last || to));
+      context.lineTo(...to);
+      context.stroke();
+      last = to;
+      read();
+    };
+    canvas.onpointerdown = (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      last = null;
+      stroke(event);
+    };
+    canvas.onpointermove = (event) => last && stroke(event);
+    canvas.onpointerup = canvas.onpointercancel = () => (last = null);
+    find("clear").onclick = clear;
+    find("colour").hidden = shape[0] < 3;
+    find("file").onchange = async () => {
+      const [chosen] = find("file").files;
+      if (!chosen) return;
+      try {
+        const image = await createImageBitmap(chosen);
+        const scale = Math.min(width / image.width, height / image.height);
+        const [w, h] = [image.width * scale, image.height * scale];
+        clear();
+        context.drawImage(image, (width - w) / 2, (height - h) / 2, w, h);
+        find("trouble").textContent = "";
+        read();
+      } catch {
+        find("trouble").textContent = `${chosen.name} is no picture that this browser reads`;
+      }
+    };
+    clear();
+  };
+  find("owned").hidden = !page.encoder;
+  if (page.encoder) own();
   find("zero").onclick = () => set(Array.from(page.centre));
   find("random").onclick = () => set(latent(Math.floor(num * Math.random())));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
@@ -287,5 +368,5 @@ function start(page) {
   show();
 }
 
-if (typeof module !== "undefined") module.exports = { decoder, mix, nearest, start, unpack };
+if (typeof module !== "undefined") module.exports = { decoder, encoder, mix, nearest, start, unpack };
 else start(JSON.parse(document.getElementById("page").textContent));

@@ -1,4 +1,4 @@
-"""A page of HTML with a decoder in it, which explores the latents of a model without a network or a server."""
+"""A page of HTML with both networks in it, which explores the latents of a model without a connection or a server."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ from vae_zoo.distributions import mean_of
 from vae_zoo.distributions.normal import is_normal
 from vae_zoo.elbo import ELBOMixin, Generative
 from vae_zoo.models import Autoencoder
-from vae_zoo.nn import ConvDecoder, Dense, GatedDense
+from vae_zoo.nn import ConvDecoder, ConvEncoder, Dense, GatedDense
 from vae_zoo.nn.gated import GatedLinear
+from vae_zoo.typing import Shape
 
 MOST_BYTES = 15 * 2**20
 """Largest page."""
 
 HALF = 1e-3
-"""Largest difference of a pixel for which weights are stored in half precision."""
+"""Largest difference of a pixel for which weights of the decoder are stored in half precision."""
+
+HALF_LATENT = 5e-3
+"""Largest difference of a latent for which weights of the encoder are stored in half precision."""
 
 _HERE = Path(__file__).parent
 _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.Softplus, nn.GELU)
@@ -36,7 +40,11 @@ _MEANS: dict[str, Callable[[Tensor], Tensor]] = {"identity": lambda mean: mean, 
 
 @torch.no_grad()
 def explorer(model: Autoencoder, x: Tensor, y: Tensor | None = None, *, title: str = "", about: str = "") -> str:
-    """A page with sliders for the latents, a map of those of examples, paths between them, and samples.
+    """A page with sliders for the latents, a map of those of examples, paths between them, samples and own pictures.
+
+    Own pictures can be drawn or opened if the encoder is a :class:`~vae_zoo.nn.Dense`,
+    :class:`~vae_zoo.nn.GatedDense` or :class:`~vae_zoo.nn.ConvEncoder` network whose first outputs are the posterior
+    mean, and the page is not too large for it.
 
     Args:
         model: Model of grey or colour images with latents that are real vectors, whose decoder is a
@@ -56,22 +64,29 @@ def explorer(model: Autoencoder, x: Tensor, y: Tensor | None = None, *, title: s
     if why := refusal(model):
         raise ValueError(why)
     z = model.embed(x.cpu())
-    page = _network(model, z) | _latents(model, x.cpu(), z) | _prior(model)
+    page = {"decoder": _decoder(model, z), "mean": _mean(model, z[:4])} | _latents(model, x.cpu(), z) | _prior(model)
     page |= {"shape": list(model.shape), "dims": z.shape[1]}
     page |= {"examples": _coded(x.mul(255).round().clamp(0, 255).to(torch.uint8).numpy())}
     if y is not None and y.ndim == 1 and not y.is_floating_point() and int(y.min()) >= 0:
         page |= {"labels": y.tolist(), "names": [str(k) for k in range(int(y.max()) + 1)]}
-    text = (_HERE / "explorer.html").read_text(encoding="utf-8")
-    parts = {"TITLE": html.escape(title or type(model).__name__), "ABOUT": html.escape(about)}
-    parts |= {"SCRIPT": (_HERE / "explorer.js").read_text(encoding="utf-8")}
-    parts |= {"PAGE": json.dumps(page, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")}
-    for name, part in parts.items():
-        text = text.replace(f"@{name}@", part)
+    text = _written({**page, "encoder": _encoder(model, x.cpu(), z)}, title or type(model).__name__, about)
+    if len(text.encode()) > MOST_BYTES:
+        text = _written({**page, "encoder": None}, title or type(model).__name__, about)
     if (size := len(text.encode())) > MOST_BYTES:
         raise ValueError(
             f"the page would be of {size / 2**20:.1f} MiB, and at most {MOST_BYTES >> 20} are written: store fewer "
             "examples with --num, or take a smaller decoder."
         )
+    return text
+
+
+def _written(page: dict[str, Any], title: str, about: str) -> str:
+    text = (_HERE / "explorer.html").read_text(encoding="utf-8")
+    parts = {"TITLE": html.escape(title), "ABOUT": html.escape(about)}
+    parts |= {"SCRIPT": (_HERE / "explorer.js").read_text(encoding="utf-8")}
+    parts |= {"PAGE": json.dumps(page, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")}
+    for name, part in parts.items():
+        text = text.replace(f"@{name}@", part)
     return text
 
 
@@ -114,7 +129,7 @@ def _mean(model: Autoencoder, z: Tensor) -> str | None:
 
 def _layers(network: nn.Module) -> list[nn.Module] | None:
     """The layers of a network that the page knows; None if there is another."""
-    if type(network).forward not in (Dense.forward, GatedDense.forward, ConvDecoder.forward):
+    if type(network).forward not in (Dense.forward, GatedDense.forward, ConvDecoder.forward, ConvEncoder.forward):
         return None
     found: Any = network.layers
     for layer in found:
@@ -128,11 +143,32 @@ def _layers(network: nn.Module) -> list[nn.Module] | None:
     return list(found)
 
 
-def _network(model: Autoencoder, z: Tensor) -> dict[str, Any]:
-    """Layers of the decoder and their weights, in half precision if pixels hardly change by it."""
+def _decoder(model: Autoencoder, z: Tensor) -> dict[str, Any]:
+    """The decoder, in half precision if pixels hardly change by it."""
+    of = _MEANS[_mean(model, z[:4]) or "identity"]
+    num = math.prod(model.shape)
+    rows = torch.cat([z[:256], 3 * torch.randn(64, z.shape[1], generator=torch.Generator().manual_seed(0))])
+    gap = _difference(model.decoder, rows, lambda raw: of(raw.reshape(len(rows), -1)[:, :num]))
+    return _network(model.decoder, (z.shape[1],), half=gap <= HALF / 2)
+
+
+def _encoder(model: Autoencoder, x: Tensor, z: Tensor) -> dict[str, Any] | None:
+    """The encoder, in half precision if latents hardly change by it; None if the page cannot encode as it does."""
+    if _layers(model.encoder) is None or tuple(model.encoder_shapes[0]) != tuple(model.shape):
+        return None
+
+    def mean(raw: Tensor) -> Tensor:
+        return raw.reshape(len(raw), -1)[:, : z.shape[1]]
+
+    if not torch.allclose(mean(model.encoder(x)), z, atol=1e-5):
+        return None
+    return _network(model.encoder, model.shape, half=_difference(model.encoder, x, mean) <= HALF_LATENT)
+
+
+def _network(network: nn.Module, shape: Shape, *, half: bool) -> dict[str, Any]:
+    """Layers of a network of inputs of a shape, and their weights."""
     weights: list[np.ndarray] = []
     steps: list[dict[str, Any]] = []
-    shape: tuple[int, ...] = (z.shape[1],)
 
     def place(tensor: Tensor | None) -> int:
         if tensor is None:
@@ -144,7 +180,7 @@ def _network(model: Autoencoder, z: Tensor) -> dict[str, Any]:
         size = {"out": layer.out_features} if isinstance(layer, nn.Linear) else {}
         return {"weight": place(layer.weight), "bias": place(layer.bias), **size}
 
-    for layer in _layers(model.decoder) or []:
+    for layer in _layers(network) or []:
         before, shape = shape, tuple(layer(torch.zeros(1, *shape)).shape[1:])
         if isinstance(layer, nn.Linear):
             steps.append({"type": "linear", **placed(layer)})
@@ -158,21 +194,16 @@ def _network(model: Autoencoder, z: Tensor) -> dict[str, Any]:
             steps.append({"type": "LeakyReLU", "slope": layer.negative_slope})
         elif not isinstance(layer, (nn.Flatten, nn.Unflatten)):
             steps.append({"type": type(layer).__name__})
-    kind = "float16" if _difference(model, z) <= HALF / 2 else "float32"
-    flat = np.concatenate(weights).astype(kind)
-    return {"layers": steps, "weights": _coded(flat), "kind": kind, "mean": _mean(model, z[:4])}
+    kind = "float16" if half else "float32"
+    return {"layers": steps, "weights": _coded(np.concatenate(weights).astype(kind)), "kind": kind}
 
 
-def _difference(model: Autoencoder, z: Tensor) -> float:
-    """Largest difference of a pixel when the decoder's weights are rounded to half precision."""
-    rounded = copy.deepcopy(model.decoder).half().float()
+def _difference(network: nn.Module, x: Tensor, of: Callable[[Tensor], Tensor]) -> float:
+    """Largest difference of what is made of a network's outputs when its weights are rounded to half precision."""
+    rounded = copy.deepcopy(network).half().float()
     if not all(bool(p.isfinite().all()) for p in rounded.parameters()):
         return math.inf
-    of = _MEANS[_mean(model, z[:4]) or "identity"]
-    z = torch.cat([z[:256], 3 * torch.randn(64, z.shape[1], generator=torch.Generator().manual_seed(0))])
-    num = math.prod(model.shape)
-    before, after = (of(network(z).reshape(len(z), -1)[:, :num]) for network in (model.decoder, rounded))
-    return (before - after).abs().max().item()
+    return (of(network(x)) - of(rounded(x))).abs().max().item()
 
 
 def _latents(model: Autoencoder, x: Tensor, z: Tensor) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from vae_zoo.cli.terminal import greet, quiet
 from vae_zoo.cli.verbs import VerbParser, check_writable
 
 DESCRIPTION = """Write a page of HTML that explores a trained model of images: sliders for its latents, the most
-informative first, a map of the latents of examples and their neighbours, paths between two, and samples at a
-temperature. The decoder is in the page, which works without a network."""
+informative first, a map of the latents of examples and their neighbours, paths between two, own pictures, and samples
+at a temperature. Encoder and decoder are in the page, which works without a network."""
 
 
 def parser() -> VerbParser:
