@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from torch import Tensor
 
 import vae_zoo
 from vae_zoo import hub
+from vae_zoo.cli import main
+from vae_zoo.cli.verbs import VERBS
 from vae_zoo.data import Arrays
 from vae_zoo.distributions import FixedNormal
 from vae_zoo.models import AE, MLPVAE, VAE, Autoencoder, BetaVAE, ConditionalVAE
@@ -224,6 +227,79 @@ def test_push_and_pull(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (repo_id, kwargs), *_ = asked
     assert (repo_id, kwargs["revision"]) == ("me/mine", "v1")
     assert kwargs["allow_patterns"] == ["model.safetensors", "config.json"], "nothing else is fetched"
+
+
+@pytest.fixture
+def hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository me/mine in place of the Hub, with a model of binary pictures and their data."""
+    import huggingface_hub
+
+    path = saved(tmp_path, tiny(VAE), tiny_data())
+    vae_zoo.load(path).save_pretrained(tmp_path / "snapshot", ckpt_path=path)
+
+    def download(repo_id: str, **_: Any) -> str:
+        if repo_id != "me/mine":
+            raise huggingface_hub.errors.OfflineModeIsEnabled("offline mode is enabled.")
+        return str(tmp_path / "snapshot")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+VERBS_OF_MODELS = {
+    "sample": ["--num", "4", "--out", "s.npz"],
+    "explore": ["--num", "8", "--html", "e.html"],
+    "compress": ["--num", "4", "--file", "c.vz"],
+    "export": ["--format", "safetensors", "--out", "e"],
+    "decompress": ["--file", "c.vz", "--out", "d.npz"],
+}
+"""Verbs that take ``--pretrained``, with options; the last reads what compress has written."""
+
+
+def test_verbs_take_repositories_of_the_hub(hub_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb, options in VERBS_OF_MODELS.items():
+        main([verb, "--pretrained", "hf-hub:me/mine", *options])
+        out = capsys.readouterr().out.split()
+        assert out, verb
+        assert (hub_folder / options[-1]).exists(), verb
+    same = np.load("s.npz")["x"]
+    main(["sample", "--ckpt_path", str(hub_folder / "snapshot"), "--num", "4", "--out", "t.npz"])
+    assert np.array_equal(np.load("t.npz")["x"], same)
+    assert np.load("d.npz")["x"].shape[0] == 4
+    assert same_weights(hub.from_pretrained("e"), hub.from_pretrained("hf-hub:me/mine"))
+
+
+@pytest.mark.parametrize("verb", VERBS_OF_MODELS)
+def test_a_repository_that_cannot_be_had_is_one_line(
+    verb: str, hub_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path.name for path in hub_folder.iterdir()}
+    if verb == "decompress":
+        main(["compress", "--pretrained", "hf-hub:me/mine", *VERBS_OF_MODELS["compress"]])
+        before |= {"c.vz"}
+    capsys.readouterr()
+    for name, said in {
+        "hf-hub:me/other": "no such model can be had from the Hub: offline mode is enabled.",
+        "hf-hub:mine": "is no repository's name such as user/model",
+        "me/mine": "there are no weights me/mine",
+    }.items():
+        with pytest.raises(SystemExit) as stopped:
+            main([verb, "--pretrained", name, *VERBS_OF_MODELS[verb]])
+        err = capsys.readouterr().err
+        assert stopped.value.code == 2
+        assert err.count("\n") == 1, err
+        assert said in err
+    assert {path.name for path in hub_folder.iterdir()} == before
+
+
+def test_verbs_of_models_are_all_here() -> None:
+    found = set()
+    for verb in VERBS:
+        if verb.name not in ("fit", "validate", "test", "predict"):
+            parser = getattr(import_module(verb.function.partition(":")[0]), "parser", None)
+            found |= {verb.name} if parser and "pretrained" in parser().names() else set()
+    assert found == VERBS_OF_MODELS.keys()
 
 
 def test_a_model_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,21 @@ from torch import Tensor
 
 from vae_zoo.distributions import MSSSIM, ConditionalNormal, FixedNormal, Prior
 from vae_zoo.evaluation.sampling import CHUNK, can_generate, generate
-from vae_zoo.models import AE, SVAE, VAE, Autoencoder, CategoricalVAE, ConditionalVAE, GammaVAE
+from vae_zoo.models import (
+    AE,
+    M2,
+    SVAE,
+    VAE,
+    VDVAE,
+    VQVAE2,
+    Autoencoder,
+    CategoricalVAE,
+    ConditionalVAE,
+    GammaVAE,
+    LadderVAE,
+    TwoLevelVAE,
+    TwoStageVAE,
+)
 
 FLAT = (SVAE, GammaVAE)
 """Models whose priors a temperature means nothing for."""
@@ -118,6 +132,10 @@ def test_vectors_are_no_pictures(sampled: Callable, tmp_path: Path) -> None:
         ("--temperature 0", "--temperature must be positive and finite, got 0.0"),
         ("--temperature nan", "--temperature must be positive and finite, got nan"),
         ("--temperature warm", "argument --temperature: invalid float value"),
+        ("--temperature [0.5,warm]", "argument --temperature: invalid float value"),
+        ("--temperature []", "argument --temperature: invalid float value"),
+        ("--temperature [0.5,0]", "--temperature must be positive and finite, got 0.0"),
+        ("--temperature [0.5,1]", "temperature: VAE has no layers of latents, give one number."),
         ("--seed -1", "--seed must be at least 0"),
         ("--out s.gif", "--out must end in .png or .npz, in .csv for rows of a table, or in .txt for texts, got s.gif"),
         ("--out s", "--out must end in .png or .npz, in .csv for rows of a table, or in .txt for texts, got s"),
@@ -234,6 +252,42 @@ def test_more_samples_begin_with_the_same_ones() -> None:
     assert torch.equal(more[:CHUNK], few)
     assert c is not None
     assert c[CHUNK:].tolist() == [(CHUNK + n) % 3 for n in range(5)]
+
+
+@pytest.mark.parametrize("cls", [LadderVAE, TwoLevelVAE, VDVAE], ids=lambda cls: cls.__name__)
+def test_a_temperature_for_each_layer(cls: type[Autoencoder], sampled: Callable, tmp_path: Path) -> None:
+    model: Any = tiny(cls)
+    num, given = len(model.latent_dims), [0.5 + 0.1 * n for n in range(len(model.latent_dims))]
+    found = {}
+    for name, options in {
+        "quoted": [str(given)],
+        "split": str(given).split(),
+        "several": [str(t) for t in given],
+        "one": ["0.5"],
+        "equal": [str([0.5] * num)],
+    }.items():
+        outcome = sampled(cls, "--num", "3", "--temperature", *options, "--out", f"{name}.npz")
+        assert (outcome.code, outcome.err) == (0, "")
+        found[name] = np.load(tmp_path / f"{name}.npz")["x"]
+    torch.manual_seed(0)
+    model = tiny(cls).eval()
+    assert np.array_equal(found["quoted"], generate(model, 3, temperature=given)[0].numpy())
+    assert np.array_equal(found["split"], found["quoted"])
+    assert np.array_equal(found["several"], found["quoted"])
+    assert np.allclose(found["equal"], found["one"], atol=1e-6)
+    assert not np.allclose(found["quoted"], found["one"], atol=1e-4)
+    outcome = sampled(cls, "--temperature", *[str(t) for t in given], "0.9", "--out", "wrong.npz")
+    said = f"temperature: {num} layers need one each, the lowest first, got {num + 1}."
+    assert (outcome.code, outcome.err) == (2, f"vae-zoo: error: {said}\n")
+    assert not (tmp_path / "wrong.npz").exists()
+
+
+@pytest.mark.parametrize("cls", [VQVAE2, M2, TwoStageVAE], ids=lambda cls: cls.__name__)
+def test_several_temperatures_without_layers(cls: type[Autoencoder], sampled: Callable, tmp_path: Path) -> None:
+    outcome = sampled(cls, "--temperature", "0.5", "0.6", "--out", "s.npz")
+    said = f"vae-zoo: error: temperature: {cls.__name__} has no layers of latents, give one number.\n"
+    assert (outcome.code, outcome.err) == (2, said)
+    assert not (tmp_path / "s.npz").exists()
 
 
 def test_draws_instead_of_means(run: Callable, tmp_path: Path) -> None:

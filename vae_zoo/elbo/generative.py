@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from vae_zoo.distributions import check_temperature, mean_of, tempered
+from vae_zoo.distributions import check_temperature, mean_of, tempered, tempered_layers
 
 
 class Generative(ABC):
@@ -28,27 +28,32 @@ class Generative(ABC):
         """Prior p(z)."""
 
     @torch.no_grad()
-    def sample(self, num: int, c: Tensor | None = None, *, mean: bool = True, temperature: float = 1.0) -> Tensor:
+    def sample(
+        self, num: int, c: Tensor | None = None, *, mean: bool = True, temperature: float | Sequence[float] = 1.0
+    ) -> Tensor:
         """Draw latents from the model's own prior and decode them.
 
         Args:
             num: Number of samples.
             c: Conditions, (num, ...).
             mean: Whether to return the mean of p(x|z), as usual for pictures, or a draw from it.
-            temperature: Factor on the spread of the prior: see :func:`~vae_zoo.distributions.tempered`.
+            temperature: Factor on the spread of the prior: see :func:`~vae_zoo.distributions.tempered`. For latents in
+                layers also one for each layer given those above, the lowest first.
 
         Returns:
             (num, \\*shape).
 
         Raises:
-            ValueError: If the temperature is not positive and finite, or undefined for this prior; or if a
-                condition is given and neither prior nor decoder uses it.
+            ValueError: If a temperature is not positive and finite, or undefined for this prior, or their number is not
+                that of the layers; or if a condition is given and neither prior nor decoder uses it.
         """
         check_temperature(temperature)
         check_number("num", num)
         with refuse_unused(c, self):
             p = self.prior(c)
-            if temperature != 1:
+            if not isinstance(temperature, (int, float)):
+                p = tempered_layers(p, temperature)
+            elif temperature != 1:
                 p = tempered(p, temperature)
             z = p.sample((num,) if not p.batch_shape else ())
             px = self.decode(z, c)

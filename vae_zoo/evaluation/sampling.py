@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vae_zoo.distributions import check_temperature
+from vae_zoo.distributions.temperature import check_layers
 from vae_zoo.elbo import has_density
 from vae_zoo.system.seeding import forked
 
@@ -23,7 +24,7 @@ def generate(
     num: int,
     *,
     label: int | None = None,
-    temperature: float = 1.0,
+    temperature: float | Sequence[float] = 1.0,
     shares: bool = False,
     mean: bool = True,
     seed: int = 0,
@@ -44,7 +45,7 @@ def draw(
     num: int,
     *,
     label: int | None = None,
-    temperature: float = 1.0,
+    temperature: float | Sequence[float] = 1.0,
     shares: bool = False,
     mean: bool = True,
     seed: int = 0,
@@ -57,8 +58,8 @@ def draw(
         model: A model of the zoo.
         num: Number of samples.
         label: Class to sample, for a class-conditional model.
-        temperature: Factor on the spread of the prior, see :func:`~vae_zoo.distributions.tempered`; divides the
-            logits of a prior over codes.
+        temperature: Factor on the spread of the prior, see :func:`~vae_zoo.distributions.tempered`, or one for each
+            layer of latents, the lowest first; divides the logits of a prior over codes.
         shares: Whether to draw classes with their shares in the training data, instead of all in turn.
         mean: Whether to return means of p(x|z) or draws from it.
         seed: Seed of the draws.
@@ -68,13 +69,13 @@ def draw(
         samples at a time.
 
     Raises:
-        ValueError: If the model cannot generate, does not have the class, its prior has no temperature, or its
-            likelihood no density to draw from.
+        ValueError: If the model cannot generate, has no such class, temperature or layers, or no density to draw from.
     """
     if num < 1:
         raise ValueError(f"num must be at least 1, got {num}.")
     check_temperature(temperature)
     sample, classes = sampler(model), num_classes(model)
+    _check_layers(model, temperature)
     if label is not None and not classes:
         raise ValueError(f"{type(model).__name__} knows no classes, got class {label}: leave it out.")
     if label is not None and not 0 <= label < classes:
@@ -99,6 +100,15 @@ def draw(
     elif getattr(model, "num_classes", None):
         classes_of = partial(torch.remainder, other=classes)
     return _draws(sample, num, model.device, classes_of, seed, given)
+
+
+def _check_layers(model: Any, temperature: float | Sequence[float]) -> None:
+    """Refuse several temperatures for a model without layers, or with another number of them."""
+    if not isinstance(temperature, (int, float)):
+        layers = getattr(model, "latent_dims", ())
+        if not layers:
+            raise ValueError(f"temperature: {type(model).__name__} has no layers of latents, give one number.")
+        check_layers(temperature, len(layers))
 
 
 def require_draws(model: Any) -> None:

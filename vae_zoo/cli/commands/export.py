@@ -26,7 +26,7 @@ EXTRAS = {"diffusers": "diffusion"}
 def parser() -> VerbParser:
     """Options of the verb."""
     made = VerbParser("export", DESCRIPTION)
-    made.add_checkpoint()
+    made.add_model()
     made.add_argument("--format", required=True, choices=FORMATS, help="what to write")
     made.add_argument("--out", type=Path, default=Path("export"), metavar="DIR", help="folder to write to (export)")
     return made
@@ -42,27 +42,28 @@ def export(args: list[str]) -> None:
     """
     options = parser().parse_args(args)
     refuse(options.format, options.out)
-    greet("export", f"{options.ckpt_path} as {options.format}", piped=True)
+    greet("export", f"{options.pretrained or options.ckpt_path} as {options.format}", piped=True)
 
     from vae_zoo import export as exporting
-    from vae_zoo.hub import load
+    from vae_zoo.hub import from_pretrained, load
 
     quiet()
-    model = load(options.ckpt_path)
+    model = from_pretrained(options.pretrained) if options.pretrained else load(options.ckpt_path)
     if options.format == "diffusers" and model.latent_scale is None:
-        _measure(model, options.ckpt_path)
+        _measure(model, options)
     for line in exporting.export(model, options.out, options.format, ckpt_path=options.ckpt_path):
         print(line)
 
 
-def _measure(model: Any, path: Path) -> None:
-    """Measure the latents of the data of a checkpoint, for the scaling factor."""
-    from vae_zoo.cli.run.described import data_of, trained
+def _measure(model: Any, options: Any) -> None:
+    """Measure the latents of the data that a model was fitted to, for the scaling factor."""
+    from vae_zoo.cli.run.described import chosen, data_of
     from vae_zoo.evaluation import latent_scale
     from vae_zoo.export.latent_diffusion import check
 
     check(model)  # before anything is encoded
-    model.latent_scale = latent_scale(model, data_of(trained(path).data, path))
+    data = chosen(options.ckpt_path, options.pretrained).data
+    model.latent_scale = latent_scale(model, data_of(data, Path(options.pretrained or options.ckpt_path)))
 
 
 def refuse(form: str, out: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,12 @@ def parser() -> VerbParser:
     made.add_argument("--shares", action="store_true", help="draw classes in their shares of the training data")
     made.add_argument(
         "--temperature",
-        type=float,
-        default=1.0,
+        type=_numbers,
+        nargs="+",
+        default=[[1.0]],
         metavar="T",
-        help="factor on the spread of the prior, or what divides the logits of a prior over codes (1)",
+        help="factor on the spread of the prior, or what divides the logits of a prior over codes (1); for latents in "
+        "layers also one for each, the lowest first: '[0.6, 0.8, 1.0]'",
     )
     what = "means of p(x|z), or draws from it (mean; of a table and of texts always draws)"
     made.add_argument("--draw", choices=("mean", "sample"), default="mean", help=what)
@@ -59,6 +62,8 @@ def sample(args: list[str]) -> None:
     """
     options = parser().parse_args(args)
     out: Path | None = options.out
+    temperatures = [t for part in options.temperature for t in part]
+    options.temperature = temperatures[0] if len(temperatures) == 1 else temperatures
     refuse(options.num, options.label, options.temperature, options.seed, out)
     greet("sample", f"from {options.pretrained or options.ckpt_path}", piped=True)
 
@@ -188,7 +193,18 @@ def _check_room(out: Path, num: int, size: int) -> None:
         )
 
 
-def refuse(num: int, label: int | None, temperature: float, seed: int, out: Path | None) -> None:
+def _numbers(text: str) -> list[float]:
+    """The numbers in ``0.8`` or ``[0.6, 0.8]``, or in a part of the latter, which a shell splits at its spaces."""
+    try:
+        found = [float(part) for part in text.strip("[]").split(",") if part.strip()]
+    except ValueError:
+        found = []
+    if not found:
+        raise argparse.ArgumentTypeError(f"invalid float value: {text!r}")
+    return found
+
+
+def refuse(num: int, label: int | None, temperature: float | Sequence[float], seed: int, out: Path | None) -> None:
     """Refuse invalid options.
 
     Raises:
@@ -199,8 +215,9 @@ def refuse(num: int, label: int | None, temperature: float, seed: int, out: Path
         raise ValueError(f"--num must be at least 1, got {num}.")
     if label is not None and label < 0:
         raise ValueError(f"--class must be at least 0, got {label}.")
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise ValueError(f"--temperature must be positive and finite, got {temperature}.")
+    for value in [temperature] if isinstance(temperature, float) else temperature:
+        if not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"--temperature must be positive and finite, got {value}.")
     if not 0 <= seed < 2**63:
         raise ValueError(f"--seed must be at least 0 and below 2**63, got {seed}.")
     if out is None:

@@ -16,12 +16,10 @@ from vae_zoo.distributions import (
     TopDown,
     Walk,
     kl_per_dim,
-    mean_of,
     score,
-    tempered_layers,
 )
 from vae_zoo.distributions.normal import Normal, independent
-from vae_zoo.elbo import ELBO, check_number, refuse_unused
+from vae_zoo.elbo import ELBO, check_number
 from vae_zoo.elbo.importance import Draw
 from vae_zoo.functional import exact
 from vae_zoo.models.base.components import check_shape, make
@@ -187,33 +185,6 @@ class TopDownVAE(VAE):
             lead = z.shape[:-1]
             state = TopDown(self.descend, self.latent_dims).go(lead, latents=z).state.reshape(*lead, *shape)
         return self.likelihood(apply_batched(self.decoder, state, len(shape), gives=gives, name="decoder"))
-
-    @torch.no_grad()
-    def sample(
-        self, num: int, c: Tensor | None = None, *, mean: bool = True, temperature: float | Sequence[float] = 1.0
-    ) -> Tensor:
-        """Draw latents from the prior and decode them.
-
-        Args:
-            num: Number of samples.
-            c: Nothing: there are no conditions.
-            mean: Whether to return the mean of p(x|z), or a draw from it.
-            temperature: Factor on the spread of the prior, or one for each layer given those above, the lowest first.
-
-        Returns:
-            (num, \\*shape).
-
-        Raises:
-            ValueError: If a temperature is not positive and finite, or their number is not that of the layers, or a
-                condition is given.
-        """
-        if isinstance(temperature, (int, float)):
-            return super().sample(num, c, mean=mean, temperature=temperature)
-        check_number("num", num)
-        with refuse_unused(c, self):
-            z = tempered_layers(self.prior(), temperature).sample((num,))
-            px = self.decode(z)
-        return mean_of(px, z.device) if mean else px.sample()
 
     def elbo(self, x: Tensor, c: Tensor | None = None, num_samples: int = 1) -> ELBO:
         check_number("num_samples", num_samples, 1)

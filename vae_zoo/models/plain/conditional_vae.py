@@ -96,7 +96,7 @@ class ConditionalVAE(VAE):
         c: Tensor | None = None,
         *,
         mean: bool = True,
-        temperature: float = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         shares: bool = False,
     ) -> Tensor:
         """Draw latents from the prior and decode them, for chosen conditions or for all classes.
@@ -105,7 +105,7 @@ class ConditionalVAE(VAE):
             num: Number of samples.
             c: Conditions, (num, ...). If there is one class and none is given, 0, 1, … repeated.
             mean: Whether to return the mean of p(x|z, c), or a draw from it.
-            temperature: Factor on the spread of the prior.
+            temperature: Factor on the spread of the prior, or one for each layer of latents.
             shares: Whether to draw classes that are not given with their shares in the training data.
 
         Returns:

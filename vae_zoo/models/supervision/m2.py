@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from vae_zoo.distributions import (
     mean_of,
     score,
     tempered,
+    tempered_layers,
 )
 from vae_zoo.elbo import ELBO, check_number
 from vae_zoo.functional import exact
@@ -193,7 +195,7 @@ class M2(ConditionalVAE):
         c: Tensor | None = None,
         *,
         mean: bool = True,
-        temperature: float = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         shares: bool = False,
     ) -> Tensor:
         """Draw latents from the prior and decode them, for chosen classes or for classes drawn from p(y).
@@ -214,7 +216,10 @@ class M2(ConditionalVAE):
             c = self.draw_classes(num) if shares else torch.randint(self.num_classes, (num,), device=self.device)
         super().check_labels(c, num)
         p, y = self.latent_prior(c.to(self.device)), self.one_hot(c.to(self.device), num)
-        p = p if temperature == 1 else tempered(p, temperature)
+        if not isinstance(temperature, (int, float)):
+            p = tempered_layers(p, temperature)
+        elif temperature != 1:
+            p = tempered(p, temperature)
         z = p.sample(() if p.batch_shape else (num,))
         px = self.decode(torch.cat([z, y.to(z.dtype)], -1))
         return mean_of(px, z.device) if mean else px.sample()
