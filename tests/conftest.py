@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -41,3 +42,10 @@ def data() -> Sprites:
 def images() -> Tensor:
     """16 images, (16, 1, 8, 8), float in [0, 1]."""
     return tiny_data().load("train").x[:16].float() / 255
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is imported and collected by then out of every later search for garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)

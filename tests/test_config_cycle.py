@@ -17,7 +17,7 @@ QUIET = ["--trainer.enable_progress_bar=false"]
 
 
 @pytest.mark.filterwarnings("default")  # two steps of training may end in a collapse, and are warned of
-@pytest.mark.parametrize("path", few(DIGITS, 2), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", few(DIGITS, 1), ids=lambda path: path.stem)
 def test_fit_validate_test_predict_sample(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")

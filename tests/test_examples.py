@@ -135,7 +135,7 @@ def test_a_new_fit_does_not_escape() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", few(FLOORS, 1))
+@pytest.mark.parametrize("command", few(FLOORS, 0))
 def test_a_shown_fit_gives_digits(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # set by the run, and put back by monkeypatch

@@ -9,16 +9,23 @@ import pytest
 
 from vae_zoo import models
 
-
-def test_importing_the_models_imports_none_of_them() -> None:
-    code = """
+LOADED = """
 import sys, vae_zoo.models as models
 loaded = lambda: {name for name in sys.modules if name.startswith("vae_zoo.models.")}
-assert not loaded() and "torch" not in sys.modules
+"""
+
+
+def test_importing_the_models_imports_none_of_them() -> None:
+    subprocess.run([sys.executable, "-c", LOADED + 'assert not loaded() and "torch" not in sys.modules'], check=True)
+
+
+@pytest.mark.exhaustive
+def test_one_model_imports_no_other_kind() -> None:
+    code = """
 models.VAE
 assert "vae_zoo.models.plain.vae" in loaded() and not any("codes" in name for name in loaded())
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", LOADED + code], check=True)
 
 
 def test_every_name_is_there() -> None:

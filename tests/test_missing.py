@@ -271,6 +271,7 @@ def test_a_model_of_complete_examples_imputes_nothing() -> None:
         tiny(VAE).impute(torch.rand(2, 1, 8, 8))
 
 
+@pytest.mark.exhaustive
 def test_imputation_beats_the_mean(tmp_path: Path) -> None:
     """On correlated columns, a fitted model predicts missing values better than the mean of their column."""
     generator = torch.Generator().manual_seed(0)

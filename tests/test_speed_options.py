@@ -60,6 +60,7 @@ def test_the_bound_is_the_same(options: dict[str, Any], tolerance: float, refere
         assert not torch.equal(found, reference)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.usefixtures("eager_noise")
 def test_compiled(tmp_path: Path) -> None:

@@ -283,6 +283,7 @@ class MyVAE(VAE):
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_users_own_model_through_the_installed_script(run: Callable, tmp_path: Path) -> None:
     (tmp_path / "my_vae.py").write_text(MY_VAE)

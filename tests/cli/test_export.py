@@ -102,7 +102,7 @@ def test_every_model_in_a_process_without_vae_zoo(form: str, whole: bool, tmp_pa
     assert {cls.__name__ for cls in MODELS if issubclass(cls, (AE, PriorAE))} & set(names)
     assert {cls.__name__ for cls in MODELS if issubclass(cls, VQVAE)} & set(names)
     if not whole:
-        models = [ConditionalVAE] if form == "onnx" else [ConvVAE]
+        models = [ConditionalVAE]
     paths = exported(tmp_path, form, models)
     assert len(paths) == 2 * len(models)
     done = subprocess.run(

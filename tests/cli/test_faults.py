@@ -188,6 +188,7 @@ def test_a_loss_that_is_no_number_is_one_line(run: Callable) -> None:
     assert all(torch.isfinite(x).all() for x in hub.read(path)["state_dict"].values())
 
 
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore")  # those callbacks have much to say
 def test_the_saved_configuration_repeats_a_run_with_callbacks_of_lightning(run: Callable) -> None:
     """Those whose arguments have no form in YAML, and finders, whose finds stand there in their place."""

@@ -337,8 +337,9 @@ class TestRuns:
         again = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
         assert [float(row["val/elbo"]) for row in again] == values
         assert set(again[0]) == {"run", "model.encoder.hidden", "val/elbo"}, "what differs between the runs"
-        assert "no run below" in run("sweep-table", str(out), "--metric", "val/elb").err
-        assert "did you mean val/elbo?" in run("sweep-table", str(out), "--metric", "val/elb").err
+        said = run("sweep-table", str(out), "--metric", "val/elb").err
+        assert "no run below" in said
+        assert "did you mean val/elbo?" in said
 
     @pytest.mark.exhaustive
     def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(self, run: Callable, tmp_path: Path) -> None:

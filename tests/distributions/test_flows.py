@@ -208,6 +208,7 @@ def test_without_zuko(monkeypatch: pytest.MonkeyPatch) -> None:
             make((3,))
 
 
+@pytest.mark.exhaustive
 def test_checkpoint_round_trip(tmp_path: Path, images: Tensor) -> None:
     model = tiny(FlowVAE, prior=SplinePrior, posterior=partial(SplineFlow, hidden=[8]))
     trainer = quiet_trainer(tmp_path)

@@ -44,6 +44,7 @@ def exact_regret(model: VAE, x: Tensor) -> Tensor:
     return kl_divergence(own, posterior) - kl_divergence(best, posterior)
 
 
+@pytest.mark.exhaustive
 def test_regret_is_what_the_best_posterior_gains() -> None:
     model, x = linear_model(), torch.randn(6, 5)
     found = likelihood_regret(model, x, num_steps=300, num_samples=2000)

@@ -24,6 +24,7 @@ def test_is_the_vae_with_the_components_of_the_field() -> None:
     assert [p.shape[0] for name, p in own.encoder.named_parameters() if "weight" in name] == [128, 20]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_latents_tell_types_apart_and_not_totals(tmp_path: Path) -> None:
     """Eight epochs on the drawn cells: nearest neighbours are of one type, and generated cells have their totals."""

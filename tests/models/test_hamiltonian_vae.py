@@ -206,8 +206,9 @@ def test_needs_latents_of_any_real_value() -> None:
         build(HamiltonianVAE, posterior=VonMisesFisher, prior=UniformSphere)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
-@pytest.mark.parametrize("num_steps", [200, pytest.param(2000, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("num_steps", [200, 2000])
 def test_no_training_takes_a_bound_above_the_evidence(num_steps: int) -> None:
     torch.manual_seed(0)
     line = partial(Dense, hidden=[])

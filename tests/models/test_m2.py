@@ -142,6 +142,7 @@ class TestLabels:
             model.sample(2, torch.tensor([0, -1]))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_learns_from_the_unlabelled(tmp_path: Path) -> None:
     """The same classifier is right about 0.865 of the images if it is trained on the 100 labels only."""

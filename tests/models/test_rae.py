@@ -48,6 +48,7 @@ class TestGP:
         found = model.roughness(torch.randn(20_000, 4), None).item()
         assert found == pytest.approx(wanted, rel=0.02)
 
+    @pytest.mark.exhaustive
     def test_it_is_that_of_the_jacobian_summed_over_basis_vectors(self) -> None:
         torch.manual_seed(0)
         model, z = build(RAEGP), torch.randn(1, 4)

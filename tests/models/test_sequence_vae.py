@@ -33,6 +33,7 @@ def test_mistakes(tmp_path: Path) -> None:
         trainer.fit(build(SequenceVAE), Tokens())
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_posterior_does_not_collapse(tmp_path: Path) -> None:
     """Without warm-up, word dropout and free bits, the rate of the same fit is close to 0."""

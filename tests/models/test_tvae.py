@@ -42,6 +42,7 @@ def test_networks_have_the_sizes_of_the_paper() -> None:
     assert model.latent_dim == 128
 
 
+@pytest.mark.exhaustive
 def test_a_short_fit_beats_independent_columns_on_held_out_rows(tmp_path: Path) -> None:
     data, model = cancers()
     model.lr = 3e-3

@@ -83,6 +83,7 @@ def test_gamma_is_in_the_likelihood_of_the_second_stage() -> None:
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow  # trains for seconds
 def test_samples_of_the_second_stage_come_closer_to_the_latents() -> None:
     torch.manual_seed(0)

@@ -115,6 +115,7 @@ class TestModels:
             right = (model.embed(x)[16:, 0] > 0) == (y[16:] == 1)
         assert right.float().mean() > 0.95
 
+    @pytest.mark.exhaustive
     def test_conformance(self) -> None:
         check(VAE, penalties=[partial(SupervisedLatents, sizes=[3])], verbose=False)
 

@@ -22,15 +22,16 @@ SMALLER = {
     RHVAE: {"num_centroids": 6},  # of 50
     VampVAE: {"num_pseudo": 6},  # of 500
 }
-LONG = [
-    "one_graph", "divergence", "elbo_below_evidence", "evidence_grows", "objective", "checkpoints",
-    "resuming", "processes",
-]  # fmt: skip
+LONG = {
+    "one_graph": 3, "divergence": 3, "elbo_below_evidence": 3, "evidence_grows": 3, "objective": 3, "checkpoints": 3,
+    "resuming": 3, "processes": 3, "steps": 8, "shapes": 16,
+}  # fmt: skip
+"""On how many models checks run in the short form that take long, or that find what most models share."""
 
 
 def cases(name: str) -> list[Any]:
     pairs = [(cls, name) for cls in MODELS]
-    return few(pairs, 3, VAE, name) if name in LONG else pairs
+    return few(pairs, LONG[name], VAE, name) if name in LONG else pairs
 
 
 @cache

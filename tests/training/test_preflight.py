@@ -196,6 +196,7 @@ def test_the_learning_rate_is_exposed_and_what_is_set_counts(tmp_path: Path, opt
         model.lr = -1
 
 
+@pytest.mark.exhaustive
 def test_finders_find_what_they_set(tmp_path: Path) -> None:
     model, trainer = tiny(), quiet_trainer(tmp_path, max_epochs=9)
     found = Tuner(trainer).lr_find(model, tiny_data(), num_training=20, max_lr=0.1)

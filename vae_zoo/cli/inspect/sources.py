@@ -61,6 +61,7 @@ def public(module: str) -> dict[str, str]:
     return {}
 
 
+@cache
 def is_concrete(path: str, root: str) -> bool:
     """Whether the class at a path derives from another one and defines all its abstract methods."""
     above, defined = list(lineage(path)), set()
