@@ -29,7 +29,7 @@ def unweighted(subject: Subject) -> Found:
         many = x.repeat(10, *[1] * (x.ndim - 1))  # as good as ten times the number of batches, and much faster
         logged = torch.stack([subject.losses(model, many, seed)["elbo"] for seed in range(20)]).double()
         torch.manual_seed(7)
-        terms = model.elbo(x, c, 500)
+        terms = model.elbo(x, c, 300)
         z = terms.z
         value = model.decode(z, c).log_prob(x) + model.prior(c).log_prob(z) - terms.q.log_prob(z)
     value = value.double().mean(1)
@@ -39,7 +39,7 @@ def unweighted(subject: Subject) -> Found:
 
 def divergence(subject: Subject) -> Found:
     """the KL of the bound is the Monte Carlo mean of log q(z|x) - log p(z), and at least 0"""
-    model, x = subject.bound(), subject.images()
+    model, x = subject.bound(), subject.images(3)
     perturb(model, SHAKEN)
     with torch.no_grad():
         torch.manual_seed(3)

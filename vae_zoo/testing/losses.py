@@ -18,7 +18,11 @@ ONE_GRAPH = torch.__version__ >= "2.11"
 """Whether this torch compiles one graph: 2.10 breaks it at properties of named tuples, with the same results."""
 
 SHAPES = ((1, 28, 28), (1, 28, 20), (3, 33, 47), (1, 64, 64), (784,), (17,))
-STEPS = 160
+STEPS = (20, 40, 80, 120, 160)
+"""Numbers of steps after which a model is asked whether it has learned."""
+
+DRAWS = 8
+"""Losses that are averaged, under the same noise before and after."""
 
 
 def gradients(subject: Subject) -> Found:
@@ -44,11 +48,11 @@ def learning(subject: Subject) -> Found:
     if not isinstance(optimizer, torch.optim.Optimizer):
         return Found(False, f"configure_optimizers gives a {type(optimizer).__name__}", "one optimizer")
     before, seen = _averages(subject, model, x), []
-    for step in range(1, STEPS + 1):
+    for step in range(1, STEPS[-1] + 1):
         optimizer.zero_grad()
         subject.losses(model, x, seed=step)["loss"].backward()
         optimizer.step()
-        if step % (STEPS // 4) == 0:
+        if step in STEPS:
             seen.append(_averages(subject, model, x))
             if _has_learned(before, seen[-1]):
                 break
@@ -202,7 +206,7 @@ def _has_learned(before: dict[str, float], after: dict[str, float]) -> bool:
 
 def _averages(subject: Subject, model: Any, x: Tensor) -> dict[str, float]:
     with torch.no_grad():
-        rows = [subject.losses(model, x, seed) for seed in range(100, 120)]
+        rows = [subject.losses(model, x, seed) for seed in range(100, 100 + DRAWS)]
     return {name: sum(row[name].item() for row in rows) / len(rows) for name in rows[0]}
 
 

@@ -94,10 +94,15 @@ SMALL: dict[str, Any] = {
     "num_centroids": 8,
     "num_exemplars": 20,
     "num_pseudo": 20,
+    "num_leapfrog": 2,
+    "num_iterations": 4,
     "layers": (1, 1),
     "width": 16,
 }
 """What linear-Gaussian models are given of such names: sizes that cost time, and which no check depends on."""
+
+ALWAYS = ("layers", "width", "num_centroids", "num_leapfrog", "num_iterations", "num_pseudo")
+"""Those of them that every model is given."""
 
 
 class Subject:
@@ -166,7 +171,7 @@ class Subject:
         if reason := next(filter(None, (self._refuses(name, value) for name, value in kwargs.items())), ""):
             raise SkipCheck(reason)
         given = {"shape": SHAPE, **({"latent_dim": 4} if self.takes("latent_dim") else {}), **self._networks}
-        given |= {name: SMALL[name] for name in ("layers", "width") if self.takes(name)}
+        given |= {name: SMALL[name] for name in ALWAYS if self.takes(name)}
         linked = {name: value for name, value in LINKED.items() if self.takes(name)}
         torch.manual_seed(seed)
         return self.factory(**{**given, **linked, **self.kwargs, **kwargs})
