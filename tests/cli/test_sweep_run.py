@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import random
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from vae_zoo.cli.commands import sweep_run
 from vae_zoo.cli.commands.sweep_table import differing, flat, history
 from vae_zoo.cli.inspect.configs import packaged_sweeps
 from vae_zoo.cli.sweeps.draws import DISTRIBUTIONS, draws, points, quantile
-from vae_zoo.cli.sweeps.plots import axis_of, draw
+from vae_zoo.cli.sweeps.plots import axis_of, draw, round_ticks
 from vae_zoo.system import signals
 from vae_zoo.system.locks import FolderLock
 
@@ -146,6 +147,25 @@ class TestPicture:
         assert [text for _, text in words.ticks] == ["–", "[1, 2]", "B", "A"]
         assert np.allclose(words.heights, [2 / 3, 1, 1 / 3, 0], atol=0.06)
         assert len(axis_of("same", [3, 3]).ticks) == 1
+        near = axis_of("near", [0.30000001, 0.3, 0.1 + 0.2, 1, 16384])
+        assert [text for _, text in near.ticks] == ["0.3", "1", "16384"]
+
+    def test_round_marks(self) -> None:
+        many = axis_of("lr", [0.0003 * 1.5**n for n in range(12)])
+        assert [text for _, text in many.ticks] == ["0.0005", "0.001", "0.002", "0.005", "0.01", "0.02"]
+        assert many.ticks[1][0] == pytest.approx(math.log(0.001 / 0.0003) / (11 * math.log(1.5)))
+        metric = axis_of("val/elbo", [-106.3, -92.1], exact=False)
+        assert [text for _, text in metric.ticks] == ["-106", "-104", "-102", "-100", "-98", "-96", "-94"]
+        assert [f"{n:.10g}" for n in round_ticks(0.1, 0.7, log=False)] == [f"0.{n}" for n in range(1, 8)]
+        assert round_ticks(1e-12, 1e5, log=True) == [1e-12, 1e-9, 1e-6, 1e-3, 1.0, 1e3]
+        rng = random.Random(0)
+        for _ in range(300):
+            low = 10 ** rng.uniform(-8, 8)
+            for high, log in ((low * (5 + 10 ** rng.uniform(-3, 9)), True), (low + 10 ** rng.uniform(-7, 9), False)):
+                found = round_ticks(low, high, log=log)
+                assert 2 <= len(found) <= 8
+                slack = 1e-6 * (high - low)
+                assert low - slack <= found[0] < found[-1] <= high + slack
 
     def test_file(self, tmp_path: Path) -> None:
         runs = [{"model.beta": beta, "model": model} for beta in (0.5, 1, 8) for model in ("BetaVAE", "IWAE")]

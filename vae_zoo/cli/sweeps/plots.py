@@ -75,6 +75,30 @@ def draw(path: Path, runs: Sequence[dict[str, Any]], values: Sequence[float], me
     return path
 
 
+def round_ticks(low: float, high: float, *, log: bool) -> list[float]:
+    """From 2 to 8 round numbers inside an interval: multiples of 1, 2 or 5 times a power of ten.
+
+    Args:
+        low: Lower end.
+        high: Upper end, above it; on a logarithmic axis at least 5 times as much.
+        log: Whether the axis is logarithmic: then 1, 2 and 5 in each decade, or powers of ten alone if these are many.
+    """
+    if log:
+        first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+        inside = [(n, k) for n in range(first, last + 1) for k in (1, 2, 5) if low <= float(f"{k}e{n}") <= high]
+        if len(inside) > _MOST_TICKS:
+            decades = [n for n, k in inside if k == 1]
+            inside = [(n, 1) for n in decades[:: -(-len(decades) // _MOST_TICKS)]]
+        return [float(f"{k}e{n}") for n, k in inside]
+    decade = math.floor(math.log10(high - low))
+    for n, k in ((n, k) for n in (decade - 1, decade) for k in (1, 2, 5)):
+        step = float(f"{k}e{n}")
+        found = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+        if len(found) <= _MOST_TICKS:
+            break
+    return [float(f"{number * k}e{n}") for number in found]
+
+
 def axis_of(name: str, values: Sequence[Any], *, exact: bool = True) -> Axis:
     """Positions of runs on the axis of a parameter: numbers by value or its logarithm, other values by rank.
 
@@ -89,12 +113,10 @@ def axis_of(name: str, values: Sequence[Any], *, exact: bool = True) -> Axis:
         log = low > 0 and high / low >= 5
         scale = math.log if log else float
         span = scale(high) - scale(low) or 1.0
-        kinds = sorted(set(present))
-        if not exact or len(kinds) > _MOST_TICKS:
-            parts = [n / 4 for n in range(5)]
-            kinds = [math.exp(scale(low) + p * span) if log else low + p * (high - low) for p in parts]
-        kinds = kinds if high > low else [low]
-        ticks = [((scale(kind) - scale(low)) / span, f"{kind:.4g}") for kind in kinds]
+        marks = {f"{kind:.4g}" if isinstance(kind, float) else str(kind): kind for kind in sorted(set(present))}
+        if high > low and (not exact or len(marks) > _MOST_TICKS):
+            marks = {f"{kind:.10g}": kind for kind in round_ticks(low, high, log=log)}
+        ticks = [((scale(kind) - scale(low)) / span, text) for text, kind in marks.items()]
         return Axis(name, [math.nan if v is None else (scale(v) - scale(low)) / span for v in values], ticks)
     texts = ["–" if v is None else v if isinstance(v, str) else json.dumps(v) for v in values]
     order = sorted(set(texts), reverse=True)
