@@ -20,6 +20,7 @@ import torch
 from helpers import tiny, tiny_data
 
 from vae_zoo.callbacks.pictures import drawing
+from vae_zoo.callbacks.pictures.themes import Look
 from vae_zoo.cli.commands import sweep_table
 from vae_zoo.cli.sweeps import plots
 from vae_zoo.data import write_shards
@@ -70,6 +71,7 @@ WRITERS = {
     "a.npz": lambda path: write_npz(path, {"x": (np.float32, (9000,), [np.zeros(9000)])}),
     "a.png": lambda path: drawing.save_png(torch.rand(3, 99, 99), path),
     "b.png": parallel_picture,
+    "a.svg": lambda path: drawing.picture(torch.rand(9, 3, 99, 99), 3, None, Look(format="svg")).save(path),
     "a.json": lambda path: write_text(path, "x" * 9000),
     "safetensors": safetensors,
     "torch": exported,

@@ -38,7 +38,7 @@ def test_pictures_stay_inside(cls: type[Autoencoder], images: Tensor) -> None:
 def test_scatter(cls: type[Autoencoder], latent_dim: int, images: Tensor) -> None:
     picture = LatentScatter(every_n_epochs=1).draw(tiny(cls, latent_dim=latent_dim), images, None)
     assert picture is not None
-    assert picture.shape[0] == 3
+    assert picture.pixels().shape[0] == 3
 
 
 def test_path_of_a_model(images: Tensor) -> None:

@@ -13,6 +13,7 @@ import torch
 from helpers import tiny, tiny_data
 from test_predictions import numbered, predict, table
 
+from vae_zoo.callbacks.pictures.themes import COLOURS
 from vae_zoo.callbacks.predicting import embedding
 from vae_zoo.callbacks.predicting.embedding import Embedded, draw, embed
 from vae_zoo.models import VAE, VQVAE
@@ -104,7 +105,7 @@ def test_picture(tmp_path: Path, num_classes: int) -> None:
     draw(tmp_path / "a.png", Embedded(points, ("PC 1", "PC 2"), "PCA"), y, [f"class {n}" for n in range(num_classes)])
     seen = colours(tmp_path / "a.png")
     if num_classes in (2, 8):
-        assert set(embedding._COLOURS[:num_classes]) <= seen, "in the legend they are opaque"
+        assert set(COLOURS[:num_classes]) <= seen, "in the legend they are opaque"
     draw(tmp_path / "b.png", Embedded(points, ("PC 1", "PC 2"), "PCA"), None)
     draw(tmp_path / "c.png", Embedded(points, ("PC 1", "PC 2"), "PCA"), np.where(y > 0, y, -1))
 

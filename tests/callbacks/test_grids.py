@@ -32,9 +32,9 @@ def side(num: int) -> int:
 @pytest.mark.parametrize(
     ("make", "size"),
     [
-        (SampleGrid(every_n_epochs=2, num=9), (side(3), side(3))),
-        (ReconstructionGrid(every_n_epochs=2, num=8), (side(8), side(2))),
-        (TraversalGrid(every_n_epochs=2, num=8), (side(11), side(4))),
+        (SampleGrid(every_n_epochs=2, num=9, labels=False), (side(3), side(3))),
+        (ReconstructionGrid(every_n_epochs=2, num=8, labels=False), (side(8), side(2))),
+        (TraversalGrid(every_n_epochs=2, num=8, labels=False), (side(11), side(4))),
     ],
     ids=lambda v: getattr(v, "name", ""),
 )

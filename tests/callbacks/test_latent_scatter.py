@@ -48,7 +48,10 @@ def test_of_every_model(cls: type, images: torch.Tensor) -> None:
     model = tiny(cls)
     picture = LatentScatter().draw(model, images, torch.arange(len(images)) % 3)
     assert (picture is None) == (not model.continuous)
-    assert picture is None or (picture.shape == (3, 600, 640) and 0 <= picture.min() < picture.max() <= 1)
+    if picture is not None:
+        pixels = picture.pixels()
+        assert pixels.shape == (3, 600, 640)
+        assert 0 <= pixels.min() < pixels.max() <= 1
 
 
 def test_the_two_that_vary_most(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +71,7 @@ class _Nothing:
 @pytest.mark.parametrize("labels", [None, torch.zeros(50), torch.rand(50), torch.rand(50, 2), torch.arange(50) % 15])
 def test_labels(labels: torch.Tensor | None) -> None:
     z = torch.randn(50, 3)
-    coloured = not torch.equal(scatter(z, labels), scatter(z))
+    coloured = not torch.equal(scatter(z, labels).pixels(), scatter(z).pixels())
     assert coloured == (labels is not None and labels.ndim == 1 and len(labels.unique()) > 1)
 
 

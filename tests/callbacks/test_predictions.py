@@ -36,7 +36,7 @@ def predict(folder: Path, model: Any, data: Any, **kwargs: Any) -> set[str]:
 @pytest.mark.parametrize("batch_size", [1, 3, 8, 100])
 def test_files(cls: type, batch_size: int, tmp_path: Path) -> None:
     model, data = tiny(cls), tiny_data(eval_batch_size=batch_size)
-    files = predict(tmp_path, model, data, num_samples=9, num_paths=2, num_dims=10, num_steps=5)
+    files = predict(tmp_path, model, data, num_samples=9, num_paths=2, num_dims=10, num_steps=5, labels=False)
     split = data.load("test")
     x = split.x.float() / 255
     latents, rows = np.load(tmp_path / "latents.npz"), np.load(tmp_path / "reconstructions.npz")

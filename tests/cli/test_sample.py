@@ -33,6 +33,7 @@ from vae_zoo.models import (
     TwoStageVAE,
 )
 
+ENDS = "--out must end in .png, .svg, .pdf or .npz, in .csv for rows of a table, or in .txt for texts"
 FLAT = (SVAE, GammaVAE)
 """Models whose priors a temperature means nothing for."""
 
@@ -137,8 +138,12 @@ def test_vectors_are_no_pictures(sampled: Callable, tmp_path: Path) -> None:
         ("--temperature [0.5,0]", "--temperature must be positive and finite, got 0.0"),
         ("--temperature [0.5,1]", "temperature: VAE has no layers of latents, give one number."),
         ("--seed -1", "--seed must be at least 0"),
-        ("--out s.gif", "--out must end in .png or .npz, in .csv for rows of a table, or in .txt for texts, got s.gif"),
-        ("--out s", "--out must end in .png or .npz, in .csv for rows of a table, or in .txt for texts, got s"),
+        ("--out s.gif", f"{ENDS}, got s.gif"),
+        ("--out s", f"{ENDS}, got s"),
+        ("--out s.svgz", f"{ENDS}, got s.svgz"),
+        ("--theme blue", "argument --theme: invalid choice: 'blue'"),
+        ("--theme dark --out s.npz", "--theme is of pictures: give an --out that ends in .png, .svg, .pdf, got s.npz"),
+        ("--no-labels --out s.npz", "--labels is of pictures: give an --out that ends in .png, .svg, .pdf, got s.npz"),
         ("--out nowhere/s.png", "there is no folder nowhere to write s.png to"),
         ("--out folder.png", "folder.png is a folder: give the name of a file"),
         ("--nmu 3", "unrecognized arguments: --nmu 3"),
@@ -159,7 +164,49 @@ def test_a_mistake_is_one_line(options: str, said: str, sampled: Callable, tmp_p
     assert {path.name for path in tmp_path.iterdir()} == {"VAE.ckpt", "folder.png", "garbage.ckpt"}
 
 
-@pytest.mark.parametrize("kind", [".npz", ".png"])
+def test_formats_and_labels(sampled: Callable, tmp_path: Path) -> None:
+    def call(*options: str) -> None:
+        outcome = sampled(ConditionalVAE, "--num", "6", *options)
+        assert (outcome.code, outcome.err) == (0, "")
+
+    call("--out", "s.svg", "--temperature", "0.5")
+    text = (tmp_path / "s.svg").read_text()
+    assert ">ConditionalVAE: 6 samples, temperature 0.5</text>" in text
+    assert all(f">{label}</text>" in text for label in range(3))
+    call("--out", "two.svg", "--class", "2")
+    text = (tmp_path / "two.svg").read_text()
+    assert text.count("</text>") == 1
+    assert "6 samples of class 2, temperature 1<" in text
+    call("--out", "bare.svg", "--no-labels")
+    assert "</text>" not in (tmp_path / "bare.svg").read_text()
+    call("--out", "s.pdf")
+    assert (tmp_path / "s.pdf").read_bytes().startswith(b"%PDF")
+    call("--out", "bare.png")
+    call("--out", "white.png", "--labels")
+    call("--out", "dark.png", "--theme", "dark")
+    bare, white, dark = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("bare", "white", "dark"))
+    assert bare.shape == (2 * 34 + 2, 3 * 34 + 2, 3)
+    assert white.shape == dark.shape
+    assert (white[0, 0].tolist(), dark[0, 0].tolist()) == ([255, 255, 255], [19, 20, 22])
+    top, left = np.argwhere((white == dark).all(-1))[0]
+    assert np.array_equal(white[top : top + 70, left : left + 104], bare)
+
+
+def test_names_of_classes_and_data(run: Callable, tmp_path: Path) -> None:
+    path = saved(tmp_path, tiny(ConditionalVAE))
+    content = torch.load(path, weights_only=True)
+    content["vae_zoo"] |= {
+        "data": {"class_path": "vae_zoo.data.Sprites", "init_args": {}},
+        "classes": ["cat", "dog & cow", "ox"],
+    }
+    torch.save(content, path)
+    assert run("sample", "--ckpt_path", str(path), "--num", "6", "--out", "s.svg").code == 0
+    text = (tmp_path / "s.svg").read_text()
+    assert ">ConditionalVAE on Sprites: 6 samples, temperature 1</text>" in text
+    assert all(f">{name}</text>" in text for name in ("cat", "dog &amp; cow", "ox"))
+
+
+@pytest.mark.parametrize("kind", [".npz", ".png", ".svg"])
 def test_nothing_is_left_where_writing_fails(
     sampled: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +12,11 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
-from vae_zoo.callbacks.pictures import drawing
+from vae_zoo.callbacks.pictures import drawing, labels
 from vae_zoo.callbacks.pictures.folders import output_folder
+from vae_zoo.callbacks.pictures.labelled import Labels, Picture
+from vae_zoo.callbacks.pictures.labels import Source
+from vae_zoo.callbacks.pictures.themes import Format, Look, ThemeName
 from vae_zoo.callbacks.predicting import tables
 from vae_zoo.callbacks.predicting.calibration import calibrated, reference_of, score_reference
 from vae_zoo.callbacks.predicting.embedding import MOST, EmbeddingKind, check_embedding, embed
@@ -49,8 +52,17 @@ _TABLES = {"latents": ("z", "y"), "scores": _FILES["scores"], "features": _FILES
 _ROWS = 4096
 
 
+class _Drawn(NamedTuple):
+    """What goes into a picture and into the file of arrays beside it."""
+
+    images: Tensor
+    columns: int
+    arrays: dict[str, Any]
+    labels: Labels
+
+
 class PredictionWriter(BasePredictionWriter):
-    """Writes latents, scores, reconstructions, samples, interpolations and traversals as .npz, and pictures as .png.
+    """Writes latents, scores, reconstructions, samples, interpolations and traversals as .npz, and pictures.
 
     Every file names its rows: ``index`` is the row of the source before any shuffling, or the position in the listing
     of a folder; ``id`` is the id or file name, for data that have them. ``latents.npz`` contains ``z`` (means),
@@ -91,9 +103,12 @@ class PredictionWriter(BasePredictionWriter):
             each channel, "none" writes none. Needs litdata.
         table: "csv" for the tables ``latents.csv`` and ``scores.csv``, "parquet" for Parquet files, which need pyarrow,
             or "none". Latents that are not vectors of at most 256 dimensions have no table.
+        labels: Whether titles and labels are around the pictures.
+        format: Format of the pictures, png, svg or pdf.
+        theme: Colours of background and text of the pictures: white, transparent or dark.
 
     Raises:
-        ValueError: If a number is too small, or there is no such table.
+        ValueError: If a number is too small, or there is no such table, format or theme.
         ImportError: If pyarrow or UMAP is needed and not installed.
     """
 
@@ -115,6 +130,9 @@ class PredictionWriter(BasePredictionWriter):
         false_alarms: float = 0.05,
         shards: ShardKind = "none",
         table: TableKind = "csv",
+        labels: bool = True,
+        format: Format = "png",
+        theme: ThemeName = "white",
     ) -> None:
         super().__init__(write_interval="batch")
         if draw not in ("mean", "sample"):
@@ -142,6 +160,7 @@ class PredictionWriter(BasePredictionWriter):
         self.shards = shards
         tables.check_kind(table)
         self.table = table
+        self.look = Look(labels, format, theme).checked()
         self.paths: list[Path] = []
         self.num_rows = 0
         self._rows: list[RowFiles] = []
@@ -184,6 +203,7 @@ class PredictionWriter(BasePredictionWriter):
         if batch_idx == 0 and trainer.is_global_zero:
             known = Identity.of(predicted(trainer, dataloader_idx))
             folder, positions = self._folder(trainer, dataloader_idx), index.cpu().numpy()
+            self._source = Source.of(pl_module, getattr(trainer, "datamodule", None))
             self._draw(pl_module, x, y, positions, known, folder)
             if pl_module.continuous:
                 if self.pairs:
@@ -293,18 +313,22 @@ class PredictionWriter(BasePredictionWriter):
         self, model: Any, x: Tensor, c: Tensor | None, positions: np.ndarray, known: Identity, folder: Path
     ) -> None:
         with torch.no_grad(), forked(0, model.device):
-            pictures: dict[str, tuple[Tensor, int, dict[str, Any]]] = {}
-            if x[:64].shape[0]:
-                mean = self.draw == "mean"
+            pictures: dict[str, _Drawn] = {}
+            mean, labelled = self.draw == "mean", self.look.labels and drawing.drawable(model.shape)
+            if num := len(x[:64]):
                 images = drawing.reconstructions(model, x[:64], None if c is None else c[:64], mean=mean)
-                pictures["reconstructions"] = (images, 16, {})
+                written = labels.reconstructions(self._source, num, paired=images.ndim == 3, mean=mean)
+                pictures["reconstructions"] = _Drawn(images, 16, {}, written)
             if self.num_samples and hasattr(model, "sample"):
-                images, columns = drawing.samples(model, self.num_samples, c, mean=self.draw == "mean")
-                pictures["samples"] = (images, columns, {"x": images})
+                images, columns = drawing.samples(model, self.num_samples, c, mean=mean)
+                classes = columns if getattr(model, "num_classes", None) else 0
+                written = labels.samples(self._source, len(images), classes, mean=mean)
+                pictures["samples"] = _Drawn(images, columns, {"x": images}, written)
             if self.num_dims and model.continuous:
                 dims, images = drawing.traversals(model, x, c, self.num_dims, self.num_steps)
-                start = known.columns(positions[:1])
-                pictures["traversals"] = (images.flatten(0, 1), self.num_steps, {**start, "x": images, "dims": dims})
+                written = labels.traversals(self._source, model, x, c, dims, self.num_steps) if labelled else Labels()
+                arrays = {**known.columns(positions[:1]), "x": images, "dims": dims}
+                pictures["traversals"] = _Drawn(images.flatten(0, 1), self.num_steps, arrays, written)
         self._write_pictures(model, pictures, folder)
 
     def _interpolate(
@@ -318,8 +342,9 @@ class PredictionWriter(BasePredictionWriter):
         with torch.no_grad(), forked(0, model.device):
             images = drawing.interpolations(model, x, c, self.num_steps)
         ends = known.columns(positions[: 2 * num].reshape(2, num).T)
-        arrays = {**ends, "x": images}
-        self._write_pictures(model, {"interpolations": (images.flatten(0, 1), self.num_steps, arrays)}, folder)
+        written = labels.interpolations(self._source, ends.get("id", ends["index"]).tolist())
+        drawn = _Drawn(images.flatten(0, 1), self.num_steps, {**ends, "x": images}, written)
+        self._write_pictures(model, {"interpolations": drawn}, folder)
 
     def _check_examples(self, trainer: Trainer, model: Any) -> None:
         """Refuse what the model or the examples do not allow, before anything is computed."""
@@ -377,29 +402,31 @@ class PredictionWriter(BasePredictionWriter):
         if len(kept) < 3:  # as few if batches were left out
             return
         columns = ["z"] + [name for name in ("y",) if name in rows.layout and not rows.layout[name][1]]
-        z, *labels = (_taken(rows, name, kept) for name in columns)
+        z, *ys = (_taken(rows, name, kept) for name in columns)
         found = embed(z, self.embedding)
         known = {**identity.columns(rows.positions[kept]), "embedding": found.points.astype(np.float32)}
-        known |= {"y": labels[0]} if labels else {}
+        known |= {"y": ys[0]} if ys else {}
         write_npz(path, {name: as_column(values) for name, values in known.items()})
-        picture = path.with_suffix(".png")
+        picture = path.with_suffix(f".{self.look.format}")
         classes = getattr(getattr(trainer, "datamodule", None), "classes", None)
-        draw_embedding(picture, found, labels[0] if labels else None, classes if isinstance(classes, list) else None)
+        names, title = classes if isinstance(classes, list) else None, None if self.look.labels else ""
+        kinds = ys[0] if ys else None
+        draw_embedding(picture, found, kinds, names, title=title, theme=self.look.colours)
         self.paths += [path, picture]
         if self.table != "none":
             tables.write_table(path := path.with_suffix(f".{self.table}"), self.table, iter([known]))
             self.paths.append(path)
 
-    def _write_pictures(
-        self, model: Any, pictures: Mapping[str, tuple[Tensor, int, dict[str, Any]]], folder: Path
-    ) -> None:
-        for name, (images, columns, arrays) in pictures.items():
-            if arrays:
+    def _write_pictures(self, model: Any, pictures: Mapping[str, _Drawn], folder: Path) -> None:
+        for name, drawn in pictures.items():
+            if drawn.arrays:
                 self.paths.append(folder / f"{name}.npz")
-                write_npz(self.paths[-1], {k: as_column(_array(v)) for k, v in arrays.items()})
+                write_npz(self.paths[-1], {k: as_column(_array(v)) for k, v in drawn.arrays.items()})
             if drawing.drawable(model.shape):
-                picture = drawing.grid(images, columns, paired=name == "reconstructions")
-                self.paths.append(drawing.save_png(picture, folder / f"{name}.png"))
+                paired = name == "reconstructions"
+                picture = drawing.picture(drawn.images, drawn.columns, drawn.labels, self.look, paired=paired)
+                kind = self.look.format if isinstance(picture, Picture) else "png"
+                self.paths.append(drawing.save(picture, folder / f"{name}.{kind}"))
 
     @staticmethod
     def _folder(trainer: Trainer, dataloader_idx: int) -> Path:

@@ -94,7 +94,7 @@ class VerbParser(argparse.ArgumentParser):
 
     def names(self) -> list[str]:
         """Names of the options."""
-        return [name.removeprefix("--") for action in self._actions for name in action.option_strings[-1:]]
+        return [name[2:] for action in self._actions for name in action.option_strings if name.startswith("--")]
 
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong, for :func:`vae_zoo.cli.errors.one_line_errors` to print."""

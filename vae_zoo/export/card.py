@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_zoo.callbacks.evaluation.report import BOUND
-from vae_zoo.callbacks.pictures import drawing
+from vae_zoo.callbacks.pictures import drawing, labels
 from vae_zoo.elbo import has_density, post_hoc_prior
 from vae_zoo.evaluation.sampling import can_generate, generate, num_classes
 from vae_zoo.models import Autoencoder
@@ -33,7 +33,9 @@ def write_card(model: Autoencoder, folder: Path, config: dict[str, Any], measure
         classes = getattr(model, "num_classes", None)
         columns = min(classes, 16) if classes else 8
         x, _ = generate(model, 8 * (classes or 8))
-        drawing.save_png(drawing.grid(x, columns), folder / SAMPLES)
+        source = labels.Source(type(model).__name__, _short(config["data"]["class_path"]) if config.get("data") else "")
+        written = labels.samples(source, len(x), columns if columns == classes else 0)
+        drawing.save(drawing.picture(x, columns, written), folder / SAMPLES)
     text = card(model, config, measured, name, pictured=pictured)
     (folder / CARD).write_text(text, encoding="utf-8")
 

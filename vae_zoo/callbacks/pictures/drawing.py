@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from vae_zoo.callbacks.pictures import curves
+from vae_zoo.callbacks.pictures.labelled import Content, Labels, Picture, Pixels, compose, fits
+from vae_zoo.callbacks.pictures.themes import PLAIN, Look
 from vae_zoo.distributions import mean_of, observing, supports
 from vae_zoo.elbo import depends_on_condition
 from vae_zoo.evaluation.sampling import chunks
@@ -131,6 +133,36 @@ def grid(x: Tensor, columns: int, min_side: int = 32, *, paired: bool = False) -
     return make_grid(images, nrow=columns, padding=2, pad_value=0.5)
 
 
+def content(x: Tensor, columns: int, *, paired: bool = False) -> Content:
+    """What :func:`grid` shows, with the places of its rows and columns."""
+    if x.ndim == 3:
+        return curves.Curves(x[::2], max(1, columns // 2), x[1::2]) if paired else curves.Curves(x, columns)
+    columns = max(1, min(columns, len(x)))
+    return Pixels(grid(x, columns), -(-len(x) // columns), columns)
+
+
+def picture(
+    x: Tensor, columns: int, labels: Labels | None, look: Look = PLAIN, *, paired: bool = False
+) -> Picture | Tensor:
+    """Arrange examples in a picture with labels around it; the pixels of the examples are those of :func:`grid`.
+
+    Args:
+        x: Examples.
+        columns: Number of examples in a row.
+        labels: What is written around them, if the look has labels.
+        look: Labels or none, format and colours.
+        paired: Whether examples and their reconstructions follow in turn.
+
+    Returns:
+        A figure; or the pixels of :func:`grid` where those are all there is, or too many in a row for a figure.
+    """
+    plain = not look.labels and look.format == "png"
+    inside = content(x, columns, paired=paired)
+    if not fits(inside) or (plain and (isinstance(inside, Pixels) or look.theme == "white")):
+        return inside.picture if isinstance(inside, Pixels) else grid(x, columns, paired=paired)
+    return compose(inside, labels if look.labels else None, look.colours)
+
+
 def slices(x: Tensor) -> Tensor:
     """The central slices of volumes (N, C, D, H, W) along depth, height and width beside each other, (N, C', H', W').
 
@@ -147,6 +179,22 @@ def slices(x: Tensor) -> Tensor:
     tallest = max(view.shape[-2] for view in views)
     padded = [pad(view, (0, 1 if n < 2 else 0, 0, tallest - view.shape[-2]), value=0.5) for n, view in enumerate(views)]
     return torch.cat(padded, -1)
+
+
+def save(picture: Picture | Tensor, path: Path) -> Path:
+    """Write a picture to a file in the format of its suffix, and create its folder.
+
+    Raises:
+        ValueError: If it is pixels, and the suffix is not .png.
+        WriteError: If it cannot be written.
+    """
+    if isinstance(picture, Picture):
+        return picture.save(path)
+    if path.suffix != ".png":
+        raise ValueError(
+            f"a picture of {picture.shape[2]} by {picture.shape[1]} pixels goes to a .png only, got {path}."
+        )
+    return save_png(picture, path)
 
 
 def save_png(picture: Tensor, path: Path) -> Path:

@@ -12,6 +12,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from vae_zoo.callbacks.pictures import drawing
+from vae_zoo.callbacks.pictures.labelled import Picture
+from vae_zoo.callbacks.pictures.themes import Format
 
 _refused: WeakSet[Any] = WeakSet()
 """Loggers that failed to take a picture, and get no more."""
@@ -23,15 +25,24 @@ def output_folder(trainer: Trainer) -> Path:
     return Path(first.log_dir if isinstance(first, (CSVLogger, TensorBoardLogger)) else trainer.default_root_dir)
 
 
-def save_picture(trainer: Trainer, name: str, picture: Tensor) -> Path:
-    """Write a picture (3, H, W) in [0, 1] to ``images/<name>_<epoch>.png``, and show it in loggers that can."""
+def save_picture(trainer: Trainer, name: str, picture: Picture | Tensor, format: Format = "png") -> Path:
+    """Write a picture to ``images/<name>_<epoch>.png``, and show its pixels in loggers that can.
+
+    Args:
+        trainer: The trainer.
+        name: Name of the picture.
+        picture: The picture, or its pixels, (3, H, W) in [0, 1].
+        format: Format of the file; pixels are always written as png.
+    """
     epochs = trainer.current_epoch + (not trainer.fit_loop.done)
-    path = drawing.save_png(picture, output_folder(trainer) / "images" / f"{name}_{epochs:04d}.png")
+    kind = format if isinstance(picture, Picture) else "png"
+    path = drawing.save(picture, output_folder(trainer) / "images" / f"{name}_{epochs:04d}.{kind}")
+    pixels = picture.pixels() if isinstance(picture, Picture) else picture
     for logger in trainer.loggers:
         if logger in _refused:
             continue
         try:
-            log_picture(logger, name, picture, path, trainer.global_step)
+            log_picture(logger, name, pixels, path, trainer.global_step)
         except Exception as error:  # of a library or a server of others: no reason to end a run
             _refused.add(logger)
             why = " ".join(f"{type(error).__name__}: {error}".split())[:150]

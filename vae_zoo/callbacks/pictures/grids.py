@@ -11,8 +11,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from vae_zoo.callbacks.pictures import drawing
+from vae_zoo.callbacks.pictures import drawing, labels
 from vae_zoo.callbacks.pictures.folders import save_picture
+from vae_zoo.callbacks.pictures.labelled import Picture
+from vae_zoo.callbacks.pictures.labels import Source
+from vae_zoo.callbacks.pictures.themes import Format, Look, ThemeName
 from vae_zoo.models.base.autoencoder import Autoencoder
 from vae_zoo.system.seeding import forked
 
@@ -26,20 +29,33 @@ class Grid(Callback, ABC):
     Args:
         every_n_epochs: Epochs between pictures; 0 for none.
         num: Number of examples in the picture.
+        labels: Whether a title and labels are around the grid; without them, the file has the bare pixels.
+        format: Format of the files, png, svg or pdf. Pixels are not smoothed, and text remains text.
+        theme: Colours of background and text: white, transparent or dark.
 
     Raises:
-        ValueError: If every_n_epochs is negative or num is less than 1; when a fit starts, if the picture would be
-            too large for memory.
+        ValueError: If every_n_epochs is negative, num is less than 1, or format or theme is another; when a fit starts,
+            if the picture would be too large for memory.
     """
 
     name: str
     of_images = True
     """Whether the picture shows examples, and needs those that can be drawn."""
 
-    def __init__(self, *, every_n_epochs: int = 10, num: int = 64) -> None:
+    def __init__(
+        self,
+        *,
+        every_n_epochs: int = 10,
+        num: int = 64,
+        labels: bool = True,
+        format: Format = "png",
+        theme: ThemeName = "white",
+    ) -> None:
         if every_n_epochs < 0 or num < 1:
             raise ValueError(f"every_n_epochs must be at least 0 and num at least 1, got {every_n_epochs} and {num}.")
         self.every_n_epochs, self.num = every_n_epochs, num
+        self.look = Look(labels, format, theme).checked()
+        self._data: Any = None
         self.path: Path | None = None
         self._batch: tuple[Tensor, Tensor | None] | None = None
 
@@ -49,8 +65,8 @@ class Grid(Callback, ABC):
             drawing.check_size(f"{self.name}.num", self.num, shape)
 
     @abstractmethod
-    def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Tensor | None:
-        """The picture, (3, H, W) in [0, 1], or None if it is undefined for the model."""
+    def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Picture | Tensor | None:
+        """The picture, or its pixels, (3, H, W) in [0, 1]; None if it is undefined for the model."""
 
     @rank_zero_only
     def on_validation_batch_end(
@@ -81,12 +97,17 @@ class Grid(Callback, ABC):
             return
         was_training = pl_module.training
         pl_module.eval()
+        self._data = getattr(trainer, "datamodule", None)
         with torch.no_grad(), forked(0, pl_module.device):
             picture = self.draw(pl_module, *self._batch)
         pl_module.train(was_training)
         if picture is None:
             return
-        self.path = save_picture(trainer, self.name, picture)
+        self.path = save_picture(trainer, self.name, picture, self.look.format)
+
+    def source(self, model: Any) -> Source:
+        """The model and the data that a picture is of."""
+        return Source.of(model, self._data)
 
 
 class SampleGrid(Grid):
@@ -97,11 +118,12 @@ class SampleGrid(Grid):
 
     name = "samples"
 
-    def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Tensor | None:  # noqa: ARG002
+    def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Picture | Tensor | None:  # noqa: ARG002
         if not hasattr(model, "sample"):
             return None
         images, columns = drawing.samples(model, self.num, c)
-        return drawing.grid(images, columns)
+        classes = columns if getattr(model, "num_classes", None) else 0
+        return drawing.picture(images, columns, labels.samples(self.source(model), len(images), classes), self.look)
 
 
 class ReconstructionGrid(Grid):
@@ -109,24 +131,36 @@ class ReconstructionGrid(Grid):
 
     name = "reconstructions"
 
-    def __init__(self, *, every_n_epochs: int = 10, num: int = 32) -> None:
-        super().__init__(every_n_epochs=every_n_epochs, num=num)
+    def __init__(
+        self,
+        *,
+        every_n_epochs: int = 10,
+        num: int = 32,
+        labels: bool = True,
+        format: Format = "png",
+        theme: ThemeName = "white",
+    ) -> None:
+        super().__init__(every_n_epochs=every_n_epochs, num=num, labels=labels, format=format, theme=theme)
 
-    def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Tensor:
-        return drawing.grid(drawing.reconstructions(model, x, c), columns=8, paired=True)
+    def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Picture | Tensor:
+        written = labels.reconstructions(self.source(model), len(x), paired=x.ndim == 3)
+        return drawing.picture(drawing.reconstructions(model, x, c), 8, written, self.look, paired=True)
 
 
 class TraversalGrid(Grid):
     """One latent dimension per row, varied across the bulk of the prior, with the others fixed to those of an example.
 
-    The rows are the dimensions that vary most over ``num`` validation examples, in descending order. Discrete latents
-    have no such picture.
+    The rows are the dimensions that vary most over ``num`` validation examples, in descending order. On each are the
+    latent, its mean rate KL(q(z_d|x) ‖ p(z_d)) over those examples in nats, where the prior is a product over
+    dimensions, and its range. Discrete latents have no such picture.
     """
 
     name = "traversals"
 
-    def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Tensor | None:
+    def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Picture | Tensor | None:
         if not model.continuous:
             return None
-        _, images = drawing.traversals(model, x, c)
-        return drawing.grid(images.flatten(0, 1), columns=images.shape[1])
+        dims, images = drawing.traversals(model, x, c)
+        steps = images.shape[1]
+        written = labels.traversals(self.source(model), model, x, c, dims, steps) if self.look.labels else None
+        return drawing.picture(images.flatten(0, 1), steps, written, self.look)

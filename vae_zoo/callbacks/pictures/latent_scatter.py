@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import textwrap
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -10,32 +12,60 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from vae_zoo.callbacks.pictures.grids import Grid
+from vae_zoo.callbacks.pictures.labelled import Picture
+from vae_zoo.callbacks.pictures.themes import (
+    COLOURS,
+    MARKERS,
+    SEQUENTIAL,
+    WHITE,
+    Format,
+    Theme,
+    ThemeName,
+    paint,
+    paint_bar,
+    paint_legend,
+)
+from vae_zoo.distributions import StandardNormal
 from vae_zoo.distributions.supports import Ball, Sphere
 from vae_zoo.models.base.autoencoder import Autoencoder
 
 _CHUNK = 256
 _MOST_CLASSES = 20
+_LONGEST = 24
 
 
 class LatentScatter(Grid):
     """Scatter plot of validation latents in the two dimensions whose posterior mean varies most, coloured by label.
 
     These are the first two rows of :class:`TraversalGrid`; with several layers, the lowest is shown. A single latent is
-    plotted against the label. Discrete latents have no such plot.
+    plotted against the label. Circles are at 1, 2 and 3 standard deviations of a standard normal prior, and at the
+    radius of a sphere or ball. Colours are those of Okabe and Ito for up to 8 labels, then the same with other markers,
+    and a colour map for more than 20. Discrete latents have no such plot.
 
     Args:
         every_n_epochs: Epochs between pictures; 0 for none.
         num: Number of examples in the picture.
+        labels: Whether the plot has a title.
+        format: Format of the files, png, svg or pdf.
+        theme: Colours of background and text: white, transparent or dark.
 
     Raises:
-        ValueError: If every_n_epochs is negative or num is less than 1.
+        ValueError: If every_n_epochs is negative, num is less than 1, or format or theme is another.
     """
 
     name = "latents"
     of_images = False
 
-    def __init__(self, *, every_n_epochs: int = 0, num: int = 1000) -> None:
-        super().__init__(every_n_epochs=every_n_epochs, num=num)
+    def __init__(
+        self,
+        *,
+        every_n_epochs: int = 0,
+        num: int = 1000,
+        labels: bool = True,
+        format: Format = "png",
+        theme: ThemeName = "white",
+    ) -> None:
+        super().__init__(every_n_epochs=every_n_epochs, num=num, labels=labels, format=format, theme=theme)
 
     @rank_zero_only
     def on_validation_batch_end(
@@ -65,57 +95,123 @@ class LatentScatter(Grid):
         if due and trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._save(trainer, pl_module)
 
-    def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Tensor | None:
+    def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Picture | None:
         if not model.continuous:
             return None
         conditions = [None] * len(x) if c is None else c.split(_CHUNK)
         parts = zip(x.split(_CHUNK), conditions, strict=False)
         z = torch.cat([model.embed(*part) for part in parts]).flatten(1)
-        support = model.posterior.support
-        radius = 1.0 if isinstance(support, Sphere) else None
-        radius = support.curvature**-0.5 if isinstance(support, Ball) else radius
-        return scatter(z, c, getattr(model, "latent_dims", None), radius)
+        layers, source = getattr(model, "latent_dims", None), self.source(model)
+        title = f"{source}: posterior means of {len(z)} validation examples" if self.look.labels else ""
+        return scatter(z, c, layers, circles_of(model), source.classes, title=title, theme=self.look.colours)
+
+
+class Circles(NamedTuple):
+    """Circles around the origin.
+
+    Args:
+        radii: Their radii.
+        confining: Whether no latent is beyond the last.
+    """
+
+    radii: tuple[float, ...] = ()
+    confining: bool = False
+
+
+NO_CIRCLES = Circles()
+
+
+def circles_of(model: Any) -> Circles:
+    """The sphere or ball that latents are confined to, or 1, 2 and 3 standard deviations of a standard normal prior."""
+    support = model.posterior.support
+    if isinstance(support, Sphere):
+        return Circles((1.0,), confining=True)
+    if isinstance(support, Ball):
+        return Circles((support.curvature**-0.5,), confining=True)
+    layered = getattr(model, "latent_dims", None) is not None  # the lowest has a prior given those above
+    normal = isinstance(getattr(model, "latent_prior", None), StandardNormal) and not layered
+    return Circles((1.0, 2.0, 3.0)) if normal else NO_CIRCLES
 
 
 def scatter(
-    z: Tensor, labels: Tensor | None = None, layers: tuple[int, ...] | None = None, radius: float | None = None
-) -> Tensor:
-    """A picture (3, H, W) of latents in the two dimensions that vary most.
+    z: Tensor,
+    labels: Tensor | None = None,
+    layers: tuple[int, ...] | None = None,
+    circles: Circles = NO_CIRCLES,
+    names: Sequence[Any] = (),
+    *,
+    title: str = "",
+    theme: Theme = WHITE,
+) -> Picture:
+    """A picture of latents in the two dimensions that vary most.
 
     Args:
         z: Latents, (B, D).
         labels: Labels for the colours, (B,); ignored in any other shape.
         layers: Dimensions of each layer of latents, the lowest first.
-        radius: Radius of the sphere or ball that the latents are confined to, which is drawn as a circle.
+        circles: Circles to draw.
+        names: Names of the classes that labels are.
+        title: Title of the plot.
+        theme: Colours of background and text.
     """
     import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.patches import Circle
 
     z = z.detach()[:, : layers[0] if layers else None].float().cpu()
     dims = z.var(0, correction=0).argsort(descending=True)[:2].tolist()
     label = labels.cpu().numpy() if labels is not None and labels.ndim == 1 else np.zeros(len(z))
     x, y = z[:, dims[0]].numpy(), z[:, dims[1]].numpy() if len(dims) == 2 else label
-    figure = Figure(figsize=(6.4, 6.0), dpi=100, layout="constrained")
-    canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
-    kinds = np.unique(label)
-    if 1 < len(kinds) <= _MOST_CLASSES:
-        colours = "tab10" if len(kinds) <= 10 else "tab20"
-        codes, most = np.searchsorted(kinds, label), int(colours[3:])
-        drawn = axes.scatter(x, y, c=codes, cmap=colours, vmin=-0.5, vmax=most - 0.5, s=12)
-        handles, _ = drawn.legend_elements(num=list(range(len(kinds))))
-        axes.legend(handles, [f"{kind:g}" for kind in kinds], title="label", loc="center left", bbox_to_anchor=(1, 0.5))
-    elif len(kinds) > 1:
-        figure.colorbar(axes.scatter(x, y, c=label, s=12), label="label")
-    else:
-        axes.scatter(x, y, s=12)
+    figure = Figure(figsize=(6.4, 6.0), dpi=100, layout="constrained", facecolor=theme.background)
+    axes = figure.add_subplot()
     axes.set_xlabel(f"latent {dims[0]}")
     axes.set_ylabel(f"latent {dims[1]}" if len(dims) == 2 else "label")
-    axes.set_title(f"posterior means of {len(z)} validation examples", fontsize=11)
-    axes.grid(alpha=0.3)
-    if radius is not None and len(dims) == 2:
-        axes.add_patch(Circle((0, 0), radius, fill=False, alpha=0.5))
-        axes.set(aspect="equal", xlim=(-1.05 * radius, 1.05 * radius), ylim=(-1.05 * radius, 1.05 * radius))
-    canvas.draw()
-    return torch.from_numpy(np.asarray(canvas.buffer_rgba())[..., :3].copy()).permute(2, 0, 1).float() / 255
+    axes.set_title("\n".join(textwrap.wrap(title, 70)), fontsize=11)
+    paint(axes, theme)
+    kinds = np.unique(label)
+    if 1 < len(kinds) <= _MOST_CLASSES:
+        texts = [str(names[int(k)])[:_LONGEST] if 0 <= k < len(names) and k % 1 == 0 else f"{k:g}" for k in kinds]
+        _scatter_classes(axes, x, y, np.searchsorted(kinds, label), texts, theme)
+    elif len(kinds) > 1:
+        paint_bar(figure.colorbar(axes.scatter(x, y, c=label, s=12, cmap=SEQUENTIAL), label="label"), theme)
+    else:
+        axes.scatter(x, y, s=12, color=COLOURS[0])
+    if circles.radii and len(dims) == 2:
+        _circle(axes, circles, theme)
+    return Picture(figure)
+
+
+def _scatter_classes(axes: Any, x: Any, y: Any, codes: Any, names: Sequence[str], theme: Theme) -> None:
+    """Points in the order of the data, so that no class hides another, and a legend."""
+    import numpy as np
+    from matplotlib.lines import Line2D
+
+    colours = np.array([theme.colour(number) for number in range(len(names))])
+    groups = codes // len(COLOURS)
+    for group in np.unique(groups):
+        inside = groups == group
+        style = {"marker": MARKERS[group], "s": 12, "linewidths": 0}
+        axes.scatter(x[inside], y[inside], color=colours[codes[inside]], **style)
+    handles = [
+        Line2D([], [], color=colour, marker=MARKERS[n // len(COLOURS)], markeredgewidth=0, markersize=6, linestyle="")
+        for n, colour in enumerate(colours)
+    ]
+    beside: Any = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "title": "label"}
+    paint_legend(axes.legend(handles, names, **beside), theme)
+
+
+def _circle(axes: Any, circles: Circles, theme: Theme) -> None:
+    from matplotlib.patches import Circle
+
+    for number, radius in enumerate(circles.radii):
+        dashed = "-" if circles.confining else "--"
+        axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor=theme.text, linestyle=dashed, alpha=0.6))
+        if not circles.confining:
+            behind = {"facecolor": theme.background, "alpha": 0.7, "edgecolor": "none", "pad": 0.5}
+            style: Any = {"ha": "center", "va": "bottom", "fontsize": 8, "color": theme.text, "bbox": behind}
+            axes.text(0, radius + 0.03, f"{number + 1} σ", **style)
+    axes.set_aspect("equal")
+    if circles.confining:
+        end = 1.05 * circles.radii[-1]
+        axes.set(xlim=(-end, end), ylim=(-end, end))
+    else:
+        axes.autoscale_view()

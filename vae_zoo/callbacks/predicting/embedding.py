@@ -11,18 +11,24 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 import torch
 
+from vae_zoo.callbacks.pictures.labelled import Picture
+from vae_zoo.callbacks.pictures.themes import (
+    COLOURS,
+    MARKERS,
+    SEQUENTIAL,
+    WHITE,
+    Theme,
+    paint,
+    paint_bar,
+    paint_legend,
+)
 from vae_zoo.system.extras import require
-from vae_zoo.system.writing import replacing
 
 EmbeddingKind: TypeAlias = Literal["none", "auto", "pca", "umap"]
 
 MOST = 20_000
 """Largest number of examples in a picture; of more, evenly spaced ones."""
 
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
-"""Colours of Okabe and Ito, which are told apart with any kind of colour vision."""
-
-_MARKERS = "o^sDvP"
 _LONGEST = 24
 
 
@@ -91,56 +97,67 @@ def _umap(z: np.ndarray) -> Embedded:
     return Embedded(np.asarray(points, np.float64), ("UMAP 1", "UMAP 2"), "UMAP")
 
 
-def draw(path: Path, embedded: Embedded, y: np.ndarray | None, names: Sequence[Any] | None = None) -> None:
+def draw(
+    path: Path,
+    embedded: Embedded,
+    y: np.ndarray | None,
+    names: Sequence[Any] | None = None,
+    *,
+    title: str | None = None,
+    theme: Theme = WHITE,
+) -> None:
     """Write a scatter plot, with a colour and marker for each class and a legend.
 
     Args:
-        path: The file, ending in .png.
+        path: The file, ending in .png, .svg or .pdf.
         embedded: The points.
         y: Label of each point, (N,), −1 where it is unknown; or None.
         names: Names of the classes, by their labels.
+        title: Title; by default the number of examples and the method.
+        theme: Colours of background and text.
 
     Raises:
         WriteError: If it cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     (first, second), kinds = embedded.points.T, [] if y is None else np.unique(y).tolist()
-    legends = [_named(kind, names) for kind in kinds] if 1 < len(kinds) <= len(_COLOURS) * len(_MARKERS) else []
+    legends = [_named(kind, names) for kind in kinds] if 1 < len(kinds) <= len(COLOURS) * len(MARKERS) else []
     columns = -(-len(legends) // 24)
     width = 6.2 + columns * (0.5 + 0.08 * max(map(len, legends), default=0))  # the legend is beside the plot
-    figure = Figure(figsize=(width, 5.6), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(width, 5.6), dpi=120, layout="constrained", facecolor=theme.background)
     axes = figure.add_subplot()
+    axes.set_xlabel(embedded.axes[0])
+    axes.set_ylabel(embedded.axes[1])
+    axes.set_title(f"latents of {len(first)} examples, {embedded.method}" if title is None else title, fontsize=11)
+    paint(axes, theme)
     size = float(np.clip(15000 / len(first), 5, 36))
     if y is None or len(kinds) < 2:
-        axes.scatter(first, second, s=size, color=_COLOURS[0], linewidths=0, alpha=0.7)
+        axes.scatter(first, second, s=size, color=COLOURS[0], linewidths=0, alpha=0.7)
     elif legends:
-        for number, (kind, name) in enumerate(zip(kinds, legends, strict=True)):
-            marker = _MARKERS[
-                (number + 5 * (number // 8)) % 6
-            ]  # each of the 48 pairs once, neighbours with both unlike
-            colour = _COLOURS[number % 8]
-            colour, marker = ("0.8", "o") if kind < 0 else (colour, marker)
-            x, z = first[y == kind], second[y == kind]
-            axes.scatter(x, z, s=size, color=colour, marker=marker, linewidths=0, alpha=0.8, label=name)
+        _scatter_classes(axes, embedded.points, y, legends, size, theme)
         beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "ncols": columns, "fontsize": 9}
         legend = axes.legend(frameon=False, handletextpad=0.2, columnspacing=1, **beside)
         for handle in legend.legend_handles:
             handle.set_sizes([30])  # type: ignore[union-attr]
             handle.set_alpha(1)  # type: ignore[union-attr]
+        paint_legend(legend, theme)
     else:
         order = np.random.default_rng(0).permutation(len(y))  # else the last classes would hide the others
-        points = axes.scatter(first[order], second[order], s=size, c=y[order], cmap="cividis", linewidths=0)
-        figure.colorbar(points, label="label")
-    axes.set_xlabel(embedded.axes[0])
-    axes.set_ylabel(embedded.axes[1])
-    axes.set_title(f"latents of {len(first)} examples, {embedded.method}", fontsize=11)
-    axes.grid(alpha=0.25)
-    axes.set_axisbelow(True)
-    with replacing(path) as part:
-        figure.savefig(part, format="png")
+        points = axes.scatter(first[order], second[order], s=size, c=y[order], cmap=SEQUENTIAL, linewidths=0)
+        paint_bar(figure.colorbar(points, label="label"), theme)
+    Picture(figure).save(path)
+
+
+def _scatter_classes(
+    axes: Any, points: np.ndarray, y: np.ndarray, names: Sequence[str], size: float, theme: Theme
+) -> None:
+    """Points of each class with a colour and marker of its own, 48 pairs of them; grey where the class is unknown."""
+    for number, (kind, name) in enumerate(zip(np.unique(y).tolist(), names, strict=True)):
+        marker = MARKERS[(number + 5 * (number // 8)) % 6]  # each of the 48 pairs once, neighbours with both unlike
+        colour, marker = (theme.faint, "o") if kind < 0 else (theme.colour(number), marker)
+        x, z = points[y == kind].T
+        axes.scatter(x, z, s=size, color=colour, marker=marker, linewidths=0, alpha=0.8, label=name)
 
 
 def _named(kind: int, names: Sequence[Any] | None) -> str:

@@ -13,10 +13,12 @@ from vae_zoo.cli.terminal import greet, quiet
 from vae_zoo.cli.verbs import VerbParser, check_writable
 
 DESCRIPTION = """Draw samples from the prior of a trained model and decode them: the means of p(x|z), or draws from it,
-as a picture or as an array x of an .npz file. A model of a table draws rows, which go to a .csv, .tsv or .parquet file
-with the columns, types and categories of that table. A model of strings of tokens draws texts, which go to a .txt file,
-one a line."""
-KINDS = (".png", ".npz", ".txt")
+as a picture, .png, .svg or .pdf, or as an array x of an .npz file. A model of a table draws rows, which go to a .csv,
+.tsv or .parquet file with the columns, types and categories of that table. A model of strings of tokens draws texts,
+which go to a .txt file, one a line."""
+PICTURES = (".png", ".svg", ".pdf")
+KINDS = (*PICTURES, ".npz", ".txt")
+THEMES = ("white", "transparent", "dark")
 TABLES = (".csv", ".tsv", ".parquet")
 MOST = 4096
 """Largest number of samples in a picture."""
@@ -40,8 +42,12 @@ def parser() -> VerbParser:
     )
     what = "means of p(x|z), or draws from it (mean; of a table and of texts always draws)"
     made.add_argument("--draw", choices=("mean", "sample"), default="mean", help=what)
-    what = "a .png or .npz file (samples.png, else samples.npz); of rows, .csv; of texts, .txt"
+    what = "a .png, .svg, .pdf or .npz file (samples.png, else samples.npz); of rows, .csv; of texts, .txt"
     made.add_argument("--out", type=Path, metavar="FILE", help=what)
+    what = "a title and the classes around the picture, or its bare pixels (bare for .png in white)"
+    made.add_argument("--labels", action=argparse.BooleanOptionalAction, help=what)
+    what = "colours of a picture's background and text (white)"
+    made.add_argument("--theme", choices=THEMES, help=what)
     made.add_argument(
         "--where",
         action="append",
@@ -68,33 +74,81 @@ def sample(args: list[str]) -> None:
     greet("sample", f"from {options.pretrained or options.ckpt_path}", piped=True)
 
     from vae_zoo.callbacks.pictures import drawing
-    from vae_zoo.evaluation.sampling import draw, generate
+    from vae_zoo.evaluation.sampling import draw
     from vae_zoo.hub import from_pretrained, load
     from vae_zoo.system.writing import write_npz
 
     quiet()
     model = from_pretrained(options.pretrained) if options.pretrained else load(options.ckpt_path)
     if hasattr(model.likelihood, "vocabulary") or (out and out.suffix == ".txt"):
+        _refuse_look(options, out or Path("samples.txt"))
         print(_texts(model, options, out or Path("samples.txt")))
         return
     if hasattr(model.likelihood, "columns") or options.where or (out and out.suffix in TABLES):
+        _refuse_look(options, out or Path("samples.csv"))
         print(_rows(model, options, out or Path("samples.csv")))
         return
     images = drawing.drawable(model.shape)
     out = out or Path("samples.png" if images and options.num <= MOST else "samples.npz")
-    if out.suffix == ".png" and not images:
+    if out.suffix in PICTURES and not images:
         raise ValueError(f"examples of shape {tuple(model.shape)} cannot be drawn: give an --out that ends in .npz.")
     asked = {"label": options.label, "temperature": options.temperature, "shares": options.shares}
     asked |= {"mean": options.draw == "mean", "seed": options.seed}
-    if out.suffix == ".png":
-        drawing.check_size("--num", options.num, model.shape)
-        x, _ = generate(model, options.num, **asked)
-        columns = getattr(model, "num_classes", None) if options.label is None and not options.shares else None
-        drawing.save_png(drawing.grid(x, min(columns or math.isqrt(options.num), options.num)), out)
+    if out.suffix in PICTURES:
+        _picture(model, options, out, asked)
     else:
+        _refuse_look(options, out)
         _check_room(out, options.num, math.prod(model.shape) * 4)
         write_npz(out, _columns(draw(model, options.num, **asked), options.num, tuple(model.shape)))
     print(out)
+
+
+def _picture(model: Any, options: Any, out: Path, asked: dict[str, Any]) -> None:
+    """Draw samples and write them as a picture."""
+    from vae_zoo.callbacks.pictures import drawing, labels
+    from vae_zoo.callbacks.pictures.themes import Look
+    from vae_zoo.evaluation.sampling import generate
+
+    drawing.check_size("--num", options.num, model.shape)
+    x, _ = generate(model, options.num, **asked)
+    classes = getattr(model, "num_classes", None) if options.label is None and not options.shares else None
+    columns = min(classes or math.isqrt(options.num), options.num)
+    theme = options.theme or "white"
+    labelled = (out.suffix != ".png" or theme != "white") if options.labels is None else options.labels
+    written = None
+    if labelled:
+        described = {"temperature": options.temperature, "label": options.label, "mean": asked["mean"]}
+        written = labels.samples(_source(model, options), options.num, columns if classes else 0, **described)
+    look = Look(labelled, out.suffix.removeprefix("."), theme)  # type: ignore[arg-type]
+    drawing.save(drawing.picture(x, columns, written, look), out)
+
+
+def _source(model: Any, options: Any) -> Any:
+    """The model, and the data and classes that its file names."""
+    from vae_zoo import weights
+    from vae_zoo.callbacks.pictures.labels import Source
+    from vae_zoo.checkpoints.folders import read_config
+    from vae_zoo.checkpoints.load import read
+
+    found: dict[str, Any] = {}
+    if options.pretrained in weights.names():
+        return Source(type(model).__name__, weights.find(options.pretrained).data_name)
+    if options.ckpt_path:
+        path = options.ckpt_path
+        found = read_config(path / "config.json") if path.is_dir() else read(path)["vae_zoo"]
+    data = (found.get("data") or {}).get("class_path", "").rpartition(".")[2]
+    return Source(type(model).__name__, data, tuple(found.get("classes") or ()))
+
+
+def _refuse_look(options: Any, out: Path) -> None:
+    """Refuse options of pictures for other files.
+
+    Raises:
+        ValueError: With the option.
+    """
+    for name in ("labels", "theme"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"--{name} is of pictures: give an --out that ends in {', '.join(PICTURES)}, got {out}.")
 
 
 def _texts(model: Any, options: Any, out: Path) -> Path:
@@ -224,8 +278,9 @@ def refuse(num: int, label: int | None, temperature: float | Sequence[float], se
         return
     if out.suffix not in KINDS + TABLES:
         raise ValueError(
-            f"--out must end in {' or '.join(KINDS[:2])}, in .csv for rows of a table, or in .txt for texts, got {out}."
+            f"--out must end in {', '.join(PICTURES)} or .npz, in .csv for rows of a table, or in .txt for texts, "
+            f"got {out}."
         )
-    if out.suffix == ".png" and num > MOST:
+    if out.suffix in PICTURES and num > MOST:
         raise ValueError(f"a picture holds at most {MOST} samples, got {num}: give an --out that ends in .npz.")
     check_writable(out)
