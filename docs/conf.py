@@ -15,7 +15,7 @@ project = "vae_zoo"
 author = "the authors of vae_zoo"
 release = version = vae_zoo.__version__
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser"]
-extensions += ["docstrings", "mathml", "model_pages", "pairs_page", "tables"]  # in _ext/
+extensions += ["docstrings", "mathml", "gallery", "model_pages", "pairs_page", "tables"]  # in _ext/
 exclude_patterns = ["_build", "models/_table.md", "_*.md"]
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
@@ -33,7 +33,7 @@ html_theme = "furo"
 html_title = f"vae_zoo {release}"
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
-html_css_files = ["math.css", "tables.css"]
+html_css_files = ["math.css", "tables.css", "cards.css"]
 html_js_files = ["sort.js"]
 html_show_sphinx = False
 html_show_copyright = False

@@ -6,6 +6,7 @@ one after ``<!-- not run: REASON -->`` is left out. Long fits are cut short by o
 
 from __future__ import annotations
 
+import inspect
 import re
 import shlex
 import sys
@@ -71,6 +72,7 @@ def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     try:
         for block in blocks(page):
             if block.marker == "file":
+                Path(block.argument).parent.mkdir(parents=True, exist_ok=True)
                 Path(block.argument).write_text(block.text)
             elif block.marker == "not run":
                 assert block.argument, "say why"
@@ -119,6 +121,32 @@ def test_the_change_that_adds_a_variant_is_three_files_as_they_are() -> None:
         added = [line[1:] for line in text.splitlines() if line.startswith("+") and not line.startswith("+++")]
         now = path.read_text().splitlines()
         assert added == now if "new file" in text else set(added) <= set(now)
+
+
+@pytest.mark.parametrize("name", [n for n in models.__all__ if not inspect.isabstract(getattr(models, n))])
+def test_every_model_says_when_to_use_it(name: str) -> None:
+    text = inspect.cleandoc(vars(getattr(models, name))["__doc__"])
+    found = re.search(r"^When to use it:\n((?:    .+\n)+)\n(?=References:)", text, re.MULTILINE)
+    assert found, "two to four sentences under 'When to use it:', before 'References:' of its docstring"
+    said = " ".join(found[1].split())
+    assert 2 <= len(re.findall(r"[.](?= |$)", said)) <= 4
+    for named in re.findall(r"``(\w+)``", said):
+        if named[:1].isupper() and named.endswith(("VAE", "AE", "GAN", "M2")):
+            assert named in models.__all__
+
+
+def test_differences_are_of_models() -> None:
+    heads = re.findall(r"^## (.+)$", (ROOT / "docs" / "differences.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(heads) <= set(models.__all__)
+    assert heads == sorted(heads, key=str.lower)
+
+
+@pytest.mark.parametrize(
+    ("word", "page"),
+    [("blurry", "questions"), ("collapse", "questions"), ("cite", "reproduction"), ("ELBO", "glossary")],
+)
+def test_words_of_a_search_are_on_their_page(word: str, page: str) -> None:
+    assert re.search(rf"\b{word}\b", (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"), re.IGNORECASE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

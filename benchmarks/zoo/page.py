@@ -136,7 +136,8 @@ def section(name: str, path: Path = RESULTS / "zoo_digits.csv", *, picture: bool
     lines += ["", *([] if name == PLAIN else [*words(mine, plain), ""])]
     if picture:
         lines += [f"![{name} on {data}, seed 0](../figures/zoo/{data.lower()}/{name.lower()}.png)", ""]
-        lines += [f"*{name} on {data}, seed 0: {CAPTION}.*", ""]
+        lines += [f"*{name} on {data}, seed 0: {CAPTION}. From a checkout, it is made by*", ""]
+        lines += ["```bash", f"python -m benchmarks.zoo --data {data} --seeds 0 --only {name}", "```", ""]
     return lines
 
 

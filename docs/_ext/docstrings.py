@@ -12,6 +12,7 @@ from sphinx.application import Sphinx
 from sphinx.util.inspect import stringify_signature
 
 from vae_zoo.checkpoints.hyperparameters import Recorded
+from vae_zoo.system.docstrings import WHEN
 
 STAR = re.compile(r"(?<![\\*\w])\*(?=\w+[),])")
 
@@ -19,6 +20,14 @@ STAR = re.compile(r"(?<![\\*\w])\*(?=\w+[),])")
 def escape_shapes(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """The star of a shape (B, *shape) is no emphasis, whether its docstring escapes it or not."""
     lines[:] = [STAR.sub(r"\*", line) for line in lines]
+
+
+def leave_out_use(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Leave out the section that the page of a model has under a heading of its own."""
+    if what == "class" and WHEN in lines:
+        first = lines.index(WHEN)
+        last = next((n for n, line in enumerate(lines[first + 1 :], first + 1) if line[:1].strip()), len(lines))
+        del lines[first:last]
 
 
 def constructor(
@@ -41,4 +50,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-signature", constructor)
     app.connect("autodoc-process-docstring", escape_shapes)
+    app.connect("autodoc-process-docstring", leave_out_use, priority=100)  # before the sections are read
     return {"parallel_read_safe": True, "parallel_write_safe": True}

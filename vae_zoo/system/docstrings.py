@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+WHEN = "When to use it:"
+"""Head of the section of a model's docstring that says when to use it, and when not."""
+
 
 def first_line(doc: str) -> str:
     """First line of a docstring, without markup."""
@@ -15,6 +18,12 @@ def summary(doc: str) -> tuple[str, str, str]:
     references = [line.strip().removeprefix("| ") for line in doc.splitlines() if line.strip().startswith("| ")]
     paper, link = ([*references, "", ""])[:2]
     return first_line(doc), paper, link
+
+
+def when(doc: str) -> str:
+    """The section of a model's docstring that says when to use it; empty if it has none."""
+    found = re.search(rf"^{WHEN}\n((?:    .*\n?)+)", doc, re.MULTILINE)
+    return " ".join(found[1].split()) if found else ""
 
 
 def described(doc: str) -> dict[str, str]:

@@ -18,6 +18,10 @@ class ConditionalVQVAE(VQVAE):
 
     Only the prior depends on the class, so codes and reconstructions need no labels.
 
+    When to use it:
+        If codes of a chosen class are to be drawn. The class does not reach the encoder or decoder, only the prior over
+        codes.
+
     References:
         | Neural Discrete Representation Learning (van den Oord et al., 2017)
         | https://arxiv.org/abs/1711.00937

@@ -19,6 +19,10 @@ class FSQVAE(VQVAE):
 
     Only the networks and the prior are learned, and all codes can be reached from the start.
 
+    When to use it:
+        In place of ``VQVAE`` if codes die, or as the first of the family to try: there is no codebook to tune. Not if
+        code vectors themselves are wanted.
+
     References:
         | Finite Scalar Quantization: VQ-VAE Made Simple (Mentzer et al., 2024)
         | https://arxiv.org/abs/2309.15505

@@ -17,6 +17,10 @@ class GroupedVQVAE(VQVAE):
 
     G codebooks of K vectors have K^G combinations at each place.
 
+    When to use it:
+        For more combinations from small codebooks at the same number of places. A prior has to learn a sequence of
+        codes that is longer by the factor G.
+
     References:
         | Product Quantization for Nearest Neighbor Search (Jégou et al., 2011)
         | https://doi.org/10.1109/TPAMI.2010.57

@@ -20,6 +20,9 @@ class LFQVAE(VQVAE):
     The entropies favour latents that are certain about their bits, and equal use of all codes; P is the number of
     places.
 
+    When to use it:
+        For very many codes, each a string of bits. With few codes, ``FSQVAE`` has fewer weights to set.
+
     References:
         | Language Model Beats Diffusion: Tokenizer is Key to Visual Generation (Yu et al., 2024)
         | https://arxiv.org/abs/2310.05737

@@ -21,6 +21,10 @@ class ResidualVQVAE(VQVAE):
     dropout of levels and the decay of the norms of their vectors are those of HRQ-VAE (Hosking et al., 2022), in which
     codes are relaxed instead of quantised.
 
+    When to use it:
+        For fine reconstructions from small codebooks, and for a rate that can be cut off level by level. A prior has to
+        learn a sequence of codes that is longer by the factor ``depth``.
+
     References:
         | Autoregressive Image Generation using Residual Quantization (Lee et al., 2022)
         | https://arxiv.org/abs/2203.01941

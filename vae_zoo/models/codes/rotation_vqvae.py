@@ -17,6 +17,10 @@ class RotationVQVAE(VQVAE):
 
     Unlike the straight-through gradient, it depends on where a latent lies in the region of its code.
 
+    When to use it:
+        If the straight-through gradient leaves codes unused or errors large. It changes the gradient alone, so it costs
+        nothing in evaluation.
+
     References:
         | Restructuring Vector Quantization with the Rotation Trick (Fifty et al., 2025)
         | https://arxiv.org/abs/2410.06424

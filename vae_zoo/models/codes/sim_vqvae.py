@@ -17,6 +17,9 @@ class SimVQVAE(VQVAE):
 
     Every step moves all vectors, so that large codebooks do not collapse to a few codes in use.
 
+    When to use it:
+        For large codebooks that would otherwise die. For small ones ``VQVAE`` with ``EMACodebook`` is enough.
+
     References:
         | Addressing Representation Collapse in Vector Quantized Models with One Linear Layer (Zhu et al., 2024)
         | https://arxiv.org/abs/2411.02038

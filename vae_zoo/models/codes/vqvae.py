@@ -33,6 +33,10 @@ class VQVAE(Autoencoder):
     without influence on the codes, so that every checkpoint can sample; in the paper it is fitted afterwards, as the
     callback ``FitCodePrior`` does in the last epochs.
 
+    When to use it:
+        If another model is to be trained on codes, or for samples from a prior over codes. Not for paths between
+        latents. If codes die, take ``FSQVAE``, ``SimVQVAE`` or another codebook.
+
     References:
         | Neural Discrete Representation Learning (van den Oord et al., 2017)
         | https://arxiv.org/abs/1711.00937

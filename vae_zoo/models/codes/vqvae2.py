@@ -29,6 +29,9 @@ class VQVAE2(VQVAE):
     prior depends on g(e_t). A latent holds g(e_t) and e_b, and the codes of an example are those of the top followed by
     those of the bottom. Unlike in the paper, the priors are small transformers, trained along with the autoencoder.
 
+    When to use it:
+        For larger pictures, with codes for composition and codes for details. For small ones, one grid is enough.
+
     References:
         | Generating Diverse High-Fidelity Images with VQ-VAE-2 (Razavi et al., 2019)
         | https://arxiv.org/abs/1906.00446

@@ -25,6 +25,10 @@ class BIVA(TopDownVAE):
     before it; that of u is log q - log p of the draw, since the layers above, which its prior is given, depend on u
     itself: the closed form would not be that of the bound.
 
+    When to use it:
+        As ``VDVAE``, if upper layers are to be used more. Its rate has more noise, because that of the upward latents
+        is estimated from draws.
+
     References:
         | BIVA: A Very Deep Hierarchy of Latent Variables for Generative Modeling (Maaløe et al., 2019)
         | https://arxiv.org/abs/1902.02102

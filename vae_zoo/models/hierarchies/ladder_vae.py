@@ -36,6 +36,10 @@ class LadderVAE(VAE):
     layers are hardly used, is the callback ``LinearAnnealing``. Unlike the paper, there is no batch normalisation: the
     bound of an example must not depend on the others in its batch.
 
+    When to use it:
+        For a hierarchy of vectors, with an annealed rate. For pictures, take ``VDVAE`` or ``NVAE``, whose layers are
+        maps.
+
     References:
         | Ladder Variational Autoencoders (Sønderby et al., 2016)
         | https://arxiv.org/abs/1602.02282

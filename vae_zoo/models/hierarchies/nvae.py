@@ -33,6 +33,10 @@ class NVAE(TopDownVAE):
     that none falls silent; the factors γ average to 1 and are 1 from the end of the warm-up on. The reported bound has
     neither w, γ nor λ.
 
+    When to use it:
+        As ``VDVAE``, if posteriors close to the prior are to be easy and training is annealed. Several weights belong
+        to it; ``VDVAE`` has fewer to set.
+
     References:
         | NVAE: A Deep Hierarchical Variational Autoencoder (Vahdat and Kautz, 2020)
         | https://arxiv.org/abs/2007.03898

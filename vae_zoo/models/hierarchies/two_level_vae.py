@@ -32,6 +32,10 @@ class TwoLevelVAE(VampVAE):
     The decoder gets both levels, and a latent z contains both, the lower first. Both posteriors start from the same
     features of the example, whereas the paper has a network for each.
 
+    When to use it:
+        For better samples than one level of latents gives, at little more time. For more than two levels, take
+        ``LadderVAE`` or ``VDVAE``.
+
     References:
         | VAE with a VampPrior (Tomczak and Welling, 2018)
         | https://arxiv.org/abs/1705.07120

@@ -19,6 +19,10 @@ class VDVAE(TopDownVAE):
     the weights, with Lightning's ``EMAWeightAveraging``. Unlike in its code, the prior of the top layer is fixed at the
     standard normal distribution, at which the code's starts.
 
+    When to use it:
+        For the density of pictures, with time for many layers. Not for one small vector that describes an example: its
+        latents are spread over all layers.
+
     References:
         | Very Deep VAEs Generalize Autoregressive Models and Can Outperform Them on Images (Child, 2021)
         | https://arxiv.org/abs/2011.10650

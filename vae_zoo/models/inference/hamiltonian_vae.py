@@ -30,6 +30,10 @@ class HamiltonianVAE(VAE):
     the paper's quadratic schedule; step sizes and T₀ are learned. Latents of examples (``embed``) are the
     means that the steps start from.
 
+    When to use it:
+        If one pass of the encoder does not reach the posterior and time is plentiful: training and evidence take a pass
+        through the decoder and back for each leapfrog step. The latents of ``embed`` do not profit from the steps.
+
     References:
         | Hamiltonian Variational Auto-Encoder (Caterini et al., 2018)
         | https://arxiv.org/abs/1805.11328

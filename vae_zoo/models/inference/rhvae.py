@@ -37,6 +37,10 @@ class RHVAE(HamiltonianVAE):
     recent batches. L is any matrix, of which the paper takes a triangular one: the metrics are the same. Steps whose
     implicit equations the iterations do not solve, because ε is large or T small, turn round instead.
 
+    When to use it:
+        For small data sets whose latent space is to have a geometry. Not for large ones or for many evaluations: its
+        steps are those of ``HamiltonianVAE`` with implicit equations to be solved.
+
     References:
         | Geometry-Aware Hamiltonian Variational Auto-Encoder (Chadebec et al., 2020)
         | https://arxiv.org/abs/2010.11518

@@ -22,6 +22,10 @@ class CategoricalVAE(VAE):
     the evidence are exact for the discrete model. The temperature falls with the optimizer's steps, by default as in
     the first paper: from 1 to ½ at a rate of 3e-5.
 
+    When to use it:
+        If the latents are switches or clusters. Not for smooth paths between examples, which categories do not have.
+        Judge it by the metrics of evaluation: those of training are of relaxed latents.
+
     References:
         | Categorical Reparameterization with Gumbel-Softmax (Jang et al., 2017)
         | https://arxiv.org/abs/1611.01144

@@ -19,6 +19,10 @@ class GammaVAE(VAE):
 
     Samples have torch's implicit gradients; the earlier paper has a rejection sampler with a correction.
 
+    When to use it:
+        If latents must be positive, such as intensities. Otherwise the normal one is easier to train and to
+        interpolate.
+
     References:
         | Implicit Reparameterization Gradients (Figurnov et al., 2018)
         | https://arxiv.org/abs/1805.08498

@@ -30,6 +30,10 @@ class JointVAE(VAE):
     examples has it too. This happens if the capacity grows faster than the decoder learns to use the categories, or if
     γ is large against the reconstruction in nats; ``active_units`` tells the two apart.
 
+    When to use it:
+        If some factors are categories and others continuous. Expect to tune capacities: a category may be certain and
+        still unused, which ``active_units`` shows.
+
     References:
         | Learning Disentangled Joint Continuous and Discrete Representations (Dupont, 2018)
         | https://arxiv.org/abs/1804.00104

@@ -20,6 +20,10 @@ class PoincareVAE(VAE):
     planes, :class:`~vae_zoo.nn.GyroplaneDense`. All have a ``curvature``, which must be the same for posterior and
     prior.
 
+    When to use it:
+        If the data are a tree or another hierarchy and latents are few. For pictures without one, a flat space does as
+        well.
+
     References:
         | Continuous Hierarchical Representations with Poincaré Variational Auto-Encoders (Mathieu et al., 2019)
         | https://arxiv.org/abs/1901.06033

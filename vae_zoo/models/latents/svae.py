@@ -20,6 +20,10 @@ class SVAE(VAE):
     the samples have exact derivatives; the authors' code draws by rejection and leaves out a term of the derivative.
     A ``latent_dim`` of m gives the sphere of m - 1 dimensions, which is the number in papers: 3 for the usual sphere.
 
+    When to use it:
+        If directions matter and there is no preferred centre, in few dimensions. In many dimensions a normal latent is
+        close to a sphere anyway.
+
     References:
         | Hyperspherical Variational Auto-Encoders (Davidson et al., 2018)
         | https://arxiv.org/abs/1804.00891

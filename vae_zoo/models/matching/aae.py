@@ -21,6 +21,10 @@ class AAE(PriorAE):
     The adversary T is trained on a further term of the same scalar, with latents held fixed, whereas the paper
     alternates: see :class:`~vae_zoo.penalties.LatentAdversary`.
 
+    When to use it:
+        If a discriminator rather than a kernel is to compare latents and prior, which it needs draws of only. Not for
+        short training: a game takes its time.
+
     References:
         | Adversarial Autoencoders (Makhzani et al., 2016)
         | https://arxiv.org/abs/1511.05644
@@ -50,6 +54,10 @@ class WAEGAN(AAE):
     r"""AAE on the squared error: the Wasserstein autoencoder with an adversary on its latents.
 
     .. math:: \mathcal{L} = \| x - \hat x \|^2 + \lambda \, \mathrm{softplus}(-T(f(x)))
+
+    When to use it:
+        As ``WAE``, if there are too many latents for a kernel. The adversary needs longer training and its own learning
+        rate.
 
     References:
         | Wasserstein Auto-Encoders (Tolstikhin et al., 2018)

@@ -19,6 +19,10 @@ class DIPVAE(VAE):
 
     In the paper λ_d is 10 λ_od for kind I and λ_od for kind II. See :class:`~vae_zoo.penalties.Covariance`.
 
+    When to use it:
+        For uncorrelated latents without a second network. It matches second moments only: latents may still depend on
+        each other.
+
     References:
         | Variational Inference of Disentangled Latent Concepts from Unlabeled Observations (Kumar et al., 2018)
         | https://arxiv.org/abs/1711.00848

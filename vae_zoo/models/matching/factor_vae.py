@@ -29,6 +29,10 @@ class FactorVAE(VAE):
     The discriminator D distinguishes samples of q(z) from the same samples with every dimension permuted across the
     batch; the paper permutes those of a second batch. Its loss is part of ``loss`` and trains only the discriminator.
 
+    When to use it:
+        For independent latents, if the estimates of ``BetaTCVAE`` within a batch are too poor. It adds a second network
+        with its own learning rate: begin with the other.
+
     References:
         | Disentangling by Factorising (Kim and Mnih, 2018)
         | https://arxiv.org/abs/1802.05983

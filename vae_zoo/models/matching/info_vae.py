@@ -23,6 +23,10 @@ class InfoVAE(VAE):
 
     α = 1 gives the MMD-VAE, without a rate; α = 0 and λ = 1 give the VAE.
 
+    When to use it:
+        If decoders are strong and rates collapse, or if latents must match the prior as a whole. The discrepancy takes
+        batches of some size; with tiny ones its noise dominates.
+
     References:
         | InfoVAE: Balancing Learning and Inference in Variational Autoencoders (Zhao et al., 2019)
         | https://arxiv.org/abs/1706.02262

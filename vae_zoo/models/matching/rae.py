@@ -23,6 +23,10 @@ class RAE(AE):
 
     This class has no R; the regularisers of the paper are :class:`RAEL2`, :class:`RAEGP` and :class:`RAESN`.
 
+    When to use it:
+        For close reconstructions whose latents are given a density afterwards, by ``fit-density``. Not for samples
+        before that.
+
     References:
         | From Variational to Deterministic Autoencoders (Ghosh et al., 2020)
         | https://arxiv.org/abs/1903.12436
@@ -74,6 +78,10 @@ class RAEL2(RAE):
 
     As a term of the loss it is the same under any optimizer, unlike weight decay.
 
+    When to use it:
+        As ``RAE``, as the cheapest way to a smooth decoder. Set its weight with the size of the decoder in mind: it
+        sums over all parameters.
+
     References:
         | From Variational to Deterministic Autoencoders (Ghosh et al., 2020)
         | https://arxiv.org/abs/1903.12436
@@ -99,6 +107,10 @@ class RAEGP(RAE):
     The norm is estimated without bias by one random v for each example. (The authors' code takes the gradient of the
     sum of squared outputs.) The latents are held fixed in it, so that R only smooths the decoder.
 
+    When to use it:
+        As ``RAE``, if smoothness is to hold where the latents are. Each step takes one more pass back through the
+        decoder.
+
     References:
         | From Variational to Deterministic Autoencoders (Ghosh et al., 2020)
         | https://arxiv.org/abs/1903.12436
@@ -120,6 +132,9 @@ class RAEGP(RAE):
 
 class RAESN(RAE):
     """RAE whose decoder has layers with a spectral norm of at most 1, without R.
+
+    When to use it:
+        As ``RAE``, without a weight to choose. The bound on each layer may be too tight for a small decoder.
 
     References:
         | From Variational to Deterministic Autoencoders (Ghosh et al., 2020)

@@ -19,6 +19,10 @@ class SWAE(PriorAE):
 
     The paper adds an absolute error to the squared one; here the likelihood defines the error.
 
+    When to use it:
+        As ``WAE``, without a kernel to choose and with a cost that grows slowly with the batch. Directions at random
+        see little of a space of many dimensions.
+
     References:
         | Sliced Wasserstein Auto-Encoders (Kolouri et al., 2019)
         | https://arxiv.org/abs/1804.01947

@@ -20,6 +20,10 @@ class WAE(PriorAE):
     The default likelihood is normal with σ = 1/√2, under which -log p(x|z) is the squared error up to a constant, and
     λ is that of the paper. (The authors' code multiplies the squared error by 0.05, so its λ = 10 is 200 here.)
 
+    When to use it:
+        For reconstructions of an autoencoder with a prior to sample from. Not for likelihoods by a bound. With many
+        latents, a batch says little about the discrepancy.
+
     References:
         | Wasserstein Auto-Encoders (Tolstikhin et al., 2018)
         | https://arxiv.org/abs/1711.01558

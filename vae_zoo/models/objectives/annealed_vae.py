@@ -20,6 +20,10 @@ class AnnealedVAE(VAE):
     The rate is the mean over the batch, as in the usual code; in the paper's formula it is that of each example. With
     several processes, the loss is the mean of their distances.
 
+    When to use it:
+        If the rate itself is to be chosen, in nats, rather than a weight. Not if the data should decide on it: above
+        what the decoder can use, the capacity is filled with nothing useful.
+
     References:
         | Understanding Disentangling in β-VAE (Burgess et al., 2018)
         | https://arxiv.org/abs/1804.03599

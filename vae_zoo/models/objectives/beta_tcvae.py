@@ -22,6 +22,10 @@ class BetaTCVAE(VAE):
     The parts are estimated from the batch with stratified weights: see :func:`~vae_zoo.functional.decompose_kl`. With
     all three weights 1 this is the VAE. In validation they are estimated as if its batches came from the training set.
 
+    When to use it:
+        For independent latents, with less lost in reconstructions than by raising the whole rate as ``BetaVAE`` does.
+        The estimate takes large batches and a posterior with independent dimensions. Compare several seeds.
+
     References:
         | Isolating Sources of Disentanglement in Variational Autoencoders (Chen et al., 2018)
         | https://arxiv.org/abs/1802.04942

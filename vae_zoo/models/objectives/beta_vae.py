@@ -16,6 +16,10 @@ class BetaVAE(VAE):
 
     .. math:: \mathcal{L}(x) = \mathbb{E}_{q(z|x)}[\log p(x|z)] - \beta \, \mathrm{KL}(q(z|x) \,\|\, p(z))
 
+    When to use it:
+        With β above 1 for fewer and more independent latents, below 1 for closer reconstructions. Not for a better
+        density: only β = 1 trains the bound that is reported.
+
     References:
         | β-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework (Higgins et al., 2017)
         | https://openreview.net/forum?id=Sy2fzU9gl

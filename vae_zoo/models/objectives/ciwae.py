@@ -17,6 +17,10 @@ class CIWAE(IWAE):
 
     It is a bound for any β: the ELBO at 1, that of :class:`IWAE` at 0.
 
+    When to use it:
+        If ``IWAE`` with many samples trains its encoder badly and a mixture with the ELBO is acceptable. Otherwise
+        ``IWAEDReG`` keeps the whole tight bound.
+
     References:
         | Tighter Variational Bounds are Not Necessarily Better (Rainforth et al., 2018)
         | https://arxiv.org/abs/1802.04537

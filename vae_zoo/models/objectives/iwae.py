@@ -17,6 +17,10 @@ class IWAE(VAE):
     .. math:: \mathcal{L}_K(x) = \mathbb{E}_{z_1, \dots, z_K \sim q(z|x)}
         \Big[ \log \frac{1}{K} \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k|x)} \Big]
 
+    When to use it:
+        For a better density, at the price of K decodings at each step. As K grows, the encoder's gradient becomes
+        noisy: ``IWAEDReG`` and ``PIWAE`` mend that. It does not make reconstructions sharper.
+
     References:
         | Importance Weighted Autoencoders (Burda et al., 2016)
         | https://arxiv.org/abs/1509.00519

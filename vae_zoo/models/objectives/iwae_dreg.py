@@ -20,6 +20,10 @@ class IWAEDReG(IWAE):
     With one sample this is the sticking-the-landing estimator. With free bits, the penalty of a posterior without a
     closed-form divergence is also weighted by the normalised weights.
 
+    When to use it:
+        In place of ``IWAE`` wherever it can be used, above all with many samples. Not with relaxed latents or
+        penalties, which it refuses.
+
     References:
         | Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives (Tucker et al., 2019)
         | https://arxiv.org/abs/1810.04152

@@ -20,6 +20,10 @@ class MIWAE(IWAE):
 
     With M = 1 it is :class:`IWAE`, with K = 1 the ELBO. The metric ``bound`` is the tighter bound of all M·K samples.
 
+    When to use it:
+        If the encoder matters more than the tightness of the bound. It decodes M·K samples at each step: with little
+        time, spend them on ``IWAEDReG``.
+
     References:
         | Tighter Variational Bounds are Not Necessarily Better (Rainforth et al., 2018)
         | https://arxiv.org/abs/1802.04537

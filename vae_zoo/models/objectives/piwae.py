@@ -22,6 +22,10 @@ class PIWAE(MIWAE):
     gradient of the encoder (φ) drowns in noise as K grows. Samples are decoded twice, the second time without a
     gradient at the latents: MIWAE of the first, less MIWAE and plus IWAE of the second, whose value is that of IWAE.
 
+    When to use it:
+        For a tight bound and a well trained encoder at once. A step takes longer than one of ``MIWAE``, which decodes
+        once.
+
     References:
         | Tighter Variational Bounds are Not Necessarily Better (Rainforth et al., 2018)
         | https://arxiv.org/abs/1802.04537

@@ -22,6 +22,10 @@ class DFCVAE(ConvVAE):
     The energy is no density: there is no bound on log p(x) and no evidence. D is the number of pixels and channels of
     an image, D_l that of the features of layer l. The paper's weight β of features is 2 w D, and its α is 1.
 
+    When to use it:
+        If pictures are natural and pixels the wrong measure, and no likelihood is needed. Not for pictures unlike
+        photographs, whose features mean little.
+
     References:
         | Deep Feature Consistent Variational Autoencoder (Hou et al., 2017)
         | https://arxiv.org/abs/1610.00291

@@ -18,6 +18,10 @@ class LogCoshVAE(VAE):
     The paper's weight a of the argument is 1/s. Here the error is normalised, so that s can be learned and there
     is a bound on log p(x).
 
+    When to use it:
+        For real values with moderate outliers: large errors count linearly. With wild ones, take the likelihood
+        ``StudentT``; without any, ``OptimalNormal``.
+
     References:
         | Log Hyperbolic Cosine Loss Improves Variational Auto-Encoder (Chen et al., 2019)
         | https://openreview.net/forum?id=rkglvsC9Ym

@@ -18,6 +18,10 @@ class MSSSIMVAE(ConvVAE):
     The similarity is not a density: there is neither a bound on log p(x) nor an evidence. D is the number of pixels and
     channels; the weight w is that of :class:`~vae_zoo.distributions.MSSSIM`.
 
+    When to use it:
+        If structure matters more than single pixels, and no likelihood is needed. Not for comparison by bounds, nor for
+        pictures too small for several scales.
+
     References:
         | Learning to Generate Images with Perceptual Similarity Metrics (Snell et al., 2017)
         | https://arxiv.org/abs/1511.06409

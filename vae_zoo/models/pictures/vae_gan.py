@@ -35,6 +35,10 @@ class VAEGAN(Penalised, Generative):
     three are added up in one scalar, each with the other networks held fixed, whereas the paper alternates. The
     decoder's term is the non-saturating one. There is no bound, because the features change during training.
 
+    When to use it:
+        For sharper pictures than pixel likelihoods give, with time for a game. Not for likelihoods; not for short
+        training.
+
     References:
         | Autoencoding beyond Pixels Using a Learned Similarity Metric (Larsen et al., 2016)
         | https://arxiv.org/abs/1512.09300

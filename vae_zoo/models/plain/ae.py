@@ -18,6 +18,10 @@ class AE(Autoencoder):
 
     It has neither a prior nor a bound, and random latents do not decode to meaningful examples.
 
+    When to use it:
+        For reconstructions at no cost of the latents, as a baseline that shows what regularisation changes, or before a
+        density is fitted by ``fit-density``. Not for samples or likelihoods as it is: nothing shapes its latents.
+
     References:
         | Reducing the Dimensionality of Data with Neural Networks (Hinton and Salakhutdinov, 2006)
         | https://doi.org/10.1126/science.1127647

@@ -28,6 +28,10 @@ class ConditionalVAE(VAE):
     be used. The prior gets the condition as well; the standard normal distribution ignores it, which makes the latent
     independent of the condition.
 
+    When to use it:
+        If classes or attributes are known and samples of chosen ones are wanted. With labels of a few examples only,
+        take ``M2``. Its density is given the condition and does not compare with that of a model without.
+
     References:
         | Learning Structured Output Representation using Deep Conditional Generative Models (Sohn et al., 2015)
         | https://papers.nips.cc/paper/2015/hash/8d55a249e6baa5c06772297520da2051-Abstract.html

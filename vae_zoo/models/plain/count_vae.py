@@ -16,6 +16,10 @@ class CountVAE(VAE):
 
     The library size ℓ is observed, as in scvi-tools, where the paper infers it: bounds are on log p(x|ℓ).
 
+    When to use it:
+        For counts whose totals differ between examples, such as genes in cells. For other counts, take ``VAE`` with the
+        likelihood ``Poisson`` or ``NegativeBinomial``.
+
     References:
         | Deep Generative Modeling for Single-Cell Transcriptomics (Lopez et al., 2018)
         | https://doi.org/10.1038/s41592-018-0229-2

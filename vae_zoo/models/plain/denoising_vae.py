@@ -22,6 +22,10 @@ class DenoisingVAE(VAE):
     This is a lower bound on log p(x): the posterior of x is the mixture over corruptions, and its divergence is at most
     the mean of theirs. Nothing is corrupted in evaluation, so the metrics are those of the VAE.
 
+    When to use it:
+        If the encoder has to cope with noise or missing parts later on. On clean and plentiful data it only makes
+        training harder.
+
     References:
         | Denoising Criterion for Variational Auto-Encoding Framework (Im et al., 2017)
         | https://arxiv.org/abs/1511.06406

@@ -23,6 +23,10 @@ class PriorAE(Penalised, Generative):
     A point has no density, so there is no bound; log p(x) of prior and decoder is estimated by annealed importance
     sampling. Without penalties this is the autoencoder, and random latents decode to nothing in particular.
 
+    When to use it:
+        As the base of an autoencoder with ``penalties`` of your own. Not without any: nothing draws its latents to the
+        prior then.
+
     References:
         | Wasserstein Auto-Encoders (Tolstikhin et al., 2018)
         | https://arxiv.org/abs/1711.01558

@@ -22,6 +22,10 @@ class SequenceVAE(VAE):
     dropout belongs to the paper. It predicts tokens well without the latent; warm-up and word dropout delay that, and
     free bits keep a rate where they do not suffice. The warm-up is linear instead of sigmoid.
 
+    When to use it:
+        For texts, molecules and other strings, if one latent for a whole string is wanted. For a likelihood alone, a
+        language model without latents is simpler. Watch the rate, which falls to 0 easily.
+
     References:
         | Generating Sentences from a Continuous Space (Bowman et al., 2016)
         | https://arxiv.org/abs/1511.06349

@@ -19,6 +19,10 @@ class TVAE(VAE):
     that of the row; the usual code counts the reconstruction twice, so that its loss is no bound, and holds out no
     rows.
 
+    When to use it:
+        For tables of several kinds of columns: synthetic rows, imputation, scores of unusual rows. It promises no
+        privacy; ``vae-zoo quality`` measures how close its rows come to real ones.
+
     References:
         | Modeling Tabular Data using Conditional GAN (Xu et al., 2019)
         | https://arxiv.org/abs/1907.00503

@@ -24,6 +24,10 @@ class VAE(Penalised, ELBOMixin):
 
     .. math:: \mathcal{L}(x) = \mathbb{E}_{q(z|x)}[\log p(x|z)] - \mathrm{KL}(q(z|x) \,\|\, p(z))
 
+    When to use it:
+        The first model to fit, and the one that the others are measured against. Where samples must be better, change
+        the prior next; where the density must be better, the bound or the posterior.
+
     References:
         | Auto-Encoding Variational Bayes (Kingma and Welling, 2014)
         | https://arxiv.org/abs/1312.6114
@@ -120,6 +124,10 @@ class VAE(Penalised, ELBOMixin):
 class MLPVAE(VAE):
     """Variational autoencoder with dense networks, for examples of any shape.
 
+    When to use it:
+        For vectors and small images. Larger images, sequences and volumes are better served by ``ConvVAE``, whose
+        weights are shared between places.
+
     References:
         | Auto-Encoding Variational Bayes (Kingma and Welling, 2014)
         | https://arxiv.org/abs/1312.6114
@@ -131,6 +139,10 @@ class MLPVAE(VAE):
 
 class ConvVAE(VAE):
     """Variational autoencoder with convolutional networks, for images of any size.
+
+    When to use it:
+        For images, sequences and volumes. Not for vectors whose entries have no neighbours, such as columns of a table:
+        take ``MLPVAE`` or ``TVAE``.
 
     References:
         | Auto-Encoding Variational Bayes (Kingma and Welling, 2014)

@@ -25,6 +25,10 @@ class ExemplarVAE(VAE):
     left out: no example may be explained by itself. In evaluation, the prior is that of all exemplars. Unlike in the
     paper, the exemplars are drawn once, and all of them are encoded at every step rather than the nearest ones.
 
+    When to use it:
+        For better samples and density if training examples may be stored in the model. Not for data that must not leave
+        with it: the exemplars are in the checkpoint. All are encoded at every step.
+
     References:
         | Exemplar VAE: Linking Generative Models, Nearest Neighbor Retrieval, and Data Augmentation (Norouzi et al., 2020)
         | https://arxiv.org/abs/2004.04795

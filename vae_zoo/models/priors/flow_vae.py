@@ -22,6 +22,10 @@ class FlowVAE(VAE):
     can be replaced. A flow has no mean in closed form: latents of examples are the images of the noise's mean, see
     :class:`~vae_zoo.distributions.Flow`.
 
+    When to use it:
+        If both posterior and prior are too simple. If only one is, ``IAFVAE`` or a ``FlowPrior`` with ``VAE`` tells
+        which one helped. Latents have no mean in closed form.
+
     References:
         | Variational Inference with Normalizing Flows (Rezende and Mohamed, 2015)
         | https://arxiv.org/abs/1505.05770

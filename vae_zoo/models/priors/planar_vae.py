@@ -15,6 +15,10 @@ class PlanarVAE(FlowVAE):
 
     The encoder outputs the parameters of every step, see :class:`~vae_zoo.distributions.PlanarFlow`.
 
+    When to use it:
+        For a posterior slightly beyond the normal, in few dimensions: a step bends along one direction only. In many
+        dimensions, take ``SylvesterVAE`` or ``IAFVAE``.
+
     References:
         | Variational Inference with Normalizing Flows (Rezende and Mohamed, 2015)
         | https://arxiv.org/abs/1505.05770

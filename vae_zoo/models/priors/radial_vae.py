@@ -15,6 +15,10 @@ class RadialVAE(FlowVAE):
 
     The encoder outputs the parameters of every step, see :class:`~vae_zoo.distributions.RadialFlow`.
 
+    When to use it:
+        For a posterior that is contracted or expanded around points, in few dimensions. In many dimensions, take
+        ``SylvesterVAE`` or ``IAFVAE``.
+
     References:
         | Variational Inference with Normalizing Flows (Rezende and Mohamed, 2015)
         | https://arxiv.org/abs/1505.05770

@@ -16,6 +16,10 @@ class SylvesterVAE(FlowVAE):
     Its orthonormal matrices are products of Householder reflections, the paper's H-SNF; see
     :class:`~vae_zoo.distributions.SylvesterFlow`.
 
+    When to use it:
+        For a posterior with dependent dimensions whose parameters all come from the encoder. With many latents and
+        steps the encoder's last layer grows large; ``IAFVAE`` shares its networks between examples.
+
     References:
         | Sylvester Normalizing Flows for Variational Inference (van den Berg et al., 2018)
         | https://arxiv.org/abs/1803.05649

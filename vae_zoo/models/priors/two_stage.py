@@ -26,6 +26,10 @@ class TwoStageVAE(VAE):
     the bound of both stages together, with :math:`\mathcal{L}_2` in place of log p(z), and ``first_loss`` is
     :math:`-\mathcal{L}_1`. Both stages learn the σ of their normal likelihoods.
 
+    When to use it:
+        For samples of a VAE whose latents do not fill the prior. If the first stage is trained already, ``fit-density``
+        does the like for any model.
+
     References:
         | Diagnosing and Enhancing VAE Models (Dai and Wipf, 2019)
         | https://arxiv.org/abs/1903.05789

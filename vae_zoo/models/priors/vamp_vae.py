@@ -24,6 +24,10 @@ class VampVAE(VAE):
     [0, 1] by a clamp that, unlike the paper's Hardtanh, has a gradient towards the inside. If data are
     scaled, all of this is in the scaled units.
 
+    When to use it:
+        For better samples and density from one more matrix of parameters. Not with conditions. Pseudo-inputs are as
+        large as examples, which is much for large pictures.
+
     References:
         | VAE with a VampPrior (Tomczak and Welling, 2018)
         | https://arxiv.org/abs/1705.07120

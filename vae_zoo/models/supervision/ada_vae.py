@@ -30,6 +30,10 @@ class AdaGVAE(BetaVAE):
     in training if it is left over from an odd number. Dimensions at the threshold, such as all of two equal
     examples, are shared here; the paper compares with <.
 
+    When to use it:
+        For factors of variation if pairs are known to share most of them, as neighbouring frames do. Not for unpaired
+        data. The data must come as ``Pairs``.
+
     References:
         | Weakly-Supervised Disentanglement Without Compromises (Locatello et al., 2020)
         | https://arxiv.org/abs/2002.02886
@@ -97,6 +101,10 @@ class AdaMLVAE(AdaGVAE):
         \tilde \sigma^{-2} = \sigma_1^{-2} + \sigma_2^{-2}
 
     The paper's own code averages the precisions instead of adding them, which doubles this variance.
+
+    When to use it:
+        As ``AdaGVAE``, if shared factors are exactly equal. Its shared posterior is narrower than either of the two, so
+        that a dimension that is shared by mistake is more certain of it.
 
     References:
         | Weakly-Supervised Disentanglement Without Compromises (Locatello et al., 2020)

@@ -48,6 +48,10 @@ class M2(ConditionalVAE):
     The metrics are those of the whole model: ``elbo`` is U(x), a bound on log p(x) without labels, and a latent is
     z followed by the class as a one-hot vector. In a batch, a label of −1 is unknown.
 
+    When to use it:
+        For a classifier from few labels, with a density of all examples. Every class is decoded: with hundreds of
+        classes, it is slow. With all labels known, ``ConditionalVAE`` is simpler.
+
     References:
         | Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014)
         | https://arxiv.org/abs/1406.5298

@@ -23,6 +23,10 @@ class AutoencoderKL(Judged, BetaVAE):
     those of the VAE: with the small β, which leaves latents for another model to be trained on, they are far from
     the best that it could have.
 
+    When to use it:
+        To train a diffusion model or another one on its latents. Not for a good density, and its own prior is no source
+        of pictures: the latents hardly follow it.
+
     References:
         | High-Resolution Image Synthesis with Latent Diffusion Models (Rombach et al., 2022)
         | https://arxiv.org/abs/2112.10752

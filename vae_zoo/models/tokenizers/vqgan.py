@@ -21,6 +21,10 @@ class VQGAN(Judged, VQVAE):
     The terms of perception :math:`R_p` and of the discriminator are those of :class:`.Judged`. Any quantizer may be
     the codebook, such as ``FSQ`` or ``LFQ``.
 
+    When to use it:
+        To train a transformer on its codes. Where textures need not be sharp, ``VQVAE`` does without the game and its
+        weights.
+
     References:
         | Taming Transformers for High-Resolution Image Synthesis (Esser et al., 2021)
         | https://arxiv.org/abs/2012.09841
