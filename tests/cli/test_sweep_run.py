@@ -327,6 +327,7 @@ class TestRuns:
         monkeypatch.setenv("PYTHONPATH", str(Path(sweep_run.__file__).parents[2]))
         Path("s.yaml").write_text(yaml.safe_dump(SWEEP, sort_keys=False))
 
+    @pytest.mark.exhaustive
     def test_whole_resumed_and_shown(self, run: Callable, tmp_path: Path) -> None:
         first = run("sweep-run", "s.yaml", "--num", "1", *SHORT)
         assert (first.code, first.err) == (0, "")

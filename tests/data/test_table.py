@@ -234,6 +234,7 @@ def fitted(folder: Path, epochs: int = 60) -> tuple[Any, Table]:
     return model.eval(), data
 
 
+@pytest.mark.exhaustive
 def test_a_fit_learns_how_columns_depend_on_each_other(tmp_path: Path) -> None:
     """Above the bound of independent columns; rows drawn, filled in and conditioned on have the known dependence."""
     model, data = fitted(tmp_path)

@@ -150,7 +150,7 @@ class FlowInLinearGaussian(LinearGaussian):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cls", FLOWS)
+@pytest.mark.parametrize("cls", few(FLOWS, 1))
 def test_a_trained_flow_in_place_of_the_exact_posterior(cls: type[Family]) -> None:
     """Its bound stays below the exact evidence and comes near; its importance weights give the evidence itself."""
     torch.manual_seed(0)

@@ -112,6 +112,7 @@ def test_rows_of_the_same_distribution_have_no_findings() -> None:
     assert len(plain["associations"]) == 6
 
 
+@pytest.mark.exhaustive
 def test_shuffled_columns_are_found_by_their_pairs_and_not_by_their_marginals() -> None:
     found = quality(shuffled(rows(300, 0)), rows(200, 1), COLUMNS, train=rows(300, 2), label="city")
     lines = found.findings
@@ -176,6 +177,7 @@ def test_a_collapsed_column_and_lost_cells_are_found_in_their_column() -> None:
     assert [row.column for row in marginals(x, rows(200, 1), COLUMNS) if row.differs] == ["city", "income"]
 
 
+@pytest.mark.exhaustive
 def test_complete_rows_are_not_told_apart_by_their_completeness() -> None:
     x = rows(600, 0)
     complete, real, train = x[~np.isnan(x).any(1)], rows(300, 1), rows(300, 2)

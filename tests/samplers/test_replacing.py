@@ -129,7 +129,7 @@ def test_the_ones_that_have_a_prior_of_their_own(data: Sprites) -> None:
         replaced(tiny(VampVAE).eval(), data)
 
 
-@pytest.mark.parametrize("cls", few([GMM, KDE, FittedNormal, TwoStage], 2, GMM))
+@pytest.mark.parametrize("cls", few([GMM, KDE, FittedNormal, TwoStage], 2, GMM, KDE))
 def test_the_evidence_is_that_of_the_new_prior(cls: type[Density]) -> None:
     """Of a linear-Gaussian model, from draws of the new prior: the estimate averages to it and the bound is below."""
     torch.manual_seed(0)

@@ -25,6 +25,7 @@ SMALLER = {
 LONG = {
     "one_graph": 3, "divergence": 3, "elbo_below_evidence": 3, "evidence_grows": 3, "objective": 3, "checkpoints": 3,
     "resuming": 3, "processes": 3, "steps": 8, "shapes": 16,
+    "unit_likelihood": 24, "evidence_exact": 24,
 }  # fmt: skip
 """On how many models checks run in the short form that take long, or that find what most models share."""
 
