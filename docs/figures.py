@@ -16,14 +16,21 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from matplotlib.patches import Circle, FancyBboxPatch
+from matplotlib.colors import is_color_like, to_rgba
+from matplotlib.patches import Circle, FancyBboxPatch, Patch
+from matplotlib.text import Annotation
+from PIL import Image
 from torch import Tensor
 
 from vae_zoo import hub
-from vae_zoo.callbacks.pictures.drawing import grid, reconstructions, save_png
+from vae_zoo.callbacks.pictures import labels
+from vae_zoo.callbacks.pictures.drawing import grid, picture, reconstructions, save_png, traversals
+from vae_zoo.callbacks.pictures.themes import THEMES, Look
 from vae_zoo.cli import main
 from vae_zoo.data import Digits
 from vae_zoo.models import Autoencoder
+from vae_zoo.weights import find
+from vae_zoo.weights.files import read, stored
 
 FOLDER = Path(__file__).parent / "figures"
 SEED = 0
@@ -99,7 +106,7 @@ def reparameterisation() -> None:
             arrow(axis, (3.7, 0.75), (2.9, 0.75), "tab:red")
         else:
             axis.text(3.3, 0.72, "✕", color="tab:red", ha="center", va="center", fontsize=13)
-        axis.text(5, -0.35, "black: forward    red: gradient    dashed: random", ha="center", fontsize=8)
+        axis.text(5, -0.35, "upper arrows: forward    red: gradient    dashed: random", ha="center", fontsize=8)
     finish(figure, "reparameterisation.png")
 
 
@@ -122,10 +129,43 @@ def show(axis: plt.Axes, picture: Tensor, title: str) -> None:
 
 
 def finish(figure: plt.Figure, name: str, *, tight: bool = True) -> None:
+    """Write NAME.png, and the same in the colours of the dark theme of the documentation, NAME_dark.png."""
     if tight:
         figure.tight_layout()
-    figure.savefig(FOLDER / name, dpi=110, bbox_inches="tight", metadata={"Software": None})
+    for suffix in ("", "_dark"):
+        path = FOLDER / name.replace(".png", f"{suffix}.png")
+        if suffix:
+            darken(figure)
+        figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
+
+
+def darken(figure: plt.Figure) -> None:
+    """Exchange black and white for the colours of the dark theme, in all but pixels."""
+    dark = {(0, 0, 0, 1): THEMES["dark"].text, (1, 1, 1, 1): THEMES["dark"].background}
+    parts = [*figure.findobj(), *(note.arrow_patch for note in figure.findobj(Annotation) if note.arrow_patch)]
+    for part in parts:
+        for kind in ("color", "facecolor", "edgecolor", "markeredgecolor"):
+            change, current = getattr(part, f"set_{kind}", None), getattr(part, f"get_{kind}", None)
+            if change is None or current is None or (kind == "color" and isinstance(part, Patch)):
+                continue
+            colour = current()
+            if is_color_like(colour) and (found := dark.get(tuple(map(float, to_rgba(colour))))):
+                change(found)
+
+
+@torch.no_grad()
+def labelled_traversals() -> None:
+    """Traversals of packaged weights, with the examples in their file."""
+    name = "vae_mnist"
+    model = hub.from_pretrained(name)
+    x, _ = stored(read(find(name)))
+    dims, images = traversals(model, x, num_dims=6)
+    written = labels.traversals(labels.Source("MLPVAE", "MNIST"), model, x, None, dims, images.shape[1])
+    for suffix, theme in (("", "white"), ("_dark", "dark")):
+        shown = picture(images.flatten(0, 1), images.shape[1], written, Look(theme=theme))
+        levels = Image.fromarray((shown.pixels().permute(1, 2, 0) * 255).round().byte().numpy()).quantize(32)
+        levels.save(FOLDER / f"traversals{suffix}.png", optimize=True)
 
 
 def discriminators(x: Tensor) -> None:
@@ -152,6 +192,7 @@ def draw() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     FOLDER.mkdir(exist_ok=True)
     reparameterisation()
+    labelled_traversals()
     data = Digits()
     test, train = ((split.x.float() / 255, split.y) for split in (data.load("test"), data.load("train")))
     ae, vae = fit("ae_digits"), fit("vae_digits")
