@@ -58,7 +58,9 @@ def test_what_is_a_models_own_stays() -> None:
     assert plan("VAE", "Digits").own == {}
     assert set(plan("LogCoshVAE", "Digits").own) == {"likelihood"}
     assert set(plan("ConvVAE", "Digits").own) == {"encoder", "decoder"}
-    assert set(plan("VQVAE", "Digits").own) == {"latent_dim", "encoder", "decoder"}
+    assert set(plan("VQVAE", "Digits").own) == {"latent_dim", "encoder", "decoder", "callbacks"}
+    assert plan("VDVAE", "Digits").own["optimizer"] == "Adam(lr=0.003)"
+    assert "optimizer" not in plan("MLPVAE", "MNIST").config["model"]["init_args"]  # of the protocol of a paper
     assert plan("M2", "Digits").own["num_labels"] == "100"
     annealed = plan("AnnealedVAE", "Digits").config["model"]["init_args"]
     assert annealed["num_steps"] == 600  # of 1,500, at 40 of 100 epochs

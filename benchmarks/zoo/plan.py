@@ -18,6 +18,9 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 SCHEDULES = ("num_steps", "num_epochs")
 """Lengths of schedules, which are shortened in the same proportion as the run."""
 
+TRAINING = ("optimizer", "scheduler", "posterior")
+"""Arguments that are no part of a variant, and are listed where its configuration has others than the defaults."""
+
 
 class Setting(NamedTuple):
     """What all variants have in common on some data.
@@ -85,6 +88,7 @@ def plan(name: str, data: str) -> Plan:
             own[argument] = fixed(cls).get(argument) or said(args.get(argument, default(cls, argument)))
         else:
             args[argument] = value
+    own |= {key: said(args[key]) for key in TRAINING if key in args and owner(cls, key) is Autoencoder}
     if "latent_dims" in args:
         own["latent_dims"] = said(args["latent_dims"])
         own.pop("latent_dim", None)
@@ -94,6 +98,8 @@ def plan(name: str, data: str) -> Plan:
         for key in SCHEDULES:
             if key in given:
                 given[key] = max(1, round(given[key] * share))
+    if callbacks:
+        own["callbacks"] = ", ".join(map(said, callbacks))
     loaded = data_config(packaged.get("data", {}), data, setting)
     own |= {key: said(value) for key, value in loaded["init_args"].items() if key not in (*setting.data, "data")}
     own |= {} if loaded["class_path"] == data else {"data": loaded["class_path"]}
@@ -108,9 +114,13 @@ def plan(name: str, data: str) -> Plan:
 
 
 def packaged_config(name: str, data: str) -> dict[str, Any]:
-    """The packaged configuration of a variant: for these data, or else for the digits, or else any; {} if none."""
+    """The packaged configuration of a variant: for data with factors, or else for the digits, or else any; {} if none.
+
+    Those for MNIST repeat protocols of papers, which differ in more than the variant.
+    """
     found = {stem.rpartition("_")[2]: content for stem, model, content in _packaged() if model == name}
-    return next((found[key] for key in (data.lower(), "digits", *found) if key in found), {})
+    first = data.lower() if SETTINGS[data].factors else "digits"
+    return next((found[key] for key in (first, "digits", *found) if key in found), {})
 
 
 @cache
