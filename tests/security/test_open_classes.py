@@ -81,7 +81,9 @@ REVIEWED: dict[str, list[str]] = {
     "reads tensors alone, from files": [
         "vae_zoo.callbacks.start_from.StartFrom",
         "vae_zoo.metrics.extractors.InceptionFeatures",
+        "vae_zoo.nn.features.backbone.BackboneEncoder",  # and of a checkpoint none: its weights are there
         "vae_zoo.nn.features.efficientnet.EfficientNetFeatures",
+        "vae_zoo.nn.features.lpips.LPIPSFeatures",
         "vae_zoo.nn.features.vgg.VGGFeatures",
     ],
     "writes what a run gives, where the configuration says": [

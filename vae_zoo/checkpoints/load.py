@@ -17,6 +17,7 @@ from vae_zoo.security import trust
 from vae_zoo.security.class_paths import is_lost
 from vae_zoo.security.limits import check_plain
 from vae_zoo.security.untrusted import check_content, check_file
+from vae_zoo.system.tensors import restoring
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def restore(
     if not (isinstance(held, type) and issubclass(held, cls)):
         found = getattr(held, "__name__", path)
         raise ValueError(f"{where} holds a {found}, which is no {cls.__name__}: load it by its own class.")
-    with trust.guard(*more):
+    with trust.guard(*more), restoring():
         try:
             made = _load_state(cls, checkpoint, strict=strict, **given)
         except (ArgumentError, TypeError, ImportError) as error:

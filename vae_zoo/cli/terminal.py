@@ -31,6 +31,7 @@ NOISY_WARNINGS = (
     "sync_dist=True",
     "callbacks used to create the checkpoint need to be provided",
     "is not supported by the model summary",
+    "in eval mode at the start of training",
     r"`self.log\(\)` but `Trainer\(barebones=True\)`",
 )
 NOISE = (

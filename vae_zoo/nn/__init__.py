@@ -7,7 +7,7 @@ from vae_zoo.nn.corruption import Corruption, Erasure, NormalNoise
 from vae_zoo.nn.critic import Critic
 from vae_zoo.nn.dense import CountDecoder, Dense, Discriminator, LogDense, Narrow
 from vae_zoo.nn.disentangling import BurgessDecoder, BurgessEncoder, SpatialBroadcastDecoder
-from vae_zoo.nn.features import EfficientNetFeatures, ImageFeatures, VGGFeatures
+from vae_zoo.nn.features import BackboneEncoder, EfficientNetFeatures, ImageFeatures, LPIPSFeatures, VGGFeatures
 from vae_zoo.nn.frozen import frozen
 from vae_zoo.nn.gated import GatedDense
 from vae_zoo.nn.grid import GridDecoder, GridEncoder
@@ -44,6 +44,7 @@ __all__ = [
     "FSQ",
     "LFQ",
     "R1",
+    "BackboneEncoder",
     "Bottleneck",
     "Bounded",
     "BurgessDecoder",
@@ -73,6 +74,7 @@ __all__ = [
     "GyroplaneDense",
     "Head",
     "ImageFeatures",
+    "LPIPSFeatures",
     "LanguageModel",
     "LeCam",
     "LogDense",

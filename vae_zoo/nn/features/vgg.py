@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vae_zoo.nn.features.images import ImageFeatures, load
+from vae_zoo.nn.features.images import ImageFeatures, cached, downloaded, load
 from vae_zoo.system.tensors import read_tensors
 
 
@@ -58,7 +58,7 @@ class VGGFeatures(ImageFeatures):
     @staticmethod
     def weights_file() -> Path:
         """Path of the downloaded weights, in torch's cache."""
-        return Path(torch.hub.get_dir()) / "checkpoints" / _weights().url.rpartition("/")[2]
+        return cached(_weights().url)
 
     @classmethod
     def download(cls) -> Path:
@@ -67,11 +67,7 @@ class VGGFeatures(ImageFeatures):
         Returns:
             The file.
         """
-        path = cls.weights_file()
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(_weights().url, str(path), hash_prefix=path.stem.rpartition("-")[2])
-        return path
+        return downloaded(_weights().url)
 
     def layers(self, x: Tensor) -> list[Tensor]:
         found = []
