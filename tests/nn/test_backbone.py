@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -223,20 +222,3 @@ def test_files_of_something_else(resnet: SimpleNamespace, tmp_path: Path) -> Non
     torch.save({"a": subprocess.run}, file)
     with pytest.raises(ValueError, match=r"bad\.pth is no file of weights, or holds more than tensors\.$"):
         encoder(str(file))
-
-
-def test_by_the_command(run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    args = [
-        "--model",
-        "VAE",
-        "--data",
-        "Digits",
-        "--model.encoder",
-        "BackboneEncoder",
-        "--trainer.fast_dev_run",
-        "true",
-    ]
-    outcome = run("fit", *args, "--model.encoder.weights", "no.pth")
-    assert outcome.code == 2
-    assert outcome.err == "vae-zoo: error: there is no file of weights no.pth: give its path, or DEFAULT.\n"

@@ -98,10 +98,10 @@ class BackboneEncoder(nn.Module):
         _, channels, *sides = _shape(self.trunk, _enlarged(in_shape[1:], min_side))
         self.norm = nn.GroupNorm(num_groups(channels), channels)
         if len(out_shape) > len(in_shape) - 1:
-            self.sides = tuple(out_shape[-2:])
+            self.sides = (out_shape[-2], out_shape[-1])
             self.head: nn.Module = nn.Conv2d(channels, math.prod(out_shape[:-2]), 1)
         else:
-            self.sides = tuple(min(side, _MOST) for side in sides)
+            self.sides = (min(sides[0], _MOST), min(sides[1], _MOST))
             self.head = nn.Sequential(nn.Flatten(), nn.Linear(channels * math.prod(self.sides), math.prod(out_shape)))
         self.train()
 
@@ -181,7 +181,8 @@ def _torchvision(architecture: str, stage: int, weights: str | None) -> nn.Modul
         return _zeros(trunk)
     default = weights == DEFAULT
     path = downloaded(models.get_model_weights(architecture).DEFAULT.url) if default else _file(weights)
-    state, renamed = read_tensors(path, architecture), {}
+    state = read_tensors(path, architecture)
+    renamed: dict[str, Tensor] = {}
     for number, (name, _) in enumerate(parts):
         inner = {key.removeprefix(f"{name}."): x for key, x in state.items() if key.startswith(f"{name}.")}
         renamed |= {f"{number}.{key}": x for key, x in inner.items()}
