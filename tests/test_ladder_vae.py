@@ -14,7 +14,7 @@ from torch.distributions import Independent, MultivariateNormal
 from torch.distributions import Normal as TorchNormal
 
 from vae_zoo.callbacks import CollapseWarning, Evidence, LinearAnnealing, Report
-from vae_zoo.distributions import FixedNormal, Normal, combine
+from vae_zoo.distributions import FixedNormal, Normal, combine, tempered_layers
 from vae_zoo.distributions.normal import independent
 from vae_zoo.elbo import ELBOMixin
 from vae_zoo.functional import kl_normal, log_mean_exp
@@ -173,3 +173,16 @@ def test_combines() -> None:
 def test_bad_values(kwargs: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="latent_dims and width must be at least 1, got"):
         tiny(LadderVAE, **kwargs)
+
+
+def test_temperatures_are_those_of_their_layers() -> None:
+    model, *_ = linear_ladder()
+    line = model.down[0].layers[1]
+    torch.manual_seed(0)
+    calm, wild = (tempered_layers(model.prior(), given).sample((500,)) for given in ([1e-6, 1.0], [1.0, 1e-6]))
+    assert calm[:, 2].std() == pytest.approx(1, abs=0.15)
+    torch.testing.assert_close(calm[:, :2], (line(calm[:, 2:]))[:, :2], atol=1e-4, rtol=0)
+    assert wild[:, 2].abs().max() < 1e-4
+    torch.testing.assert_close(wild[:, :2].std(0), line.bias[2:].exp(), atol=0, rtol=0.15)
+    with pytest.raises(ValueError, match=r"2 layers need one each, the lowest first, got 3"):
+        model.sample(2, temperature=[1.0] * 3)
