@@ -48,4 +48,3 @@ def pytest_collection_finish() -> None:
     """Keep what is imported and collected by then out of every later search for garbage."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)

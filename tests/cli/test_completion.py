@@ -53,7 +53,7 @@ def test_bash(complete: Callable[[str], list[str]]) -> None:
     assert complete("vae-zoo sweep-check beta") == ["beta_vae_digits", "beta_vae_sprites"]
     assert complete("vae-zoo sweep-run beta_vae_d") == ["beta_vae_digits"]
     assert complete("vae-zoo fit --wandb.pro") == ["--wandb.project"]
-    assert complete("vae-zoo sample --t") == ["--temperature"]
+    assert complete("vae-zoo sample --t") == ["--temperature", "--theme"]
     assert complete("vae-zoo export --") == ["--help", "--ckpt_path", "--pretrained", "--format", "--out"]
     assert complete("vae-zoo export --format o") == ["onnx"]
     assert complete("vae-zoo list ") == ["models", "data", "configs", "weights"]

@@ -17,6 +17,9 @@ from vae_zoo.elbo import ELBOMixin
 from vae_zoo.models.base.autoencoder import Autoencoder
 from vae_zoo.testing.subject import LINKED, SHAPE, Found, SkipCheck, Subject, quiet_trainer
 
+# The first backward pass starts threads that no fork can use. Tracing a model adds to them: this pass comes before all.
+torch.ones((), requires_grad=True).backward()
+
 RANKS = 2
 PROCESSES = 0.1
 """Relative difference of metrics that are means over posterior samples, which each process draws independently."""
