@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vae_zoo.nn.features.images import ImageFeatures, cached, downloaded, home, load
+from vae_zoo.nn.features.images import home
+from vae_zoo.nn.features.vgg import VGG
 from vae_zoo.system.tensors import read_tensors
 
 _CHANNELS = (64, 128, 256, 512, 512)
 _CONVOLUTIONS = (2, 2, 3, 3, 3)
 
 
-class LPIPSFeatures(ImageFeatures):
+class LPIPSFeatures(VGG):
     r"""Features of VGG16 whose mean squared difference is LPIPS, the learned perceptual distance of two images.
 
     .. math:: d(x, \hat x) = \sum_l \frac{1}{H_l W_l} \sum_{h, w} \sum_c w_{lc} (f_{lc h w}(x) - f_{lc h w}(\hat x))^2
@@ -50,21 +50,14 @@ class LPIPSFeatures(ImageFeatures):
     """
 
     calibrated = True
+    depth = 16
 
     def __init__(self, *, weights: str | None = None, min_side: int = 64) -> None:
-        if min_side < 16:
-            raise ValueError(f"min_side must be at least 16, got {min_side}.")
-        super().__init__(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), min_side=min_side)
-        linear, path = _linear(weights), self.weights_file()
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"VGG16's weights are not at {path}: run vae_zoo.nn.LPIPSFeatures.download() once, "
-                "or choose EfficientNetFeatures."
-            )
-        with torch.device("meta"):
-            self.network, self.ends = _vgg16()
-        state = {name.removeprefix("features."): value for name, value in read_tensors(path, "VGG16").items()}
-        load(self.network, state, path)
+        super().__init__(min_side=min_side, least=16)
+        linear = _linear(weights)
+        self.network = self.convolutions(_CHANNELS, _CONVOLUTIONS)
+        pools = [number for number, layer in enumerate(self.network) if isinstance(layer, nn.MaxPool2d)]
+        self.ends = (*(number - 1 for number in pools), len(self.network) - 1)
         found = read_tensors(linear, "LPIPS")
         for number, channels in enumerate(_CHANNELS):
             name = f"lin{number}.model.1.weight"
@@ -76,20 +69,6 @@ class LPIPSFeatures(ImageFeatures):
                 raise ValueError(f"{linear} holds no weights of LPIPS: {name} has negative ones.")
             scale = (channels * found[name][0]).sqrt().to(home(), torch.get_default_dtype())
             self.register_buffer(f"scale{number}", scale)
-
-    @staticmethod
-    def weights_file() -> Path:
-        """Path of VGG16's downloaded weights, in torch's cache."""
-        return cached(_weights().url)
-
-    @classmethod
-    def download(cls) -> Path:
-        """Download VGG16's weights, 528 MB, unless they exist, and verify their hash.
-
-        Returns:
-            The file.
-        """
-        return downloaded(_weights().url)
 
     def layers(self, x: Tensor) -> list[Tensor]:
         found: list[Tensor] = []
@@ -119,23 +98,3 @@ def _linear(weights: str | None) -> Path:
             "LPIPSFeatures needs lpips: pip install 'vae_zoo[perceptual]', or set weights to its vgg.pth."
         )
     return Path(spec.submodule_search_locations[0]) / "weights" / "v0.1" / "vgg.pth"
-
-
-def _vgg16() -> tuple[nn.Sequential, tuple[int, ...]]:
-    """Convolutions of VGG16, numbered as in torchvision, and the last activation of each size."""
-    layers: list[nn.Module] = []
-    ends, before = [], 3
-    for channels, num in zip(_CHANNELS, _CONVOLUTIONS, strict=True):
-        if layers:
-            layers.append(nn.MaxPool2d(2))
-        for _ in range(num):
-            layers += [nn.Conv2d(before, channels, 3, padding=1), nn.ReLU()]
-            before = channels
-        ends.append(len(layers) - 1)
-    return nn.Sequential(*layers), tuple(ends)
-
-
-def _weights() -> Any:
-    from torchvision.models import VGG16_Weights
-
-    return VGG16_Weights.IMAGENET1K_V1
