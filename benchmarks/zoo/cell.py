@@ -54,10 +54,10 @@ def run(name: str, data: str, seed: int, path: Path) -> None:
         keep(path, {"model": name, "data": data, "seed": seed, "error": f"ended with exit code {child.exitcode}"})
 
 
-def written(name: str, data: str, seed: int, path: Path) -> None:
+def written(name: str, data: str, seed: int, path: Path, device: str = "cpu") -> None:
     """Measure a cell and write its file, or what it failed of."""
     try:
-        found = measure(plan(name, data), data, seed, picture=path.with_suffix(".png"))
+        found = measure(plan(name, data), data, seed, picture=path.with_suffix(".png"), device=device)
     except Exception as error:
         found = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
     keep(path, {"model": name, "data": data, "seed": seed, **found})
@@ -69,7 +69,9 @@ def keep(path: Path, found: dict[str, Any]) -> None:
     write_text(path, json.dumps(found, indent=2) + "\n")
 
 
-def measure(planned: Plan, data: str, seed: int, picture: Path | None = None, **limits: Any) -> dict[str, Any]:
+def measure(
+    planned: Plan, data: str, seed: int, picture: Path | None = None, device: str = "cpu", **limits: Any
+) -> dict[str, Any]:
     """Fit and test a variant.
 
     Args:
@@ -77,22 +79,25 @@ def measure(planned: Plan, data: str, seed: int, picture: Path | None = None, **
         data: Name of the data.
         seed: Seed of weights, order and noise.
         picture: Where samples and reconstructions go.
+        device: Where to fit and test; the peak of the memory is that of the device.
         limits: Further arguments of the trainer.
     """
     setting, made = SETTINGS[data], built(planned, seed)
     model, loaded, held = made.model, made.data, memory("VmRSS")
-    trained = {"max_epochs": setting.epochs, "callbacks": made.trainer.callbacks, **SILENT, **limits}
+    accelerator = {"accelerator": "cpu" if device == "cpu" else "gpu"}
+    trained = {"max_epochs": setting.epochs, "callbacks": made.trainer.callbacks, **SILENT, **accelerator, **limits}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fit, _ = timed(lambda: quiet_trainer(folder, **trained).fit(model, loaded))
-        peak = memory("VmHWM") - held
+        peak = memory("VmHWM") - held if device == "cpu" else torch.cuda.max_memory_allocated() / 2**20
         model.eval()
         found = tests(model, data, setting)
         share = {"limit_test_batches": setting.num_tested // loaded.eval_batch_size} if setting.num_tested else {}
-        trainer = quiet_trainer(folder, callbacks=found, **share)
+        trainer = quiet_trainer(folder, callbacks=found, **accelerator, **share)
         test, (values,) = timed(lambda: trainer.test(model, loaded, verbose=False))
     metrics = {key.removeprefix("test/").partition("[")[0]: value for key, value in values.items()}
-    metrics["unexplained"] = unexplained(model, loaded)
+    metrics["unexplained"] = unexplained(model.to(device), loaded)
+    model.cpu()
     if picture is not None:
         picture.parent.mkdir(parents=True, exist_ok=True)
         save(model, loaded, picture)
@@ -110,7 +115,7 @@ def measure(planned: Plan, data: str, seed: int, picture: Path | None = None, **
         "test": test,
         "peak_mib": round(peak, 1),
         "commit": commit(),
-        "hardware": hardware(),
+        "hardware": hardware() if device == "cpu" else f"{torch.cuda.get_device_name()}; {hardware()}",
         **versions("torch", "lightning"),
     }
 
@@ -193,7 +198,8 @@ def unexplained(model: Any, data: Any) -> float:
     with torch.no_grad():
         for batch in data.test_dataloader():
             x, c = model.unpack(data.on_after_batch_transfer(batch))
-            errors += torch.stack([(x - y).double().square().sum() for y in (model.reconstruct(x, c), mean)])
+            y = model.reconstruct(x.to(model.device), None if c is None else c.to(model.device)).cpu()
+            errors += torch.stack([(x - guess).double().square().sum() for guess in (y, mean)])
     return float(errors[0] / errors[1])
 
 

@@ -41,11 +41,13 @@ COLUMNS = [
 
 
 def write(cells: list[dict[str, Any]], path: Path) -> None:
-    """Write runs, in the order of seeds and names."""
+    """Write runs, in the order of seeds and names; lines of other runs that the table has already stay."""
+    rows = {(int(line["seed"]), line["model"]): line for line in (read(path) if path.is_file() else [])}
+    rows |= {(cell["seed"], cell["model"]): row(cell) for cell in cells}
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(row(cell) for cell in sorted(cells, key=lambda cell: (cell["seed"], cell["model"].lower())))
+    writer.writerows(rows[key] for key in sorted(rows, key=lambda key: (key[0], key[1].lower())))
     write_text(path, text.getvalue())
 
 
