@@ -62,21 +62,17 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8.0, help="a section is begun only before this time")
     parser.add_argument("--test-minutes", type=float, default=4.0, help="time for the tests, which are begun last")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--section", help="print this one alone")
     parser.add_argument("--out", type=Path, default=RESULTS / "gpu.json")
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
         sys.exit("error: there is no CUDA device: --device cpu tries the program itself.")
-    device, start = torch.device(args.device), time.perf_counter()
-    steps = (lambda work: work.steps) if args.device == "cuda" else (lambda _: 2)
-    sections: dict[str, Callable[[], Any]] = {
-        "peak": lambda: peak(device),
-        f"fit, {WORKS[0].name}": partial(fits, WORKS[0], device, args.rounds, steps(WORKS[0])),
-        "evidence": lambda: evidence(device, args.rounds),
-        "residence": lambda: residence(device, args.rounds, steps(WORKS[0])),
-        "memory": lambda: memory(device),
-        **{f"fit, {work.name}": partial(fits, work, device, args.rounds, steps(work)) for work in WORKS[1:]},
-        "tests": lambda: tests(60 * args.test_minutes),
-    }
+    device = torch.device(args.device)
+    sections = sections_of(device, args.rounds, 60 * args.test_minutes)
+    if args.section:
+        print(json.dumps(sections[args.section](), ensure_ascii=False))
+        return
+    start = time.perf_counter()
     result: dict[str, Any] = {
         "device": name_of(device),
         "hardware": hardware(),
@@ -86,18 +82,41 @@ def main() -> None:
         "rounds": args.rounds,
         "command": " ".join(["python -m benchmarks.gpu", *sys.argv[1:]]),
     }
-    for name, section in sections.items():
+    for name in sections:
         begun = time.perf_counter()
         if begun - start > 60 * args.minutes and name != "tests":
             result[name] = {"error": f"not begun: {args.minutes:g} minutes were over"}
         else:
-            try:
-                result[name] = section()
-            except Exception as error:
-                result[name] = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:500]}
+            result[name] = alone(name, args.device, args.rounds, args.test_minutes)
         took = time.perf_counter() - begun
         print(f"{name}: {took:.1f} s {result[name].get('error', '')}", flush=True)
         args.out.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+
+
+def sections_of(device: torch.device, rounds: int, test_seconds: float) -> dict[str, Callable[[], Any]]:
+    """What is measured, in the order of its worth."""
+    steps = (lambda work: work.steps) if device.type == "cuda" else (lambda _: 2)
+    fit = {f"fit, {work.name}": partial(fits, work, device, rounds, steps(work)) for work in WORKS}
+    first = f"fit, {WORKS[0].name}"
+    return {
+        "peak": lambda: peak(device),
+        first: fit.pop(first),
+        "evidence": lambda: evidence(device, rounds),
+        "residence": lambda: residence(device, rounds, steps(WORKS[0])),
+        "memory": lambda: memory(device),
+        **fit,
+        "tests": lambda: tests(test_seconds),
+    }
+
+
+def alone(name: str, device: str, rounds: int, test_minutes: float) -> Any:
+    """A section in a process of its own: an error of the device ends all that its process does afterwards."""
+    options = [f"--device={device}", f"--rounds={rounds}", f"--test-minutes={test_minutes}", f"--section={name}"]
+    command = [sys.executable, "-m", "benchmarks.gpu", *options]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True, check=False)
+    *shown, last = done.stdout.splitlines() or [""]
+    print(*shown, sep="\n")
+    return json.loads(last) if done.returncode == 0 else {"error": f"exit code {done.returncode}"}
 
 
 def name_of(device: torch.device) -> str:
@@ -200,7 +219,9 @@ def tests(seconds: float) -> dict[str, Any]:
     found = {"exit_code": code, **{word.lower(): num for word, num in counts.items()}}
     if code is None:
         found["error"] = f"not finished in {seconds:.0f} seconds"
-    return {**found, "failures": sorted({line for line in lines if line.startswith(("FAILED", "ERROR"))})}
+    failures = {f[1] for line in lines if (f := re.search(r"(?:FAILED|ERROR) (tests/.*)", line))}
+    print(*lines, sep="\n")
+    return {**found, "failures": sorted(failures)}
 
 
 def clocked(run: Callable[[], Any], device: torch.device, times: int = 10) -> float:
