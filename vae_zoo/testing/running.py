@@ -55,11 +55,10 @@ def checkpoints(subject: Subject) -> Found:
             path = Path(folder) / f"{number}.ckpt"
             trainer.strategy.connect(model)
             trainer.save_checkpoint(path)
-            model = cls.load_from_checkpoint(path, weights_only=True).eval()
+            named = number == 1 and cls.__module__.startswith("vae_zoo.")  # by the file alone, without its class
+            model = (hub.load(path) if named else cls.load_from_checkpoint(path, weights_only=True)).eval()
             if type(model) is not cls or not torch.equal(model.reconstruct(x, c), expected):
                 return Found(False, f"another model after round {number + 1}", "the same, bitwise")
-            if cls.__module__.startswith("vae_zoo."):
-                hub.load(path)
     return Found(True, "the same, bitwise", "the same, bitwise")
 
 

@@ -15,7 +15,15 @@ from torch.nn.functional import conv2d
 
 from vae_zoo.checkpoints.hyperparameters import class_of
 from vae_zoo.data import Sprites
-from vae_zoo.distributions import FixedNormal
+from vae_zoo.distributions import (
+    AutoregressiveFlow,
+    FixedNormal,
+    FlowPrior,
+    PlanarFlow,
+    RadialFlow,
+    SylvesterFlow,
+    TwoStagePrior,
+)
 from vae_zoo.elbo import ELBOMixin
 from vae_zoo.models.base.combining import check_arguments
 from vae_zoo.nn import Dense, PatchDiscriminator, ResidualDecoder, ResidualEncoder
@@ -83,8 +91,15 @@ NARROW: dict[type, dict[str, Any]] = {
     PatchDiscriminator: {"width": 8},
     ResidualDecoder: {"width": 8, "multipliers": [1, 2]},
     ResidualEncoder: {"width": 8, "multipliers": [1, 2]},
+    AutoregressiveFlow: {"hidden": [32]},
+    FlowPrior: {"hidden": [32]},
+    TwoStagePrior: {"hidden": [32]},
+    PlanarFlow: {"num_transforms": 2},
+    RadialFlow: {"num_transforms": 2},
+    SylvesterFlow: {"num_transforms": 2, "num_reflections": 2},
 }
-"""What networks of these classes are given, in place of widths that cost time and which no check depends on."""
+"""What networks and distributions of these classes are given, in place of sizes that cost time and which no check
+depends on."""
 
 SMALL: dict[str, Any] = {
     "layer": partial(Dense, hidden=[16]),
@@ -140,7 +155,7 @@ class Subject:
 
     @cached_property
     def _networks(self) -> dict[str, Any]:
-        """Narrow networks, in place of the default ones."""
+        """Narrow networks and short flows, in place of the default ones."""
         networks = {name: default for name, default in self._defaults.items() if inspect.isclass(default)}
         small = {
             name: partial(default, **given)
