@@ -135,6 +135,36 @@ def test_table(tmp_path: Path) -> None:
     assert page.table(tmp_path / "none.csv") == "Not measured yet.\n"
 
 
+def test_lines_of_runs_that_are_elsewhere_stay(tmp_path: Path) -> None:
+    path = tmp_path / "zoo.csv"
+    table.write([made("VAE"), made("BetaVAE"), {"model": "AE", "data": "Digits", "seed": 0, "error": "no"}], path)
+    table.write([made("VAE", elbo=19.0), made("VAE", 1), made("AE")], path)
+    rows = [(row["model"], row["seed"], row["elbo"], row["error"]) for row in table.read(path)]
+    assert rows == [
+        ("AE", "0", "18.0", ""),
+        ("BetaVAE", "0", "18.0", ""),
+        ("VAE", "0", "19.0", ""),
+        ("VAE", "1", "18.0", ""),
+    ]
+
+
+def test_a_gpu_takes_each_run_in_the_process_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[str, str]] = []
+
+    def written(name: str, data: str, seed: int, path: Path, device: str) -> None:
+        ran.append((name, device))
+        cell.keep(path, made(name, seed))
+
+    monkeypatch.setattr(cell, "written", written)
+    monkeypatch.setattr(cell, "floor", lambda data: 0.0)
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
+    monkeypatch.setattr(command, "PICTURES", tmp_path / "pictures")
+    args = ["zoo", "--only", "VAE", "--seeds", "0", "--root", str(tmp_path / "runs"), "--device", "cuda"]
+    monkeypatch.setattr("sys.argv", args)
+    command.main()
+    assert ran == [("VAE", "cuda")]
+
+
 def test_every_model_has_a_row_or_a_reason() -> None:
     text = page.table(RESULT)
     rows = [line for line in text.splitlines() if line.startswith(("| [", "- ["))]
