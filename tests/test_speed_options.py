@@ -55,7 +55,8 @@ def reference(tmp_path: Path) -> Tensor:
 )
 def test_the_bound_is_the_same(options: dict[str, Any], tolerance: float, reference: Tensor, tmp_path: Path) -> None:
     found = bounds(tmp_path, ConvVAE, **options)
-    torch.testing.assert_close(found, reference, rtol=tolerance, atol=0)
+    torch.testing.assert_close(found[:5], reference[:5], rtol=tolerance, atol=0)
+    torch.testing.assert_close(found, reference, rtol=5 * tolerance, atol=0)  # a step adds to the differences before it
     if "precision" in options:
         assert not torch.equal(found, reference)
 

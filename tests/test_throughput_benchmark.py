@@ -91,7 +91,7 @@ def test_the_run_on_a_gpu_keeps_what_it_has_when_its_time_is_over(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "gpu.json"
-    command = ["gpu", "--device", "cpu", "--minutes", "0", "--rounds", "1", "--out", str(out)]
+    command = ["gpu", "--device", "cpu", "--minutes", "0", "--test-minutes", "0", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", command)
     monkeypatch.setattr(gpu.time, "perf_counter", iter(range(100)).__next__)
     gpu.main()
