@@ -4,7 +4,7 @@ from vae_zoo.nn.bounded import Bounded
 from vae_zoo.nn.code_prior import CodePrior
 from vae_zoo.nn.conv import ConvDecoder, ConvEncoder
 from vae_zoo.nn.corruption import Corruption, Erasure, NormalNoise
-from vae_zoo.nn.critic import Critic
+from vae_zoo.nn.critic import ConvCritic, Critic
 from vae_zoo.nn.dense import CountDecoder, Dense, Discriminator, LogDense, Narrow
 from vae_zoo.nn.disentangling import BurgessDecoder, BurgessEncoder, SpatialBroadcastDecoder
 from vae_zoo.nn.features import BackboneEncoder, EfficientNetFeatures, ImageFeatures, LPIPSFeatures, VGGFeatures
@@ -53,6 +53,7 @@ __all__ = [
     "CodePrior",
     "Codebook",
     "Constant",
+    "ConvCritic",
     "ConvDecoder",
     "ConvEncoder",
     "Corruption",

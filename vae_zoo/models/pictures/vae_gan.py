@@ -16,7 +16,7 @@ from vae_zoo.elbo import Generative
 from vae_zoo.models.base.components import make
 from vae_zoo.models.base.groups import split_off
 from vae_zoo.models.base.penalised import Penalised
-from vae_zoo.nn import Critic, frozen
+from vae_zoo.nn import ConvCritic, Critic, frozen
 from vae_zoo.nn.batching import as_weights
 from vae_zoo.penalties.base import draws_like
 from vae_zoo.typing import Network, Shape
@@ -47,7 +47,8 @@ class VAEGAN(Penalised, Generative):
         posterior: Family of q(z|x).
         prior: Distribution p(z).
         gamma: Weight γ of the comparison in the decoder's objective.
-        discriminator: Network from an example to features f and a logit T.
+        discriminator: Network from an example to features f and a logit T; by default :class:`~vae_zoo.nn.ConvCritic`
+            for examples with sides and :class:`~vae_zoo.nn.Critic` for vectors.
         discriminator_lr: Learning rate of the discriminator.
         kwargs: Arguments of :class:`Penalised`.
 
@@ -71,7 +72,7 @@ class VAEGAN(Penalised, Generative):
         posterior: Callable[[Shape], Family] = DiagonalNormal,
         prior: Callable[[Shape], Prior] = StandardNormal,
         gamma: float = 1.0,
-        discriminator: Network = Critic,
+        discriminator: Network | None = None,
         discriminator_lr: float = 1e-3,
         **kwargs: Any,
     ) -> None:
@@ -84,7 +85,8 @@ class VAEGAN(Penalised, Generative):
         self.latent_prior = make("prior", prior, Prior, (self.latent_dim,))  # type: ignore[type-abstract]
         check_pair(self.posterior, self.latent_prior)
         self.check_penalties(self.latent_prior)
-        self.discriminator = make("discriminator", discriminator, nn.Module, self.shape, (1,))
+        critic = discriminator or (ConvCritic if len(self.shape) > 1 else Critic)
+        self.discriminator = make("discriminator", critic, nn.Module, self.shape, (1,))
 
     def prior(self, c: Tensor | None = None) -> Distribution:
         return self.latent_prior(c)
