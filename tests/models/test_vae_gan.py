@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers import build, losses
+from helpers import build, losses, quiet_trainer
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from vae_zoo.data import Digits
 from vae_zoo.models import VAEGAN
+from vae_zoo.nn import Dense
 from vae_zoo.penalties.base import draws_like
 from vae_zoo.testing import examine
 
@@ -52,6 +56,18 @@ def test_each_network_gets_the_gradient_of_its_own_objective(model: VAEGAN, part
 
 def test_equal_pictures_are_no_distance_apart(model: VAEGAN, images: Tensor) -> None:
     assert model._distance(model.discriminator, images, images).item() == 0
+
+
+@pytest.mark.slow
+def test_reconstructs_after_a_short_fit(tmp_path: Path) -> None:
+    """Compared in few features before the logit, as by ``Critic``, all pictures are one pattern: above 1.5 here."""
+    dense = partial(Dense, hidden=[128, 128])
+    model, data = VAEGAN(shape=(1, 8, 8), latent_dim=8, encoder=dense, decoder=dense), Digits(batch_size=64)
+    quiet_trainer(tmp_path, max_epochs=12, limit_val_batches=0).fit(model, data)
+    x, mean = data.examples("test"), data.examples("train").mean(0)
+    with torch.no_grad():
+        unexplained = (x - model.eval().reconstruct(x)).square().sum() / (x - mean).square().sum()
+    assert unexplained < 0.7
 
 
 class HelpsTheDiscriminator(VAEGAN):
