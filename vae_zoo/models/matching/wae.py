@@ -21,8 +21,9 @@ class WAE(PriorAE):
     λ is that of the paper. (The authors' code multiplies the squared error by 0.05, so its λ = 10 is 200 here.)
 
     When to use it:
-        For reconstructions of an autoencoder with a prior to sample from. Not for likelihoods by a bound. With many
-        latents, a batch says little about the discrepancy.
+        For reconstructions of an autoencoder with a prior to sample from. Not for likelihoods by a bound. Take few
+        latents: of many, a batch says little about the discrepancy, and samples lie where the decoder was never
+        trained. Of MNIST, 8 latents give digits at λ = 10, and 32 only from about λ = 1000 on.
 
     References:
         | Wasserstein Auto-Encoders (Tolstikhin et al., 2018)
