@@ -43,7 +43,15 @@ def test_the_encoder_moves_towards_the_prior() -> None:
     assert (z.grad > 0).all()  # and so a step of descent lowers z
 
 
-@pytest.mark.parametrize("cls", [AAE, WAEGAN, partial(VAE, penalties=[partial(LatentAdversary, weight=10.0)])])
+@pytest.mark.parametrize(
+    "cls",
+    [
+        partial(AAE, weight=10.0),
+        partial(WAEGAN, weight=10.0),
+        partial(VAE, penalties=[partial(LatentAdversary, weight=10.0)]),
+    ],
+    ids=["AAE", "WAEGAN", "VAE"],
+)
 def test_each_term_trains_its_own(cls: type, images: Tensor) -> None:
     torch.manual_seed(0)
     model = build(cls) if isinstance(cls, type) else cls(shape=(1, 8, 8), latent_dim=4)
