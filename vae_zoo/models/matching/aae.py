@@ -30,8 +30,8 @@ class AAE(PriorAE):
         | https://arxiv.org/abs/1511.05644
 
     Args:
-        weight: Weight λ of the adversary in the encoder's objective, in terms of the reconstruction's. If samples do not
-            look like data while reconstructions do, the adversary may have won: try less rather than more.
+        weight: Weight λ of the adversary in the encoder's objective, in terms of the reconstruction's. If samples do
+            not look like data while reconstructions do, the adversary may have won: try less rather than more.
         discriminator: Network T from a latent to a logit.
         discriminator_lr: Learning rate of the adversary.
         penalties: Further penalties.
