@@ -86,9 +86,8 @@ def hand_graph(work: Work, device: torch.device, *, autocast: bool = False) -> R
     with torch.cuda.graph(graph):
         step()
 
-    kept = (model, optimizer)  # the graph holds addresses, not tensors: what it writes to must not be freed
-
-    def steps(num: int, kept: Any = kept) -> None:
+    # The graph holds addresses, not tensors: what it writes to must live as long as the steps.
+    def steps(num: int, kept: Any = (model, optimizer)) -> None:
         order = torch.randperm(len(x), device=device).split(work.batch_size)
         for n in range(num):
             torch.index_select(x, 0, order[n % (len(order) - 1)], out=batch)

@@ -96,15 +96,14 @@ def main() -> None:
 def sections_of(device: torch.device, rounds: int, test_seconds: float) -> dict[str, Callable[[], Any]]:
     """What is measured, in the order of its worth."""
     steps = (lambda work: work.steps) if device.type == "cuda" else (lambda _: 2)
-    fit = {f"fit, {work.name}": partial(fits, work, device, rounds, steps(work)) for work in WORKS}
-    first = f"fit, {WORKS[0].name}"
+    first, *further = ((f"fit, {work.name}", partial(fits, work, device, rounds, steps(work))) for work in WORKS)
     return {
         "peak": lambda: peak(device),
-        first: fit.pop(first),
+        **dict([first]),
         "evidence": lambda: evidence(device, rounds),
         "residence": lambda: residence(device, rounds, steps(WORKS[0])),
         "memory": lambda: memory(device),
-        **fit,
+        **dict(further),
         "tests": lambda: tests(test_seconds),
     }
 
@@ -113,10 +112,13 @@ def alone(name: str, device: str, rounds: int, test_minutes: float) -> Any:
     """A section in a process of its own: an error of the device ends all that its process does afterwards."""
     options = [f"--device={device}", f"--rounds={rounds}", f"--test-minutes={test_minutes}", f"--section={name}"]
     command = [sys.executable, "-m", "benchmarks.gpu", *options]
-    done = subprocess.run(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
     *shown, last = done.stdout.splitlines() or [""]
     print(*shown, sep="\n")
-    return json.loads(last) if done.returncode == 0 else {"error": f"exit code {done.returncode}"}
+    if done.returncode:
+        reasons = [line for line in done.stderr.splitlines() if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
+        return {"error": (reasons or [f"exit code {done.returncode}"])[-1][:500]}
+    return json.loads(last)
 
 
 def name_of(device: torch.device) -> str:

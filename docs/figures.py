@@ -181,7 +181,7 @@ def discriminators(x: Tensor) -> None:
         for kind, colour in (("real", "tab:blue"), ("fake", "tab:red")):
             axes[0, column].plot(steps, [float(row[f"train/{kind}_logits"]) for row in rows], colour, label=kind)
         axes[0, column].set(xlabel="step", ylabel="mean logit", ylim=(-2.2, 2.2), title=name)
-        axes[0, column].legend(loc="upper left")
+        axes[0, column].legend(loc="upper left", frameon=False)
         with torch.no_grad():
             show(axes[1, column], grid(reconstructions(model, x[:12]), 8), "digits and reconstructions, in pairs")
     finish(figure, "discriminators.png")

@@ -103,3 +103,19 @@ def test_the_run_on_a_gpu_keeps_what_it_has_when_its_time_is_over(
         with pytest.raises(SystemExit, match="there is no CUDA device"):
             gpu.main()
         assert not (tmp_path / "none.json").exists()
+
+
+def test_a_section_that_fails_on_a_gpu_is_kept_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    for code, out, err, found in (
+        (0, 'a table\n{"seconds": 1}', "a warning", {"seconds": 1}),
+        (
+            1,
+            "a table",
+            "Traceback\n  a line\ntorch.AcceleratorError: no memory\nmore of it",
+            {"error": "torch.AcceleratorError: no memory"},
+        ),
+        (-9, "", "", {"error": "exit code -9"}),
+    ):
+        done = gpu.subprocess.CompletedProcess([], code, out, err)
+        monkeypatch.setattr(gpu.subprocess, "run", lambda *args, done=done, **kwargs: done)
+        assert gpu.alone("peak", "cpu", 1, 0) == found

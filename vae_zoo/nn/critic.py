@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
@@ -73,8 +73,7 @@ class ConvCritic(nn.Module):
             layers += [nn.LeakyReLU(0.2)] * bool(layers)
             layers += [conv(before, after, 5, stride=2, padding=2), nn.GroupNorm(num_groups(after), after)]
         self.features = nn.Sequential(*layers, nn.Flatten())
-        with torch.no_grad():
-            num = self.features(torch.zeros(1, *in_shape)).shape[1]
+        num = channels[-1] * math.prod(-(-side // 2 ** len(channels)) for side in in_shape[1:])
         between = [nn.Linear(num, width), nn.LayerNorm(width), nn.LeakyReLU(0.2)]
         self.head = nn.Sequential(nn.LeakyReLU(0.2), *between, Dense((width,), out_shape, hidden=()))
 

@@ -23,7 +23,7 @@ class WAE(PriorAE):
     When to use it:
         For reconstructions of an autoencoder with a prior to sample from. Not for likelihoods by a bound. Take few
         latents: of many, a batch says little about the discrepancy, and samples lie where the decoder was never
-        trained. Of MNIST, 8 latents give digits at λ = 10, and 32 only from about λ = 1000 on.
+        trained. Of MNIST, 8 latents give digits at λ = 10, where 32 do not; at λ = 1000 these do.
 
     References:
         | Wasserstein Auto-Encoders (Tolstikhin et al., 2018)
