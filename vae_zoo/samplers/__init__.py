@@ -6,6 +6,7 @@ from vae_zoo.samplers.flows import MAF, Spline
 from vae_zoo.samplers.gmm import GMM
 from vae_zoo.samplers.kde import KDE
 from vae_zoo.samplers.latents import latents
+from vae_zoo.samplers.manifold import Manifold
 from vae_zoo.samplers.normal import FittedNormal
 from vae_zoo.samplers.replacing import check_replaceable, with_prior
 from vae_zoo.samplers.two_stage import TwoStage
@@ -17,6 +18,7 @@ __all__ = [
     "CodeDensity",
     "Density",
     "FittedNormal",
+    "Manifold",
     "Spline",
     "TwoStage",
     "check_replaceable",

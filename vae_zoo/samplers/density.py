@@ -59,6 +59,20 @@ class Density(Prior, ABC):
             self.num_latents.fill_(len(rows))
         return self
 
+    def adopt(self, model: Any) -> Density:  # noqa: ARG002
+        """Take from a model what the fit needs besides its latents: nothing, for most densities.
+
+        Args:
+            model: The trained model whose latents come next.
+
+        Returns:
+            Itself.
+
+        Raises:
+            ValueError: If the model lacks it.
+        """
+        return self
+
     @property
     def settings(self) -> dict[str, Any]:
         """Arguments besides the shape, for checkpoints: they make a density with the same tensors."""

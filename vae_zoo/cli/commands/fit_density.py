@@ -77,7 +77,7 @@ def fit_density(args: list[str]) -> None:
 
     from vae_zoo.checkpoints.files import check_writable, write
     from vae_zoo.distributions import check_pair
-    from vae_zoo.samplers import check_replaceable, latents, with_prior
+    from vae_zoo.samplers import Density, check_replaceable, latents, with_prior
 
     quiet()
     cls = _class(asked.path)
@@ -85,6 +85,8 @@ def fit_density(args: list[str]) -> None:
     _, attribute = check_replaceable(model, cls)
     check_writable(asked.out.parent)
     density = _made(cls, model, asked)
+    if isinstance(density, Density):
+        density.adopt(model)
     if attribute == "latent_prior" and model.posterior.is_density:
         check_pair(model.posterior, density)  # before anything is encoded
     data = data_of(described, asked.ckpt_path)
