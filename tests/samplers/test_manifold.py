@@ -96,6 +96,16 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close((p.log_volume(z), p.slope(z)), whole)
 
 
+def test_autocast_changes_nothing() -> None:
+    p, z = adopted(5, 4)(), torch.randn(7, 4)
+    expected = p.log_prob(z)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(p.log_prob(z), expected)
+        found = p.log_prob(z.bfloat16())
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, p.log_prob(z.bfloat16().float()))
+
+
 def test_a_refit_is_bitwise_the_same_and_draws_nothing() -> None:
     density, state = adopted(4), torch.get_rng_state()
     density.fit(noise())

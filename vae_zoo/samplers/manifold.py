@@ -77,8 +77,9 @@ class Volume(Distribution):
 
     def log_volume(self, z: Tensor) -> Tensor:
         """Logarithm of the root of the determinant at latents (..., D): (...)."""
-        parts = [self._log_volume(part) for part in self._chunks(z)]
-        return torch.cat(parts).to(z.dtype).view(z.shape[:-1])
+        with torch.autocast(z.device.type, enabled=False):
+            parts = [self._log_volume(part) for part in self._chunks(z)]
+            return torch.cat(parts).view(z.shape[:-1])
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
@@ -109,11 +110,12 @@ class Volume(Distribution):
 
     def slope(self, z: Tensor) -> Tensor:
         """Gradient of the log-density at latents (..., D), the same shape."""
-        return torch.cat([self._slope(part) for part in self._chunks(z)]).view(z.shape)
+        with torch.autocast(z.device.type, enabled=False):
+            return torch.cat([self._slope(part) for part in self._chunks(z)]).view(z.shape)
 
     def _chunks(self, z: Tensor) -> Iterator[Tensor]:
         num, dim = self.centroids.shape
-        yield from z.reshape(-1, dim).split(max(1, _ELEMENTS // (dim * dim + num)))
+        yield from z.to(self.centroids.dtype).reshape(-1, dim).split(max(1, _ELEMENTS // (dim * dim + num)))
 
     def _sum(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Weights of the centroids over the largest, (N, P), its logarithm, (N, 1), and the sum of matrices over it."""
