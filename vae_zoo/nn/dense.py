@@ -23,6 +23,8 @@ class Dense(nn.Module):
         ValueError: If a width is less than 1.
     """
 
+    flattens = True
+
     def __init__(
         self,
         in_shape: Shape,

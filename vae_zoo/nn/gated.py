@@ -48,6 +48,8 @@ class GatedDense(nn.Module):
         ValueError: If a width is less than 1.
     """
 
+    flattens = True
+
     def __init__(self, in_shape: Shape, out_shape: Shape, *, hidden: Sequence[int] = (300, 300)) -> None:
         super().__init__()
         if any(width < 1 for width in hidden):

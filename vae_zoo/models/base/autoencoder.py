@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from vae_zoo.checkpoints.hyperparameters import class_of
 from vae_zoo.distributions import (
     Bernoulli,
     Family,
@@ -152,6 +153,7 @@ class Autoencoder(Shareable, Saved, Steps):
             if missing:
                 check_comparing(self, self.incomplete, "needs complete examples", "fill missing values in")
                 self.likelihood.observe()
+            self.flattened = bool(getattr(class_of(encoder), "flattens", False))  # the next line's shapes may need it
             self.encoder = make("encoder", encoder, nn.Module, *self.encoder_shapes)
             self.decoder = make("decoder", decoder, nn.Module, *self.decoder_shapes, num_sides=len(self.shape) - 1)
             check_family(self.posterior, "posterior")
@@ -195,27 +197,26 @@ class Autoencoder(Shareable, Saved, Steps):
         gives = self.likelihood.param_shape
         return self.likelihood(apply_batched(self.decoder, z, len(self.latent_shape), gives=gives, name="decoder"))
 
-    def run_encoder(self, x: Tensor, *, gives: Shape | None = None) -> Tensor:
-        """Parameters of the posterior of examples, possibly with conditions beside them, (B, \\*param_shape).
+    def run_encoder(self, x: Tensor, entries: Tensor | None = None, *, gives: Shape | None = None) -> Tensor:
+        """Parameters of the posterior of examples, (B, \\*param_shape).
 
         Args:
-            x: Examples (B, \\*shape), or more channels or values than that, of which the first are the example's.
+            x: Examples, (B, \\*shape).
+            entries: Entries of their conditions, (B, C), which come behind the values of vectors and of examples that
+                the encoder flattens, and are constant channels of others.
             gives: Shape of what the encoder gives, if not the parameters.
         """
-        gives = gives or self.posterior.param_shape
         read = self.read(x)
-        return apply_batched(self.encoder, read, len(self.likelihood.read_shape), gives=gives, name="encoder")
+        if entries is not None:
+            read, entries = (read.flatten(1) if self.flattened else read), entries.to(read.dtype)
+            planes = entries.reshape(*entries.shape, *[1] * (read.ndim - 2)).expand(-1, -1, *read.shape[2:])
+            read = torch.cat([read, planes], 1)
+        gives = gives or self.posterior.param_shape
+        return apply_batched(self.encoder, read, read.ndim - 1, gives=gives, name="encoder")
 
     def read(self, x: Tensor) -> Tensor:
         """Examples as networks see them, with missing values told apart: see :meth:`.Family.read`."""
-        num, read = self.shape[0], self.likelihood.read
-        if not self.likelihood.reads:
-            return x
-        if x.shape[1] == num:
-            return read(x)
-        seen, beside = read(x[:, :num]), x[:, num:]
-        beside = beside.reshape(*beside.shape, *[1] * (seen.ndim - beside.ndim)).expand(-1, -1, *seen.shape[2:])
-        return torch.cat([seen, beside], 1)
+        return self.likelihood.read(x) if self.likelihood.reads else x
 
     def embed(self, x: Tensor, c: Tensor | None = None, *, sample: bool = False) -> Tensor:
         """Latents of examples, (B, \\*latent): the mean of the posterior, the same at each call, or a draw."""

@@ -115,8 +115,8 @@ class VQVAE2(VQVAE):
     def quantizers(self) -> list[Quantizer]:
         return [self.top_codebook, self.codebook]
 
-    def run_encoder(self, x: Tensor, *, gives: Shape | None = None) -> Tensor:
-        return super().run_encoder(x, gives=gives or self.encoder_shapes[1])
+    def run_encoder(self, x: Tensor, entries: Tensor | None = None, *, gives: Shape | None = None) -> Tensor:
+        return super().run_encoder(x, entries, gives=gives or self.encoder_shapes[1])
 
     def quantise(self, x: Tensor, *, record: bool = False) -> Quantized:
         h = self._latents(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,9 +25,9 @@ class ConditionalVAE(VAE):
 
     A condition is a class, an integer of each example, (B,); or several values of each example, (B, A): real numbers,
     binary attributes, and classes of their own. Classes enter both networks as one-hot vectors and other values as
-    they are; all are appended to the latent and to vectors, or added to images as constant channels, so any network can
-    be used. The prior gets the condition as well; the standard normal distribution ignores it, which makes the latent
-    independent of the condition.
+    they are. All are appended to the latent, and to examples that the encoder takes as vectors, as :class:`.Dense`
+    does; for other encoders they are constant channels of an image, so any network can be used. The prior gets the
+    condition as well; the standard normal distribution ignores it, which makes the latent independent of the condition.
 
     When to use it:
         If classes or attributes are known and samples of chosen ones are wanted. With labels of a few examples only,
@@ -68,6 +69,7 @@ class ConditionalVAE(VAE):
     @property
     def encoder_shapes(self) -> tuple[Shape, Shape]:
         shape, out_shape = super().encoder_shapes
+        shape = (math.prod(shape),) if self.flattened else shape
         return (shape[0] + self.condition_dim, *shape[1:]), out_shape
 
     @property
@@ -77,7 +79,7 @@ class ConditionalVAE(VAE):
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         self.check_examples(x)
-        return self.posterior(self.run_encoder(self.beside(x, self.entries(c, len(x)))))
+        return self.posterior(self.run_encoder(x, self.entries(c, len(x))))
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
         axes = len(self.latent_shape)
@@ -152,7 +154,18 @@ class ConditionalVAE(VAE):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         if self.num_classes is not None:  # older files have none
             state_dict.setdefault(f"{prefix}class_shares", self.class_shares)
+        for name, own in self.encoder.named_parameters(f"{prefix}encoder") if self.flattened else ():
+            if name in state_dict:
+                state_dict[name] = self._of_vectors(state_dict[name], own.shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _of_vectors(self, weight: Tensor, wanted: torch.Size) -> Tensor:
+        """A weight of the encoder; older files have constant channels, of whose weights only the sum counts."""
+        read = self.likelihood.read_shape
+        num, places = math.prod(read), math.prod(read[1:])
+        if weight.shape == wanted or weight.shape[1:] != (num + places * self.condition_dim,):
+            return weight
+        return torch.cat([weight[:, :num], weight[:, num:].unflatten(1, (self.condition_dim, places)).sum(-1)], 1)
 
     def check_batch(self, batch: Any, batch_idx: int = 0) -> None:
         super().check_batch(batch, batch_idx)
@@ -183,11 +196,6 @@ class ConditionalVAE(VAE):
                 raise ValueError(f"{name} must lie in 0 .. {size - 1}, got {low:g} to {high:g}.")
             elif bool((part != part.floor() if part.is_floating_point() else part != part).any()):
                 raise ValueError(f"{name} must hold whole numbers, of one of {size} classes.")
-
-    def beside(self, x: Tensor, entries: Tensor) -> Tensor:
-        """Examples with the entries (B, C) of their conditions behind them, or as constant channels of images."""
-        planes = entries.to(x.dtype).reshape(*entries.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
-        return torch.cat([x, planes], 1)
 
     def entries(self, c: Tensor | None, num: int) -> Tensor:
         """Conditions of num examples as the networks see them, (num, condition_dim)."""

@@ -127,7 +127,7 @@ class M2(ConditionalVAE):
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
         """Posterior q(y|x) q(z|x, y) of examples, without their labels."""
         log_qy, (tiled, y) = self.classify(x), self._tiled(x)
-        params = self.run_encoder(self.beside(tiled, self.one_hot(y, len(y))))
+        params = self.run_encoder(tiled, self.one_hot(y, len(y)))
         return Labelled(log_qy, self.posterior(params.unflatten(0, (self.num_classes, len(x)))))
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
@@ -171,7 +171,7 @@ class M2(ConditionalVAE):
         """The terms of log p(x|y) for all examples with the first class, then all with the second, and so on."""
         tiled, c = self._tiled(x)
         y = self.one_hot(c, len(c))
-        q, p = self.posterior(self.run_encoder(self.beside(tiled, y))), self.latent_prior(c)
+        q, p = self.posterior(self.run_encoder(tiled, y)), self.latent_prior(c)
         check_latents(q, p, len(tiled))
         z = q.rsample((self.num_draws,))
         latents = torch.cat([z, y.to(z.dtype).expand(*z.shape[:-1], -1)], -1)
