@@ -18,8 +18,8 @@ from vae_zoo.data import Digits
 from vae_zoo.distributions import ConditionalNormal, FixedNormal
 from vae_zoo.evaluation.sampling import generate
 from vae_zoo.hub import save_pretrained
-from vae_zoo.models import VAE, ConditionalVAE, ConvVAE
-from vae_zoo.nn import ConvDecoder, ConvEncoder, Dense
+from vae_zoo.models import MLPVAE, VAE, ConditionalVAE, ConvVAE
+from vae_zoo.nn import ConvDecoder, ConvEncoder, Dense, GatedDense
 
 
 class ConvConditional(ConditionalVAE, ConvVAE):
@@ -49,6 +49,54 @@ def test_networks_see_one_hot_planes() -> None:
     combined = build(ConvConditional)
     assert isinstance(combined.decoder, ConvDecoder)
     losses(combined, x)["loss"].backward()
+
+
+@pytest.mark.parametrize("network", [Dense, GatedDense])
+def test_an_encoder_of_vectors_sees_one_entry_a_class(network: type) -> None:
+    """As constant channels, the entries of a class have as many weights as there are pixels, and Adam moves each."""
+    model = tiny(ConditionalVAE, encoder=partial(network, hidden=[16]))
+    seen: list[Tensor] = []
+    model.encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    x = torch.rand(2, 1, 8, 8)
+    means = model.encode(x, torch.tensor([2, 0])).mean
+    assert torch.equal(seen[0], torch.cat([x.flatten(1), torch.tensor([[0.0, 0, 1], [1, 0, 0]])], 1))
+    older = model.state_dict()  # of files in which classes were constant channels
+    wide = [name for name, weight in older.items() if name.startswith("encoder.") and weight.shape[1:] == (67,)]
+    assert len(wide) == (1 if network is Dense else 2)
+    for name in wide:
+        pixels, classes = older[name].split([64, 3], 1)
+        shares = torch.rand(3, 64).softmax(1)
+        older[name] = torch.cat([pixels, (classes[..., None] * shares).flatten(1)], 1)
+    again = tiny(ConditionalVAE, encoder=partial(network, hidden=[16]))
+    again.load_state_dict(older)
+    torch.testing.assert_close(again.encode(x, torch.tensor([2, 0])).mean, means)
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")
+def test_a_fit_goes_on_from_a_file_with_classes_as_channels(tmp_path: Path) -> None:
+    older = Path(__file__).parent / "older" / "ConditionalVAE.ckpt"
+    saved = torch.load(older, weights_only=True)
+    model = ConditionalVAE.load_from_checkpoint(older)
+    trainer = quiet_trainer(tmp_path, max_epochs=saved["epoch"] + 2)
+    data = Digits()
+    trainer.fit(model, data, ckpt_path=older)
+    assert trainer.global_step > saved["global_step"]
+    moments = trainer.optimizers[0].state[model.encoder.layers[1].weight]
+    assert moments["exp_avg"].shape == moments["exp_avg_sq"].shape == (4, 74)
+
+
+def test_a_class_helps(tmp_path: Path) -> None:
+    """With constant channels in place of single entries, the bound is lower than without the class."""
+    bounds = []
+    for cls, given in ((MLPVAE, {}), (ConditionalVAE, {"num_classes": 10})):
+        torch.manual_seed(0)
+        network = partial(Dense, hidden=[128])
+        parts = {"encoder": network, "decoder": network, "likelihood": partial(FixedNormal, scale=0.2)}
+        model, data = cls(shape=(1, 8, 8), latent_dim=8, **parts, **given), Digits()
+        trainer = quiet_trainer(tmp_path, max_epochs=10)
+        trainer.fit(model, data)
+        bounds += [metrics["val/elbo"] for metrics in trainer.validate(model, data, verbose=False)]
+    assert bounds[1] > bounds[0] + 2
 
 
 def test_a_linear_model_has_the_evidence_of_its_class() -> None:

@@ -154,18 +154,30 @@ class ConditionalVAE(VAE):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         if self.num_classes is not None:  # older files have none
             state_dict.setdefault(f"{prefix}class_shares", self.class_shares)
-        for name, own in self.encoder.named_parameters(f"{prefix}encoder") if self.flattened else ():
+        for name, _ in self.encoder.named_parameters(f"{prefix}encoder"):
             if name in state_dict:
-                state_dict[name] = self._of_vectors(state_dict[name], own.shape)
+                state_dict[name] = self._without_channels(state_dict[name], torch.sum)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def _of_vectors(self, weight: Tensor, wanted: torch.Size) -> Tensor:
-        """A weight of the encoder; older files have constant channels, of whose weights only the sum counts."""
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for optimizer in checkpoint.get("optimizer_states", ()):
+            for state in optimizer["state"].values():
+                state |= {name: self._without_channels(x, torch.mean) for name, x in state.items()}
+        super().on_load_checkpoint(checkpoint)
+
+    def _without_channels(self, x: Any, reduce: Any) -> Any:
+        """What a file holds of the encoder; where it flattens, older files have channels of conditions, all of a kind.
+
+        The sum of a channel's weights counts, and all have the same gradient.
+        """
         read = self.likelihood.read_shape
         num, places = math.prod(read), math.prod(read[1:])
-        if weight.shape == wanted or weight.shape[1:] != (num + places * self.condition_dim,):
-            return weight
-        return torch.cat([weight[:, :num], weight[:, num:].unflatten(1, (self.condition_dim, places)).sum(-1)], 1)
+        older = (num + places * self.condition_dim,)
+        if not (self.flattened and places > 1 and isinstance(x, Tensor) and x.shape[1:] == older):
+            return x
+        if any(own.shape == x.shape for own in self.parameters()):
+            return x
+        return torch.cat([x[:, :num], reduce(x[:, num:].unflatten(1, (self.condition_dim, places)), -1)], 1)
 
     def check_batch(self, batch: Any, batch_idx: int = 0) -> None:
         super().check_batch(batch, batch_idx)
