@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import FAMILIES, MODELS, LinearGaussian, build, labels, losses, small, tiny
+from helpers import FAMILIES, MODELS, LinearGaussian, build, labels, losses, saved, small, tiny
 from short import few
 from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal
 
+import vae_zoo
 from vae_zoo.cli import main
 from vae_zoo.data import Arrays
 from vae_zoo.distributions import OptimalNormal, SharedNormal
 from vae_zoo.distributions.likelihoods.observed import Observed, per_entry
 from vae_zoo.elbo import ELBOMixin
 from vae_zoo.evaluation.scores import column_scores
-from vae_zoo.models import DFCVAE, IWAE, VAE, VAEGAN, VampVAE
+from vae_zoo.models import DFCVAE, IWAE, VAE, VAEGAN, ConvVAE, VampVAE
 from vae_zoo.models.tokenizers.judged import Judged
 from vae_zoo.testing.subject import quiet_trainer
 
@@ -196,6 +197,27 @@ def test_the_encoder_tells_a_missing_value_from_zero() -> None:
     gone[0, 0, 3, 3] = NAN
     assert model.encoder_shapes[0] == (2, 8, 8)
     assert not torch.equal(model.embed(x), model.embed(gone))
+
+
+def test_complete_examples_are_read_as_if_nothing_could_be_missing() -> None:
+    """Indicators that are 1 for all observed values would move the network as fast as all its inputs together."""
+    model, x = tiny(VAE, missing=True), torch.rand(2, 1, 8, 8)
+    read = model.read(x)
+    assert torch.equal(read, torch.cat([x, torch.zeros_like(x)], 1))
+    x[0, 0, 3, 3] = NAN
+    assert model.read(x)[0, :, 3, 3].tolist() == [0.0, -1.0]
+
+
+@pytest.mark.parametrize("cls", [VAE, ConvVAE])
+def test_a_model_of_an_older_file_sees_what_it_was_trained_on(cls: Any, tmp_path: Path) -> None:
+    model, x = tiny(cls, missing=True), torch.rand(2, 1, 8, 8)
+    x[0, 0, 3, 3] = NAN
+    older = model.state_dict()
+    del older["likelihood.of_observed"]
+    model.load_state_dict(older)
+    assert torch.equal(model.read(x)[:, 1:], (~x.isnan()).float())
+    again = vae_zoo.load(saved(tmp_path, model))
+    assert torch.equal(again.embed(x), model.embed(x))
 
 
 def test_data_without_missing_values_take_the_same_path() -> None:

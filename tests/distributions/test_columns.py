@@ -125,7 +125,7 @@ def test_an_encoder_sees_one_hot_categories_and_which_cells_are_missing() -> Non
     likelihood.observe()
     assert likelihood.read_shape == (15,)
     x[0, 0], x[0, 1] = NAN, NAN
-    wanted = torch.tensor([0, -1.2, 1, 1.3862944, 0, 0, 0, 1, 0, 0, 0, 1, 1, 1, 1.0])
+    wanted = torch.tensor([0, -1.2, 1, 1.3862944, 0, 0, 0, 1, 0, -1, -1, 0, 0, 0, 0.0])
     torch.testing.assert_close(likelihood.read(x)[0], wanted)
 
 

@@ -68,6 +68,9 @@ class Family(nn.Module, ABC):
     draws_valid: bool = True
     """Whether drawn examples follow the density of ``log_prob``: not if it takes their total from themselves."""
 
+    of_observed: Tensor
+    """Indicator of an observed value, once some may be missing: 0, or 1 in models of older files."""
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = tuple(shape)
@@ -150,6 +153,12 @@ class Family(nn.Module, ABC):
         inside = (0.0, 1.0) if self.is_discrete else (0.5, -0.5)  # not at the ends, where a density may be infinite
         self._filler = next((v for v in inside if bool(self.support.check(torch.tensor(v)).all())), 0.0)
         self.missing = True
+        self.register_buffer("of_observed", torch.zeros(()))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        if self.missing:
+            state_dict.setdefault(f"{prefix}of_observed", torch.ones_like(self.of_observed))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @property
     def reads(self) -> bool:
@@ -173,13 +182,18 @@ class Family(nn.Module, ABC):
         """Examples (B, \\*shape) as an encoder sees them, (B, \\*read_shape).
 
         They are scaled, if data are. Values that may be missing are 0 if they are, and an indicator of each value
-        follows, 1 for observed and 0 for missing ones: behind a vector, or as further channels of an image.
+        follows, 0 for observed and -1 for missing ones: behind a vector, or as further channels of an image. Complete
+        examples are thereby read as if nothing could be missing; many inputs of 1 would move a network too fast.
         """
         x = self.scaled(x)
         if not self.missing:
             return x
         missing = x.isnan()
-        return torch.cat([torch.where(missing, 0.0, x), (~missing).to(x.dtype)], 1)
+        return torch.cat([torch.where(missing, 0.0, x), self.indicators(missing, x)], 1)
+
+    def indicators(self, missing: Tensor, like: Tensor) -> Tensor:
+        """Indicators of which values are missing, in the precision of a tensor."""
+        return self.of_observed.to(like.dtype) - missing.to(like.dtype)
 
     def known(self, x: Tensor) -> Tensor:
         """Data as they are scored: scaled, and with missing values replaced by one in the support."""

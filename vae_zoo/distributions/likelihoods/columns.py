@@ -113,7 +113,7 @@ class Columns(Family):
             there = ~missing.index_select(1, layout.category)
             hot = (category.round()[..., None] == layout.levels) & there[..., None]
             parts.append(hot.flatten(1).index_select(1, layout.padded).to(x.dtype))
-        return torch.cat([*parts, *([(~missing).to(x.dtype)] if self.missing else [])], 1)
+        return torch.cat([*parts, *([self.indicators(missing, x)] if self.missing else [])], 1)
 
     def gist(self, x: Tensor) -> Tensor:
         x = self.known(x.detach())
