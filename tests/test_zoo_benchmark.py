@@ -64,6 +64,8 @@ def test_what_is_a_models_own_stays() -> None:
     assert plan("M2", "Digits").own["num_labels"] == "100"
     annealed = plan("AnnealedVAE", "Digits").config["model"]["init_args"]
     assert annealed["num_steps"] == 600  # of 1,500, at 40 of 100 epochs
+    assert plan("VQVAE2", "Digits").config["model"]["init_args"]["grid"] == [2, 2]
+    assert "grid" not in plan("VQVAE2", "MNIST").config["model"]["init_args"]
     assert plan("AdaGVAE", "Sprites").config["data"]["class_path"] == "Pairs"
     assert plan("AdaGVAE", "Sprites").own == {"data": "Pairs"}
 

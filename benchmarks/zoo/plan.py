@@ -18,6 +18,9 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 SCHEDULES = ("num_steps", "num_epochs")
 """Lengths of schedules, which are shortened in the same proportion as the run."""
 
+SIZES = ("grid", "top_grid")
+"""Arguments that suit examples of one size: those of a configuration for other data are left to the defaults."""
+
 TRAINING = ("optimizer", "scheduler", "posterior")
 """Arguments that are no part of a variant, and are listed where its configuration has others than the defaults."""
 
@@ -74,6 +77,8 @@ def plan(name: str, data: str) -> Plan:
     cls, setting = getattr(models, name), SETTINGS[data]
     packaged = packaged_config(name, data)
     args = copy.deepcopy(packaged["model"].get("init_args", {})) if packaged else {}
+    if packaged and said(packaged["data"]).partition("(")[0] != data:
+        args = {key: value for key, value in args.items() if key not in SIZES}
     trainer = copy.deepcopy(packaged.get("trainer", {}))
     dense = {"class_path": "Dense", "init_args": {"hidden": setting.hidden}}
     common = {
