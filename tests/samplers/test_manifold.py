@@ -81,7 +81,7 @@ def test_it_is_the_volume_of_the_metric_near_the_centroids() -> None:
 
 
 def test_slope_is_the_gradient_also_far_away() -> None:
-    p = module._in_double(adopted(5, 4)())
+    p = adopted(5, 4).double()()
     z = (torch.randn(40, 4).double() * torch.logspace(0, 3, 40)[:, None]).requires_grad_()
     value = p.log_volume(z)
     assert value.isfinite().all()

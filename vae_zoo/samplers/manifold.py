@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, Distribution, MixtureSameFamily, constraints
+from torch.distributions import Distribution, constraints
 
 from vae_zoo.distributions import CholeskyNormal
 from vae_zoo.distributions.priors import mixture
+from vae_zoo.elbo.importance import LogEvidence
 from vae_zoo.functional import exact
 from vae_zoo.models import RHVAE
 from vae_zoo.samplers.density import Density
@@ -85,9 +87,9 @@ class Volume(Distribution):
     def sample(self, sample_shape: Any = ()) -> Tensor:
         return self.moved(self.near.sample(torch.Size(sample_shape)), self.step_size, self.num_transitions)[0]
 
-    def moved(self, z: Tensor, step_size: Tensor, num_transitions: int) -> tuple[Tensor, float]:
+    def moved(self, z: Tensor, step_size: Tensor, num_transitions: int) -> tuple[Tensor, Tensor]:
         """Latents (..., D) after transitions that leave this distribution as it is, and the mean acceptance."""
-        accepted = 0.0
+        accepted = torch.zeros_like(step_size)
         log_p, slope = self.log_volume(z), self.slope(z)
         for _ in range(num_transitions):
             step = step_size * (0.8 + 0.4 * torch.rand_like(log_p))[..., None]  # so that no trajectory is periodic
@@ -105,7 +107,7 @@ class Volume(Distribution):
             z = torch.where(moved[..., None], end, z)
             slope = torch.where(moved[..., None], end_slope, slope)
             log_p = torch.where(moved, end_log_p, log_p)
-            accepted += accept.mean().item() / num_transitions
+            accepted = accepted + accept.mean() / num_transitions
         return z, accepted
 
     def slope(self, z: Tensor) -> Tensor:
@@ -175,6 +177,8 @@ class Manifold(Density):
     loc: Tensor
     tril: Tensor
 
+    _adopted = False
+
     def __init__(
         self,
         shape: Shape,
@@ -204,15 +208,12 @@ class Manifold(Density):
         self.register_buffer("tril", torch.eye(dim).repeat(num_components, 1, 1))
 
     def forward(self, c: Tensor | None = None) -> Volume:  # noqa: ARG002
-        tril = exact(self.tril)
-        log_diagonal = tril.diagonal(dim1=-2, dim2=-1).log()
-        components = CholeskyNormal(exact(self.loc), tril.tril(-1), log_diagonal, self.shape)
         return Volume(
             exact(self.centroids),
             exact(self.matrices),
             exact(self.bandwidth),
             log_normaliser=exact(self.log_normaliser),
-            near=mixture(components, exact(self.logits)),
+            near=_normals(exact(self.logits), exact(self.loc), exact(self.tril)),
             step_size=exact(self.step_size),
             num_transitions=self.num_transitions,
         )
@@ -241,18 +242,16 @@ class Manifold(Density):
         self._adopted = True
         return self
 
-    _adopted = False
-
     def _fit(self, z: Tensor) -> None:
         if not (self._adopted or self.num_latents):
             raise ValueError("Manifold needs the metric of a model: call its adopt with an RHVAE first.")
         with forked(mix(self.seed, 0), torch.device("cpu")):
-            p = _in_double(self())
+            p = copy.deepcopy(self).to("cpu", torch.float64)()
             chains = z[torch.randperm(len(z))[:NUM_CHAINS]]
             step_size = p.bandwidth / self.num_dims**0.75  # less than the spread around a single centroid
             for _ in range(30):
                 chains, accepted = p.moved(chains, step_size, 2)
-                step_size = step_size * math.exp(0.5 * (accepted - ACCEPTANCE))
+                step_size = step_size * torch.exp(0.5 * (accepted - ACCEPTANCE))
             drawn = []
             for _ in range(5):
                 chains, _ = p.moved(chains, step_size, 10)
@@ -266,43 +265,25 @@ class Manifold(Density):
                 generator=torch.Generator().manual_seed(self.seed),
             )
             tril = (1 + WIDER / math.sqrt(self.num_dims)) * found.tril
-            near = MixtureSameFamily(
-                Categorical(logits=found.log_shares),
-                torch.distributions.MultivariateNormal(found.loc, scale_tril=tril, validate_args=False),
-                validate_args=False,
-            )
+            near = _normals(found.log_shares, found.loc, tril)
             draws = near.sample((NUM_PROPOSED,))
             log_w = p.log_volume(draws) - near.log_prob(draws)
-        log_normaliser, error, effective = _measured(log_w)
+        measured = LogEvidence.from_weights(log_w[:, None])
+        effective = measured.ess.item()
         if not effective >= LEAST_EFFECTIVE:
             raise ValueError(
                 f"Manifold cannot measure the volume of these {self.num_dims} latent dimensions: {NUM_PROPOSED} draws "
                 f"are worth {effective:.0f}, {LEAST_EFFECTIVE} are needed. Take GMM, or train with fewer dimensions."
             )
         self.step_size.fill_(step_size)
-        self.log_normaliser.fill_(log_normaliser + 3 * error)
-        self.log_normaliser_se.fill_(error)
+        self.log_normaliser.copy_((measured.value + 3 * measured.error).squeeze())
+        self.log_normaliser_se.copy_(measured.error.squeeze())
         self.logits.copy_(found.log_shares)
         self.loc.copy_(found.loc)
         self.tril.copy_(tril)
 
 
-def _in_double(p: Volume) -> Volume:
-    return Volume(
-        p.centroids.cpu().double(),
-        p.matrices.cpu().double(),
-        p.bandwidth.cpu().double(),
-        log_normaliser=p.log_normaliser.cpu().double(),
-        near=p.near,
-        step_size=p.step_size.cpu().double(),
-        num_transitions=p.num_transitions,
-    )
-
-
-def _measured(log_w: Tensor) -> tuple[float, float, float]:
-    """log of the mean of weights, its standard error, and the number of independent draws that they are worth."""
-    weights = (log_w - log_w.max()).exp()
-    mean = weights.mean()
-    error = weights.std() / math.sqrt(len(weights)) / mean
-    effective = weights.sum().square() / weights.square().sum()
-    return (mean.log() + log_w.max()).item(), error.item(), effective.item()
+def _normals(logits: Tensor, loc: Tensor, tril: Tensor) -> Distribution:
+    """Mixture of normal distributions of means (K, D), from the Cholesky factors of their covariances, (K, D, D)."""
+    log_diagonal = tril.diagonal(dim1=-2, dim2=-1).log()
+    return mixture(CholeskyNormal(loc, tril.tril(-1), log_diagonal, loc.shape[1:]), logits)
