@@ -40,6 +40,7 @@ def main() -> None:
     )
     parser.add_argument("--data", choices=SETTINGS, default="Digits")
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="MODEL", help="these models alone")
+    parser.add_argument("--epochs", type=int, help="of each run, where the data's own budget is too long")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--root", type=Path, default=Path("results/zoo"), help="folder of the finished runs")
     parser.add_argument("--collect", action="store_true", help="run nothing: write the table of what is finished")
@@ -47,6 +48,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # threads of a device do not survive the fork of a run
+    if args.epochs:
+        SETTINGS[args.data] = SETTINGS[args.data]._replace(epochs=args.epochs)
     run = cell.run if args.device == "cpu" else partial(cell.written, device=args.device)
     root = args.root / args.data
     if not args.collect:
