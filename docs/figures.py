@@ -24,8 +24,9 @@ from torch import Tensor
 
 from vae_zoo import hub
 from vae_zoo.callbacks.pictures import labels
-from vae_zoo.callbacks.pictures.drawing import grid, picture, reconstructions, save_png, traversals
+from vae_zoo.callbacks.pictures.drawing import grid, picture, reconstructions, save_png
 from vae_zoo.callbacks.pictures.themes import THEMES, Look
+from vae_zoo.callbacks.pictures.traversals import traversals
 from vae_zoo.cli import main
 from vae_zoo.data import Digits
 from vae_zoo.models import Autoencoder
@@ -160,10 +161,10 @@ def labelled_traversals() -> None:
     name = "vae_mnist"
     model = hub.from_pretrained(name)
     x, _ = stored(read(find(name)))
-    dims, images = traversals(model, x, num_dims=6)
-    written = labels.traversals(labels.Source("MLPVAE", "MNIST"), model, x, None, dims, images.shape[1])
+    found = traversals(model, x, num_dims=6)
+    written = labels.traversals(labels.Source("MLPVAE", "MNIST"), model, x, None, found)
     for suffix, theme in (("", "white"), ("_dark", "dark")):
-        shown = picture(images.flatten(0, 1), images.shape[1], written, Look(theme=theme))
+        shown = picture(found.images.flatten(0, 1), found.images.shape[1], written, Look(theme=theme))
         levels = Image.fromarray((shown.pixels().permute(1, 2, 0) * 255).round().byte().numpy()).quantize(32)
         levels.save(FOLDER / f"traversals{suffix}.png", optimize=True)
 

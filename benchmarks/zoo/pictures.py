@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vae_zoo.callbacks.pictures import drawing
+from vae_zoo.callbacks.pictures.traversals import traversals
 
 ROWS, COLUMNS, WIDTH = 4, 8, 24
 """Rows and columns of each grid, and the width in pixels to which small images are enlarged."""
@@ -42,7 +42,7 @@ def save(model: Any, data: Any, path: Path) -> None:
         torch.manual_seed(0)
         grids = {"samples": grid(model.sample(ROWS * COLUMNS))} | grids
     if model.continuous:
-        dims, rows = drawing.traversals(model, rest, given, num_dims=ROWS, num_steps=COLUMNS, span=SPAN)
+        dims, _, rows = traversals(model, rest, given, num_dims=ROWS, num_steps=COLUMNS, span=SPAN)
         rows = F.pad(rows.flatten(1), (0, 0, 0, ROWS - len(rows)), value=1.0).view(ROWS * COLUMNS, *rows.shape[2:])
         grids[f"latents {', '.join(str(int(n)) for n in dims)}"] = grid(rows)
     gap = torch.ones(next(iter(grids.values())).shape[0], GAP, x.shape[1])

@@ -22,6 +22,7 @@ from vae_zoo.callbacks.pictures.labelled import Labels, Picture
 from vae_zoo.callbacks.pictures.labels import Source
 from vae_zoo.callbacks.pictures.latent_scatter import Circles, circles_of, scatter
 from vae_zoo.callbacks.pictures.themes import COLOURS, THEMES, Look
+from vae_zoo.callbacks.pictures.traversals import traversals
 from vae_zoo.distributions import MixtureNormal
 from vae_zoo.models import AE, SVAE, VAE, CategoricalVAE, ConditionalVAE, GammaVAE, LadderVAE, PoincareVAE
 
@@ -84,8 +85,8 @@ def test_transparent_and_dark(tmp_path: Path) -> None:
 class TestTraversals:
     def rows(self, model: Any, x: Tensor, **kwargs: Any) -> tuple[list[int], Labels]:
         with torch.no_grad():
-            dims, _ = drawing.traversals(model, x, **kwargs)
-            return dims.tolist(), labels.traversals(Source("VAE"), model, x, None, dims, 11)
+            found = traversals(model, x, **kwargs)
+            return found.dims.tolist(), labels.traversals(Source("VAE"), model, x, None, found)
 
     def test_rows_in_descending_order_with_their_rates(self, images: Tensor) -> None:
         model = tiny(VAE)

@@ -17,6 +17,7 @@ from vae_zoo.callbacks.pictures.folders import output_folder
 from vae_zoo.callbacks.pictures.labelled import Labels, Picture
 from vae_zoo.callbacks.pictures.labels import Source
 from vae_zoo.callbacks.pictures.themes import Format, Look, ThemeName
+from vae_zoo.callbacks.pictures.traversals import traversals
 from vae_zoo.callbacks.predicting import tables
 from vae_zoo.callbacks.predicting.calibration import calibrated, reference_of, score_reference
 from vae_zoo.callbacks.predicting.embedding import MOST, EmbeddingKind, check_embedding, embed
@@ -325,10 +326,10 @@ class PredictionWriter(BasePredictionWriter):
                 written = labels.samples(self._source, len(images), classes, mean=mean)
                 pictures["samples"] = _Drawn(images, columns, {"x": images}, written)
             if self.num_dims and model.continuous:
-                dims, images = drawing.traversals(model, x, c, self.num_dims, self.num_steps)
-                written = labels.traversals(self._source, model, x, c, dims, self.num_steps) if labelled else Labels()
-                arrays = {**known.columns(positions[:1]), "x": images, "dims": dims}
-                pictures["traversals"] = _Drawn(images.flatten(0, 1), self.num_steps, arrays, written)
+                found = traversals(model, x, c, self.num_dims, self.num_steps)
+                written = labels.traversals(self._source, model, x, c, found) if labelled else Labels()
+                arrays = {**known.columns(positions[:1]), "x": found.images, "dims": found.dims}
+                pictures["traversals"] = _Drawn(found.images.flatten(0, 1), self.num_steps, arrays, written)
         self._write_pictures(model, pictures, folder)
 
     def _interpolate(

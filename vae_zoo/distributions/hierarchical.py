@@ -45,6 +45,13 @@ class Hierarchical(Distribution):
         above = z.split(self.dims, -1)[1:]
         return [*(layer(z_above) for layer, z_above in zip(self.below, above, strict=True)), self.top]
 
+    def follow(self, z: Tensor, lowest: int) -> Tensor:
+        """Latents whose layers below one, counted from 0, are the means given those above, (..., D)."""
+        parts = list(z.split(self.dims, -1))
+        for n in reversed(range(lowest)):
+            parts[n] = self.below[n](parts[n + 1]).mean
+        return torch.cat(parts, -1)
+
     def log_prob(self, value: Tensor) -> Tensor:
         parts = zip(self.layers(value), value.split(self.dims, -1), strict=True)
         return torch.stack([layer.log_prob(z) for layer, z in parts]).sum(0)

@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate, pad
 from vae_zoo.callbacks.pictures import curves
 from vae_zoo.callbacks.pictures.labelled import Content, Labels, Picture, Pixels, compose, fits
 from vae_zoo.callbacks.pictures.themes import PLAIN, Look
-from vae_zoo.distributions import mean_of, observing, supports
+from vae_zoo.distributions import mean_of, observing
 from vae_zoo.elbo import depends_on_condition
 from vae_zoo.evaluation.sampling import chunks
 from vae_zoo.models.base.autoencoder import Autoencoder
@@ -82,27 +82,6 @@ def interpolations(model: Autoencoder, x: Tensor, c: Tensor | None = None, num_s
     path = model.path(z[:half], z[half : 2 * half], num_steps)
     c = None if c is None else torch.cat([c[:half]] * num_steps)
     return mean_of(model.decode(path.flatten(0, 1), c), path.device).unflatten(0, path.shape[:2]).transpose(0, 1)
-
-
-def traversals(
-    model: Autoencoder, x: Tensor, c: Tensor | None = None, num_dims: int = 10, num_steps: int = 11, span: float = 3.0
-) -> tuple[Tensor, Tensor]:
-    """Single latent dimensions varied from -span to span, with all others fixed to those of the first example.
-
-    On a sphere, in a ball and between bounds they are varied as :func:`vae_zoo.distributions.supports.traversals` does.
-    The dimensions are those whose posterior mean varies most over the examples, in descending order; with several
-    layers, only the lowest is used. Those of a grid are counted through.
-
-    Returns:
-        The dimensions, (D,), and the images, (D, num_steps, \\*shape).
-    """
-    z = model.embed(x, c).flatten(1)
-    lowest = getattr(model, "latent_dims", z.shape[1:])[0]
-    dims = z.var(0, correction=0)[:lowest].argsort(descending=True)[:num_dims]
-    path = supports.traversals(model.posterior.support, z[0], dims, num_steps, span)
-    c = None if c is None else torch.cat([c[:1]] * (len(dims) * num_steps))
-    latents = path.reshape(-1, *model.latent_shape)
-    return dims, mean_of(model.decode(latents, c), path.device).unflatten(0, path.shape[:2])
 
 
 def grid(x: Tensor, columns: int, min_side: int = 32, *, paired: bool = False) -> Tensor:

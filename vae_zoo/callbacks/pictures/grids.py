@@ -16,6 +16,7 @@ from vae_zoo.callbacks.pictures.folders import save_picture
 from vae_zoo.callbacks.pictures.labelled import Picture
 from vae_zoo.callbacks.pictures.labels import Source
 from vae_zoo.callbacks.pictures.themes import Format, Look, ThemeName
+from vae_zoo.callbacks.pictures.traversals import traversals
 from vae_zoo.models.base.autoencoder import Autoencoder
 from vae_zoo.system.seeding import forked
 
@@ -160,7 +161,6 @@ class TraversalGrid(Grid):
     def draw(self, model: Any, x: Tensor, c: Tensor | None) -> Picture | Tensor | None:
         if not model.continuous:
             return None
-        dims, images = drawing.traversals(model, x, c)
-        steps = images.shape[1]
-        written = labels.traversals(self.source(model), model, x, c, dims, steps) if self.look.labels else None
-        return drawing.picture(images.flatten(0, 1), steps, written, self.look)
+        found = traversals(model, x, c)
+        written = labels.traversals(self.source(model), model, x, c, found) if self.look.labels else None
+        return drawing.picture(found.images.flatten(0, 1), found.images.shape[1], written, self.look)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vae_zoo.callbacks.pictures.labelled import Labels
-from vae_zoo.distributions import supports
+from vae_zoo.callbacks.pictures.traversals import Traversals
 from vae_zoo.elbo import ELBOMixin
 from vae_zoo.models.base.autoencoder import Autoencoder
 from vae_zoo.system.seeding import forked
@@ -91,44 +91,32 @@ def reconstructions(source: Source, num: int, *, paired: bool = False, mean: boo
     return Labels(f"{source}: {what}")
 
 
-def traversals(
-    source: Source,
-    model: Autoencoder,
-    x: Tensor,
-    c: Tensor | None,
-    dims: Tensor,
-    num_steps: int,
-    span: float = 3.0,
-) -> Labels:
-    """Labels of :func:`vae_zoo.callbacks.pictures.drawing.traversals`: latent, rate and range of each row.
+def traversals(source: Source, model: Autoencoder, x: Tensor, c: Tensor | None, found: Traversals) -> Labels:
+    """Labels of :func:`vae_zoo.callbacks.pictures.traversals.traversals`: latent, rate and range of each row.
 
     Args:
         source: What they are of.
         model: The model.
         x: Examples; the others of the latents are those of the first.
         c: Their conditions.
-        dims: The latents varied.
-        num_steps: Number of columns.
-        span: Largest absolute value of a real latent.
+        found: The latents and their values.
     """
-    z = model.embed(x[:1], None if c is None else c[:1]).flatten()
-    path = supports.traversals(model.posterior.support, z, dims, num_steps, span)
-    values = path[torch.arange(len(dims)), :, dims].cpu()
-    found = rates(model, x, c)
+    values, rate = found.values.cpu(), rates(model, x, c)
     rows = [
         (
             f"z{dim}",
-            *(() if found is None else (f"{number(float(found[dim]), 1)} nats",)),
+            *(() if rate is None else (f"{number(float(rate[dim]), 1)} nats",)),
             f"{number(float(value[0]))} … {number(float(value[-1]))}",
         )
-        for dim, value in zip(dims.tolist(), values, strict=True)
+        for dim, value in zip(found.dims.tolist(), values, strict=True)
     ]
+    num_steps = values.shape[1]
     below = [""] * num_steps
     if len(values) and torch.allclose(values, values[:1].expand_as(values), atol=1e-4):
         marked = {0, num_steps - 1} | ({num_steps // 2} if num_steps % 2 else set())
         below = [number(float(value)) if n in marked else "" for n, value in enumerate(values[0])]
-    others = "one latent varied in each row, the others as in one example"
-    return Labels(f"{source}: {others}", rows, below=below)
+    others = "the layers below at their means" if hasattr(model, "latent_dims") else "the others as in one example"
+    return Labels(f"{source}: one latent varied in each row, {others}", rows, below=below)
 
 
 def interpolations(source: Source, ends: Sequence[Sequence[Any]]) -> Labels:

@@ -29,6 +29,7 @@ class Walk:
         choose: Chooses latents of a layer that has none yet.
         latents: Latents of all layers, (N, D), if they are given.
         temperatures: Factor on the spread of each layer's prior, in place of 1.
+        lowest: The lowest layer whose latents are given, counted from 0.
     """
 
     def __init__(
@@ -38,9 +39,12 @@ class Walk:
         choose: Choice,
         latents: Tensor | None = None,
         temperatures: Sequence[float] | None = None,
+        lowest: int = 0,
     ) -> None:
         self.num, self.choose, self.temperatures = num, choose, temperatures
-        self.parts: list[Any] = [None] * len(dims) if latents is None else list(latents.split(list(dims), -1))
+        self.parts: list[Any] = [None] * len(dims)
+        if latents is not None:
+            self.parts[lowest:] = latents.split(list(dims), -1)[lowest:]
         self.q: list[Any] = [None] * len(dims)
         self.p: list[Any] = [None] * len(dims)
         self.state: Any = None
@@ -105,22 +109,31 @@ class TopDown(Distribution):
         batch = torch.Size() if evidence is None else evidence[0].shape[:1]
         super().__init__(batch, torch.Size([sum(dims)]), validate_args=False)
 
-    def go(self, lead: Any = (), choose: Choice | None = None, latents: Tensor | None = None) -> Walk:
+    def go(self, lead: Any = (), choose: Choice | None = None, latents: Tensor | None = None, lowest: int = 0) -> Walk:
         """Go down the layers.
 
         Args:
             lead: Shape of the sample, before that of the batch.
             choose: Chooses latents; by default reparameterised draws.
             latents: Latents, (\\*lead, \\*batch, D), if they are given.
+            lowest: The lowest layer whose latents are given, counted from 0.
         """
         shape = torch.Size(lead) + self.batch_shape
         num, evidence = shape.numel(), self.evidence
         if evidence is not None and len(lead):
             evidence = [e.expand(*shape, *e.shape[1:]).reshape(num, *e.shape[1:]) for e in evidence]
         rows = None if latents is None else latents.reshape(num, sum(self.dims))
-        walk = Walk(num, self.dims, choose or drawn, rows, self.temperatures)
+        walk = Walk(num, self.dims, choose or drawn, rows, self.temperatures, lowest)
         walk.state = self.descend(walk, evidence)
         return walk
+
+    def layers(self, z: Tensor) -> list[Distribution]:
+        """Distribution of each layer, the lowest first, given the latents above it in z, (N, D), for a prior."""
+        return self.go(z.shape[:-1], latents=z).p
+
+    def follow(self, z: Tensor, lowest: int) -> Tensor:
+        """Latents whose layers below one, counted from 0, are the means given those above, (N, D), for a prior."""
+        return self.go(z.shape[:-1], central, z, lowest).z
 
     def knowing(self, walk: Walk, z: Tensor) -> TopDown:
         """The same distribution, whose density at latents is known from a walk."""
