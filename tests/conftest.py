@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import time
 from collections.abc import Iterator
+from zlib import crc32
 
 import pytest
 import torch
@@ -16,6 +18,12 @@ from vae_zoo.data import Sprites
 
 torch.set_num_threads(1)
 
+MINUTES, START = float(os.environ.get("VAE_ZOO_MINUTES", 0)), time.monotonic()
+"""After how long what is left is skipped; 0 for no limit."""
+
+SEED = torch.manual_seed if torch.cuda.is_available() else torch.default_generator.manual_seed
+"""The former keeps the stack of every call for a device that there may be later."""
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -25,7 +33,7 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     """Start from one seed, and forget graphs and the seed that Lightning keeps in the environment."""
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
     monkeypatch.setenv("VAE_ZOO_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    torch.manual_seed(0)
+    SEED(0)
     yield
     os.environ.pop("PL_GLOBAL_SEED", None)
     if "torch._dynamo" in os.sys.modules:
@@ -42,6 +50,17 @@ def data() -> Sprites:
 def images() -> Tensor:
     """16 images, (16, 1, 8, 8), float in [0, 1]."""
     return tiny_data().load("train").x[:16].float() / 255
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Within a limit of time, the files take turns at being the first."""
+    if MINUTES:
+        items.sort(key=lambda item: crc32(f"{os.environ.get('VAE_ZOO_ORDER')} {item.path}".encode()))
+
+
+def pytest_runtest_setup() -> None:
+    if MINUTES and time.monotonic() > START + 60 * MINUTES:
+        pytest.skip(f"the {MINUTES:g} minutes of VAE_ZOO_MINUTES are over; make test-all runs it")
 
 
 def pytest_collection_finish() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 from zlib import crc32
@@ -23,8 +24,12 @@ def few(cases: Iterable[Any], number: int, *keep: Any) -> list[Any]:
     names = [_names(case) for case in cases]
     asked = {name for case in keep for name in _names(case)}
 
-    def order(n: int) -> tuple[bool, int]:
-        return not asked & {names[n][0], names[n][-1]}, crc32(" ".join([*sorted(asked), names[n][-1]]).encode())
+    def order(n: int) -> tuple[bool, bool, int]:
+        return (
+            _is_exhaustive(cases[n]),
+            not asked & {names[n][0], names[n][-1]},
+            crc32(" ".join([*sorted(asked), names[n][-1]]).encode()),
+        )
 
     chosen = set(sorted(range(len(cases)), key=order)[:number])
     return [case if n in chosen else _exhaustive(case) for n, case in enumerate(cases)]
@@ -39,7 +44,12 @@ def _values(case: Any) -> tuple[Any, ...]:
 def _names(case: Any) -> tuple[str, str]:
     """Of the first argument, and of all."""
     names = [str(getattr(value, "__name__", getattr(value, "name", value))) for value in _values(case)]
+    names = [re.sub(r" at 0x[0-9a-f]+", "", name) for name in names]  # which differ from process to process
     return names[0], " ".join(names)
+
+
+def _is_exhaustive(case: Any) -> bool:
+    return isinstance(case, ParameterSet) and any(mark.name == "exhaustive" for mark in case.marks)
 
 
 def _exhaustive(case: Any) -> ParameterSet:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import build, quiet_trainer, small, tiny_data
+from short import few
 from torch import Tensor
 
 from vae_zoo.callbacks import Anomaly, Evidence, RateDecomposition, Reconstructions
@@ -30,7 +31,7 @@ def metrics(folder: Path, cls: type[Autoencoder], size: int) -> dict[str, float]
     return {name: value for name, value in found.items() if name not in varying}
 
 
-@pytest.mark.parametrize("cls", [FactorVAE, IWAE, VQVAE])
+@pytest.mark.parametrize("cls", few([FactorVAE, IWAE, VQVAE], 1))
 def test_one_number(cls: type[Autoencoder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def even(self: Normal, sample_shape: Any = ()) -> Tensor:
         """Draws that depend on their number alone, where noise would on the batch."""

@@ -85,6 +85,7 @@ def test_a_fit_goes_on_from_a_file_with_classes_as_channels(tmp_path: Path) -> N
     assert moments["exp_avg"].shape == moments["exp_avg_sq"].shape == (4, 74)
 
 
+@pytest.mark.exhaustive
 def test_a_class_helps(tmp_path: Path) -> None:
     """With constant channels in place of single entries, the bound is lower than without the class."""
     bounds = []
@@ -191,6 +192,7 @@ class TestSample:
         assert judge.score(model.sample(200, c).flatten(1).numpy(), c) > 0.8
 
 
+@pytest.mark.exhaustive
 def test_callbacks_pass_labels_on(tmp_path: Path) -> None:
     model, data = tiny(ConditionalVAE), tiny_data()
     grids = [cls(every_n_epochs=1) for cls in (SampleGrid, ReconstructionGrid, TraversalGrid)]
@@ -269,6 +271,7 @@ class TestSeveralValues:
         with pytest.raises(ValueError, match=r"needs conditions: pass those of the examples as c"):
             self.model().sample(3)
 
+    @pytest.mark.exhaustive
     def test_factors_of_sprites(self, tmp_path: Path) -> None:
         data = tiny_data(all_factors=True)
         assert (data.num_classes, data.condition_sizes) == (None, (3, 1, 1, 1, 1))
@@ -289,6 +292,7 @@ class TestSeveralValues:
 
 
 class TestShares:
+    @pytest.mark.exhaustive
     def test_those_of_the_data(self, tmp_path: Path) -> None:
         model, data = tiny(ConditionalVAE), tiny_data()
         assert torch.equal(model.class_shares, torch.full((3,), 1 / 3))

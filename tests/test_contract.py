@@ -80,7 +80,7 @@ class TestLosses:
         torch.testing.assert_close(half, exact, rtol=0.02, atol=0.1)
 
 
-@pytest.mark.parametrize("cls", few(BOUNDS, 2, IWAE))
+@pytest.mark.parametrize("cls", few(BOUNDS, 1, IWAE))
 def test_an_annealed_objective_is_one_graph(cls: type[VAE], images: Tensor) -> None:
     model, c = build(cls), labels(cls, images)
     if not model.compilable:
@@ -92,7 +92,7 @@ def test_an_annealed_objective_is_one_graph(cls: type[VAE], images: Tensor) -> N
 
 
 class TestCopies:
-    @some_models
+    @pytest.mark.parametrize("cls", few(MODELS, 1, VAE))
     def test_a_copy_of_a_compiled_model_computes_with_its_own_weights(
         self, cls: type[Autoencoder], images: Tensor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -165,6 +165,7 @@ class TestCheckpoint:
         }
         assert saved["data"]["class_path"] == "vae_zoo.data.Sprites"
 
+    @pytest.mark.exhaustive
     def test_refuses_another_class(self, cls: type[Autoencoder], tmp_path: Path) -> None:
         other = next(m for m in MODELS if m is not cls and not issubclass(cls, m))
         trainer = quiet_trainer(tmp_path, max_epochs=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from short import few
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
@@ -98,7 +99,7 @@ class TestEstimators:
         exact = kl_divergence(Normal(loc, log_scale.exp()), Normal(0.0, 1.0)).sum(-1).mean()
         torch.testing.assert_close(dw, exact, rtol=0.01, atol=0)
 
-    @pytest.mark.parametrize("flag", [True, False])
+    @pytest.mark.parametrize("flag", few([True, False], 1))
     def test_compiles_into_one_graph_with_a_gradient(self, flag: bool) -> None:
         loc, log_scale = (t.float().requires_grad_() for t in posteriors(7))
         noise = torch.randn(7, 2)

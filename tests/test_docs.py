@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("[!_]*.md"))]  # not what a build has left
 BLOCK = re.compile(r"(?:<!-- (file|not run): (.+?) -->\n)?```(bash|python|yaml)\n(.*?)```", re.DOTALL)
 SHORT = ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--trainer.num_sanity_val_steps=0"]
-SHORT_PAGES = ("devices", "lightning", "start")
+SHORT_PAGES = ("devices",)
 QUICK = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in SHORT_PAGES)]
 STOPS = ("--help", "--version", ".help", "--print_config")
 

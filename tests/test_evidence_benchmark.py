@@ -30,6 +30,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("default")  # those of pythae's imports
 @pytest.mark.parametrize("installed", [True, False])
 def test_contenders(

@@ -154,6 +154,7 @@ def test_one_floor_where_the_divergence_is_no_sum(images: Tensor) -> None:
         assert (values["loss"] + values["reconstruction"]).item() == pytest.approx(rate, rel=1e-4)
 
 
+@pytest.mark.exhaustive
 def test_compiles_into_one_graph(images: Tensor) -> None:
     model = build(IWAE, free_bits=FLOOR)
     whole = torch.compile(IWAE.losses, fullgraph=ONE_GRAPH, backend="eager")

@@ -139,6 +139,7 @@ def test_the_pieces_of_a_posterior_with_any_covariance() -> None:
     assert floats(peak) < 6 * 100 * 2 * 60
 
 
+@pytest.mark.exhaustive
 def test_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """One graph for all sizes of pieces, and the same metrics."""
     graphs: list[Any] = []

@@ -169,16 +169,22 @@ def warnings_of(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in (done.stdout + done.stderr).splitlines() if "goes on offline" in line or "WARNING" in line]
 
 
+OFFLINE = ["--wandb.mode", "offline", "--wandb.project", "mine", "--wandb.id", "abc", "--wandb.log_model", "true"]
+
+
 @pytest.fixture(scope="module")
 def folder(fit: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an offline run, and the run that resumes it."""
+    """A folder with an offline run."""
     folder = tmp_path_factory.mktemp("offline")
-    options = ["--wandb.mode", "offline", "--wandb.project", "mine", "--wandb.id", "abc", "--wandb.log_model", "true"]
-    for more in ([], ["--ckpt_path", "last"]):
-        done = fit(folder, *options, *more, epochs=1 + bool(more))
-        assert done.returncode == 0, done.stderr
-        assert not warnings_of(done)
+    done = fit(folder, *OFFLINE)
+    assert done.returncode == 0, done.stderr
+    assert not warnings_of(done)
     return folder
+
+
+def kept(folder: Path) -> list[Path]:
+    """The files of offline runs, the first one first."""
+    return sorted(folder.glob("wandb/offline-run-*-abc/run-abc.wandb"))
 
 
 @pytest.mark.slow
@@ -220,8 +226,8 @@ class TestOffline:
     """What a run keeps for ``wandb sync``, and one that goes on under the same identifier."""
 
     def test_everything_is_in_it(self, folder: Path) -> None:
-        first, second = (read_back(file) for file in sorted(folder.glob("wandb/offline-run-*-abc/run-abc.wandb")))
-        assert first.project == second.project == "mine"
+        first = read_back(kept(folder)[0])
+        assert first.project == "mine"
         for name in ("model", "data"):
             assert first.config[name]["class_path"].startswith("vae_zoo.")
         model = first.config["model"]["init_args"]
@@ -245,15 +251,19 @@ class TestOffline:
         assert uploaded == ["model.ckpt"]
 
     def test_figures_are_those_of_the_file(self, folder: Path) -> None:
-        (first, _) = sorted(folder.glob("wandb/offline-run-*-abc/run-abc.wandb"))
         rows = csv.DictReader((folder / "results" / "MLPVAE_Digits" / "fit_0" / "metrics.csv").read_text().splitlines())
         (written,) = [float(row["val/elbo"]) for row in rows if row["val/elbo"]]
-        (logged,) = [step["val/elbo"] for step in read_back(first).history if "val/elbo" in step]
+        (logged,) = [step["val/elbo"] for step in read_back(kept(folder)[0]).history if "val/elbo" in step]
         assert logged == pytest.approx(written, rel=1e-6)
 
-    def test_a_resumed_run_goes_on(self, folder: Path) -> None:
+    @pytest.mark.exhaustive
+    def test_a_resumed_run_goes_on(self, fit: Callable, folder: Path) -> None:
+        done = fit(folder, *OFFLINE, "--ckpt_path", "last", epochs=2)
+        assert done.returncode == 0, done.stderr
+        assert not warnings_of(done)
         steps = []
-        for file in sorted(folder.glob("wandb/offline-run-*-abc/run-abc.wandb")):
+        for file in kept(folder):
+            assert read_back(file).project == "mine"
             history = read_back(file).history
             steps.append([step["trainer/global_step"] for step in history if "val/elbo" in step])
         assert steps == [[1], [3]]

@@ -227,7 +227,7 @@ def test_data_without_missing_values_take_the_same_path() -> None:
     assert not isinstance(model.decode(model.embed(x)), Observed)
 
 
-@pytest.mark.parametrize("cls", few([VAE, IWAE], 2, VAE))
+@pytest.mark.parametrize("cls", few([VAE, IWAE], 1, VAE))
 def test_losses_of_incomplete_examples_compile_in_one_graph(cls: Any) -> None:
     torch._dynamo.reset()
     model = tiny(cls, missing=True)
@@ -312,6 +312,7 @@ def test_imputation_beats_the_mean(tmp_path: Path) -> None:
     assert error < 0.3 * whole[gone].square().mean()
 
 
+@pytest.mark.exhaustive
 def test_the_command_fits_predicts_and_reports_incomplete_vectors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,7 +29,7 @@ from vae_zoo.models import AE, MLPVAE, VAE, Autoencoder, BetaVAE, ConditionalVAE
 from vae_zoo.testing.subject import quiet_trainer
 
 
-@pytest.mark.parametrize("cls", few(MODELS, 3), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", few(MODELS, 1), ids=lambda cls: cls.__name__)
 def test_every_model_there_and_back(cls: type[Autoencoder], tmp_path: Path, images: Tensor) -> None:
     model = tiny(cls).eval()
     assert hub.save_pretrained(model, tmp_path / "a") == tmp_path / "a"
@@ -270,6 +270,7 @@ def test_verbs_take_repositories_of_the_hub(hub_folder: Path, capsys: pytest.Cap
     assert same_weights(hub.from_pretrained("e"), hub.from_pretrained("hf-hub:me/mine"))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("verb", VERBS_OF_MODELS)
 def test_a_repository_that_cannot_be_had_is_one_line(
     verb: str, hub_folder: Path, capsys: pytest.CaptureFixture[str]

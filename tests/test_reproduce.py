@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from short import few
 
 from vae_zoo.cli import main
 
@@ -35,7 +36,7 @@ def script(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", few(ROWS, 2))
 def test_a_row(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     row = ROWS[name]
     assert {"what", "unit", "paper", "figure", "goal", "shortened"} <= set(row)
@@ -53,6 +54,7 @@ def test_a_row(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     main([*fit, "--trainer.fast_dev_run", "true", "--model.compiled", "false"])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("default")
 def test_the_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     run, table = script("run"), script("table")

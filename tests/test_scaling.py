@@ -200,6 +200,7 @@ def table(folder: Path, num: int = 300) -> str:
     return str(folder / "x.npy")
 
 
+@pytest.mark.exhaustive
 def test_a_fit_of_scaled_columns_reports_their_density_in_the_original_units(tmp_path: Path) -> None:
     """The bound of the fit is above that of independent normal columns, in the units of the data."""
     data = Arrays(path=table(tmp_path), scaling={"0": "standard", "1": "standard", "2": "log"}, batch_size=64)
@@ -261,6 +262,7 @@ def test_help_schema_and_completion_know_the_options_of_data(capsys: pytest.Capt
     assert "--model.scaling" not in shown
 
 
+@pytest.mark.exhaustive
 def test_the_command_links_the_scaling_and_predicts_in_the_original_units(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

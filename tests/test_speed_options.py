@@ -12,6 +12,7 @@ import pytest
 import torch
 from helpers import Record, build, fit, tiny_data
 from lightning.pytorch.callbacks import EMAWeightAveraging
+from short import few
 from torch import Tensor, nn
 
 import vae_zoo
@@ -50,6 +51,7 @@ def reference(tmp_path: Path) -> Tensor:
     return bounds(tmp_path, ConvVAE)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("options", "tolerance"), [({"channels_last": True}, EXACT), ({"precision": "bf16-mixed"}, BF16)]
 )
@@ -142,7 +144,7 @@ class TestCudaGraphs:
             build(MLPVAE, cuda_graphs=True)
 
 
-@pytest.mark.parametrize("precision", ["high", "medium"])
+@pytest.mark.parametrize("precision", few(["high", "medium"], 1))
 def test_matmul_precision(precision: str, tmp_path: Path) -> None:
     before = torch.get_float32_matmul_precision()
     exact = bounds(tmp_path, MLPVAE)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers import Batches, Record, quiet_trainer, same_weights
 from lightning.pytorch import seed_everything
+from short import few
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -63,7 +64,7 @@ def loader(kind: str, **kwargs: Any) -> DataLoader:
     return DataLoader(source, **{"batch_size": 6, **kwargs})
 
 
-@pytest.mark.parametrize("kind", ["tuples", "single", "tensors"])
+@pytest.mark.parametrize("kind", few(["tuples", "single", "tensors"], 1))
 def test_plain_loaders(kind: str, tmp_path: Path) -> None:
     mine, logger = model(target=0.5), Record()
     trainer = quiet_trainer(tmp_path, max_epochs=2, logger=logger, log_every_n_steps=1)
@@ -179,7 +180,7 @@ class Mixed(Mixin, Hooked):
 class TestHooks:
     """What a subclass overrides without ``super()`` is added to what the models do themselves."""
 
-    @pytest.mark.parametrize("cls", [Hooked, Mixed])
+    @pytest.mark.parametrize("cls", few([Hooked, Mixed], 1))
     def test_all_of_them(self, cls: type[Hooked], tmp_path: Path) -> None:
         logger, mine = Record(), cls(**model()._init_args)
         trainer = quiet_trainer(tmp_path, max_epochs=1, logger=logger, log_every_n_steps=1, num_sanity_val_steps=0)

@@ -137,6 +137,44 @@ def test_table(tmp_path: Path) -> None:
     assert page.table(tmp_path / "none.csv") == "Not measured yet.\n"
 
 
+def test_a_shorter_run_is_said_to_be_one(tmp_path: Path) -> None:
+    table.write([made("VAE"), made("BetaVAE"), {**made("IWAE"), "epochs": 16}], tmp_path / "zoo.csv")
+    text = page.table(tmp_path / "zoo.csv")
+    assert text.count("only 16 of 40 epochs") == 1
+    assert "Digits, 40 epochs" in text
+    said = "\n".join(page.section("IWAE", tmp_path / "zoo.csv", picture=True))
+    assert "Not as in the plain VAE, apart from what the model is: only 16 of 40 epochs" in said
+    assert "python -m benchmarks.zoo --data Digits --seeds 0 --epochs 16 --only IWAE" in said
+    assert "--epochs" not in "\n".join(page.section("BetaVAE", tmp_path / "zoo.csv", picture=True))
+
+
+def test_a_budget_of_fewer_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
+    monkeypatch.setattr(
+        cell, "run", lambda name, data, seed, path: ran.append(SETTINGS[data].epochs) or cell.keep(path, made(name))
+    )
+    monkeypatch.setattr(cell, "warm_up", lambda data: None)
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
+    monkeypatch.setattr(command, "PICTURES", tmp_path / "pictures")
+    monkeypatch.setitem(SETTINGS, "MNIST", SETTINGS["MNIST"])  # put back afterwards
+    args = [
+        "zoo",
+        "--data",
+        "MNIST",
+        "--only",
+        "VAE",
+        "--seeds",
+        "0",
+        "--root",
+        str(tmp_path / "runs"),
+        "--epochs",
+        "2",
+    ]
+    monkeypatch.setattr("sys.argv", args)
+    command.main()
+    assert ran == [2]
+
+
 def test_lines_of_runs_that_are_elsewhere_stay(tmp_path: Path) -> None:
     path = tmp_path / "zoo.csv"
     table.write([made("VAE"), made("BetaVAE"), {"model": "AE", "data": "Digits", "seed": 0, "error": "no"}], path)

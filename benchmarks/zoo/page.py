@@ -91,7 +91,7 @@ def table(path: Path = RESULTS / "zoo_digits.csv") -> str:
     lines += ["| model | of its own | posterior | prior | likelihood | latent |", "|---" * 6 + "|"]
     for name in names:
         row = done[name][0]
-        own = "; ".join(filter(None, [row["own"], "sees labels" if row["labels"] else ""]))
+        own = "; ".join(filter(None, [own_of(row), "sees labels" if row["labels"] else ""]))
         lines.append(_line([_link(name), own, *(row[key] for key in ("posterior", "prior", "likelihood", "latent"))]))
     return "\n".join([*lines, "", *([] if SETTINGS[done[PLAIN][0]["data"]].factors else missing(everyone)), ""])
 
@@ -137,7 +137,8 @@ def section(name: str, path: Path = RESULTS / "zoo_digits.csv", *, picture: bool
     if picture:
         lines += [f"![{name} on {data}, seed 0](../figures/zoo/{data.lower()}/{name.lower()}.png)", ""]
         lines += [f"*{name} on {data}, seed 0: {CAPTION}. From a checkout, it is made by*", ""]
-        lines += ["```bash", f"python -m benchmarks.zoo --data {data} --seeds 0 --only {name}", "```", ""]
+        budget = "" if _whole(mine[0]) else f" --epochs {mine[0]['epochs']}"
+        lines += ["```bash", f"python -m benchmarks.zoo --data {data} --seeds 0{budget} --only {name}", "```", ""]
     return lines
 
 
@@ -176,9 +177,19 @@ def words(mine: Sequence[dict[str, str]], plain: Sequence[dict[str, str]]) -> li
     if not comparable(mine[0], plain[0]):
         why = "its densities are given the label" if mine[0]["labels"] else f"its likelihood is {mine[0]['likelihood']}"
         lines.append(f"Bounds and NLL cannot be compared with those of the VAE: {why}.")
-    if mine[0]["own"]:
-        lines.append(f"Not as in the plain VAE, apart from what the model is: {mine[0]['own']}.")
+    if own := own_of(mine[0]):
+        lines.append(f"Not as in the plain VAE, apart from what the model is: {own}.")
     return [part for line in lines for part in (line, "")][:-1]
+
+
+def own_of(row: dict[str, str]) -> str:
+    """What is not the same as in other models: arguments, and a budget of fewer epochs."""
+    budget = "" if _whole(row) else f"only {row['epochs']} of {SETTINGS[row['data']].epochs} epochs"
+    return "; ".join(filter(None, [budget, row["own"]]))
+
+
+def _whole(row: dict[str, str]) -> bool:
+    return int(row["epochs"]) == SETTINGS[row["data"]].epochs
 
 
 def comparable(row: dict[str, str], plain: dict[str, str]) -> bool:

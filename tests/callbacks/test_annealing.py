@@ -10,6 +10,7 @@ import pytest
 from helpers import Record, Spy, quiet_trainer, tiny, tiny_data
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping
+from short import few
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from vae_zoo.callbacks import BestCheckpoint, CyclicalAnnealing, LastCheckpoint, LinearAnnealing
@@ -95,7 +96,7 @@ class Worse(VAE):
         return {**means, "elbo": means["elbo"].new_tensor(-float(self.current_epoch))}
 
 
-@pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize("resumed", few([False, True], 1))
 def test_patience_and_the_best_count_from_the_end_of_the_schedule(tmp_path: Path, resumed: bool) -> None:
     folder, schedule = tmp_path / "saved", LinearAnnealing(num_epochs=3)
 
@@ -129,6 +130,7 @@ def test_cycles_count_at_their_top() -> None:
     assert not LinearAnnealing(num_steps=9).full(0.99)
 
 
+@pytest.mark.exhaustive
 def test_a_plateau_is_told_nothing_while_the_weight_rises(tmp_path: Path) -> None:
     plateau = partial(ReduceLROnPlateau, patience=0, threshold=1e9, factor=0.5)
     for epochs, rate in ((2, 1.25e-4), (20, 1e-3)):
@@ -139,16 +141,19 @@ def test_a_plateau_is_told_nothing_while_the_weight_rises(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("schedule", "said"),
-    [
-        (
-            LinearAnnealing(num_epochs=80),
-            "LinearAnnealing takes 80 epochs, which .* ends at 0.013",
-        ),
-        (LinearAnnealing(num_steps=6), "takes 6 steps"),
-        (CyclicalAnnealing(num_steps=11), "CyclicalAnnealing takes 11 steps"),
-        (LinearAnnealing(num_steps=5), ""),
-        (CyclicalAnnealing(num_epochs=2), ""),
-    ],
+    few(
+        [
+            (
+                LinearAnnealing(num_epochs=80),
+                "LinearAnnealing takes 80 epochs, which .* ends at 0.013",
+            ),
+            (LinearAnnealing(num_steps=6), "takes 6 steps"),
+            (CyclicalAnnealing(num_steps=11), "CyclicalAnnealing takes 11 steps"),
+            (LinearAnnealing(num_steps=5), ""),
+            (CyclicalAnnealing(num_epochs=2), ""),
+        ],
+        2,
+    ),
 )
 def test_a_schedule_longer_than_the_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, schedule: Any, said: str

@@ -71,6 +71,7 @@ def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "val split" in capsys.readouterr().out
 
 
+@pytest.mark.exhaustive
 def test_standard_errors_and_effective_samples(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = LinearGaussian(shape=(5,), latent_dim=2, widen=1.5, shift=0.2)

@@ -10,6 +10,7 @@ import torch
 from helpers import Batches, Record, quiet_trainer, tiny, tiny_data
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
+from short import few
 
 from vae_zoo.callbacks import ReconstructionGrid, SampleGrid, TraversalGrid
 from vae_zoo.callbacks.pictures import drawing
@@ -32,11 +33,14 @@ def side(num: int) -> int:
 
 @pytest.mark.parametrize(
     ("make", "size"),
-    [
-        (SampleGrid(every_n_epochs=2, num=9, labels=False), (side(3), side(3))),
-        (ReconstructionGrid(every_n_epochs=2, num=8, labels=False), (side(8), side(2))),
-        (TraversalGrid(every_n_epochs=2, num=8, labels=False), (side(11), side(4))),
-    ],
+    few(
+        [
+            (SampleGrid(every_n_epochs=2, num=9, labels=False), (side(3), side(3))),
+            (ReconstructionGrid(every_n_epochs=2, num=8, labels=False), (side(8), side(2))),
+            (TraversalGrid(every_n_epochs=2, num=8, labels=False), (side(11), side(4))),
+        ],
+        1,
+    ),
     ids=lambda v: getattr(v, "name", ""),
 )
 def test_files(make: Any, size: tuple[int, int], tmp_path: Path) -> None:
@@ -51,6 +55,7 @@ def test_files(make: Any, size: tuple[int, int], tmp_path: Path) -> None:
     assert make.path == tmp_path / "images" / files[-1]
 
 
+@pytest.mark.exhaustive
 def test_tensorboard(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -16,6 +16,7 @@ from vae_zoo.callbacks.pictures.latent_scatter import scatter
 from vae_zoo.models import VAE
 
 
+@pytest.mark.exhaustive
 def test_files_and_tensorboard(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -43,7 +44,7 @@ def test_examples_of_several_batches(tmp_path: Path) -> None:
     assert torch.equal(c, data.load("val").y[:7])
 
 
-@pytest.mark.parametrize("cls", few(MODELS, 3), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", few(MODELS, 1), ids=lambda cls: cls.__name__)
 def test_of_every_model(cls: type, images: torch.Tensor) -> None:
     model = tiny(cls)
     picture = LatentScatter().draw(model, images, torch.arange(len(images)) % 3)
@@ -68,7 +69,9 @@ class _Nothing:
     pass
 
 
-@pytest.mark.parametrize("labels", [None, torch.zeros(50), torch.rand(50), torch.rand(50, 2), torch.arange(50) % 15])
+@pytest.mark.parametrize(
+    "labels", few([None, torch.zeros(50), torch.rand(50), torch.rand(50, 2), torch.arange(50) % 15], 2)
+)
 def test_labels(labels: torch.Tensor | None) -> None:
     z = torch.randn(50, 3)
     coloured = not torch.equal(scatter(z, labels).pixels(), scatter(z).pixels())

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import Batches, LinearGaussian, quiet_trainer, tiny, tiny_data
+from short import few
 
 from vae_zoo.callbacks import AIS, RateDecomposition, Report
 from vae_zoo.evaluation import ais
@@ -41,7 +42,7 @@ def test_a_posterior_that_is_not_normal_is_skipped(tmp_path: Path) -> None:
         assert ("test/ais_log_evidence" in values) == isinstance(model, VAE)
 
 
-@pytest.mark.parametrize("num_images", [1, 7, 100])
+@pytest.mark.parametrize("num_images", few([1, 7, 100], 1))
 def test_annealed_evidence_of_the_first_images(tmp_path: Path, num_images: int) -> None:
     model, x = LinearGaussian(shape=(5,), latent_dim=2), torch.randn(11, 5, dtype=torch.float64)
     callback = quick(num_images=num_images, num_steps=20, num_chains=30)
@@ -55,6 +56,7 @@ def test_annealed_evidence_of_the_first_images(tmp_path: Path, num_images: int) 
     assert trainer.test(model, Batches(x[:6], x[6:]), verbose=False) == [values]
 
 
+@pytest.mark.exhaustive
 def test_the_function_by_hand(tmp_path: Path) -> None:
     model, data = tiny(VAE), tiny_data()
     (values,) = quiet_trainer(tmp_path, callbacks=[quick(num_images=2)]).test(model, data, verbose=False)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from helpers import fit
 from lightning.pytorch import Callback
+from short import few
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from vae_zoo.callbacks import BestCheckpoint, LastCheckpoint
@@ -65,14 +66,17 @@ def test_a_signal_loses_no_step(tmp_path: Path, signum: int, code: int, capfd: p
 
 @pytest.mark.parametrize(
     ("hook", "at", "saved"),
-    [
-        ("on_sanity_check_start", 0, 1),
-        ("on_train_start", 0, 1),
-        ("on_train_batch_start", 4, 5),  # the last batch of an epoch: at its end
-        ("on_validation_batch_start", 5, 5),
-        ("on_train_epoch_end", 10, 10),
-        ("on_train_end", 15, 15),
-    ],
+    few(
+        [
+            ("on_sanity_check_start", 0, 1),
+            ("on_train_start", 0, 1),
+            ("on_train_batch_start", 4, 5),  # the last batch of an epoch: at its end
+            ("on_validation_batch_start", 5, 5),
+            ("on_train_epoch_end", 10, 10),
+            ("on_train_end", 15, 15),
+        ],
+        2,
+    ),
 )
 def test_a_signal_at_any_time(tmp_path: Path, hook: str, at: int, saved: int) -> None:
     sanity = 1 if "sanity" in hook else 0
@@ -97,7 +101,7 @@ def test_without_a_last_checkpoint_nothing_is_saved(tmp_path: Path, capfd: pytes
     assert "stopped by SIGTERM after step 3: no checkpoint was asked for" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", few([signal.SIGTERM, signal.SIGINT], 1))
 def test_a_second_signal_ends_at_once(tmp_path: Path, signum: int) -> None:
     child = os.fork()
     if child == 0:
@@ -130,10 +134,12 @@ class TestWhere:
         fit(folder, callbacks=[callback], enable_checkpointing=True, **kwargs)
         return found
 
+    @pytest.mark.exhaustive
     def test_after_some_time(self, tmp_path: Path) -> None:
         assert self.steps(tmp_path, train_time_interval=timedelta(0)) == [*range(1, 11)]
         assert self.steps(tmp_path / "never", train_time_interval=timedelta(days=1)) == [5, 10]
 
+    @pytest.mark.exhaustive
     def test_at_the_end_of_epochs(self, tmp_path: Path) -> None:
         assert self.steps(tmp_path) == [5, 10]
         assert self.steps(tmp_path / "other", every_n_epochs=2, max_epochs=4) == [10, 20]
@@ -145,6 +151,7 @@ class TestWhere:
         assert self.steps(tmp_path / "c", every_n_train_steps=1, accumulate_grad_batches=2) == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.exhaustive
 def test_a_scheduler_that_watches_is_told_what_it_missed(tmp_path: Path) -> None:
     """Lightning saves before it, and tells it nothing in an epoch that is resumed."""
     kwargs = {"scheduler": partial(ReduceLROnPlateau, patience=0, threshold=1e9, factor=0.5)}
@@ -184,6 +191,7 @@ class TestFolders:
         fit(tmp_path, callbacks=[last(tmp_path, enable_version_counter=True)], enable_checkpointing=True)
         assert (tmp_path / "saved" / "last-v1.ckpt").exists()
 
+    @pytest.mark.exhaustive
     def test_a_callback_may_write_over_its_own(self, tmp_path: Path) -> None:
         callback = last(tmp_path)
         for epochs in (1, 2):

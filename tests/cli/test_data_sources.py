@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from short import few
 
 from vae_zoo.cli.errors import WIDTH
 
@@ -113,12 +114,13 @@ def check(run: Callable, line: str, said: str) -> None:
     assert [path for path in sorted(Path().rglob("*")) if "__pycache__" not in path.parts] == before
 
 
-@pytest.mark.parametrize(("line", "said"), DATASETS, ids=[line.partition("--data ")[2] for line, _ in DATASETS])
+@pytest.mark.parametrize(("line", "said"), few(DATASETS, 1), ids=[line.partition("--data ")[2] for line, _ in DATASETS])
 def test_a_data_set_of_torch(run: Callable, line: str, said: str) -> None:
     Path("my_rings.py").write_text(RINGS)
     check(run, line, said)
 
 
+@pytest.mark.exhaustive
 def test_a_data_set_by_class_path(run: Callable) -> None:
     """It is trusted where the command names it, and asked for where a checkpoint does."""
     Path("my_rings.py").write_text(RINGS)
@@ -136,7 +138,7 @@ def test_a_data_set_by_class_path(run: Callable) -> None:
     assert "predict: 30 of 30 examples, split all" in outcome.err
 
 
-@pytest.mark.parametrize(("line", "said"), BY_NAME, ids=[line.partition("--data ")[2] for line, _ in BY_NAME])
+@pytest.mark.parametrize(("line", "said"), few(BY_NAME, 1), ids=[line.partition("--data ")[2] for line, _ in BY_NAME])
 def test_a_data_set_of_torchvision(run: Callable, line: str, said: str) -> None:
     folder = Path("evil/cifar-10-batches-py")
     folder.mkdir(parents=True)
@@ -145,7 +147,7 @@ def test_a_data_set_of_torchvision(run: Callable, line: str, said: str) -> None:
     check(run, line, said)
 
 
-@pytest.mark.parametrize(("line", "said"), FOLDERS, ids=[line.partition("--data ")[2] for line, _ in FOLDERS])
+@pytest.mark.parametrize(("line", "said"), few(FOLDERS, 1), ids=[line.partition("--data ")[2] for line, _ in FOLDERS])
 def test_a_folder_of_hugging_face(run: Callable, line: str, said: str) -> None:
     datasets = pytest.importorskip("datasets")
     datasets.disable_progress_bars()
@@ -154,7 +156,7 @@ def test_a_folder_of_hugging_face(run: Callable, line: str, said: str) -> None:
     check(run, line, said)
 
 
-@pytest.mark.parametrize(("line", "said"), ARRAYS, ids=[line.partition("--data ")[2] for line, _ in ARRAYS])
+@pytest.mark.parametrize(("line", "said"), few(ARRAYS, 1), ids=[line.partition("--data ")[2] for line, _ in ARRAYS])
 def test_an_hdf5_file(run: Callable, line: str, said: str) -> None:
     h5py = pytest.importorskip("h5py")
     with h5py.File("two.h5", "w") as file:

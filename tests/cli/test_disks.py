@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from fits import FOLDER, TWO, good, said, signal_at
+from short import few
 
 from vae_zoo.checkpoints import files
 from vae_zoo.cli.terminal import quiet
@@ -58,14 +59,17 @@ class TestBeforeTheFirstStep:
 
     @pytest.mark.parametrize(
         ("make", "option", "reason"),
-        [
-            (lambda: Path("x").write_text("taken"), "--last.dirpath=x", "File exists"),
-            (lambda: Path("x").write_text("taken"), "--checkpoint.dirpath=x/y", "Not a directory"),
-            (lambda: Path("x").symlink_to("x"), "--last.dirpath=x", "File exists"),
-            (lambda: None, "--last.dirpath=/proc/checkpoints", "No such file or directory"),
-            (lambda: None, "--last.dirpath=/sys/checkpoints", "Operation not permitted"),
-            (lambda: None, f"--last.dirpath={'x' * 300}", "File name too long"),
-        ],
+        few(
+            [
+                (lambda: Path("x").write_text("taken"), "--last.dirpath=x", "File exists"),
+                (lambda: Path("x").write_text("taken"), "--checkpoint.dirpath=x/y", "Not a directory"),
+                (lambda: Path("x").symlink_to("x"), "--last.dirpath=x", "File exists"),
+                (lambda: None, "--last.dirpath=/proc/checkpoints", "No such file or directory"),
+                (lambda: None, "--last.dirpath=/sys/checkpoints", "Operation not permitted"),
+                (lambda: None, f"--last.dirpath={'x' * 300}", "File name too long"),
+            ],
+            1,
+        ),
         ids=["a file", "below a file", "a link to itself", "no such place", "forbidden", "too long a name"],
     )
     def test_the_folder(self, run: Callable, make: Callable[[], Any], option: str, reason: str) -> None:
@@ -86,7 +90,7 @@ class TestBeforeTheFirstStep:
         assert "cannot write checkpoints, File too large: results/BetaVAE_Digits/fit_0." in said(outcome)
         assert not Path("results").exists()
 
-    @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES, errno.EDQUOT])
+    @pytest.mark.parametrize("number", few([errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES, errno.EDQUOT], 1))
     def test_the_disk(self, run: Callable, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
         fails_with(monkeypatch, "fsync", number)
         assert f"cannot write checkpoints, {os.strerror(number)}: " in said(run(*TWO))
@@ -131,7 +135,7 @@ class TestDuringTheRun:
         assert good(FOLDER / "last.ckpt") == 3
         assert sorted(path.name for path in FOLDER.iterdir()) == ["0001.ckpt", "last.ckpt"]
 
-    @pytest.mark.parametrize("name", ["fsync", "replace"])
+    @pytest.mark.parametrize("name", few(["fsync", "replace"], 1))
     def test_the_disk_breaks(
         self, run: Callable, at_save: Callable, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
@@ -139,6 +143,7 @@ class TestDuringTheRun:
         assert f"Input/output error: {FOLDER.resolve()}/last.ckpt."[:90] in said(run(*TWO))
         assert good(FOLDER / "last.ckpt") == 3
 
+    @pytest.mark.exhaustive
     def test_the_folder_vanishes(self, run: Callable, at_save: Callable) -> None:
         at_save(4, lambda path: shutil.rmtree(path.parent))
         outcome = run(*TWO)
@@ -146,6 +151,7 @@ class TestDuringTheRun:
         assert "0002.ckpt is gone" in said(outcome)
         assert good(FOLDER / "last.ckpt") == 6
 
+    @pytest.mark.exhaustive
     def test_a_file_takes_the_place_of_the_folder(self, run: Callable, at_save: Callable) -> None:
         def replace(path: Path) -> None:
             path.parent.rename("moved")
@@ -155,6 +161,7 @@ class TestDuringTheRun:
         assert f"File exists: {FOLDER.resolve()}/last.ckpt."[:90] in said(run(*TWO))
         assert good(Path("moved/last.ckpt")) == 3
 
+    @pytest.mark.exhaustive
     def test_a_folder_takes_the_place_of_the_file(self, run: Callable, at_save: Callable) -> None:
         def replace(path: Path) -> None:
             path.rename("moved.ckpt")
@@ -164,10 +171,12 @@ class TestDuringTheRun:
         assert f"Is a directory: {FOLDER.resolve()}/last.ckpt."[:90] in said(run(*TWO))
         assert good(Path("moved.ckpt")) == 3
 
+    @pytest.mark.exhaustive
     def test_what_was_written_is_removed(self, run: Callable, at_save: Callable) -> None:
         at_save(4, lambda path: (path.parent / "0002.ckpt").unlink())
         assert "0002.ckpt is gone: something has removed it" in said(run(*TWO))
 
+    @pytest.mark.exhaustive
     def test_a_stopped_run_that_cannot_save_does_not_say_that_it_has(
         self, run: Callable, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -21,7 +21,7 @@ import vae_zoo
 from vae_zoo.distributions import AutoregressiveFlow
 from vae_zoo.export import DecoderPart, EncoderPart, export, parts
 from vae_zoo.export.formats import verify
-from vae_zoo.models import AE, VAE, VQVAE, Autoencoder, ConditionalVAE, ConvVAE, FlowVAE, PriorAE
+from vae_zoo.models import AE, VAE, VQVAE, Autoencoder, ConvVAE, FlowVAE, PriorAE
 
 BATCH = 5
 SCRIPT = """
@@ -92,17 +92,15 @@ def exported(folder: Path, form: str, models: list[type[Autoencoder]]) -> list[s
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("form", ["torch-export", "onnx"])
-@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.exhaustive)], ids=["some", "all"])
-def test_every_model_in_a_process_without_vae_zoo(form: str, whole: bool, tmp_path: Path) -> None:
+def test_every_model_in_a_process_without_vae_zoo(form: str, tmp_path: Path) -> None:
     models = distinct()
     names = [cls.__name__ for cls in models]
     assert {"ConditionalVAE", "LadderVAE", "ConvVAE"} <= set(names)
     assert {"FlowVAE", "IAFVAE"} & set(names), "which differ in their prior alone"
     assert {cls.__name__ for cls in MODELS if issubclass(cls, (AE, PriorAE))} & set(names)
     assert {cls.__name__ for cls in MODELS if issubclass(cls, VQVAE)} & set(names)
-    if not whole:
-        models = [ConditionalVAE]
     paths = exported(tmp_path, form, models)
     assert len(paths) == 2 * len(models)
     done = subprocess.run(
@@ -172,6 +170,7 @@ def test_what_onnx_has_not_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_other_numbers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     traced = parts.program

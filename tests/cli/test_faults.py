@@ -66,6 +66,7 @@ class TestLast:
         assert warning == f"warning: {folder}/last.ckpt is torn: its end is missing; going on from 0002.ckpt beside it"
         assert good(Path("results/BetaVAE_Digits/fit_1/checkpoints/last.ckpt")) == 9
 
+    @pytest.mark.exhaustive
     def test_there_is_no_good_one(self, run: Callable, folder: Path) -> None:
         for path in folder.iterdir():
             os.truncate(path, 5000)
@@ -83,6 +84,7 @@ class TestLast:
         assert "bad.ckpt" in line
         assert reason in line
 
+    @pytest.mark.exhaustive
     @pytest.mark.slow
     def test_a_folder_of_the_users_own(self, run: Callable) -> None:
         own = ["--last.dirpath=own", "--checkpoint.dirpath=own"]
@@ -120,6 +122,7 @@ class TestRestarts:
         with pytest.raises(FileNotFoundError, match="give the path of a checkpoint"):
             last_of(tmp_path / "none", None, "test")
 
+    @pytest.mark.exhaustive
     def test_from_nothing_to_nothing_left_to_do(self, run: Callable) -> None:
         annealed = ["--trainer.callbacks+=LinearAnnealing", "--trainer.callbacks.num_steps=2"]
         first = run(*FIT, "--trainer.max_epochs=1", *annealed, "--ckpt_path=last")
@@ -148,7 +151,7 @@ class TestLimits:
                 (["--config=steps.yaml"], 5),
                 (["--trainer.max_steps=4", "--trainer.max_epochs=-1"], 4),
             ],
-            2,
+            1,
         ),
         ids=str,
     )
@@ -158,7 +161,9 @@ class TestLimits:
         assert run(*FIT, *options, "--last.every_n_train_steps=1").code == 0
         assert good(FOLDER / "last.ckpt") == steps
 
-    @pytest.mark.parametrize("options", [["--trainer.max_steps=4", "--trainer.max_epochs=1"], ["--config=both.yaml"]])
+    @pytest.mark.parametrize(
+        "options", few([["--trainer.max_steps=4", "--trainer.max_epochs=1"], ["--config=both.yaml"]], 1)
+    )
     def test_both_are_refused(self, run: Callable, options: list[str]) -> None:
         Path("both.yaml").write_text("trainer: {max_epochs: 1, max_steps: 4}")
         line = said(run(*FIT, *options))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import saved, tiny, tiny_data
+from short import few
 
 import vae_zoo
 from vae_zoo.checkpoints.load import read
@@ -60,6 +61,7 @@ def test_the_checkpoint_is_one_like_any_other(run: Callable, path: str, tmp_path
     assert "log_evidence" in tested.out
 
 
+@pytest.mark.exhaustive
 def test_one_seed_one_checkpoint(run: Callable, path: str) -> None:
     for out, seed in (("a.ckpt", "1"), ("b.ckpt", "1"), ("c.ckpt", "2")):
         call = ("--density", "GMM", "--density.num_components", "2", "--num", "30", "--out", out, "--seed", seed)
@@ -80,6 +82,7 @@ def test_codes(run: Callable, tmp_path: Path) -> None:
     assert model.sample(2).shape == (2, 1, 8, 8)
 
 
+@pytest.mark.exhaustive
 def test_an_autoencoder_becomes_one_with_a_prior(run: Callable, tmp_path: Path) -> None:
     path = saved(tmp_path, tiny(AE), tiny_data())
     assert run("sample", "--ckpt_path", str(path)).code == 2
@@ -95,12 +98,14 @@ def test_an_autoencoder_becomes_one_with_a_prior(run: Callable, tmp_path: Path) 
     )
 
 
+@pytest.mark.exhaustive
 def test_labels(run: Callable, tmp_path: Path) -> None:
     path = saved(tmp_path, tiny(ConditionalVAE), tiny_data())
     assert fit_density(run, path, "--density", "FittedNormal").code == 0
     assert vae_zoo.load("ConditionalVAE_FittedNormal.ckpt").sample(3).shape == (3, 1, 8, 8)
 
 
+@pytest.mark.exhaustive
 def test_a_shared_folder(run: Callable, path: str) -> None:
     pytest.importorskip("safetensors")
     assert run("export", "--ckpt_path", path, "--format", "safetensors", "--out", "shared").code == 0
@@ -109,6 +114,7 @@ def test_a_shared_folder(run: Callable, path: str) -> None:
     assert post_hoc_prior(vae_zoo.load("shared/model_FittedNormal.ckpt")) == "FittedNormal"
 
 
+@pytest.mark.exhaustive
 def test_a_class_of_ones_own(run: Callable, path: str, tmp_path: Path) -> None:
     (tmp_path / "my_densities.py").write_text(MINE)
     done = fit_density(run, path, "--density", "my_densities.Mine")
@@ -123,24 +129,27 @@ def test_a_class_of_ones_own(run: Callable, path: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [
-        ((), "missing: --density"),
-        (("--density", "GM"), "--density: there is no class GM, did you mean GMM?"),
-        (("--density", "Density"), "there is no class Density"),
-        (("--density", "GMM", "--density.components", "3"), "GMM has no setting components"),
-        (("--density", "GMM", "--density.num_components", "0"), "num_components must be at least 1, got 0"),
-        (("--density", "GMM", "--density.num_components", "x"), "num_components must be a whole number, got 'x'"),
-        (("--density", "GMM", "--density.num_components", "49"), "GMM needs at least 49 latents, got 48"),
-        (("--density", "GMM", "--num", "0"), "--num must be at least 1, got 0"),
-        (("--density", "GMM", "--seed", "-1"), "--seed must be at least 0"),
-        (("--density", "GMM", "--out", "a.pt"), "--out must end in .ckpt, got a.pt"),
-        (("--density", "GMM", "--out", "none/a.ckpt"), "there is no folder none"),
-        (("--density", "GMM", "--out", "VAE.ckpt"), "--out must be a new file, VAE.ckpt is the checkpoint"),
-        (("--density", "GMM", "--outt", "a.ckpt"), "unknown option --outt, did you mean --out?"),
-        (("--density", "CodeDensity"), "VAE has no discrete codes, which CodeDensity is over"),
-        (("--density", "torch.nn.Linear"), "must be a class derived from vae_zoo.samplers.Density"),
-        (("--density", "os.system"), "os.system is not allowed here"),
-    ],
+    few(
+        [
+            ((), "missing: --density"),
+            (("--density", "GM"), "--density: there is no class GM, did you mean GMM?"),
+            (("--density", "Density"), "there is no class Density"),
+            (("--density", "GMM", "--density.components", "3"), "GMM has no setting components"),
+            (("--density", "GMM", "--density.num_components", "0"), "num_components must be at least 1, got 0"),
+            (("--density", "GMM", "--density.num_components", "x"), "num_components must be a whole number, got 'x'"),
+            (("--density", "GMM", "--density.num_components", "49"), "GMM needs at least 49 latents, got 48"),
+            (("--density", "GMM", "--num", "0"), "--num must be at least 1, got 0"),
+            (("--density", "GMM", "--seed", "-1"), "--seed must be at least 0"),
+            (("--density", "GMM", "--out", "a.pt"), "--out must end in .ckpt, got a.pt"),
+            (("--density", "GMM", "--out", "none/a.ckpt"), "there is no folder none"),
+            (("--density", "GMM", "--out", "VAE.ckpt"), "--out must be a new file, VAE.ckpt is the checkpoint"),
+            (("--density", "GMM", "--outt", "a.ckpt"), "unknown option --outt, did you mean --out?"),
+            (("--density", "CodeDensity"), "VAE has no discrete codes, which CodeDensity is over"),
+            (("--density", "torch.nn.Linear"), "must be a class derived from vae_zoo.samplers.Density"),
+            (("--density", "os.system"), "os.system is not allowed here"),
+        ],
+        1,
+    ),
 )
 def test_mistakes(options: tuple[str, ...], said: str, run: Callable, path: str, tmp_path: Path) -> None:
     before = sorted(tmp_path.iterdir())

@@ -32,7 +32,7 @@ FILES = ("families", "continuous", "optimal", "discrete", "energies", "counts")
 NAMES = [f.__name__ for f in FAMILIES if f.__module__.rpartition(".")[2] in FILES and f.__name__ != "Point"]
 
 
-@pytest.mark.parametrize("name", few(NAMES, 4))
+@pytest.mark.parametrize("name", few(NAMES, 1))
 def test_by_name(run: Callable[..., Outcome], name: str) -> None:
     own = OF_THEIR_OWN.get(name, ())
     data = () if "--data" in own else ("--data", "Digits")

@@ -63,6 +63,7 @@ def test_the_command_line_wins_and_it_is_said(run: Callable, tmp_path: Path, fit
     assert config["model"]["init_args"]["latent_dim"] == 4  # of the checkpoint, not the default
 
 
+@pytest.mark.exhaustive
 def test_a_config_wins_over_the_checkpoint_and_loses_to_the_command_line(
     run: Callable, tmp_path: Path, fitted: Path
 ) -> None:
@@ -84,7 +85,7 @@ def test_a_config_wins_over_the_checkpoint_and_loses_to_the_command_line(
             ("--model.scheduler.gamma 0.1", "model.scheduler.gamma 0.1 (was 0.5)", 2e-3 * 0.1),
             ("--model.optimizer AdamW --model.optimizer.lr 3e-3", "model.optimizer AdamW (was Adam)", 3e-3 / 2),
         ],
-        2,
+        1,
     ),
 )
 def test_a_resumed_fit_takes_what_is_asked(
@@ -100,6 +101,7 @@ def test_a_resumed_fit_takes_what_is_asked(
     assert group["weight_decay"] == pytest.approx(0.1 if "decay" in asked else 0.01 if "AdamW" in asked else 0)
 
 
+@pytest.mark.exhaustive
 def test_another_architecture_does_not_fit(run: Callable, tmp_path: Path, fitted: Path) -> None:
     outcome = run(*shlex.split(f"fit --ckpt_path {fitted} --model.latent_dim 5 --trainer.max_epochs 2 {QUICK}"))
     assert outcome.code == 2
@@ -108,6 +110,7 @@ def test_another_architecture_does_not_fit(run: Callable, tmp_path: Path, fitted
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.exhaustive
 def test_another_class_is_refused(run: Callable, fitted: Path) -> None:
     outcome = run(
         *shlex.split(f"test --ckpt_path {fitted} --model VAE --data Digits --trainer.enable_progress_bar false")
@@ -118,6 +121,7 @@ def test_another_class_is_refused(run: Callable, fitted: Path) -> None:
     )
 
 
+@pytest.mark.exhaustive
 def test_an_optimizer_has_its_own_defaults(run: Callable, tmp_path: Path) -> None:
     """jsonargparse hands Adam's weight decay of 0 on to AdamW (its issue 460)."""
     optimizer = "optimizer: {class_path: torch.optim.Adam, init_args: {lr: 0.01}}"
@@ -128,7 +132,7 @@ def test_an_optimizer_has_its_own_defaults(run: Callable, tmp_path: Path) -> Non
         assert (found["lr"], found["weight_decay"]) == (rate, 0.01)
 
 
-@pytest.mark.parametrize("option", ["--config", "-c"])
+@pytest.mark.parametrize("option", few(["--config", "-c"], 1))
 def test_arguments_of_a_class_that_is_replaced_are_named(run: Callable, tmp_path: Path, option: str) -> None:
     (tmp_path / "a.yaml").write_text(
         "model: {class_path: BetaVAE, init_args: {beta: 5, latent_dim: 3}}\ndata: Digits\n"
@@ -140,6 +144,7 @@ def test_arguments_of_a_class_that_is_replaced_are_named(run: Callable, tmp_path
     assert said(outcome.err) == []
 
 
+@pytest.mark.exhaustive
 def test_a_likelihood_that_nobody_chose_is_said_once_and_kept(run: Callable, tmp_path: Path) -> None:
     line = f"fit --model BetaVAE --data Digits {SMALL} {QUICK} --trainer.limit_train_batches 2 --trainer.max_epochs"
     first = run(*shlex.split(f"{line} 1"))
@@ -162,6 +167,7 @@ def test_a_likelihood_that_nobody_chose_is_said_once_and_kept(run: Callable, tmp
     assert (chosen.code, "likelihood" in chosen.err) == (0, False), chosen.err
 
 
+@pytest.mark.exhaustive
 def test_a_checkpoint_without_a_likelihood_is_bernoulli(run: Callable, tmp_path: Path, fitted: Path) -> None:
     checkpoint = torch.load(fitted, weights_only=True)
     for args in (checkpoint["hyper_parameters"], checkpoint["vae_zoo"]["model"]["init_args"]):

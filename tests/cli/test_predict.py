@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from helpers import saved, tiny
 from PIL import Image
+from short import few
 
 from vae_zoo.data import Arrays, Counts, DataModule, Digits, ImageFolder, Table
 from vae_zoo.distributions import FixedNormal
@@ -50,7 +51,7 @@ def test_the_test_split_of_the_training_data(run: Run) -> None:
     assert "predict: 10 of 40 examples, split test" in out.err
 
 
-@pytest.mark.parametrize(("split", "num"), [("all", 40), ("train", 32), ("val", 4)])
+@pytest.mark.parametrize(("split", "num"), few([("all", 40), ("train", 32), ("val", 4)], 1))
 def test_other_splits(run: Run, split: str, num: int) -> None:
     x = vectors("a.npz", 40, ids=np.arange(100, 140))
     out = run("predict", "--ckpt_path", trained(Arrays(path="a.npz")), f"--split={split}", *FEW)
@@ -61,7 +62,7 @@ def test_other_splits(run: Run, split: str, num: int) -> None:
     np.testing.assert_array_equal(found["id"], found["index"] + 100)
 
 
-@pytest.mark.parametrize("num", [1, 2, 50])
+@pytest.mark.parametrize("num", few([1, 2, 50], 1))
 def test_every_row_of_a_new_file(run: Run, num: int) -> None:
     vectors("a.npz", 40)
     x = vectors("new.npz", num)
@@ -73,6 +74,7 @@ def test_every_row_of_a_new_file(run: Run, num: int) -> None:
     np.testing.assert_array_equal(found["x"], x)
 
 
+@pytest.mark.exhaustive
 def test_a_split_of_a_new_file(run: Run) -> None:
     vectors("a.npz", 40)
     vectors("new.npz", 50)
@@ -81,6 +83,7 @@ def test_a_split_of_a_new_file(run: Run) -> None:
     assert "predict: 5 of 50 examples, split val" in out.err
 
 
+@pytest.mark.exhaustive
 def test_the_same_file_by_another_path(run: Run) -> None:
     vectors("a.npz", 40)
     path = trained(Arrays(path="a.npz"))
@@ -88,6 +91,7 @@ def test_the_same_file_by_another_path(run: Run) -> None:
     assert "predict: 4 of 40 examples, split test" in out.err
 
 
+@pytest.mark.exhaustive
 def test_a_new_test_file_is_the_test_split(run: Run) -> None:
     vectors("a.npz", 40)
     x = vectors("new.npz", 50)
@@ -107,6 +111,7 @@ def pictures(folder: str, num: int) -> None:
         Image.new("L", (8, 8), 255 * number // num).save(f"{folder}/{number}.png")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("folder", ["new", "new/test"])
 def test_every_image_of_a_new_folder(run: Run, folder: str) -> None:
     pictures("old", 12)
@@ -120,12 +125,14 @@ def test_every_image_of_a_new_folder(run: Run, folder: str) -> None:
     np.testing.assert_array_equal(found["index"], np.arange(50))
 
 
+@pytest.mark.exhaustive
 def test_all_digits_in_their_order(run: Run) -> None:
     out = run("predict", "--ckpt_path", trained(Digits()), "--split", "all", *FEW)
     np.testing.assert_array_equal(rows(out)["index"], np.arange(1797))
     assert "predict: 1797 of 1797 examples, split all" in out.err
 
 
+@pytest.mark.exhaustive
 def test_a_conditional_model_keeps_its_classes(run: Run) -> None:
     """New data that lack one of three number the others as the training does; a fourth is refused."""
     vectors("a.npz", 40, y=np.array(["ant", "bee", "cat"])[np.arange(40) % 3])
@@ -139,6 +146,7 @@ def test_a_conditional_model_keeps_its_classes(run: Run) -> None:
     assert (out.code, out.err.splitlines()[-1]) == (2, f"vae-zoo: error: {said}")
 
 
+@pytest.mark.exhaustive
 def test_folders_keep_the_classes_of_the_training(run: Run) -> None:
     for name in ("old/ant", "old/bee", "old/cat", "new/bee", "new/cat"):
         pictures(name, 6)
@@ -148,6 +156,7 @@ def test_folders_keep_the_classes_of_the_training(run: Run) -> None:
     assert [("ant", "bee", "cat")[y] for y in found["y"]] == [name.split("/")[0] for name in found["id"]]
 
 
+@pytest.mark.exhaustive
 def test_every_row_of_new_counts(run: Run) -> None:
     for name, num in (("a", 60), ("new", 5)):
         np.save(f"{name}.npy", np.random.default_rng(num).poisson(2, (num, 5)))
@@ -158,12 +167,15 @@ def test_every_row_of_new_counts(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("args", "said"),
-    [
-        (["--split", "some"], "--split must be one of all, train, val, test, got some."),
-        (["--data.folder", "empty"], "There are no images in empty: "),
-        (["--data.folder", "none"], "There is no folder none."),
-        (["--data.folder", "new", "--split", "val"], "There is no val split in new, which has only test."),
-    ],
+    few(
+        [
+            (["--split", "some"], "--split must be one of all, train, val, test, got some."),
+            (["--data.folder", "empty"], "There are no images in empty: "),
+            (["--data.folder", "none"], "There is no folder none."),
+            (["--data.folder", "new", "--split", "val"], "There is no val split in new, which has only test."),
+        ],
+        1,
+    ),
 )
 def test_mistakes(run: Run, args: list[str], said: str) -> None:
     pictures("old", 12)
@@ -176,6 +188,7 @@ def test_mistakes(run: Run, args: list[str], said: str) -> None:
     assert "Traceback" not in out.err
 
 
+@pytest.mark.exhaustive
 def test_chosen_examples_and_draws(run: Run) -> None:
     """What the options of the command say arrives, also under the short name of one of them."""
     vectors("a.npz", 40, ids=np.array([f"n{n}" for n in range(40)]))
@@ -191,15 +204,18 @@ def test_chosen_examples_and_draws(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("args", "said"),
-    [
-        (["--predictions.pairs", "[[99, 40]]"], "pairs: none of the 4 examples has the index 99; they lie in "),
-        (["--predictions.num_neighbours", "4"], "num_neighbours must be below the 4 examples, got 4."),
-        (
-            ["--predictions.table", "parquet"],
-            "table parquet needs pyarrow: pip install 'vae_zoo[table]', or choose csv.",
-        ),
-        (["--draw", "both"], "predictions.draw: expected 'mean' or 'sample', got both"),
-    ],
+    few(
+        [
+            (["--predictions.pairs", "[[99, 40]]"], "pairs: none of the 4 examples has the index 99; they lie in "),
+            (["--predictions.num_neighbours", "4"], "num_neighbours must be below the 4 examples, got 4."),
+            (
+                ["--predictions.table", "parquet"],
+                "table parquet needs pyarrow: pip install 'vae_zoo[table]', or choose csv.",
+            ),
+            (["--draw", "both"], "predictions.draw: expected 'mean' or 'sample', got both"),
+        ],
+        1,
+    ),
 )
 def test_mistakes_about_predictions(run: Run, monkeypatch: pytest.MonkeyPatch, args: list[str], said: str) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
@@ -209,6 +225,7 @@ def test_mistakes_about_predictions(run: Run, monkeypatch: pytest.MonkeyPatch, a
     assert out.err.splitlines()[-1].startswith(f"vae-zoo: error: {said}")
 
 
+@pytest.mark.exhaustive
 def test_new_data_are_compared_with_the_validation_data_of_the_training(run: Run) -> None:
     vectors("a.npz", 400)
     path = trained(Arrays(path="a.npz"))
@@ -224,6 +241,7 @@ def test_new_data_are_compared_with_the_validation_data_of_the_training(run: Run
     assert (out.code, "got split all of the same data" in out.err) == (2, True)
 
 
+@pytest.mark.exhaustive
 def test_a_checkpoint_that_names_no_data(run: Run) -> None:
     vectors("a.npz", 40)
     path = str(saved(Path.cwd(), tiny(VAE, shape=(5,), likelihood=FixedNormal)))
@@ -234,6 +252,7 @@ def test_a_checkpoint_that_names_no_data(run: Run) -> None:
     assert (out.code, "calibrate needs the validation data of the training, which" in out.err) == (2, True)
 
 
+@pytest.mark.exhaustive
 def test_new_rows_without_labels(run: Run) -> None:
     x = [",".join(map(str, row)) for row in np.random.default_rng(0).normal(size=(40, 5))]
     Path("new.csv").write_text("\n".join(["a,b,c,d,e", *x]))
@@ -245,6 +264,7 @@ def test_new_rows_without_labels(run: Run) -> None:
     assert "predict: 40 of 40 examples, split all" in out.err
 
 
+@pytest.mark.exhaustive
 def test_tables_are_compared_with_their_validation_rows(run: Run) -> None:
     pytest.importorskip("pandas")
     for name, num in (("a", 400), ("new", 3)):

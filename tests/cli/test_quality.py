@@ -49,6 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 FILES = ["--real=real.csv", "--train=train.csv", "--synthetic=synthetic.csv", "--ignore=id"]
 
 
+@pytest.mark.exhaustive
 def test_files_are_compared_and_all_measures_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["quality", *FILES, "--label_column=city", "--out=report.json"])
     printed = capsys.readouterr().out
@@ -82,6 +83,7 @@ def test_bad_rows_are_named_in_a_line(folder: Path, capsys: pytest.CaptureFixtur
     assert "found: 100% of the rows are nearer to training rows than to as many unseen real rows" in printed
 
 
+@pytest.mark.exhaustive
 def test_a_checkpoint_tells_which_rows_its_model_has_seen(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     people(400, 0).to_csv("people.csv", index=False)
     data = Table(path="people.csv", id_column="id", batch_size=64)
@@ -115,6 +117,7 @@ def test_a_checkpoint_tells_which_rows_its_model_has_seen(folder: Path, capsys: 
     assert "columns of 60 synthetic, 80 real, 320 training rows" in capsys.readouterr().out
 
 
+@pytest.mark.exhaustive
 def test_real_rows_that_the_model_has_seen_are_warned_of(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     people(150, 0).head(60).to_csv("real.csv", index=False)
     main(["quality", *FILES])

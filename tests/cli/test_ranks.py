@@ -54,6 +54,7 @@ def test_a_lost_process_ends_the_run_with_one_line(signum: signal.Signals, rank:
     assert checkpoint(tmp_path)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("rank", few([0, 1], 1))
 @pytest.mark.parametrize(("signum", "code"), few([(signal.SIGTERM, 143), (signal.SIGINT, 130)], 1))
 def test_a_signal_to_one_process_stops_both_at_one_step(
@@ -117,7 +118,7 @@ def images(folder: Path) -> None:
     np.save(folder / "nan.npy", np.full_like(x, math.nan))
 
 
-@pytest.mark.parametrize(("args", "said"), few(MISTAKES, 2))
+@pytest.mark.parametrize(("args", "said"), few(MISTAKES, 1))
 def test_processes_of_torchrun_say_the_same_of_a_mistake(args: str, said: str, tmp_path: Path) -> None:
     images(tmp_path)
     with ranks(tmp_path, command, ["fit", *SMALL.split(), *args.split()]) as running:

@@ -76,6 +76,7 @@ def test_a_run_that_is_stopped(run: Callable, monkeypatch: pytest.MonkeyPatch) -
     assert [int(row["step"]) for row in rows if row["train/loss"]] == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.exhaustive
 def test_the_file_of_a_resumed_run_is_that_of_one_never_stopped(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row spans the stop, and rows that were logged after the checkpoint are there once."""
     args = [*FIT, "--trainer.max_epochs=4", "--trainer.log_every_n_steps=2", "--last.every_n_train_steps=3"]
@@ -128,6 +129,7 @@ class TestMLflow:
         with Image.open(client.download_artifacts(kept.info.run_id, pictures[0])) as image:
             assert image.mode == "RGB"
 
+    @pytest.mark.exhaustive
     def test_a_logger_that_cannot_start(self, run: Callable) -> None:
         """What its constructor says is the line, though a list of loggers fits no other type either."""
         pytest.importorskip("mlflow", reason="mlflow is not installed")

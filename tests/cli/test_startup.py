@@ -179,6 +179,7 @@ def test_the_help_of_two_classes_has_their_options(given: str, run: Callable) ->
     assert "--data.folder  str, required" in run("fit", "--data", "ImageFolder", "--help").out
 
 
+@pytest.mark.exhaustive
 def test_what_only_lightning_knows_is_left_to_it(run: Callable, tmp_path: Path) -> None:
     (tmp_path / "helped_vae.py").write_text(MY_VAE)
     assert "--trainer.max_epochs" in run("fit", "--help-all").out
@@ -198,6 +199,7 @@ def test_as_a_module() -> None:
     assert (done.returncode, done.stdout) == (0, f"vae-zoo {vae_zoo.__version__}\n")
 
 
+@pytest.mark.exhaustive
 def test_an_unread_end_is_no_mistake() -> None:
     command = [sys.executable, "-m", "vae_zoo", "schema"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

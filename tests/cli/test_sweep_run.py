@@ -287,6 +287,7 @@ class TestSearch:
 
         return call
 
+    @pytest.mark.exhaustive
     def test_a_poor_run_is_stopped_early(self, sweep: Callable[..., Any]) -> None:
         halving = {"early_terminate": {"type": "hyperband", "min_iter": 2, "eta": 3}}
         content = {"method": "grid", "parameters": {"x": {"values": [3, 1, 2]}}, **halving}
@@ -379,6 +380,7 @@ class TestRuns:
         assert "2 of 2 runs failed" in outcome.err
         assert "batch_size" in Path("results/sweeps/s/0/log.txt").read_text()
 
+    @pytest.mark.exhaustive
     @pytest.mark.parametrize(("code", "ends"), [(130, 130), (-15, 143)])
     def test_a_run_that_is_stopped(self, code: int, ends: int, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sweep_run, "_launch", lambda *_: code)

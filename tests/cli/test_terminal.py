@@ -102,6 +102,7 @@ def test_a_warning_is_one_line_for_the_command_alone() -> None:
     assert (warnings.formatwarning, list(warnings.filters)) == before
 
 
+@pytest.mark.exhaustive
 def test_text_is_opened_with_an_encoding() -> None:
     """Elsewhere it would be that of the locale."""
     missing = []

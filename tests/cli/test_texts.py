@@ -50,6 +50,7 @@ def test_from_a_file_to_samples_and_scores(fitted: Path, run: Callable[..., Outc
     assert run("test", "--ckpt_path", CKPT, "--evidence.num_samples", "3").code == 0
 
 
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("default")
 def test_new_files_and_mistakes(fitted: Path, run: Callable[..., Outcome]) -> None:
     (fitted / "new.txt").write_text("CO\nCBr\n")
@@ -75,6 +76,7 @@ def test_new_files_and_mistakes(fitted: Path, run: Callable[..., Outcome]) -> No
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("default")
 def test_a_chosen_likelihood_gets_the_vocabulary(run: Callable[..., Outcome], tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("\n".join("ab" * (1 + n % 3) for n in range(40)))

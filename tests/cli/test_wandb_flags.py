@@ -48,6 +48,7 @@ def test_a_mistake_is_one_line(args: list[str], said: str, run: Callable) -> Non
     assert len(outcome.err) <= 201
 
 
+@pytest.mark.exhaustive
 def test_the_flag_is_the_part(run: Callable, tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     flag = run("fit", "--config", "vae_digits", "--wandb", "--print_config")

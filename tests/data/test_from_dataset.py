@@ -13,6 +13,7 @@ import pytest
 import torch
 from lightning.pytorch import seed_everything
 from PIL import Image
+from short import few
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 from torchvision import transforms
 from torchvision.datasets import FakeData
@@ -74,7 +75,7 @@ def test_a_tensor_data_set(limit: float) -> None:
     assert list(rows) == list(range(50))
 
 
-@pytest.mark.parametrize("limit", [1.0, 0.0])
+@pytest.mark.parametrize("limit", few([1.0, 0.0], 1))
 def test_of_torchvision(limit: float) -> None:
     make = partial(FakeData, size=30, image_size=(3, 8, 6), num_classes=4)
     plain = FromDataset(train=make(), in_memory_limit=limit)

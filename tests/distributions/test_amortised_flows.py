@@ -149,6 +149,7 @@ class FlowInLinearGaussian(LinearGaussian):
         return VAE.encode(self, x, c)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("cls", few(FLOWS, 1))
 def test_a_trained_flow_in_place_of_the_exact_posterior(cls: type[Family]) -> None:

@@ -213,6 +213,7 @@ def test_indices_are_buffers_and_not_made_at_each_step() -> None:
     assert {index.data_ptr() for index in indices.used} <= known
 
 
+@pytest.mark.exhaustive
 def test_losses_compile_in_one_graph() -> None:
     torch._dynamo.reset()
     settings = {"shape": (6,), "latent_dim": 2, "encoder": small, "decoder": small}

@@ -68,6 +68,7 @@ def test_tracks_the_mean_over_batches() -> None:
     torch.testing.assert_close(scale, family.square.sqrt().expand(1, 3))
 
 
+@pytest.mark.exhaustive
 def test_one_graph_that_tracks(images: Tensor) -> None:
     eager, whole = (
         tiny(VAE, likelihood=OptimalNormal, num_samples=2),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import FAMILIES, PRIORS, REAL_PRIORS, SHAPE, small
+from short import few
 from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal, constraints, kl_divergence
 
@@ -52,7 +53,7 @@ PAIRS = [(q, p) for q in REAL for p in REAL_PRIORS] + [*OTHERS, (Gamma, Standard
 every_pair = pytest.mark.parametrize(("q", "p"), PAIRS)
 
 
-def few(cls: type) -> Any:
+def smallest(cls: type) -> Any:
     """The class with networks as small as can be."""
     return (
         partial(cls, num_transforms=1, **({} if cls is PlanarFlow else {"hidden": [8]}))
@@ -62,7 +63,7 @@ def few(cls: type) -> Any:
 
 
 def pair(q: type[Family], p: type[Prior], dtype: torch.dtype = torch.float64) -> tuple[Distribution, Distribution]:
-    family, prior = few(q)((3,)).to(dtype), few(p)((3,)).to(dtype)
+    family, prior = smallest(q)((3,)).to(dtype), smallest(p)((3,)).to(dtype)
     return family(0.5 * torch.randn(4, *family.param_shape).to(dtype)), prior()
 
 
@@ -84,7 +85,7 @@ class TestEveryPair:
     def test_has_a_gradient_for_every_parameter(
         self, cls: type[VAE], q: type[Family], p: type[Prior], images: Tensor
     ) -> None:
-        kwargs = {"encoder": small, "decoder": small, "posterior": few(q), "prior": few(p)}
+        kwargs = {"encoder": small, "decoder": small, "posterior": smallest(q), "prior": smallest(p)}
         model = cls(shape=SHAPE, latent_dim=3, num_samples=2, **kwargs)
         values = model.losses(images[:4], torch.arange(4))
         values["loss"].backward()
@@ -97,7 +98,7 @@ class TestEveryPair:
         assert torch.equal(model.embed(images[:2]), model.embed(images[:2]))
 
     def test_float32_under_autocast_agrees_with_float64(self, q: type[Family], p: type[Prior]) -> None:
-        family, prior = few(q)((3,)), few(p)((3,))
+        family, prior = smallest(q)((3,)), smallest(p)((3,))
         params = (0.5 * torch.randn(8, *family.param_shape)).bfloat16()
         with torch.autocast("cpu", torch.bfloat16):
             a, b = family(params), prior()
@@ -110,7 +111,7 @@ class TestEveryPair:
         torch.testing.assert_close(low.double(), kl(a, b, z.double()), rtol=1e-4, atol=1e-4)
 
     def test_gradient_in_float32(self, q: type[Family], p: type[Prior]) -> None:
-        family, prior = few(q)((3,)), few(p)((3,))
+        family, prior = smallest(q)((3,)), smallest(p)((3,))
         params, grads = 0.5 * torch.randn(8, *family.param_shape), []
         z = family(params).sample((4,))
         for dtype in (torch.float32, torch.float64):
@@ -122,20 +123,23 @@ class TestEveryPair:
 
 @pytest.mark.parametrize(
     ("cls", "q", "p"),
-    [
-        (VAE, FullNormal, StandardNormal),
-        pytest.param(VAE, DiagonalLaplace, MixtureNormal, marks=pytest.mark.exhaustive),
-        pytest.param(IWAE, AutoregressiveFlow, ConditionalNormal, marks=pytest.mark.exhaustive),
-        pytest.param(VAE, SplineFlow, StandardLaplace, marks=pytest.mark.exhaustive),
-        (VAE, DiagonalNormal, SplinePrior),
-        pytest.param(VAE, DiagonalNormal, FlowPrior, marks=pytest.mark.exhaustive),
-        (IWAE, Gamma, GammaPrior),
-        pytest.param(VAE, Beta, BetaPrior, marks=pytest.mark.exhaustive),
-        (VAE, Dirichlet, DirichletPrior),
-    ],
+    few(
+        [
+            (VAE, FullNormal, StandardNormal),
+            pytest.param(VAE, DiagonalLaplace, MixtureNormal, marks=pytest.mark.exhaustive),
+            pytest.param(IWAE, AutoregressiveFlow, ConditionalNormal, marks=pytest.mark.exhaustive),
+            pytest.param(VAE, SplineFlow, StandardLaplace, marks=pytest.mark.exhaustive),
+            (VAE, DiagonalNormal, SplinePrior),
+            pytest.param(VAE, DiagonalNormal, FlowPrior, marks=pytest.mark.exhaustive),
+            (IWAE, Gamma, GammaPrior),
+            pytest.param(VAE, Beta, BetaPrior, marks=pytest.mark.exhaustive),
+            (VAE, Dirichlet, DirichletPrior),
+        ],
+        1,
+    ),
 )
 def test_compiles_into_one_graph(cls: type[VAE], q: type[Family], p: type[Prior], images: Tensor) -> None:
-    kwargs = {"encoder": small, "decoder": small, "posterior": few(q), "prior": few(p)}
+    kwargs = {"encoder": small, "decoder": small, "posterior": smallest(q), "prior": smallest(p)}
     model, c = cls(shape=SHAPE, latent_dim=2, **kwargs), torch.arange(4)
     torch.manual_seed(1)
     expected = model.losses(images[:4], c)

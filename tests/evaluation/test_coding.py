@@ -14,6 +14,7 @@ import pytest
 import torch
 from helpers import build, small, tiny
 from scipy.stats import norm
+from short import few
 from torch import Tensor
 
 from vae_zoo.data import Digits
@@ -162,7 +163,7 @@ def trained(digits: Tensor) -> Any:
     return model.eval()
 
 
-@pytest.mark.parametrize("batch_size", [1, 7])
+@pytest.mark.parametrize("batch_size", few([1, 7], 1))
 def test_the_bound_is_the_length_of_the_code(trained: Any, digits: Tensor, batch_size: int) -> None:
     x = digits[1397:]
     codec = Codec(trained, batch_size=batch_size)

@@ -110,6 +110,7 @@ def _on_two(rank: int, folder: Path) -> None:
     assert model.latent_scale.num == 300
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_two_processes_share_the_examples(tmp_path: Path) -> None:
     with ranks(tmp_path, _on_two, tmp_path) as running:

@@ -29,6 +29,7 @@ def rising(num: int = 60, late: float = 0.0) -> list[float]:
     return [10 - 8 * math.exp(-n / 6) + late * n + 0.01 * (n % 2) for n in range(num)]
 
 
+@pytest.mark.exhaustive
 def test_nothing_is_found_in_a_model_at_its_optimum(healthy: Any) -> None:
     found = examine(TRAINED, healthy)
     assert not named(found), [f for f in found if f.severity != "fine"]
@@ -123,6 +124,7 @@ def test_a_planted_fault_is_named(name: str, healthy: Any) -> None:
     assert one(diagnosis, healthy).severity == "fine"
 
 
+@pytest.mark.exhaustive
 def test_latents_that_are_all_correlated() -> None:
     loadings = torch.ones(DIM, LATENT) + 0.03 * torch.randn(DIM, LATENT, generator=torch.Generator().manual_seed(0))
     model = optimal(weights=loadings)

@@ -99,6 +99,7 @@ def test_the_area_and_its_error() -> None:
     assert np.mean([area.error for area in drawn]) == pytest.approx(spread, rel=0.1)
 
 
+@pytest.mark.exhaustive
 def test_rows_of_the_same_distribution_have_no_findings() -> None:
     found = quality(rows(300, 0), rows(200, 1), COLUMNS, train=rows(500, 2), label="city")
     assert found.findings == []
@@ -192,6 +193,7 @@ def test_complete_rows_are_not_told_apart_by_their_completeness() -> None:
     assert not quality(x, real, COLUMNS).gaps
 
 
+@pytest.mark.exhaustive
 def test_a_predictor_of_numbers_and_one_of_a_single_class() -> None:
     x, y = rows(300, 0), rows(200, 1)
     found = utility(x, y, COLUMNS, "income", train=rows(400, 2))

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import build, saved, tiny
+from short import few
 from torch import Tensor, nn
 
 import vae_zoo
@@ -59,16 +60,19 @@ def conv(**kwargs: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("cls", "kwargs"),
-    [
-        (VAE, {"decoder": partial(Dense, hidden=[32, 16])}),
-        (VAE, {"decoder": partial(Dense, hidden=[32], activation=nn.GELU), "likelihood": OptimalNormal}),
-        (VAE, {"decoder": partial(Dense, hidden=[]), "prior": MixtureNormal, "likelihood": FixedNormal}),
-        (AE, {"decoder": partial(Dense, hidden=[16], activation=nn.ELU)}),
-        (VAE, {"decoder": partial(GatedDense, hidden=[16, 12])}),
-        (ConvVAE, {"decoder": conv()}),
-        (ConvVAE, {"decoder": conv(activation=nn.SiLU), "shape": (3, 13, 10), "likelihood": FixedNormal}),
-        (ConvVAE, {"decoder": conv(activation=partial(nn.LeakyReLU, negative_slope=0.2)), "shape": (1, 28, 28)}),
-    ],
+    few(
+        [
+            (VAE, {"decoder": partial(Dense, hidden=[32, 16])}),
+            (VAE, {"decoder": partial(Dense, hidden=[32], activation=nn.GELU), "likelihood": OptimalNormal}),
+            (VAE, {"decoder": partial(Dense, hidden=[]), "prior": MixtureNormal, "likelihood": FixedNormal}),
+            (AE, {"decoder": partial(Dense, hidden=[16], activation=nn.ELU)}),
+            (VAE, {"decoder": partial(GatedDense, hidden=[16, 12])}),
+            (ConvVAE, {"decoder": conv()}),
+            (ConvVAE, {"decoder": conv(activation=nn.SiLU), "shape": (3, 13, 10), "likelihood": FixedNormal}),
+            (ConvVAE, {"decoder": conv(activation=partial(nn.LeakyReLU, negative_slope=0.2)), "shape": (1, 28, 28)}),
+        ],
+        2,
+    ),
 )
 def test_pixels_are_those_of_torch(cls: Any, kwargs: Any, tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -97,6 +97,7 @@ def estimated(loc: Tensor, log_scale: Tensor, size: int, batches: int, *, strati
 
 
 class TestEstimatorsFromBatches:
+    @pytest.mark.exhaustive
     def test_stratified_within_five_percent(self, two_thousand: tuple[Tensor, Tensor, Terms]) -> None:
         """Batches of 500 of 2,000 examples, the mean over 60 of them. Smaller batches are biased, see below."""
         loc, log_scale, expected = two_thousand

@@ -69,8 +69,8 @@ def arguments(cls: type) -> Iterator[str]:
 
 @pytest.mark.parametrize("first", MODELS, ids=lambda cls: cls.__name__)
 def test_some_pairs(first: type[Autoencoder], images: Tensor) -> None:
-    """Four partners of each, chosen by their names."""
-    check_pairs(first, sorted(MODELS, key=lambda cls: crc32(f"{first.__name__} {cls.__name__}".encode()))[:4], images)
+    """Two partners of each, chosen by their names."""
+    check_pairs(first, sorted(MODELS, key=lambda cls: crc32(f"{first.__name__} {cls.__name__}".encode()))[:2], images)
 
 
 @pytest.mark.exhaustive

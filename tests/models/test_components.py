@@ -214,6 +214,7 @@ def test_shapes_of_hooks(cls: type[VAE], message: str, batch: int) -> None:
             model.log_evidence(torch.rand(batch, *COLOUR), num_samples=1)
 
 
+@pytest.mark.exhaustive
 def test_a_compiled_model_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "compiled", lambda cls, **_: torch.compile(cls.losses, backend="eager"))
     model = tiny(AE, shape=COLOUR, decoder=Grey, compiled=True)

@@ -34,6 +34,7 @@ def gradients(model: VAE, x: Tensor, names: tuple[str, ...], num: int) -> Tensor
     return torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])
 
 
+@pytest.mark.exhaustive
 def test_same_mean_and_less_variance_for_the_encoder() -> None:
     plain, doubly = models(4)
     x = torch.tensor([[1.0, -0.5, 0.3]], dtype=torch.float64).expand(200, -1)

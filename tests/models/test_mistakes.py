@@ -10,6 +10,7 @@ import torch
 from helpers import linked, tiny
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import BackboneFinetuning
+from short import few
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
@@ -114,7 +115,8 @@ def test_backbone_that_is_not_there(tmp_path: Path) -> None:
         trainer.fit(tiny(VAE), [torch.rand(2, 1, 8, 8)])
 
 
-@pytest.mark.parametrize("role", ["posterior", "likelihood"])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("role", few(["posterior", "likelihood"], 1))
 def test_export_of_a_distribution_without_a_mean(role: str, tmp_path: Path) -> None:
     half = "encoder" if role == "posterior" else "decoder"
     model = tiny(VAE, **{role: MeanlessNormal if role == "posterior" else MeanlessImage})

@@ -10,6 +10,7 @@ import pytest
 import torch
 from certainty import Certain, play
 from helpers import build, fit, linear, losses, same_weights, small, tiny
+from short import few
 from torch import Tensor, nn
 
 from vae_zoo.distributions import FixedNormal, HamiltonianPosterior, Metric, Normal, RiemannianPosterior
@@ -106,7 +107,7 @@ def test_equations_are_solved() -> None:
     assert (end - z - half * ((inverse(z) + inverse(end)) @ middle.unsqueeze(-1)).squeeze(-1)).abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("num", [1, 3])
+@pytest.mark.parametrize("num", few([1, 3], 1))
 def test_volume_is_preserved(num: int) -> None:
     q = posterior(metric(), num)
 
@@ -187,7 +188,7 @@ def gaussian(num_leapfrog: int, **kwargs: Any) -> tuple[Any, Tensor, Tensor]:
     return model, x, evidence
 
 
-@pytest.mark.parametrize(("num_leapfrog", "start_temperature"), [(3, 1.0), (3, 1.5)])
+@pytest.mark.parametrize(("num_leapfrog", "start_temperature"), few([(3, 1.0), (3, 1.5)], 1))
 def test_bounds_of_a_linear_model(num_leapfrog: int, start_temperature: float) -> None:
     """Below the exact evidence, and without tempering above that of the start; weights average to the evidence."""
     num = 20_000
@@ -233,6 +234,7 @@ def test_inference_mode_changes_nothing(images: Tensor) -> None:
     assert found[1] == found[2]
 
 
+@pytest.mark.exhaustive
 def test_centroids_are_training_examples_and_stay(tmp_path: Path) -> None:
     kwargs = {"encoder": small, "decoder": small, "metric": small, "num_centroids": 6}
     models = [fit(tmp_path / str(n), RHVAE, kwargs=kwargs, max_epochs=n)[0] for n in (1, 2)]
@@ -242,6 +244,7 @@ def test_centroids_are_training_examples_and_stay(tmp_path: Path) -> None:
     assert build(RHVAE, num_centroids=7).metric().centroids.shape == (7, 4)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_no_training_takes_a_bound_above_the_evidence() -> None:
     """Nor by steps whose equations are not solved, which would not preserve volume."""

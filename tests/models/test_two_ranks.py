@@ -16,15 +16,12 @@ from vae_zoo.callbacks import NaNGuard
 from vae_zoo.distributions import OptimalNormal
 from vae_zoo.distributions.divergence import kl_per_dim
 from vae_zoo.models import (
-    AAE,
     AE,
     M2,
     VAE,
     VQVAE,
     Autoencoder,
-    ExemplarVAE,
     FactorVAE,
-    JointVAE,
     LadderVAE,
     VampVAE,
 )
@@ -32,8 +29,8 @@ from vae_zoo.nn import EMACodebook
 
 pytestmark = pytest.mark.slow
 
-SOME: list[type[Autoencoder]] = [VAE, VQVAE, FactorVAE, AAE, ExemplarVAE, M2, JointVAE, LadderVAE]
-"""One model for each kind of state that processes could disagree on."""
+SOME: list[type[Autoencoder]] = [VAE, FactorVAE, M2, LadderVAE]
+"""Models with state that processes could disagree on; the others are in the exhaustive case."""
 
 
 def same_everywhere(value: Tensor) -> bool:

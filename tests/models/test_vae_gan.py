@@ -58,6 +58,7 @@ def test_equal_pictures_are_no_distance_apart(model: VAEGAN, images: Tensor) -> 
     assert model._distance(model.discriminator, images, images).item() == 0
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_reconstructs_after_a_short_fit(tmp_path: Path) -> None:
     """Compared in few features before the logit, as by ``Critic``, all pictures are one pattern: above 1.5 here."""

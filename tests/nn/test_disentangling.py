@@ -46,6 +46,7 @@ def test_coordinates() -> None:
     assert torch.equal(seen[0][1, 3:, 1, 4], torch.stack([x[1, 4], y[1, 4]]))
 
 
+@pytest.mark.exhaustive
 def test_a_position_moves_the_image() -> None:
     """After a short fit from the position of a sprite to its picture, a latent moves the centre along its axis."""
     torch.manual_seed(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -34,6 +35,7 @@ def test_it_keeps_the_weights_of_the_moment() -> None:
     assert torch.equal(call(x), expected)
 
 
+@pytest.mark.exhaustive
 def test_it_compiles_into_one_graph() -> None:
     layer = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
 

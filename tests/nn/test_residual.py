@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from short import few
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -68,7 +69,7 @@ def test_the_large_size_is_that_of_latent_diffusion() -> None:
     assert _count(encoder) + _count(decoder) == 83_653_863
 
 
-@pytest.mark.parametrize("size", list(SIZES))
+@pytest.mark.parametrize("size", few(list(SIZES), 1))
 def test_the_table_of_the_documentation(size: SizeName) -> None:
     text = (Path(__file__).parents[2] / "docs" / "networks.md").read_text(encoding="utf-8")
     shown = [line for line in text.splitlines() if line.startswith(f"| `{size}`")]

@@ -77,6 +77,7 @@ def seen(folder: Path, *, start: Path | None = None, epochs: int, **kwargs: Any)
     return spy.seen
 
 
+@pytest.mark.exhaustive
 def test_a_resumed_run_continues_it(tmp_path: Path) -> None:
     whole = seen(tmp_path / "a", epochs=3)
     first = seen(tmp_path / "b", epochs=1)

@@ -88,6 +88,7 @@ class TestModels:
             tiny(PriorAE, penalties=[partial(SupervisedLatents, sizes=[2])]), images, c=c
         ).keys()
 
+    @pytest.mark.exhaustive
     def test_one_graph(self, images: Tensor) -> None:
         c = torch.arange(len(images)) % 3 - 1
         model = tiny(VAE, penalties=[partial(SupervisedLatents, sizes=[2], loss=loss) for loss in ("xent", "cov")])

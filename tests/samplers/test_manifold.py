@@ -121,6 +121,7 @@ def test_a_refit_is_bitwise_the_same_and_draws_nothing() -> None:
     assert torch.equal(copy().sample((3,)), x)
 
 
+@pytest.mark.exhaustive
 def test_as_the_prior_of_its_model(data: Sprites, images: Tensor, tmp_path: Path) -> None:
     model = tiny(RHVAE, num_centroids=6).eval()
     model.initialise(images)

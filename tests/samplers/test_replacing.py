@@ -99,7 +99,7 @@ def test_every_model_takes_a_density_or_says_why_not(
     assert torch.equal(again.sample(5), x)
 
 
-@pytest.mark.parametrize("cls", [AE, RAE, RAESN])
+@pytest.mark.parametrize("cls", few([AE, RAE, RAESN], 1))
 def test_an_autoencoder_without_a_prior_can_be_sampled_from(
     cls: type[Autoencoder], data: Sprites, images: Tensor
 ) -> None:
@@ -116,6 +116,7 @@ def test_an_autoencoder_without_a_prior_can_be_sampled_from(
     assert ais(made, images[:2], num_steps=5).value.isfinite().all()
 
 
+@pytest.mark.exhaustive
 def test_the_ones_that_have_a_prior_of_their_own(data: Sprites) -> None:
     refused = set()
     for cls in BOUNDS:
@@ -165,6 +166,7 @@ def test_a_fitted_prior_raises_the_bound(tmp_path: Path) -> None:
     assert after > before
 
 
+@pytest.mark.exhaustive
 def test_annealed_importance_sampling_needs_a_density(data: Sprites, images: Tensor) -> None:
     model = replaced(tiny(VAE).eval(), data, TwoStage, hidden=(8,), max_epochs=2)
     with pytest.raises(TypeError, match="TwoStage gives draws of a bound"):

@@ -255,6 +255,7 @@ def test_a_file_of_weights_is_read_as_tensors(weights: str) -> None:
         InceptionFeatures((1, 8, 8), weights_path=weights)
 
 
+@pytest.mark.exhaustive
 def test_a_file_of_weights_that_a_checkpoint_names(weights: str, content: dict[str, Any], refused: Callable) -> None:
     planted(content, "hyper_parameters", "encoder", value=naming(weights))
     torch.save(planted(content, "vae_zoo", "model", "init_args", "encoder", value=naming(weights)), "evil.ckpt")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -50,7 +50,7 @@ def traversals(
     """
     z = model.embed(x, c).flatten(1)
     c = None if c is None else c[:1]
-    prior: Any = model.prior(c) if hasattr(model, "latent_dims") else None
+    prior = cast("Any", model).prior(c) if hasattr(model, "latent_dims") else None
     if isinstance(prior, (Hierarchical, TopDown)):
         return _in_layers(model, prior, z, c, num_dims, torch.linspace(-span, span, num_steps).to(z))
     dims = z.var(0, correction=0).argsort(descending=True)[:num_dims]
