@@ -37,7 +37,7 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 
 docs: $(INSTALLED)
-	$(BIN)/python -m sphinx -E -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -E -W --keep-going -j auto -b html docs docs/_build/html
 
 figures: $(INSTALLED)
 	$(BIN)/python docs/figures.py
