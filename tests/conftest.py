@@ -63,6 +63,12 @@ def pytest_runtest_setup() -> None:
         pytest.skip(f"the {MINUTES:g} minutes of VAE_ZOO_MINUTES are over; make test-all runs it")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    if left := sum("VAE_ZOO_MINUTES" in str(report.longrepr) for report in skipped):
+        terminalreporter.write_line(f"{left} cases were left out after {MINUTES:g} minutes: make test-all runs them")
+
+
 def pytest_collection_finish() -> None:
     """Keep what is imported and collected by then out of every later search for garbage."""
     gc.collect()
