@@ -21,7 +21,8 @@ LAYERED = ["LadderVAE", "TwoLevelVAE", "VDVAE", "NVAE", "BIVA"]
 
 def trained(name: str, images: Tensor) -> Any:
     """A model whose layers have begun to differ from their start."""
-    model = tiny(getattr(models, name))
+    layers = {"latent_dim": 6, "latent_dims": [2, 2, 2]} if name == "LadderVAE" else {}
+    model = tiny(getattr(models, name), **layers)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.2 * torch.randn_like(parameter)
