@@ -7,7 +7,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from zlib import crc32
 
 import pytest
 import torch
@@ -50,12 +49,6 @@ def data() -> Sprites:
 def images() -> Tensor:
     """16 images, (16, 1, 8, 8), float in [0, 1]."""
     return tiny_data().load("train").x[:16].float() / 255
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Within a limit of time, the files take turns at being the first."""
-    if MINUTES:
-        items.sort(key=lambda item: crc32(f"{os.environ.get('VAE_ZOO_ORDER')} {item.path}".encode()))
 
 
 def pytest_runtest_setup() -> None:

@@ -42,7 +42,7 @@ def save(model: Any, data: Any, path: Path) -> None:
         torch.manual_seed(0)
         grids = {"samples": grid(model.sample(ROWS * COLUMNS))} | grids
     if model.continuous:
-        dims, _, rows = traversals(model, rest, given, num_dims=ROWS, num_steps=COLUMNS, span=SPAN)
+        dims, _, rows, _ = traversals(model, rest, given, num_dims=ROWS, num_steps=COLUMNS, span=SPAN)
         rows = F.pad(rows.flatten(1), (0, 0, 0, ROWS - len(rows)), value=1.0).view(ROWS * COLUMNS, *rows.shape[2:])
         grids[f"latents {', '.join(str(int(n)) for n in dims)}"] = grid(rows)
     gap = torch.ones(next(iter(grids.values())).shape[0], GAP, x.shape[1])

@@ -25,7 +25,7 @@ def test_pictures_stay_inside(cls: type[Autoencoder], images: Tensor) -> None:
     model.decode = lambda z, c=None: seen.append(z.detach()) or decode(z, c)
     with torch.no_grad():
         paths = drawing.interpolations(model, images, None, 5)
-        dims, _, rows = traversals(model, images, None, num_dims=3, num_steps=7)
+        dims, _, rows, _ = traversals(model, images, None, num_dims=3, num_steps=7)
     assert paths.shape == (8, 5, 1, 8, 8)
     assert rows.shape == (3, 7, 1, 8, 8)
     assert len(dims) == 3

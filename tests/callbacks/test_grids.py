@@ -184,7 +184,7 @@ class TestDrawing:
         assert paths.shape == (8, 5, 1, 8, 8)
         torch.testing.assert_close(paths[:, 0], model.reconstruct(images[:8]))
         torch.testing.assert_close(paths[:, -1], model.reconstruct(images[8:]))
-        dims, _, rows = traversals(model, images, c, num_dims=3, num_steps=7)
+        dims, _, rows, _ = traversals(model, images, c, num_dims=3, num_steps=7)
         assert rows.shape == (3, 7, 1, 8, 8)
         z = model.embed(images)
         assert dims.tolist() == z.var(0).argsort(descending=True)[:3].tolist()

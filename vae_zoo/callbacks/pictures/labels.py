@@ -115,7 +115,7 @@ def traversals(source: Source, model: Autoencoder, x: Tensor, c: Tensor | None, 
     if len(values) and torch.allclose(values, values[:1].expand_as(values), atol=1e-4):
         marked = {0, num_steps - 1} | ({num_steps // 2} if num_steps % 2 else set())
         below = [number(float(value)) if n in marked else "" for n, value in enumerate(values[0])]
-    others = "the layers below at their means" if hasattr(model, "latent_dims") else "the others as in one example"
+    others = "the layers below at their means" if found.layered else "the others as in one example"
     return Labels(f"{source}: one latent varied in each row, {others}", rows, below=below)
 
 

@@ -21,11 +21,13 @@ class Traversals(NamedTuple):
         dims: The dimensions, (D,); those of a grid are counted through.
         values: Their values, (D, num_steps).
         images: Means of p(x|z), (D, num_steps, \\*shape).
+        layered: Whether the layers below a dimension follow it, instead of staying those of the example.
     """
 
     dims: Tensor
     values: Tensor
     images: Tensor
+    layered: bool = False
 
 
 def traversals(
@@ -71,7 +73,7 @@ def _in_layers(model: Any, prior: Any, z: Tensor, c: Tensor | None, num_dims: in
         for layer in layer_of[dims].unique().tolist():
             chosen = layer_of[dims] == layer
             rows[chosen] = prior.follow(rows[chosen].flatten(0, 1), layer).view_as(rows[chosen])
-        return Traversals(dims, values, _decoded(model, rows, c))
+        return Traversals(dims, values, _decoded(model, rows, c), layered=True)
 
     use = (z.var(0, correction=0) / scale**2).split(prior.dims)
     each, starts = max(1, _CANDIDATES // len(use)), [int((layer_of < n).sum()) for n in range(len(use))]
