@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from helpers import tiny_data
-from torch import Tensor
 
-from vae_zoo.data import Sprites
+if TYPE_CHECKING:  # the process that hands tests out to others does not import torch
+    from torch import Tensor
 
-torch.set_num_threads(1)
+    from vae_zoo.data import Sprites
 
 MINUTES, START = float(os.environ.get("VAE_ZOO_MINUTES", 0)), time.monotonic()
 """After how long what is left is skipped; 0 for no limit."""
-
-SEED = torch.manual_seed if torch.cuda.is_available() else torch.default_generator.manual_seed
-"""The former keeps the stack of every call for a device that there may be later."""
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -32,22 +30,51 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     """Start from one seed, and forget graphs and the seed that Lightning keeps in the environment."""
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
     monkeypatch.setenv("VAE_ZOO_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    SEED(0)
+    seed()
     yield
     os.environ.pop("PL_GLOBAL_SEED", None)
-    if "torch._dynamo" in os.sys.modules:
-        torch._dynamo.reset()
+    if "torch._dynamo" in sys.modules:
+        sys.modules["torch._dynamo"].reset()
+
+
+def seed() -> None:
+    """Seed torch. Where there is no device, ``torch.manual_seed`` keeps the stack for one that there may be later."""
+    import torch
+
+    (torch.manual_seed if torch.cuda.is_available() else torch.default_generator.manual_seed)(0)
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """What the user is told by Lightning's logger, a message each.
+
+    In place of pytest's own ``caplog``, whose plugin attaches itself to every logger six times a test.
+    """
+    messages: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    yield messages
+    logger.removeHandler(handler)
+    logger.setLevel(level)
 
 
 @pytest.fixture
 def data() -> Sprites:
     """48 training, 8 validation and 8 test sprites of 8x8 pixels, in batches that do not divide them."""
+    from helpers import tiny_data
+
     return tiny_data()
 
 
 @pytest.fixture(scope="session")
 def images() -> Tensor:
     """16 images, (16, 1, 8, 8), float in [0, 1]."""
+    from helpers import tiny_data
+
     return tiny_data().load("train").x[:16].float() / 255
 
 
@@ -63,6 +90,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep what is imported and collected by then out of every later search for garbage."""
+    """One thread; and what is imported and collected by then is kept out of every later search for garbage.
+
+    A search after 700 new objects, Python's default, would take a twentieth of the suite.
+    """
+    import torch
+
+    torch.set_num_threads(1)
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 20, 20)

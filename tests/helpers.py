@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers.logger import Logger
@@ -77,15 +78,27 @@ def linked(cls: type) -> dict[str, Any]:
     return {name: value for name, value in given.items() if takes(cls, name)}
 
 
+@cache
+def narrow(cls: type) -> dict[str, Any]:
+    """The encoder and the decoder that a class has by default, with few units."""
+    return {name: network for name, network in Subject(cls).networks.items() if name in ("encoder", "decoder")}
+
+
 def build(cls: type[Autoencoder] = VAE, **kwargs: Any) -> Any:
-    """A model of sprites of 8x8 pixels, its networks those that the class has by default."""
+    """A model of sprites of 8x8 pixels, its networks of the kind that the class has by default."""
     latent_dim = sum(kwargs.get("latent_dims", [4]))  # a ladder's layers add up to it
-    return cls(**{"shape": SHAPE, "latent_dim": latent_dim, **linked(cls), **kwargs})
+    return cls(**{"shape": SHAPE, "latent_dim": latent_dim, **narrow(cls), **linked(cls), **kwargs})
 
 
 def tiny(cls: type[Autoencoder] = VAE, **kwargs: Any) -> Any:
     """The same with networks as small as can be."""
     return build(cls, **{"encoder": small, "decoder": small, **kwargs})
+
+
+def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of a file of ``numpy.savez``, which is closed again."""
+    with np.load(path) as content:
+        return dict(content)
 
 
 def tiny_data(**kwargs: Any) -> Sprites:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import SHAPE, Batches, Record, quiet_trainer, tiny, tiny_data
+from helpers import SHAPE, Batches, Record, load_arrays, quiet_trainer, tiny, tiny_data
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor
@@ -119,7 +119,7 @@ class TestSeveralLoaders:
         model, writer = tiny(), PredictionWriter(num_samples=0)
         first, second = quiet_trainer(tmp_path, callbacks=[writer]).predict(model, [FIRST, SECOND])
         for folder, x, found in ((tmp_path, X, first), (tmp_path / "dataloader_idx_1", 1 - X[:5], second)):
-            rows = np.load(folder / "reconstructions.npz")
+            rows = load_arrays(folder / "reconstructions.npz")
             assert np.array_equal(rows["x"], x.numpy())
             torch.testing.assert_close(
                 torch.from_numpy(rows["reconstruction"]), torch.cat([p["reconstruction"] for p in found])
@@ -183,7 +183,7 @@ def test_a_hook_for_every_other_form(tmp_path: Path) -> None:
     trainer.fit(tiny(Bytes), loader, loader)
     trainer.test(tiny(Bytes), loader, verbose=False)
     trainer.predict(tiny(Bytes), loader)
-    assert np.load(tmp_path / "latents.npz")["y"].tolist() == Y.tolist()
+    assert load_arrays(tmp_path / "latents.npz")["y"].tolist() == Y.tolist()
     assert (tmp_path / "images" / "reconstructions_0001.png").exists()
 
 

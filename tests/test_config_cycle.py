@@ -16,6 +16,7 @@ SHORT = ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--
 QUIET = ["--trainer.enable_progress_bar=false"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("default")  # two steps of training may end in a collapse, and are warned of
 @pytest.mark.parametrize("path", few(DIGITS, 1), ids=lambda path: path.stem)
 def test_fit_validate_test_predict_sample(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

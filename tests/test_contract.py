@@ -20,6 +20,7 @@ from helpers import (
     labels,
     linked,
     losses,
+    narrow,
     quiet_trainer,
     same_weights,
     tiny_data,
@@ -123,7 +124,7 @@ class TestCopies:
 @pytest.mark.parametrize("cls", few([MLPVAE, ConvVAE], 1))
 def test_arguments_survive_three_rounds(cls: type[Autoencoder], tmp_path: Path, images: Tensor) -> None:
     torch.manual_seed(5)
-    model = build(cls, likelihood=partial(FixedNormal, scale=0.3))
+    model = cls(shape=SHAPE, latent_dim=4, likelihood=partial(FixedNormal, scale=0.3))
     c = labels(model, images)
     expected, path = model.reconstruct(images, c), tmp_path / "0.ckpt"
     trainer = quiet_trainer(tmp_path)
@@ -161,7 +162,7 @@ class TestCheckpoint:
         saved = hub.read(tmp_path / "a.ckpt")["vae_zoo"]
         assert saved["model"] == {
             "class_path": f"vae_zoo.models.{cls.__name__}",
-            "init_args": {"shape": [1, 8, 8], "latent_dim": 3, **plain(linked(cls))},
+            "init_args": {"shape": [1, 8, 8], "latent_dim": 3, **plain({**narrow(cls), **linked(cls)})},
         }
         assert saved["data"]["class_path"] == "vae_zoo.data.Sprites"
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import FAMILIES, MODELS, LinearGaussian, build, labels, losses, saved, small, tiny
+from helpers import FAMILIES, MODELS, LinearGaussian, build, labels, load_arrays, losses, saved, small, tiny
 from short import few
 from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal
@@ -326,6 +326,6 @@ def test_the_command_fits_predicts_and_reports_incomplete_vectors(
     main(["test", f"--ckpt_path={checkpoint}", "--evidence.num_samples=50"])
     assert "elbo" in capsys.readouterr().out
     files = list(tmp_path.glob("results/VAE_Arrays/**/reconstructions.npz"))
-    found = np.load(files[0])
+    found = load_arrays(files[0])
     assert np.isnan(found["x"]).any()
     assert np.isfinite(found["reconstruction"]).all()

@@ -20,6 +20,7 @@ def kinds(notebook: dict[str, Any]) -> list[list[str]]:
     return [[output["output_type"] for output in cell.get("outputs", [])] for cell in notebook["cells"]]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # of Lightning about its loaders
 @pytest.mark.parametrize("path", few(NOTEBOOKS, 1), ids=lambda path: path.stem)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import MODELS, fit, labels, same_weights, saved, small, tiny, tiny_data
+from helpers import MODELS, fit, labels, load_arrays, same_weights, saved, small, tiny, tiny_data
 from PIL import Image
 from safetensors.torch import load_file
 from short import few
@@ -263,10 +263,10 @@ def test_verbs_take_repositories_of_the_hub(hub_folder: Path, capsys: pytest.Cap
         out = capsys.readouterr().out.split()
         assert out, verb
         assert (hub_folder / options[-1]).exists(), verb
-    same = np.load("s.npz")["x"]
+    same = load_arrays("s.npz")["x"]
     main(["sample", "--ckpt_path", str(hub_folder / "snapshot"), "--num", "4", "--out", "t.npz"])
-    assert np.array_equal(np.load("t.npz")["x"], same)
-    assert np.load("d.npz")["x"].shape[0] == 4
+    assert np.array_equal(load_arrays("t.npz")["x"], same)
+    assert load_arrays("d.npz")["x"].shape[0] == 4
     assert same_weights(hub.from_pretrained("e"), hub.from_pretrained("hf-hub:me/mine"))
 
 

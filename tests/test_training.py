@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -296,3 +297,14 @@ class TestInitialise:
         trainer.save_checkpoint(tmp_path / "a.ckpt")
         model, _ = fit(tmp_path, self.Keeps, max_epochs=2, ckpt_path=tmp_path / "a.ckpt")
         assert model.seen == 0
+
+
+def test_a_machine_without_devices_does_not_search_for_them_at_every_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = "PYTORCH_NVML_BASED_CUDA_CHECK"
+    for there in (True, False):
+        monkeypatch.setenv(asked, "1")
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        tiny().setup("fit")
+        assert (asked in os.environ) == there

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import load_arrays
 
 pytestmark = pytest.mark.slow
 
@@ -92,7 +93,7 @@ def test_metrics_and_files(tmp_path: Path) -> None:
     for name in one.keys() - noisy:
         assert two[name] == pytest.approx(one[name], rel=1e-3, abs=1e-4), name
     for name in ("latents", "reconstructions"):
-        first, second = (np.load(tmp_path / folder / f"{name}.npz") for folder in ("one", "two"))
+        first, second = (load_arrays(tmp_path / folder / f"{name}.npz") for folder in ("one", "two"))
         assert set(first) == set(second)
         for key in first:
             np.testing.assert_allclose(first[key], second[key], atol=1e-6)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import Record, Spy, fit, losses, quiet_trainer, same_weights, small, tiny, tiny_data
+from helpers import Record, Spy, fit, load_arrays, losses, quiet_trainer, same_weights, small, tiny, tiny_data
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
@@ -160,7 +160,7 @@ class TestFit:
         trainer.predict(model, tiny_data(), return_predictions=False)
         pictures = {path.stem.split("_")[0] for path in tmp_path.rglob("*.png")}
         assert pictures == {"samples", "reconstructions"}
-        codes = np.load(tmp_path / "latents.npz")["codes"]
+        codes = load_arrays(tmp_path / "latents.npz")["codes"]
         np.testing.assert_array_equal(codes, model.codes(tiny_data().examples("test")))
 
     def test_has_nothing_to_anneal(self, tmp_path: Path) -> None:

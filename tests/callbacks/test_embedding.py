@@ -10,7 +10,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
-from helpers import tiny, tiny_data
+from helpers import load_arrays, tiny, tiny_data
 from test_predictions import numbered, predict, table
 
 from vae_zoo.callbacks.pictures.themes import COLOURS
@@ -68,7 +68,7 @@ def test_files(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> 
     names = [f"n{n}" for n in range(40)]
     files = predict(tmp_path / "out", tiny(VAE, shape=(5,)), numbered(tmp_path, ids=names), embedding=method)
     assert {"embedding.png", "embedding.npz", "embedding.csv"} <= files
-    z = np.load(tmp_path / "out" / "latents.npz")
+    z = load_arrays(tmp_path / "out" / "latents.npz")
     with np.load(tmp_path / "out" / "embedding.npz") as found:
         np.testing.assert_allclose(found["embedding"], embed(z["z"], "pca").points, rtol=1e-5, atol=1e-7)
         assert found["id"].tolist() == z["id"].tolist()
@@ -79,7 +79,7 @@ def test_files(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> 
 def test_labels_and_a_choice_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vae_zoo.callbacks.predictions.MOST", 6)
     predict(tmp_path, tiny(VAE), tiny_data(), embedding="pca", table="none")
-    latents = np.load(tmp_path / "latents.npz")
+    latents = load_arrays(tmp_path / "latents.npz")
     with np.load(tmp_path / "embedding.npz") as found:
         assert len(found["index"]) == 6
         rows = latents["index"].tolist()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import Batches, linear, quiet_trainer, tiny, tiny_data
+from helpers import Batches, linear, load_arrays, quiet_trainer, tiny, tiny_data
 from PIL import Image
 from short import few
 from sklearn.neighbors import NearestNeighbors
@@ -40,7 +40,7 @@ def test_files(cls: type, batch_size: int, tmp_path: Path) -> None:
     files = predict(tmp_path, model, data, num_samples=9, num_paths=2, num_dims=10, num_steps=5, labels=False)
     split = data.load("test")
     x = split.x.float() / 255
-    latents, rows = np.load(tmp_path / "latents.npz"), np.load(tmp_path / "reconstructions.npz")
+    latents, rows = load_arrays(tmp_path / "latents.npz"), load_arrays(tmp_path / "reconstructions.npz")
     np.testing.assert_allclose(latents["z"], model.embed(x).detach(), atol=1e-6)
     np.testing.assert_allclose(latents["z_scale"], model.encode(x).stddev.detach(), atol=1e-6)
     np.testing.assert_array_equal(latents["y"], split.y)
@@ -54,13 +54,13 @@ def test_files(cls: type, batch_size: int, tmp_path: Path) -> None:
         "scores.npz",
         "scores.csv",
     }
-    traversals = np.load(tmp_path / "traversals.npz")
+    traversals = load_arrays(tmp_path / "traversals.npz")
     assert traversals["x"].shape == (4, 5, 1, 8, 8)  # asked for 10 dimensions of 4
     assert sorted(traversals["dims"]) == [0, 1, 2, 3]
     if pairs:
-        assert np.load(tmp_path / "interpolations.npz")["x"].shape == (pairs, 5, 1, 8, 8)
+        assert load_arrays(tmp_path / "interpolations.npz")["x"].shape == (pairs, 5, 1, 8, 8)
     if cls is VAE:
-        assert np.load(tmp_path / "samples.npz")["x"].shape == (9, 1, 8, 8)
+        assert load_arrays(tmp_path / "samples.npz")["x"].shape == (9, 1, 8, 8)
         with Image.open(tmp_path / "samples.png") as image:
             assert image.size == (3 * 34 + 2, 3 * 34 + 2)
 
@@ -68,11 +68,11 @@ def test_files(cls: type, batch_size: int, tmp_path: Path) -> None:
 def test_is_the_same_again_and_leaves_nothing_behind(tmp_path: Path) -> None:
     model, data = tiny(VAE), tiny_data()
     files = predict(tmp_path, model, data)
-    first = {name: np.load(tmp_path / name) for name in files if name.endswith("npz")}
+    first = {name: load_arrays(tmp_path / name) for name in files if name.endswith("npz")}
     first = {(name, key): file[key] for name, file in first.items() for key in file}
     assert predict(tmp_path, model, data) == files
     for (name, key), value in first.items():
-        np.testing.assert_array_equal(np.load(tmp_path / name)[key], value)
+        np.testing.assert_array_equal(load_arrays(tmp_path / name)[key], value)
 
 
 def test_vectors(tmp_path: Path) -> None:
@@ -80,15 +80,15 @@ def test_vectors(tmp_path: Path) -> None:
     files = predict(tmp_path, model, Batches(x[:4], x[4:]))
     names = {"latents", "scores", "reconstructions", "samples", "interpolations", "traversals"}
     assert files == {f"{name}.npz" for name in names} | {"latents.csv", "scores.csv"}
-    np.testing.assert_array_equal(np.load(tmp_path / "reconstructions.npz")["x"], x)
+    np.testing.assert_array_equal(load_arrays(tmp_path / "reconstructions.npz")["x"], x)
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
 def test_plain_loader(tmp_path: Path) -> None:
     x, y = torch.rand(7, 1, 8, 8), torch.arange(7)
     predict(tmp_path, tiny(VAE), DataLoader(TensorDataset(x, y), batch_size=3))
-    np.testing.assert_array_equal(np.load(tmp_path / "latents.npz")["y"], y)
-    np.testing.assert_array_equal(np.load(tmp_path / "reconstructions.npz")["x"], x)
+    np.testing.assert_array_equal(load_arrays(tmp_path / "latents.npz")["y"], y)
+    np.testing.assert_array_equal(load_arrays(tmp_path / "reconstructions.npz")["x"], x)
 
 
 def test_only_what_is_asked_for(tmp_path: Path) -> None:
@@ -99,8 +99,8 @@ def test_only_what_is_asked_for(tmp_path: Path) -> None:
 def test_half_precision(tmp_path: Path) -> None:
     trainer = quiet_trainer(tmp_path, callbacks=[PredictionWriter()], precision="bf16-true")
     trainer.predict(tiny(VAE), Batches(torch.rand(4, 1, 8, 8)), return_predictions=False)
-    assert np.load(tmp_path / "latents.npz")["z"].dtype == np.float32
-    assert np.load(tmp_path / "reconstructions.npz")["x"].shape == (4, 1, 8, 8)
+    assert load_arrays(tmp_path / "latents.npz")["z"].dtype == np.float32
+    assert load_arrays(tmp_path / "reconstructions.npz")["x"].shape == (4, 1, 8, 8)
 
 
 def test_memory_does_not_grow(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_scores_of_each_example(tmp_path: Path) -> None:
     """A linear-Gaussian model, whose evidence is known; its posterior is exact, so that every sample says the same."""
     model, x, exact = linear(scale=0.5)
     predict(tmp_path, model, Batches(x[:3], x[3:]), num_importance=2)
-    scores = np.load(tmp_path / "scores.npz")
+    scores = load_arrays(tmp_path / "scores.npz")
     np.testing.assert_allclose(scores["log_evidence"], exact, rtol=1e-6)
     np.testing.assert_allclose(scores["elbo"], exact, rtol=1e-6)
     np.testing.assert_allclose(scores["log_px"], model.decode(model.embed(x)).log_prob(x).detach(), rtol=1e-6)
@@ -125,7 +125,7 @@ def test_the_rate_of_each_example(tmp_path: Path) -> None:
     predict(tmp_path, model, Batches(x))
     q = model.encode(x)
     rate = (q.mean.square() + q.variance - q.variance.log() - 1).sum(-1) / 2
-    np.testing.assert_allclose(np.load(tmp_path / "scores.npz")["kl"], rate.detach(), rtol=1e-4)
+    np.testing.assert_allclose(load_arrays(tmp_path / "scores.npz")["kl"], rate.detach(), rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_the_rate_of_each_example(tmp_path: Path) -> None:
 )
 def test_scores_that_a_model_has(cls: type, kwargs: dict[str, Any], names: set[str], tmp_path: Path) -> None:
     predict(tmp_path, tiny(cls, shape=(1, 16, 16), **kwargs), tiny_data(image_size=16), num_importance=2)
-    scores = np.load(tmp_path / "scores.npz")
+    scores = load_arrays(tmp_path / "scores.npz")
     assert set(scores) == {*names, "index"}
     assert all(np.isfinite(scores[name]).all() for name in names)
 
@@ -247,14 +247,14 @@ def test_draws_instead_of_means(tmp_path: Path) -> None:
     model = tiny(VAE, shape=(5,), likelihood=partial(FixedNormal, scale=0.3))
     x = torch.rand(400, 5)
     predict(tmp_path, model, Batches(x[:250], x[250:]), draw="sample")
-    first = np.load(tmp_path / "reconstructions.npz")["reconstruction"]
+    first = load_arrays(tmp_path / "reconstructions.npz")["reconstruction"]
     residual = first - model.reconstruct(x).detach().numpy()
     assert abs(residual.std() - 0.3) < 0.02
     assert abs(np.corrcoef(residual[:150, 0], residual[250:, 0])[0, 1]) < 0.3, "batches draw the same"
-    samples = np.load(tmp_path / "samples.npz")["x"]
+    samples = load_arrays(tmp_path / "samples.npz")["x"]
     assert samples.std() > 0.25
     predict(tmp_path, model, Batches(x[:250], x[250:]), draw="sample")
-    np.testing.assert_array_equal(np.load(tmp_path / "reconstructions.npz")["reconstruction"], first)
+    np.testing.assert_array_equal(load_arrays(tmp_path / "reconstructions.npz")["reconstruction"], first)
 
 
 def numbered(folder: Path, **ids: Any) -> Arrays:
@@ -354,7 +354,7 @@ def test_neighbours_are_named(tmp_path: Path) -> None:
     names = [f"n{n}" for n in range(40)]
     (tmp_path / "out").mkdir()
     predict(tmp_path / "out", tiny(VAE, shape=(5,)), numbered(tmp_path, ids=names), num_neighbours=2)
-    z = np.load(tmp_path / "out" / "latents.npz")["z"]
+    z = load_arrays(tmp_path / "out" / "latents.npz")["z"]
     with np.load(tmp_path / "out" / "neighbours.npz") as found:
         assert found["neighbour_id"].tolist() == [[names[row] for row in rows] for rows in found["neighbour_index"]]
         difference = z[found["index"]][:, None] - z[found["neighbour_index"]]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import saved, tiny
+from helpers import load_arrays, saved, tiny
 from PIL import Image
 
 from vae_zoo.data import Digits
@@ -34,7 +34,7 @@ def test_a_split_comes_back(run: Callable, ckpt: str, tmp_path: Path) -> None:
     assert (outcome.code, outcome.out, outcome.err) == (0, "x.npz\npictures\n", "")
     data = Digits(binarization="threshold")
     expected = data.examples("test")[:20].numpy()
-    found = np.load("x.npz")["x"]
+    found = load_arrays("x.npz")["x"]
     assert found.dtype == np.float32
     assert np.array_equal(found, expected)
     pictures = sorted((tmp_path / "pictures").iterdir())
@@ -42,7 +42,7 @@ def test_a_split_comes_back(run: Callable, ckpt: str, tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(Image.open(pictures[3])), 255 * expected[3, 0])
     assert run("compress", "--ckpt_path", ckpt, "--input", *map(str, pictures[:3]), "--file", "p.vz").code == 0
     assert run("decompress", "--ckpt_path", ckpt, "--file", "p.vz").code == 0
-    found = np.load("p.npz")["x"]
+    found = load_arrays("p.npz")["x"]
     assert found.dtype == np.uint8
     assert np.array_equal(found, (255 * expected[:3]).astype(np.uint8))
 
@@ -53,7 +53,7 @@ def test_an_array_of_8_bit_images_comes_back(run: Callable, tmp_path: Path) -> N
     np.save(tmp_path / "grey.npy", x)
     assert run("compress", "--ckpt_path", path, "--input", "grey.npy", "--file", "g.vz", "--batch_size", "2").code == 0
     assert run("decompress", "--ckpt_path", path, "--file", "g.vz", "--out", "again.npz").code == 0
-    assert np.array_equal(np.load(tmp_path / "again.npz")["x"][:, 0], x)
+    assert np.array_equal(load_arrays(tmp_path / "again.npz")["x"][:, 0], x)
 
 
 @pytest.mark.parametrize(

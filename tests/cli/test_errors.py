@@ -225,7 +225,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("line", "said"), few(CATALOGUE, 24), ids=[line or "nothing" for line, _ in CATALOGUE])
+@pytest.mark.parametrize(("line", "said"), few(CATALOGUE, 12), ids=[line or "nothing" for line, _ in CATALOGUE])
 def test_a_mistake_is_one_line(run: Callable, folder: Path, line: str, said: str) -> None:
     before = sorted(path for path in folder.rglob("*"))
     outcome = run(*shlex.split(line))

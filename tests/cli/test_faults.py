@@ -58,6 +58,7 @@ class TestLast:
         assert (FOLDER / "0002.ckpt").exists()
         return FOLDER
 
+    @pytest.mark.exhaustive
     def test_the_newest_good_one_takes_the_place_of_a_damaged_one(self, run: Callable, folder: Path) -> None:
         os.truncate(folder / "last.ckpt", 5000)
         outcome = run(*FIT, "--trainer.max_epochs=3", "--ckpt_path=last")

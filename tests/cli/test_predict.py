@@ -51,6 +51,7 @@ def test_the_test_split_of_the_training_data(run: Run) -> None:
     assert "predict: 10 of 40 examples, split test" in out.err
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("split", "num"), few([("all", 40), ("train", 32), ("val", 4)], 1))
 def test_other_splits(run: Run, split: str, num: int) -> None:
     x = vectors("a.npz", 40, ids=np.arange(100, 140))

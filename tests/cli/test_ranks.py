@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from forked import ranks
+from helpers import load_arrays
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from short import few
 
@@ -159,7 +160,7 @@ def test_two_processes_test_and_predict_as_one(tmp_path: Path) -> None:
             ]
             with ranks(tmp_path, command, args, store=devices == 2) as running:
                 assert running.codes() == [0, 0], running.said()
-    predicted = [np.load(p / "latents.npz") for p in sorted(tmp_path.glob("results/*/predict_*"))]
+    predicted = [load_arrays(p / "latents.npz") for p in sorted(tmp_path.glob("results/*/predict_*"))]
     assert len(predicted) == 3
     for latents in predicted:
         assert np.allclose(latents["z"], predicted[0]["z"], atol=1e-6)

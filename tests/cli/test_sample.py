@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import MODELS, saved, small, takes, tiny
+from helpers import MODELS, load_arrays, saved, small, takes, tiny
 from PIL import Image
 from short import few
 from torch import Tensor
@@ -73,14 +73,14 @@ def test_every_model_generates_or_says_why_not(
         assert "has no scale to multiply; leave it at 1" in outcome.err
         return
     assert run(*call).code == 0
-    cold = np.load(tmp_path / "s.npz")["x"]
+    cold = load_arrays(tmp_path / "s.npz")["x"]
     assert cold.shape == (16, 1, 8, 8)
     assert run(*call, "--temperature", "1").code == 0
-    warm = np.load(tmp_path / "s.npz")["x"]
+    warm = load_arrays(tmp_path / "s.npz")["x"]
     assert np.isfinite(cold).all()
     assert np.array_equal(cold, warm) == (cls is CategoricalVAE), "categories of equal probability remain so"
     assert run(*call, "--temperature", "1").code == 0
-    assert np.array_equal(np.load(tmp_path / "s.npz")["x"], warm), "one seed, one result"
+    assert np.array_equal(load_arrays(tmp_path / "s.npz")["x"], warm), "one seed, one result"
     assert sorted(p.name for p in tmp_path.iterdir() if p.suffix in (".png", ".npz")) == ["s.npz", "s.png"]
 
 
@@ -92,7 +92,7 @@ def test_only_the_ae_cannot() -> None:
 
 def test_of_a_class(sampled: Callable, tmp_path: Path) -> None:
     assert sampled(ConditionalVAE, "--class", "2", "--num", "5", "--out", "two.npz").code == 0
-    file = np.load(tmp_path / "two.npz")
+    file = load_arrays(tmp_path / "two.npz")
     assert file["y"].tolist() == [2] * 5
     model = tiny(ConditionalVAE)
     x, c = generate(model, 7, seed=3)
@@ -107,7 +107,7 @@ def test_of_a_class(sampled: Callable, tmp_path: Path) -> None:
 def test_a_prior_of_classes(sampled: Callable, tmp_path: Path) -> None:
     prior = partial(ConditionalNormal, num_classes=4)
     assert sampled(VAE, "--class", "3", "--num", "6", "--out", "c.npz", prior=prior).code == 0
-    assert np.load(tmp_path / "c.npz")["y"].tolist() == [3] * 6
+    assert load_arrays(tmp_path / "c.npz")["y"].tolist() == [3] * 6
     assert sampled(VAE, "--num", "6", "--out", "all.npz", prior=prior).code == 0
     assert "must lie in 0 .. 3" in sampled(VAE, "--class", "4", prior=prior).err
 
@@ -118,7 +118,7 @@ def test_vectors_are_no_pictures(sampled: Callable, tmp_path: Path) -> None:
     assert outcome.code == 2
     assert "examples of shape (5,) cannot be drawn: give an --out that ends in .npz" in outcome.err
     assert sampled(VAE, **kwargs).out == "samples.npz\n"
-    assert np.load(tmp_path / "samples.npz")["x"].shape == (64, 5)
+    assert load_arrays(tmp_path / "samples.npz")["x"].shape == (64, 5)
     assert not list(tmp_path.glob("*.png"))
 
 
@@ -316,7 +316,7 @@ def test_a_temperature_for_each_layer(cls: type[Autoencoder], sampled: Callable,
     }.items():
         outcome = sampled(cls, "--num", "3", "--temperature", *options, "--out", f"{name}.npz")
         assert (outcome.code, outcome.err) == (0, "")
-        found[name] = np.load(tmp_path / f"{name}.npz")["x"]
+        found[name] = load_arrays(tmp_path / f"{name}.npz")["x"]
     torch.manual_seed(0)
     model = tiny(cls).eval()
     assert np.array_equal(found["quoted"], generate(model, 3, temperature=given)[0].numpy())
@@ -345,7 +345,7 @@ def test_draws_instead_of_means(run: Callable, tmp_path: Path) -> None:
     for kind in ("mean", "sample"):
         out = run("sample", "--ckpt_path", path, "--num", "300", "--draw", kind, "--out", f"{kind}.npz")
         assert out.code == 0, out.err
-        found[kind] = np.load(tmp_path / f"{kind}.npz")["x"]
+        found[kind] = load_arrays(tmp_path / f"{kind}.npz")["x"]
     assert np.var(found["sample"], 0).mean() - np.var(found["mean"], 0).mean() == pytest.approx(0.09, abs=0.02)
     out = run(
         "sample",

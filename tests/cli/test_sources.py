@@ -10,6 +10,7 @@ from importlib import import_module
 import pytest
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer
+from short import few
 
 from vae_zoo import data, models
 from vae_zoo.cli.inspect.options import groups
@@ -27,7 +28,7 @@ CLASSES = [
 ]
 
 
-@pytest.mark.parametrize("path", CLASSES)
+@pytest.mark.parametrize("path", few(CLASSES, 30))
 def test_arguments_are_those_that_the_parser_finds(path: str) -> None:
     module, _, name = path.rpartition(".")
     cls = getattr(import_module(module), name)

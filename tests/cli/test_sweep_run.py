@@ -388,17 +388,20 @@ class TestRuns:
         assert outcome.code == ends
         assert outcome.err == f"vae-zoo: stopped in {Path('results/sweeps/s/0')}; the same command goes on from there\n"
 
-    def test_mistakes(self, run: Callable) -> None:
-        Path("results/sweeps/s/0").mkdir(parents=True)
-        Path("results/sweeps/s/0/run.json").write_text('{"parameters": {"model.beta": 3}, "done": true}')
-        for args, said in (
-            (["s.yaml"], "has another run in it: give another folder by --out."),
-            (["s.yaml", "--num", "0"], "--num must be at least 1, got 0."),
-            (["t.yaml"], "no sweep file t.yaml, and no packaged sweep of that name"),
-        ):
-            outcome = run("sweep-run", *args)
-            assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-            assert said in outcome.err
+
+def test_mistakes(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_run, "check", lambda *_: None)
+    Path("s.yaml").write_text(yaml.safe_dump(SWEEP, sort_keys=False))
+    Path("results/sweeps/s/0").mkdir(parents=True)
+    Path("results/sweeps/s/0/run.json").write_text('{"parameters": {"model.beta": 3}, "done": true}')
+    for args, said in (
+        (["s.yaml"], "has another run in it: give another folder by --out."),
+        (["s.yaml", "--num", "0"], "--num must be at least 1, got 0."),
+        (["t.yaml"], "no sweep file t.yaml, and no packaged sweep of that name"),
+    ):
+        outcome = run("sweep-run", *args)
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+        assert said in outcome.err
 
 
 def test_no_runs(run: Callable, tmp_path: Path) -> None:

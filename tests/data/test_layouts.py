@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import load_arrays
 
 from vae_zoo.data import Arrays
 from vae_zoo.distributions import OptimalNormal
@@ -50,7 +51,7 @@ def test_layouts(
 ) -> None:
     data = Arrays(path=file(tmp_path, shape), layout=layout, channels_last=channels_last)
     assert data.shape == expected
-    x, given = data.load("val"), np.load(tmp_path / "a.npz")["x"]
+    x, given = data.load("val"), load_arrays(tmp_path / "a.npz")["x"]
     moved = np.moveaxis(given, -1, 1) if expected not in (shape[1:], (1, *shape[1:]), (768,)) else given
     assert np.array_equal(x.x.numpy().reshape(len(x.x), -1), moved[x.rows.numpy()].reshape(len(x.x), -1))
 
@@ -110,7 +111,7 @@ def test_what_is_behind_the_end_has_no_term(tmp_path: Path) -> None:
     x = data.load("train").x[:4]
     torch.manual_seed(1)
     terms = model.elbo(x)
-    content = dict(np.load(tmp_path / "a.npz"))
+    content = load_arrays(tmp_path / "a.npz")
     behind = np.arange(24) >= lengths[:, None, None]
     np.savez(tmp_path / "b.npz", x=np.where(behind, -7, content["x"]), lengths=lengths)
     other = Arrays(path=str(tmp_path / "b.npz"), layout="sequence", channels_last=False).load("train").x[:4]

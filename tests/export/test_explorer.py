@@ -71,7 +71,7 @@ def conv(**kwargs: Any) -> Any:
             (ConvVAE, {"decoder": conv(activation=nn.SiLU), "shape": (3, 13, 10), "likelihood": FixedNormal}),
             (ConvVAE, {"decoder": conv(activation=partial(nn.LeakyReLU, negative_slope=0.2)), "shape": (1, 28, 28)}),
         ],
-        2,
+        1,
     ),
 )
 def test_pixels_are_those_of_torch(cls: Any, kwargs: Any, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import fit, losses, small, tiny, tiny_data
+from helpers import fit, load_arrays, losses, small, tiny, tiny_data
 from torch import Tensor
 
 from vae_zoo.callbacks import FitCodePrior, PredictionWriter
@@ -122,7 +122,7 @@ class TestEvery:
         assert moved
         assert all(name.startswith(("code_prior.", "top_prior.")) for name in moved)
         trainer.predict(model, tiny_data(), return_predictions=False)
-        codes = np.load(tmp_path / "latents.npz")["codes"]
+        codes = load_arrays(tmp_path / "latents.npz")["codes"]
         np.testing.assert_array_equal(codes, model.codes(tiny_data().examples("test")))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import saved, small, tiny
+from helpers import load_arrays, saved, small, tiny
 from torch import Tensor
 
 import vae_zoo
@@ -86,7 +86,7 @@ def test_command(model: ConditionalVQVAE, label: int, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     path = saved(tmp_path, model)
     main(["sample", "--ckpt_path", str(path), "--num", "20", "--class", str(label), "--out", "a.npz"])
-    found = np.load("a.npz")
+    found = load_arrays("a.npz")
     assert found["y"].tolist() == [label] * 20
     wanted = model.decode(model.lookup(torch.full((1, 2, 2), label))).mean[0].detach().numpy()
     near = np.abs(found["x"] - wanted).max((1, 2, 3)) < 1e-5

@@ -13,6 +13,7 @@ import torch
 import torchvision
 from helpers import quiet_trainer, small, tiny_data
 from safetensors.torch import save_file
+from short import few
 from torch import nn
 from torch.nn.functional import interpolate
 
@@ -175,7 +176,7 @@ def test_weights_of_the_package() -> None:
     assert found(x).std() > 0.01
 
 
-@pytest.mark.parametrize("architecture", ["mobilenet_v3_small", "convnext_tiny", "vgg11", "densenet121"])
+@pytest.mark.parametrize("architecture", few(["mobilenet_v3_small", "convnext_tiny", "vgg11", "densenet121"], 2))
 def test_features_of_a_stage_have_its_size(architecture: str) -> None:
     from vae_zoo.nn.features.backbone import _ends, _parts
 

@@ -69,6 +69,7 @@ def test_the_large_size_is_that_of_latent_diffusion() -> None:
     assert _count(encoder) + _count(decoder) == 83_653_863
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("size", few(list(SIZES), 1))
 def test_the_table_of_the_documentation(size: SizeName) -> None:
     text = (Path(__file__).parents[2] / "docs" / "networks.md").read_text(encoding="utf-8")

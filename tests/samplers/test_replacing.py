@@ -72,7 +72,7 @@ def refusal(model: Any, kind: type) -> str:
     return ""
 
 
-@pytest.mark.parametrize("cls", few(MODELS, 5, VAE, VQVAE, AE), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", few(MODELS, 3, VAE, VQVAE, AE), ids=lambda cls: cls.__name__)
 def test_every_model_takes_a_density_or_says_why_not(
     cls: type[Autoencoder], data: Sprites, images: Tensor, tmp_path: Path
 ) -> None:

@@ -24,7 +24,7 @@ SMALLER = {
 }
 LONG = {
     "one_graph": 2, "divergence": 3, "elbo_below_evidence": 3, "evidence_grows": 3, "objective": 3, "checkpoints": 3,
-    "resuming": 3, "processes": 3, "steps": 8, "shapes": 8,
+    "resuming": 3, "processes": 3, "steps": 8, "shapes": 8, "learning": 24,
     "unit_likelihood": 12, "evidence_exact": 12,
 }  # fmt: skip
 """On how many models checks run in the short form that take long, or that find what most models share."""

@@ -40,7 +40,7 @@ def pairs() -> Iterator[tuple[type[Family], type[Prior]]]:
             yield q_class, p_class
 
 
-@pytest.mark.parametrize(("q", "p"), few(pairs(), 5))
+@pytest.mark.parametrize(("q", "p"), few(pairs(), 3))
 def test_no_bound_above_the_evidence(q: type[Family], p: type[Prior]) -> None:
     outcome = run("unit_likelihood", Subject(VAE, posterior=small(q), prior=small(p)))
     assert outcome.verdict == "pass", outcome

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vae_zoo.testing.evidence import SIGMAS, elbo_below_evidence, evidence_exact, evidence_grows, objective
+from vae_zoo.testing.noise import seed_cpu
 from vae_zoo.testing.subject import Found, Subject
 
 SHAKEN = 0.15
@@ -28,7 +29,7 @@ def unweighted(subject: Subject) -> Found:
     with torch.no_grad():
         many = x.repeat(10, *[1] * (x.ndim - 1))  # as good as ten times the number of batches, and much faster
         logged = torch.stack([subject.losses(model, many, seed)["elbo"] for seed in range(20)]).double()
-        torch.manual_seed(7)
+        seed_cpu(7)
         terms = model.elbo(x, c, 300)
         z = terms.z
         value = model.decode(z, c).log_prob(x) + model.prior(c).log_prob(z) - terms.q.log_prob(z)
@@ -42,7 +43,7 @@ def divergence(subject: Subject) -> Found:
     model, x = subject.bound(), subject.images(3)
     perturb(model, SHAKEN)
     with torch.no_grad():
-        torch.manual_seed(3)
+        seed_cpu(3)
         kls, ratios = [], []
         for _ in range(max(10, 40 // getattr(model, "decodings", 1))):
             terms = model.elbo(x, subject.labels(len(x)), 100)
@@ -93,7 +94,7 @@ def own_prior(subject: Subject) -> Found:
     c = subject.conditions(num)
     p = model.prior(c)
     model.decode = decode
-    torch.manual_seed(4)
+    seed_cpu(4)
     x = model.sample(num, c)
     del model.decode
     with torch.no_grad():
@@ -118,7 +119,7 @@ def _close(gap: float, error: float, floor: float) -> Found:
 @torch.no_grad()
 def perturb(module: torch.nn.Module, scale: float) -> None:
     """Add noise to all weights."""
-    torch.manual_seed(5)
+    seed_cpu(5)
     for p in module.parameters():
         fan_in = p[0].numel() if p.ndim > 1 else 1
         p.add_(scale * min(1.0, math.sqrt(WIDE / fan_in)) * torch.randn_like(p))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vae_zoo.testing import oracle
+from vae_zoo.testing.noise import seed_cpu
 from vae_zoo.testing.subject import Found, Subject
 
 SIGMAS = 4.5
@@ -98,7 +99,7 @@ def _linear(subject: Subject, rows: int = 4) -> tuple[Any, Tensor, Tensor | None
         subject.kept["fitted"] = _fit(subject, model)
     model.load_state_dict(subject.kept["fitted"])
     if "evidence" not in subject.kept:
-        torch.manual_seed(12)
+        seed_cpu(12)
         with torch.no_grad():
             c = subject.labels(MOST)
             x = model.sample(MOST, subject.conditions(MOST), mean=False)
@@ -109,7 +110,7 @@ def _linear(subject: Subject, rows: int = 4) -> tuple[Any, Tensor, Tensor | None
 
 def _fit(subject: Subject, model: Any) -> dict[str, Tensor]:
     """Weights after some steps on the model's own bound, which several checks share."""
-    torch.manual_seed(11)
+    seed_cpu(11)
     with torch.no_grad():
         c = subject.labels(64)
         x = model.sample(64, subject.conditions(64), mean=False)
@@ -125,11 +126,11 @@ def _fit(subject: Subject, model: Any) -> dict[str, Tensor]:
 def _evidence(model: Any, x: Tensor, c: Tensor | None, num_samples: int) -> Tensor:
     """Independent estimates for each example, (rows, B)."""
     rows = max(100, ROWS // getattr(model, "decodings", 1))
-    torch.manual_seed(num_samples)
+    seed_cpu(num_samples)
     many = model.log_evidence(x.repeat(rows, 1), None if c is None else c.repeat(rows), num_samples)
     return many.reshape(rows, len(x)).double()
 
 
 def _labelled(model: Any, x: Tensor, c: Tensor | None, seed: int) -> dict[str, Tensor]:
-    torch.manual_seed(seed)
+    seed_cpu(seed)
     return model.losses(x, None if c is None else c.repeat(len(x) // len(c)))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn.utils.parametrize import is_parametrized
 
-from vae_zoo.testing.noise import RowNoise
+from vae_zoo.testing.noise import RowNoise, seed_cpu
 from vae_zoo.testing.subject import SHAPE, Found, SkipCheck, Subject, curves_of
 
 ONE_GRAPH = torch.__version__ >= "2.11"
@@ -139,7 +139,7 @@ def one_graph(subject: Subject) -> Found:
     if not getattr(model, "compilable", True):
         raise SkipCheck(f"torch {torch.__version__} does not compile it, and so it is not compiled")
     eager = copy.deepcopy(model)
-    torch.manual_seed(1)
+    seed_cpu(1)
     try:
         whole = torch.compile(type(model).losses, fullgraph=ONE_GRAPH, backend="eager")
         values = curves_of(model, whole(model, x, subject.labels(len(x))))

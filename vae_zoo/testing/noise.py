@@ -9,7 +9,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
+from vae_zoo.system.seeding import seed_all
+
 _HALF = (torch.bfloat16, torch.float16)
+
+
+def seed_cpu(seed: int) -> None:
+    """Seed the generator of the CPU, on which models are checked, and no other: see :func:`seed_all`."""
+    seed_all(seed, torch.device("cpu"))
 
 
 class RowNoise(TorchDispatchMode):
@@ -38,11 +45,17 @@ class RowNoise(TorchDispatchMode):
             kwargs["dtype"] = torch.float32
         self.seed += 1
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+            seed_all(self.seed, self._device(args, kwargs))
             given = [self._one(arg) for arg in args]
             drawn = func(*given, **kwargs)
         out = tree_map(lambda x: self._all(x.to(half) if half in _HALF and x.is_floating_point() else x), drawn)
         return args[0].copy_(out) if given and drawn is given[0] else out
+
+    @staticmethod
+    def _device(args: Any, kwargs: dict[str, Any]) -> torch.device:
+        """Where a draw is made."""
+        given = next((arg.device for arg in args if isinstance(arg, Tensor)), kwargs.get("device"))
+        return torch.device(given or "cpu")
 
     def _one(self, arg: Any) -> Any:
         """An argument of a draw, a tensor or a shape, for one copy."""

@@ -11,6 +11,7 @@ from torch.distributions import Distribution, constraints
 from vae_zoo.distributions.normal import Normal, PointMass, independent
 from vae_zoo.models.base.penalised import metric_name
 from vae_zoo.penalties import Penalty
+from vae_zoo.testing.noise import seed_cpu
 from vae_zoo.testing.subject import Found, SkipCheck, Subject
 
 NUM = 200
@@ -76,7 +77,7 @@ def _helped(model: Any, penalty: Penalty) -> str:
     if p.batch_shape or penalty.uses_labels:
         return ""
     z = _latents(p)[1].requires_grad_()
-    torch.manual_seed(2)
+    seed_cpu(2)
     own, value = penalty.own_loss(z, p), _value(penalty, z, p)
     if own is None or value is None:
         return ""
@@ -87,13 +88,13 @@ def _helped(model: Any, penalty: Penalty) -> str:
 
 
 def _losses(subject: Subject, model: Any, x: Tensor) -> dict[str, Tensor]:
-    torch.manual_seed(1)
+    seed_cpu(1)
     return model.losses(x, subject.labels(len(x)))
 
 
 def _latents(p: Distribution) -> tuple[Tensor, Tensor]:
     """Draws from the prior, and others: all dimensions equal and far away, or one draw repeated where z is not real."""
-    torch.manual_seed(6)
+    seed_cpu(6)
     near = p.sample((NUM,))
     far = near[:1].expand_as(near).clone()
     if _is_real(p):
@@ -116,7 +117,7 @@ def _value(penalty: Penalty, z: Tensor, p: Distribution) -> Tensor | None:
             penalty.check(q, p)
         except ValueError:
             continue
-        torch.manual_seed(4)
+        seed_cpu(4)
         return penalty(z, q, p)[0]
     return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from vae_zoo.distributions import (
 from vae_zoo.elbo import ELBOMixin
 from vae_zoo.models.base.combining import check_arguments
 from vae_zoo.nn import Dense, PatchDiscriminator, ResidualDecoder, ResidualEncoder
+from vae_zoo.testing.noise import seed_cpu
 from vae_zoo.typing import Shape
 
 SHAPE = (1, 8, 8)
@@ -147,14 +148,10 @@ class Subject:
     @cached_property
     def _defaults(self) -> dict[str, Any]:
         """Arguments of the factory and their defaults, those of a class before those of its bases."""
-        found: dict[str, Any] = {}
-        bases = self.target.__mro__ if inspect.isclass(self.target) else ()
-        for init in [vars(base)["__init__"] for base in bases if "__init__" in vars(base)] or [self.target]:
-            found = {name: given.default for name, given in inspect.signature(init).parameters.items()} | found
-        return found
+        return defaults_of(self.target)
 
     @cached_property
-    def _networks(self) -> dict[str, Any]:
+    def networks(self) -> dict[str, Any]:
         """Narrow networks and short flows, in place of the default ones."""
         networks = {name: default for name, default in self._defaults.items() if inspect.isclass(default)}
         small = {
@@ -185,10 +182,10 @@ class Subject:
                 raise SkipCheck(f"takes no argument {name}")
         if reason := next(filter(None, (self._refuses(name, value) for name, value in kwargs.items())), ""):
             raise SkipCheck(reason)
-        given = {"shape": SHAPE, **({"latent_dim": 4} if self.takes("latent_dim") else {}), **self._networks}
+        given = {"shape": SHAPE, **({"latent_dim": 4} if self.takes("latent_dim") else {}), **self.networks}
         given |= {name: SMALL[name] for name in ALWAYS if self.takes(name)}
         linked = {name: value for name, value in LINKED.items() if self.takes(name)}
-        torch.manual_seed(seed)
+        seed_cpu(seed)
         return self.factory(**{**given, **linked, **self.kwargs, **kwargs})
 
     def bound(self, **kwargs: Any) -> Any:
@@ -229,13 +226,23 @@ class Subject:
 
     def losses(self, model: Any, x: Tensor, seed: int = 1) -> dict[str, Tensor]:
         """What a model gives for a batch under a seed."""
-        torch.manual_seed(seed)
+        seed_cpu(seed)
         return curves_of(model, model.losses(x, self.labels(len(x))))
 
     def data(self, **kwargs: Any) -> Sprites:
         """Data to fit for a few steps."""
         small = {"num_examples": 64, "image_size": SHAPE[-1], "batch_size": 10, "eval_batch_size": 3}
         return Sprites(**{**small, **kwargs})
+
+
+@lru_cache(maxsize=256)
+def defaults_of(target: Any) -> dict[str, Any]:
+    """Arguments of a function, or of the constructors of a class and its bases, and their defaults."""
+    found: dict[str, Any] = {}
+    bases = target.__mro__ if inspect.isclass(target) else ()
+    for init in [vars(base)["__init__"] for base in bases if "__init__" in vars(base)] or [target]:
+        found = {name: given.default for name, given in inspect.signature(init).parameters.items()} | found
+    return found
 
 
 def curves_of(model: Any, values: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_zoo.testing.noise import RowNoise
+from vae_zoo.testing.noise import RowNoise, seed_cpu
 from vae_zoo.testing.subject import Found, SkipCheck, Subject, curves_of
 from vae_zoo.testing.unit import UnitLikelihood
 
@@ -71,7 +71,7 @@ def _copied(subject: Subject, times: int, coupled: bool) -> dict[str, Tensor]:
     if coupled:
         many = {"num_train": 1000} if subject.takes("num_train") else {}
         model = subject.build(likelihood=UnitLikelihood, **many)
-        torch.manual_seed(5)
+        seed_cpu(5)
         with torch.no_grad():
             for p in model.parameters():
                 p.add_(0.2 * torch.randn_like(p))
@@ -82,7 +82,7 @@ def _copied(subject: Subject, times: int, coupled: bool) -> dict[str, Tensor]:
 
 
 def _terms(subject: Subject, model: Any, x: Tensor) -> dict[str, Tensor]:
-    torch.manual_seed(1)
+    seed_cpu(1)
     return model.losses(x, subject.labels(len(x)))
 
 

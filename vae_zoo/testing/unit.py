@@ -13,6 +13,7 @@ from torch.distributions import Distribution, constraints
 from vae_zoo.distributions import Family
 from vae_zoo.nn import Dense
 from vae_zoo.testing.evidence import SIGMAS
+from vae_zoo.testing.noise import seed_cpu
 from vae_zoo.testing.subject import Found, Subject
 from vae_zoo.typing import Shape
 
@@ -75,7 +76,7 @@ def unit_likelihood(subject: Subject) -> Found:
 
 def _trained(model: Any, x: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
     """Both bounds of each example and their standard errors, (2, B), after training on the higher of the two."""
-    torch.manual_seed(21)
+    seed_cpu(21)
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
     less = 2 if getattr(model, "decodings", 1) > 1 else 1  # for a draw of several passes
     for _ in range(STEPS // less):

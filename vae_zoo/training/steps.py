@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from vae_zoo.metrics import LoggedMetrics
 from vae_zoo.nn import Schedule
+from vae_zoo.system.devices import look_for_devices_cheaply
 from vae_zoo.system.seeding import forked, global_seed, mix, seed_all
 from vae_zoo.training.guard import Guard, tunes
 from vae_zoo.training.trainers import is_last_batch, loader_suffix, num_batches, trainer_of
@@ -118,6 +119,7 @@ class Steps(LightningModule, ABC):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
+        look_for_devices_cheaply()
         self._curves = _no_curves()  # a fit before this one may have ended anywhere
         self.guard.start()
         self._schedules = [module for module in self.modules() if isinstance(module, Schedule)]

@@ -23,6 +23,9 @@ from vae_zoo.system.writing import replacing
 FINDERS = ("LearningRateFinder", "BatchSizeFinder")
 """Callbacks that change an argument before the first step."""
 
+UNCHECKED: dict[str, Any] = {"skip_unset": False, "skip_validation": True}
+"""How a configuration is written: whole, and not parsed again, as it was when it was read."""
+
 
 class SaveConfig(SaveConfigCallback):
     """Writes the configuration beside the checkpoints, and logs it to every logger.
@@ -46,7 +49,7 @@ class SaveConfig(SaveConfigCallback):
         self._recorded = _recorded(trainer, pl_module)
         self._write()
         with _untold():
-            text = self.parser.dump(self.config, skip_unset=False, skip_link_targets=False)
+            text = self.parser.dump(self.config, skip_link_targets=False, **UNCHECKED)
         config = yaml.safe_load(_readable(text))
         for logger in trainer.loggers:
             logger.log_hyperparams(config)
@@ -70,7 +73,7 @@ class SaveConfig(SaveConfigCallback):
     def _write(self) -> None:
         with replacing(Path(str(self.path))) as part:
             with _untold():
-                self.parser.save(self.config, part, skip_unset=False, overwrite=True, multifile=self.multifile)
+                self.parser.save(self.config, part, overwrite=True, multifile=self.multifile, **UNCHECKED)
             text = part.read_text(encoding="utf-8")
             part.write_text(_readable(text), encoding="utf-8")
 

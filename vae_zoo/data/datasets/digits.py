@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vae_zoo.data.base.splits import Split, SplitName, split_indices
 from vae_zoo.data.datasets.images import Images
@@ -42,10 +44,17 @@ class Digits(Images):
         return 10
 
     def dataset(self, split: SplitName) -> Split:
-        from sklearn.datasets import load_digits
+        images, y = _read()
+        index = split_indices(len(images), num_val=_NUM_VAL, num_test=_NUM_TEST, seed=0)[split]
+        return Split(images[index], y[index], rows=index)
 
-        digits = load_digits()
-        index = split_indices(len(digits.images), num_val=_NUM_VAL, num_test=_NUM_TEST, seed=0)[split]
-        images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8)
-        y = torch.from_numpy(digits.target)[index].long()
-        return Split(images[index].unsqueeze(1), y, rows=index)
+
+@lru_cache(maxsize=1)
+def _read() -> tuple[Tensor, Tensor]:
+    """All images, uint8 (N, 1, 8, 8), and their classes; scikit-learn has them as text, which takes longer to read than
+    an epoch of training."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8)
+    return images.unsqueeze(1), torch.from_numpy(digits.target).long()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -69,13 +70,7 @@ class Sprites(SpriteImages):
         return self.num_examples - 2 * self._num_held_out
 
     def dataset(self, split: SplitName) -> Split:
-        held_out = self._num_held_out
-        index = split_indices(
-            math.prod(FACTOR_SIZES),
-            num_val=held_out,
-            num_test=held_out,
-            seed=self.seed,
-        )[split][: self.num_train]
+        index = _divided(self._num_held_out, self.seed)[split][: self.num_train]
         factors = torch.stack(torch.unravel_index(index, FACTOR_SIZES), dim=1)
         return self.draw(factors)._replace(rows=index)
 
@@ -85,6 +80,12 @@ class Sprites(SpriteImages):
     @property
     def _num_held_out(self) -> int:
         return max(1, self.num_examples // 8)
+
+
+@lru_cache(maxsize=1)
+def _divided(held_out: int, seed: int) -> dict[SplitName, Tensor]:
+    """All combinations, in splits; kept, since each split of a data set is asked for by itself."""
+    return split_indices(math.prod(FACTOR_SIZES), num_val=held_out, num_test=held_out, seed=seed)
 
 
 def draw_sprites(factors: Tensor, image_size: int = 64) -> Tensor:
