@@ -31,7 +31,7 @@ from vae_zoo.callbacks import CyclicalAnnealing, LinearAnnealing
 from vae_zoo.data import Digits, Sprites
 from vae_zoo.models import AE, IWAE, NVAE, VAE, VQVAE, Autoencoder, ConditionalVAE, ConvVAE, ExemplarVAE
 from vae_zoo.nn import Schedule
-from vae_zoo.system.devices import look_for_devices_cheaply
+from vae_zoo.system.devices import SEARCH, look_for_devices_cheaply
 from vae_zoo.system.seeding import seed_all
 
 some_models = pytest.mark.parametrize("cls", few(MODELS, 2, VQVAE))
@@ -303,10 +303,10 @@ class TestInitialise:
 def test_a_machine_without_devices_does_not_search_for_them_at_every_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    monkeypatch.setenv(SEARCH, "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     look_for_devices_cheaply()
-    assert "PYTORCH_NVML_BASED_CUDA_CHECK" in os.environ
+    assert SEARCH in os.environ
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     quiet_trainer(tmp_path, max_steps=1).fit(tiny(), tiny_data())
-    assert "PYTORCH_NVML_BASED_CUDA_CHECK" not in os.environ
+    assert SEARCH not in os.environ

@@ -15,6 +15,7 @@ from torch import Tensor
 from vae_zoo.callbacks import FitCodePrior, PredictionWriter
 from vae_zoo.models import (
     FSQVAE,
+    HRQVAE,
     LFQVAE,
     VQVAE,
     VQVAE2,
@@ -30,6 +31,7 @@ PRIOR = partial(CodePrior, width=8, num_heads=2)
 KWARGS = {"encoder": small, "decoder": small, "code_prior": PRIOR}
 CASES: dict[type[VQVAE], dict[str, Any]] = {
     FSQVAE: {"levels": (2, 3), "latent_dim": 2},
+    HRQVAE: {"num_codes": 3, "depth": 2},
     LFQVAE: {"latent_dim": 3},
     GroupedVQVAE: {"num_codes": 3},
     ResidualVQVAE: {"num_codes": 3, "depth": 2},

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from vae_zoo.models.codes.conditional_vqvae import ConditionalVQVAE
     from vae_zoo.models.codes.fsqvae import FSQVAE
     from vae_zoo.models.codes.grouped_vqvae import GroupedVQVAE
+    from vae_zoo.models.codes.hrqvae import HRQVAE
     from vae_zoo.models.codes.lfqvae import LFQVAE
     from vae_zoo.models.codes.residual_vqvae import ResidualVQVAE
     from vae_zoo.models.codes.rotation_vqvae import RotationVQVAE
@@ -76,6 +77,7 @@ __all__ = [
     "DFCVAE",
     "DIPVAE",
     "FSQVAE",
+    "HRQVAE",
     "IAFVAE",
     "IWAE",
     "LFQVAE",

@@ -4,6 +4,7 @@ from vae_zoo.nn.quantizers.base import Quantized, Quantizer
 from vae_zoo.nn.quantizers.codebooks import Codebook, EMACodebook, SimVQ
 from vae_zoo.nn.quantizers.composed import GroupedQuantizer, ResidualQuantizer
 from vae_zoo.nn.quantizers.nearest import VectorQuantizer
+from vae_zoo.nn.quantizers.relaxed import RelaxedResidualQuantizer
 from vae_zoo.nn.quantizers.scalar import BSQ, FSQ, LFQ
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "GroupedQuantizer",
     "Quantized",
     "Quantizer",
+    "RelaxedResidualQuantizer",
     "ResidualQuantizer",
     "SimVQ",
     "VectorQuantizer",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -13,6 +13,40 @@ from vae_zoo.nn.quantizers.base import Quantized, Quantizer, rows_of
 from vae_zoo.nn.quantizers.codebooks import Codebook, EMACodebook
 from vae_zoo.nn.quantizers.gradients import Gradient, check_gradient, passed
 from vae_zoo.typing import Shape
+
+_TINY = 1e-12
+"""Norm below which the vectors of a level have none to compare with."""
+
+
+def levels_kept(depth: int, dropout: float, z: Tensor) -> Tensor:
+    """Whether an example is decoded from a level, (Q, B), for latents (B, ...).
+
+    Args:
+        depth: Number of levels Q.
+        dropout: Probability that an example is decoded from a random number of levels, 1 to Q, and not from all.
+        z: Latents of the examples.
+    """
+    level = torch.arange(depth, device=z.device)[:, None]
+    if not dropout:
+        return torch.ones_like(level, dtype=z.dtype).expand(-1, len(z))
+    num = torch.randint(1, depth + 1, (len(z),), device=z.device)
+    num = torch.where(torch.rand(len(z), device=z.device) < dropout, num, depth)
+    return (level < num).to(z.dtype)
+
+
+def norm_penalty(vectors: Sequence[Tensor], decay: float) -> Tensor:
+    r"""The penalty :math:`\sum_q \max(0, γ n_q / n_{q-1} - 1)^2` on the mean norms n of the vectors of levels.
+
+    References:
+        | Hierarchical Sketch Induction for Paraphrase Generation (Hosking et al., 2022)
+        | https://arxiv.org/abs/2203.03463
+
+    Args:
+        vectors: Those of each level, (num_codes, D).
+        decay: Factor γ.
+    """
+    norms = torch.stack([level.norm(dim=1).mean() for level in vectors])
+    return (decay * norms[1:] / norms[:-1].clamp_min(_TINY) - 1).relu().square().sum()
 
 
 class _Composed(Quantizer):
@@ -104,7 +138,7 @@ class ResidualQuantizer(_Composed):
 
     def forward(self, z: Tensor) -> Quantized:
         z = rest = exact(z)
-        kept = self._kept(z)
+        kept = levels_kept(self.depth, self.dropout if self.training else 0.0, z)
         e, codebook_loss, commitment, codes = torch.zeros_like(z), self._norm_penalty(z), z.new_zeros(len(z)), []
         for book, keep in zip(self.levels, kept, strict=True):
             found = book(rest)
@@ -142,20 +176,9 @@ class ResidualQuantizer(_Composed):
         for book, rest, code in zip(self.levels, rests[:-1], levels, strict=True):
             book.accumulate(rest, code)
 
-    def _kept(self, z: Tensor) -> Tensor:
-        """Whether an example is decoded from a level, (Q, B)."""
-        level = torch.arange(self.depth, device=z.device)[:, None]
-        if not (self.training and self.dropout):
-            return torch.ones_like(level, dtype=z.dtype).expand(-1, len(z))
-        num = torch.randint(1, self.depth + 1, (len(z),), device=z.device)
-        num = torch.where(torch.rand(len(z), device=z.device) < self.dropout, num, self.depth)
-        return (level < num).to(z.dtype)
-
     def _norm_penalty(self, z: Tensor) -> Tensor:
-        if not self.norm_decay:
-            return z.new_zeros(len(z))
-        norms = torch.stack([exact(book.vectors).norm(dim=1).mean() for book in self.levels])  # type: ignore[arg-type]
-        return (self.norm_decay * norms[1:] / norms[:-1] - 1).relu().square().sum().expand(len(z))
+        vectors = [exact(book.vectors) for book in self.levels] if self.norm_decay else []  # type: ignore[arg-type]
+        return norm_penalty(vectors, self.norm_decay).expand(len(z)) if vectors else z.new_zeros(len(z))
 
 
 class GroupedQuantizer(_Composed):
