@@ -48,7 +48,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # threads of a device do not survive the fork of a run
-    if args.epochs:
+    if args.epochs is not None:
+        if args.epochs < 1:
+            parser.error(f"--epochs must be at least 1, got {args.epochs}.")
         SETTINGS[args.data] = SETTINGS[args.data]._replace(epochs=args.epochs)
     run = cell.run if args.device == "cpu" else partial(cell.written, device=args.device)
     root = args.root / args.data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -76,7 +77,7 @@ def _in_layers(model: Any, prior: Any, z: Tensor, c: Tensor | None, num_dims: in
         return Traversals(dims, values, _decoded(model, rows, c), layered=True)
 
     use = (z.var(0, correction=0) / scale**2).split(prior.dims)
-    each, starts = max(1, _CANDIDATES // len(use)), [int((layer_of < n).sum()) for n in range(len(use))]
+    each, starts = max(1, _CANDIDATES // len(use)), accumulate(prior.dims[:-1], initial=0)
     tried = torch.cat([start + u.topk(min(each, len(u))).indices for start, u in zip(starts, use, strict=True)])
     low, high = vary(tried, steps[[0, -1]]).images.flatten(2).unbind(1)
     return vary(tried[(high - low).square().sum(1).argsort(descending=True)[:num_dims]], steps)
