@@ -15,14 +15,14 @@ class HRQVAE(VQVAE):
 
     .. math::
         \mathcal{L}(x) = -\log p(x | e) + w \sum_q \mathrm{KL}(q(k_q | r_q) \,\|\, \mathcal{U})
-        + \sum_q \max \Big( 0, γ \frac{n_q}{n_{q-1}} - 1 \Big)^2 - \log p(s), \quad
-        q(k | r_q) \propto e^{-\| r_q - c_{qk} \|^2}
+        + \sum_q \max \Big( 0, γ \frac{n_q}{n_{q-1}} - 1 \Big)^2 - \log p(s), \\
+        q(k | r_q) \propto e^{-\| r_q - c_{qk} \|^2}, \quad r_{q+1} = r_q - e_q, \quad e = \sum_q e_q
 
-    Training draws a vector of each level by Gumbel noise, with the gradient of a mixture; evaluation takes the nearest
-    vectors, and ``val/elbo`` is the bound of these. ``train/elbo`` is none. In training, some examples are decoded
-    from their first levels only, and the mean norm n of the vectors of a level is to be γ times less than that of the
-    level before. The prior over codes is trained along, as in :class:`VQVAE`; in the paper it is a network that reads
-    the input sentence. The temperature follows the optimizer's steps.
+    Training draws a vector of each level by Gumbel noise, with the gradient of a mixture. Evaluation takes the nearest
+    vectors: ``val/elbo`` is a bound, ``train/elbo`` is not. Some training examples are decoded from their first levels
+    only, and the mean norm n of the vectors of a level is pushed below 1/γ of that of the level before. The prior over
+    codes is trained along, as in :class:`VQVAE`; in the paper it is a network that reads the input sentence. The
+    temperature follows the optimizer's steps.
 
     When to use it:
         If the first codes are to say what matters most, such as for retrieval or paraphrases. For the best
