@@ -129,6 +129,8 @@ CATALOGUE = [
     ("fit --model VAE --data FreyFaces --data.root empty", "frey_rawface.mat"),
     (FIT + "--model.optimizer Adam --model.optimizer.lr 0", "lr of Adam must be positive, got 0.0"),
     (FIT + "--model.optimizer Adam --model.optimizer.lr -1e-3", "lr of Adam must be positive, got -0.001"),
+    (FIT + "--model.encoder 0.5", "model.encoder: expected a class, got the number 0.5"),
+    ("fit --model HRQVAE --data Digits --model.temperature 0.5", "model.temperature: expected a class, got the number"),
     (FIT + "--model.optimizer Adam --model.optimizer.lr inf", "model.optimizer.lr: expected a finite number, got inf"),
     (FIT + "--model.optimizer Adam --model.optimizer.lr nan", "model.optimizer.lr: expected a finite number, got nan"),
     (FIT + "--model.beta inf", "model.beta: expected float, got inf"),

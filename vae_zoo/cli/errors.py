@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -100,6 +101,9 @@ def _no_class(word: str) -> str:
     if ADDRESS.match(word):
         return f"{word} is an address, and nothing is fetched: download it first, and give the path of the file"
     if re.fullmatch(r"[-+.]*(nan|inf|infinity|\d.*)", word, re.IGNORECASE):
+        with suppress(ValueError):
+            if math.isfinite(float(word)):
+                return f"expected a class, got the number {word}"
         return f"expected a finite number, got {word}"
     kinds = _kinds()
     if word in kinds:

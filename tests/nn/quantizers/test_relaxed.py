@@ -141,3 +141,8 @@ def test_some_examples_are_decoded_from_their_first_levels() -> None:
 def test_bad_values(kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RelaxedResidualQuantizer(8, 4, **kwargs)
+
+
+def test_a_temperature_that_is_no_schedule() -> None:
+    with pytest.raises(TypeError, match="temperature must make a Schedule, got float"):
+        RelaxedResidualQuantizer(8, 4, temperature=lambda: 0.5)

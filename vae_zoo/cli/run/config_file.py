@@ -24,7 +24,7 @@ FINDERS = ("LearningRateFinder", "BatchSizeFinder")
 """Callbacks that change an argument before the first step."""
 
 UNCHECKED: dict[str, Any] = {"skip_unset": False, "skip_validation": True}
-"""How a configuration is written: whole, and not parsed again, as it was when it was read."""
+"""How a configuration is written: whole, and not checked again, as it was when it was read."""
 
 
 class SaveConfig(SaveConfigCallback):

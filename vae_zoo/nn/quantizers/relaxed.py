@@ -45,6 +45,7 @@ class RelaxedResidualQuantizer(Quantizer):
 
     Raises:
         ValueError: If depth is less than 1, dropout lies outside [0, 1], or a weight is negative or not finite.
+        TypeError: If temperature does not make a Schedule.
     """
 
     adapts = True
@@ -69,7 +70,10 @@ class RelaxedResidualQuantizer(Quantizer):
                 raise ValueError(f"{name} must be at least 0 and finite, got {value}.")
         self.depth, self.code_shape = depth, (depth,)
         self.kl_weight, self.dropout, self.norm_decay = kl_weight, dropout, norm_decay
-        self.temperature, self.straight_through = temperature(), straight_through
+        schedule = temperature()
+        if not isinstance(schedule, Schedule):
+            raise TypeError(f"temperature must make a Schedule, got {type(schedule).__name__}.")
+        self.temperature, self.straight_through = schedule, straight_through
         self.vectors = nn.Parameter(torch.empty(depth, num_codes, dim).uniform_(-1 / num_codes, 1 / num_codes))
 
     def forward(self, z: Tensor) -> Quantized:
