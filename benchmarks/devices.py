@@ -1,6 +1,6 @@
 """Measure what it costs on a machine without a GPU that torch searches for one at every step of an optimizer.
 
-python -m benchmarks.devices     # a minute; writes results/devices.json
+python -m benchmarks.devices     # two minutes; writes results/devices.json
 
 A small MLP is fitted to digits, in turn with Lightning's setting, by which torch searches the disk for NVIDIA's
 management library, and with that of :mod:`vae_zoo.system.devices`.

@@ -30,18 +30,15 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     """Start from one seed, and forget graphs and the seed that Lightning keeps in the environment."""
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
     monkeypatch.setenv("VAE_ZOO_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    seed()
+    import torch
+
+    from vae_zoo.system.seeding import seed_all
+
+    seed_all(0, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     yield
     os.environ.pop("PL_GLOBAL_SEED", None)
     if "torch._dynamo" in sys.modules:
         sys.modules["torch._dynamo"].reset()
-
-
-def seed() -> None:
-    """Seed torch. Where there is no device, ``torch.manual_seed`` keeps the stack for one that there may be later."""
-    import torch
-
-    (torch.manual_seed if torch.cuda.is_available() else torch.default_generator.manual_seed)(0)
 
 
 @pytest.fixture
@@ -51,14 +48,17 @@ def logged() -> Iterator[list[str]]:
     In place of pytest's own ``caplog``, whose plugin attaches itself to every logger six times a test.
     """
     messages: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+
+    def keep(record: logging.LogRecord) -> bool:
+        messages.append(record.getMessage())
+        return True
+
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     level = logger.level
     logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
+    logger.addFilter(keep)
     yield messages
-    logger.removeHandler(handler)
+    logger.removeFilter(keep)
     logger.setLevel(level)
 
 
@@ -96,7 +96,10 @@ def pytest_collection_finish() -> None:
     """
     import torch
 
+    from vae_zoo.system.devices import look_for_devices_cheaply
+
     torch.set_num_threads(1)
+    look_for_devices_cheaply()
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

@@ -177,8 +177,10 @@ class ResidualQuantizer(_Composed):
             book.accumulate(rest, code)
 
     def _norm_penalty(self, z: Tensor) -> Tensor:
-        vectors = [exact(book.vectors) for book in self.levels] if self.norm_decay else []  # type: ignore[arg-type]
-        return norm_penalty(vectors, self.norm_decay).expand(len(z)) if vectors else z.new_zeros(len(z))
+        if not self.norm_decay:
+            return z.new_zeros(len(z))
+        vectors = [exact(book.vectors) for book in self.levels]  # type: ignore[arg-type]
+        return norm_penalty(vectors, self.norm_decay).expand(len(z))
 
 
 class GroupedQuantizer(_Composed):

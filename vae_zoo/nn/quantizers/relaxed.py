@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, one_hot
+from torch.nn.functional import embedding, gumbel_softmax
 
 from vae_zoo.functional import exact
 from vae_zoo.nn.quantizers.base import Quantized, Quantizer, rows_of
@@ -79,8 +79,9 @@ class RelaxedResidualQuantizer(Quantizer):
     def forward(self, z: Tensor) -> Quantized:
         z = exact(z)
         with torch.autocast(z.device.type, enabled=False):
-            codes = self._nearest(z.detach())
-            e, nats = self._mixtures(z) if self.training else self._nearest_vectors(z, codes)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.training):
+                codes, nats = self._nearest(z)
+            e, nats = self._mixtures(z) if self.training else (straight(z, self.lookup(codes)), nats)
         penalty = norm_penalty(exact(self.vectors).unbind(), self.norm_decay) if self.norm_decay else 0.0
         return Quantized(e, codes, self.kl_weight * nats + penalty, torch.zeros_like(nats))
 
@@ -94,40 +95,30 @@ class RelaxedResidualQuantizer(Quantizer):
         """Initialise the vectors of each level by some of what the previous ones leave of latents (N, D, \\*grid)."""
         rest = rows_of(z)
         for n, level in enumerate(self.vectors):
-            order = torch.randperm(len(rest), generator=torch.Generator().manual_seed(n)).to(rest.device)
-            level.copy_(rest[order[torch.arange(self.num_codes, device=rest.device) % len(rest)]])
-            rest = rest[order] - level[_logits(rest[order], exact(level)).argmax(-1)]
+            rest = rest[torch.randperm(len(rest), generator=torch.Generator().manual_seed(n)).to(rest.device)]
+            level.copy_(rest[torch.arange(self.num_codes, device=rest.device) % len(rest)])
+            rest = rest - level[_logits(rest, exact(level)).argmax(-1)]
 
     def _mixtures(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Relaxed vectors (B, D, *grid), and the divergence from uniform codes, (B,)."""
         rest, e, nats = z.movedim(1, -1), torch.zeros_like(z.movedim(1, -1)), z.new_zeros(len(z))
         for vectors, keep in zip(exact(self.vectors).unbind(), levels_kept(self.depth, self.dropout, z), strict=True):
             logits = _logits(rest, vectors)
-            noise = torch.empty_like(logits).exponential_().log()
-            weights = torch.softmax((logits - noise) / self.temperature(), -1)
-            if self.straight_through:
-                weights = straight(weights, one_hot(weights.argmax(-1), self.num_codes).to(weights.dtype))
-            picked = weights @ vectors
+            picked = gumbel_softmax(logits, self.temperature(), hard=self.straight_through) @ vectors
             rest = rest - picked
             e = e + keep.reshape(-1, *[1] * (z.ndim - 1)) * picked
             nats = nats + keep * _above_uniform(logits)
         return e.movedim(-1, 1), nats
 
-    def _nearest_vectors(self, z: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """The same of the nearest vectors."""
-        rest, nats = z.movedim(1, -1), z.new_zeros(len(z))
-        for vectors, code in zip(exact(self.vectors).unbind(), codes.unbind(-1), strict=True):
-            nats = nats + _above_uniform(_logits(rest, vectors))
-            rest = rest - embedding(code, vectors)
-        return straight(z, self.lookup(codes)), nats
-
-    @torch.no_grad()
-    def _nearest(self, z: Tensor) -> Tensor:
-        rest, codes = z.movedim(1, -1), []
+    def _nearest(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes (B, *grid, Q) of the nearest vectors, and their divergence from uniform ones, (B,)."""
+        rest, codes, nats = z.movedim(1, -1), [], z.new_zeros(len(z))
         for vectors in exact(self.vectors).unbind():
-            codes.append(_logits(rest, vectors).argmax(-1))
+            logits = _logits(rest, vectors)
+            codes.append(logits.argmax(-1))
             rest = rest - embedding(codes[-1], vectors)
-        return torch.stack(codes, -1)
+            nats = nats + _above_uniform(logits)
+        return torch.stack(codes, -1), nats
 
 
 def _logits(rows: Tensor, vectors: Tensor) -> Tensor:
