@@ -29,6 +29,8 @@ CONVOLUTIONAL = ["--evidence.num_samples", "100"]  # a decoder of images takes a
 DISENTANGLEMENT = ["--trainer.callbacks+", "Disentanglement", "--trainer.callbacks.estimator"]
 DISENTANGLEMENT += ["sklearn.ensemble.RandomForestClassifier"]
 
+CLUSTERS = ["--trainer.callbacks+", "Clusters"]
+
 NO_MEAN = 1.0
 """Shape of the tail of importance weights from which on they have no mean."""
 
@@ -39,6 +41,7 @@ METRICS = {
     "perplexity": "perplexity",
     "MIG": "mig",
     "accuracy": "accuracy",
+    "cluster accuracy": "cluster_accuracy",
 }
 
 
@@ -65,6 +68,7 @@ def measure(name: str, root: Path) -> dict[str, Any]:
     text = (CONFIGS / f"{name}.yaml").read_text()
     given = CONVOLUTIONAL if any(word in text for word in ("Conv", "halvings:")) or "conv" in name else []
     given = [*given, *DISENTANGLEMENT] if "sprites" in name else given
+    given = [*given, *CLUSTERS] if "class_path: VaDE" in text else given
     tested = run("test", "--ckpt_path", str(checkpoint), *where, *given)
     metrics = metrics_of(root / name)
     import torch

@@ -10,11 +10,11 @@ from helpers import Batches, quiet_trainer, tiny, tiny_data
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from vae_zoo.callbacks import Anomaly, Disentanglement, Evidence, Fidelity, Probes, Reconstructions, Report
+from vae_zoo.callbacks import Anomaly, Clusters, Disentanglement, Evidence, Fidelity, Probes, Reconstructions, Report
 from vae_zoo.data import Digits, FreyFaces
 from vae_zoo.distributions import FixedNormal
-from vae_zoo.metrics import MIG, DataClassifier, KNNProbe, LinearProbe
-from vae_zoo.models import AE, VAE
+from vae_zoo.metrics import MIG, ClusterAccuracy, ClusterARI, ClusterNMI, DataClassifier, KNNProbe, LinearProbe
+from vae_zoo.models import AE, VAE, VaDE
 
 
 def metrics(folder: Path, callback: Any, model: Any, data: Any) -> dict[str, float]:
@@ -125,6 +125,33 @@ class TestProbes:
         assert metrics(tmp_path, callback, model, data) == metrics(tmp_path, callback, model, data)
 
 
+class TestClusters:
+    def test_of_a_model_with_clusters(self, tmp_path: Path) -> None:
+        model, data = tiny(VaDE, num_clusters=3).eval(), tiny_data(num_examples=160)
+        values = metrics(tmp_path, Clusters(), model, data)
+        x, y = data.examples("test"), data.load("test").y
+        assert y is not None
+        found = model.clusters(x).argmax(1)
+        for name, metric in {"accuracy": ClusterAccuracy(), "nmi": ClusterNMI(), "ari": ClusterARI()}.items():
+            metric.update(found, y)
+            assert values[f"cluster_{name}"] == pytest.approx(metric.compute().item(), abs=1e-6)
+
+    def test_of_others_is_that_of_a_mixture_of_training_latents(self, tmp_path: Path) -> None:
+        """Of latents that are the class and some noise, every cluster is a class."""
+        model, data = tiny(AE), tiny_data(num_examples=160)
+        kinds = int(data.num_classes or 0)
+
+        def embed(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            noise = torch.randn(len(x), 4, generator=torch.Generator().manual_seed(len(x)))
+            return 10 * torch.nn.functional.one_hot(y, kinds)[:, :4] + noise[:, :kinds]
+
+        model.embed = embed
+        values = metrics(tmp_path, Clusters(num_clusters=kinds), model, data)
+        assert values["cluster_accuracy"] == 1
+        assert values["cluster_nmi"] == pytest.approx(1, abs=1e-6)
+        assert metrics(tmp_path, Clusters(num_clusters=1), model, data)["cluster_ari"] == pytest.approx(0, abs=1e-6)
+
+
 class TestAnomaly:
     def test_other_data(self, tmp_path: Path) -> None:
         """Images of one grey level are less likely under p(x|z) = N(1/2, σ²) the further they are from it."""
@@ -164,6 +191,7 @@ class Plain(FreyFaces):
             "Disentanglement needs data with known factors, such as Sprites: Digits has none",
         ),
         (Probes(), Plain(), "Probes needs data with labels: Plain has none"),
+        (Clusters(), Plain(), "Clusters needs data with labels: Plain has none"),
         (Fidelity(), Plain(), "DataClassifier needs data with labels: choose another extractor"),
         (Anomaly(normal_classes=[1]), Plain(), "Anomaly needs labels to tell normal_classes by: Plain has none"),
         (

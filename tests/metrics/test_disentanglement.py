@@ -10,7 +10,7 @@ from latents import SIZES, factors, noise, perfect, rotated
 from torch import Tensor
 
 from vae_zoo.metrics import DCI, MIG, SAP, BetaVAEScore, FactorVAEScore, Modularity, SampledMIG
-from vae_zoo.metrics.factors import FactorMetric
+from vae_zoo.metrics.disentanglement.factors import FactorMetric
 from vae_zoo.metrics.information import discretise, entropy, mutual_information
 
 

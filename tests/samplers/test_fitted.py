@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution, MixtureSameFamily, MultivariateNormal
 
 from vae_zoo.distributions import CholeskyNormal, TwoStageDistribution, tempered
+from vae_zoo.distributions.estimation.mixtures import fit_mixture, k_means
+from vae_zoo.distributions.estimation.moments import RIDGE
 from vae_zoo.samplers import GMM, KDE, MAF, CodeDensity, Density, FittedNormal, Spline, TwoStage
-from vae_zoo.samplers.em import fit_mixture, k_means
 from vae_zoo.samplers.kde import Kernels
-from vae_zoo.samplers.moments import RIDGE
 
 brief = {"max_epochs": 3}
 DENSITIES: list[Any] = [

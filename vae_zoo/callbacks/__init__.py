@@ -5,6 +5,7 @@ from vae_zoo.callbacks.checkpointing.saving import BestCheckpoint, LastCheckpoin
 from vae_zoo.callbacks.code_prior import FitCodePrior
 from vae_zoo.callbacks.controlled_rate import ControlledRate
 from vae_zoo.callbacks.evaluation.annealed_sampling import AIS
+from vae_zoo.callbacks.evaluation.clusters import Clusters
 from vae_zoo.callbacks.evaluation.collapse import CollapseWarning
 from vae_zoo.callbacks.evaluation.disentanglement import Disentanglement
 from vae_zoo.callbacks.evaluation.evidence import Evidence
@@ -29,6 +30,7 @@ __all__ = [
     "AIS",
     "Anomaly",
     "BestCheckpoint",
+    "Clusters",
     "CollapseWarning",
     "ControlledRate",
     "CyclicalAnnealing",

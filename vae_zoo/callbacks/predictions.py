@@ -39,15 +39,21 @@ from vae_zoo.system.writing import as_column, write_npz
 from vae_zoo.training.steps import seed_of
 from vae_zoo.typing import Batch
 
+_CLUSTERS = ("cluster", "cluster_probability")
+
 _FILES = {
-    "latents": ("z", "z_scale", "codes", "y"),
+    "latents": ("z", "z_scale", "codes", *_CLUSTERS, "y"),
     "scores": ("elbo", "kl", "log_px", "log_evidence", "regret", "log_p_columns", "y"),
     "features": ("log_px_per_feature",),
     "reconstructions": ("x", "reconstruction"),
 }
 """Columns of the files of arrays, beside the identity of each row."""
 
-_TABLES = {"latents": ("z", "y"), "scores": _FILES["scores"], "features": _FILES["features"]}
+_TABLES = {
+    "latents": ("z", *_CLUSTERS, "y"),
+    "scores": _FILES["scores"],
+    "features": _FILES["features"],
+}
 """Columns of the tables."""
 
 _ROWS = 4096
@@ -67,11 +73,12 @@ class PredictionWriter(BasePredictionWriter):
 
     Every file names its rows: ``index`` is the row of the source before any shuffling, or the position in the listing
     of a folder; ``id`` is the id or file name, for data that have them. ``latents.npz`` contains ``z`` (means),
-    ``z_scale`` (σ), the ``codes`` of discrete latents and, for data with labels, ``y``; ``reconstructions.npz``
-    contains ``x`` and ``reconstruction``; ``scores.npz`` contains ``log_px`` and, for models with a bound, ``elbo``,
-    ``kl`` and optionally ``log_evidence`` of each example in nats, all but the rate low for anomalies; for tables also
-    ``log_p_columns``, how likely each cell is given the others of its row. Rows are in the order of the split, also
-    with several processes. Batches are written as they come, so memory use is constant.
+    ``z_scale`` (σ), the ``codes`` of discrete latents, the ``cluster`` of models with clusters and its probability
+    and, for data with labels, ``y``; ``reconstructions.npz`` contains ``x`` and ``reconstruction``; ``scores.npz``
+    contains ``log_px`` and, for models with a bound, ``elbo``, ``kl`` and optionally ``log_evidence`` of each example
+    in nats, all but the rate low for anomalies; for tables also ``log_p_columns``, how likely each cell is given the
+    others of its row. Rows are in the order of the split, also with several processes. Batches are written as they
+    come, so memory use is constant.
     For models of tokens, ``texts.csv`` has each text and its reconstruction.
     Discrete latents have neither interpolations nor traversals. Files of a second loader are in the folder
     ``dataloader_idx_1``, and so on.
@@ -322,8 +329,9 @@ class PredictionWriter(BasePredictionWriter):
                 pictures["reconstructions"] = _Drawn(images, 16, {}, written)
             if self.num_samples and hasattr(model, "sample"):
                 images, columns = drawing.samples(model, self.num_samples, c, mean=mean)
-                classes = columns if getattr(model, "num_classes", None) else 0
-                written = labels.samples(self._source, len(images), classes, mean=mean)
+                clusters = bool(drawing.num_clusters(model))
+                named = columns if clusters or getattr(model, "num_classes", None) else 0
+                written = labels.samples(self._source, len(images), named, mean=mean, clusters=clusters)
                 pictures["samples"] = _Drawn(images, columns, {"x": images}, written)
             if self.num_dims and model.continuous:
                 found = traversals(model, x, c, self.num_dims, self.num_steps)

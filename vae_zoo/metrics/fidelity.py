@@ -11,7 +11,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 from torchmetrics.utilities.data import dim_zero_cat
 
-from vae_zoo.metrics.factors import check_counts
+from vae_zoo.metrics.checks import check_counts
 from vae_zoo.metrics.information import canonical_order
 
 _KEYS = 8  # features that rows are sorted by

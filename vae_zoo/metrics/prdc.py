@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
-from vae_zoo.metrics.factors import check_counts
+from vae_zoo.metrics.checks import check_counts
 
 _CHUNK_ELEMENTS = 2**23
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
-from vae_zoo.metrics.factors import check_counts
+from vae_zoo.metrics.checks import check_counts
 from vae_zoo.metrics.information import canonical_order
 
 

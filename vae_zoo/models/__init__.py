@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from vae_zoo.models.priors.radial_vae import RadialVAE
     from vae_zoo.models.priors.sylvester_vae import SylvesterVAE
     from vae_zoo.models.priors.two_stage import TwoStageVAE
+    from vae_zoo.models.priors.vade import VaDE
     from vae_zoo.models.priors.vamp_vae import VampVAE
     from vae_zoo.models.supervision.ada_vae import AdaGVAE, AdaMLVAE
     from vae_zoo.models.supervision.m2 import M2
@@ -138,5 +139,6 @@ __all__ = [
     "SylvesterVAE",
     "TwoLevelVAE",
     "TwoStageVAE",
+    "VaDE",
     "VampVAE",
 ]

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_zoo.distributions import CholeskyNormal
+from vae_zoo.distributions.estimation.mixtures import fit_mixture
 from vae_zoo.distributions.priors import mixture
 from vae_zoo.functional import exact
 from vae_zoo.samplers.density import Density
-from vae_zoo.samplers.em import fit_mixture
 from vae_zoo.typing import Shape
 
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_zoo.distributions import Mixture, Normal, tempered
+from vae_zoo.distributions.estimation.moments import scales
 from vae_zoo.distributions.normal import independent
 from vae_zoo.functional import exact
 from vae_zoo.samplers.density import Density
-from vae_zoo.samplers.moments import scales
 from vae_zoo.typing import Shape
 
 _QUERIES = 1000

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_zoo.distributions import Prior
+from vae_zoo.distributions.estimation.moments import scales
 from vae_zoo.functional import exact
 from vae_zoo.samplers.density import Density
 from vae_zoo.samplers.likelihood import check_steps, maximise
-from vae_zoo.samplers.moments import scales
 from vae_zoo.system.seeding import forked, mix
 from vae_zoo.typing import Shape
 

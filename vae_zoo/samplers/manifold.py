@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from vae_zoo.distributions import CholeskyNormal
+from vae_zoo.distributions.estimation.mixtures import fit_mixture
 from vae_zoo.distributions.priors import mixture
 from vae_zoo.elbo.importance import LogEvidence
 from vae_zoo.functional import exact
 from vae_zoo.models import RHVAE
 from vae_zoo.samplers.density import Density
-from vae_zoo.samplers.em import fit_mixture
 from vae_zoo.system.seeding import forked, mix
 from vae_zoo.typing import Shape
 

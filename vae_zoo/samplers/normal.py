@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_zoo.distributions import CholeskyNormal
+from vae_zoo.distributions.estimation.moments import factor, ridge_of
 from vae_zoo.functional import exact
 from vae_zoo.samplers.density import Density
-from vae_zoo.samplers.moments import factor, ridge_of
 from vae_zoo.typing import Shape
 
 

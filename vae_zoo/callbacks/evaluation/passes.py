@@ -68,6 +68,19 @@ def data_of(trainer: Trainer, who: str) -> DataModule:
     return data
 
 
+def check_classes(data: DataModule, who: str) -> None:
+    """Refuse data without classes.
+
+    Raises:
+        ValueError: If examples have no labels, or several.
+    """
+    labels = data.load("train").y
+    if labels is None or data.load("test").y is None:
+        raise ValueError(f"{who} needs data with labels: {type(data).__name__} has none.")
+    if labels.ndim != 1:
+        raise ValueError(f"{who} needs classes: {type(data).__name__} has several values of each example.")
+
+
 def chunks_of_rank(total: int, trainer: Trainer) -> Iterator[tuple[int, int, int]]:
     """Number, start and end of this process's chunks of a range; chunks do not depend on the number of processes."""
     for n, start in enumerate(range(0, total, _CHUNK)):

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from vae_zoo.callbacks.evaluation.passes import TestMetrics, batches, data_of
+from vae_zoo.callbacks.evaluation.passes import TestMetrics, batches, check_classes, data_of
 from vae_zoo.data import DataModule
 from vae_zoo.elbo import ELBOMixin, has_density
 from vae_zoo.evaluation.scores import scores
@@ -42,11 +42,7 @@ class Probes(TestMetrics):
         }
 
     def start(self, trainer: Trainer, model: Any) -> None:
-        data = data_of(trainer, "Probes")
-        if data.load("train").y is None or data.load("test").y is None:
-            raise ValueError(f"Probes needs data with labels: {type(data).__name__} has none.")
-        if data.load("train").y.ndim != 1:  # type: ignore[union-attr]
-            raise ValueError(f"Probes needs classes: {type(data).__name__} has several values of each example.")
+        check_classes(data_of(trainer, "Probes"), "Probes")
         for metric in self._metrics.values():
             metric.to(model.device).reset()
 

@@ -55,13 +55,22 @@ def reconstructions(model: Autoencoder, x: Tensor, c: Tensor | None = None, *, m
     return torch.stack([x, again], 1).flatten(0, 1)
 
 
+def num_clusters(model: Any) -> int:
+    """Number of clusters that a model can sample from; 0 for others."""
+    return model.num_clusters if hasattr(model, "sample_cluster") else 0
+
+
 def samples(model: Any, num: int, c: Tensor | None = None, *, mean: bool = True) -> tuple[Tensor, int]:
     """Samples, (num, \\*shape), and the number of columns of their picture.
 
-    For a class-conditional model, each column is a class. Other models that use conditions get repeated conditions of
-    the data.
+    For a class-conditional model, each column is a class, for one with clusters a cluster. Other models that use
+    conditions get repeated conditions of the data.
     """
     classes = getattr(model, "num_classes", None)
+    if clusters := num_clusters(model):
+        rows = -(-num // clusters)
+        columns = [model.sample_cluster(n, rows, mean=mean) for n in range(clusters)]
+        return torch.stack(columns, 1).flatten(0, 1)[:num], min(clusters, max(num, 1))
     if classes:
         c = torch.arange(classes, device=model.device)
     elif c is not None and not depends_on_condition(model, c):

@@ -112,9 +112,9 @@ class Grid(Callback, ABC):
 
 
 class SampleGrid(Grid):
-    """Samples from the model's own prior, with the same noise every time; columns are classes if the model has any.
+    """Samples from the model's own prior, with the same noise every time.
 
-    Models without a prior have no such picture.
+    Columns are classes, or clusters, if the model has any. Models without a prior have no such picture.
     """
 
     name = "samples"
@@ -123,8 +123,10 @@ class SampleGrid(Grid):
         if not hasattr(model, "sample"):
             return None
         images, columns = drawing.samples(model, self.num, c)
-        classes = columns if getattr(model, "num_classes", None) else 0
-        return drawing.picture(images, columns, labels.samples(self.source(model), len(images), classes), self.look)
+        clusters = bool(drawing.num_clusters(model))
+        named = columns if clusters or getattr(model, "num_classes", None) else 0
+        written = labels.samples(self.source(model), len(images), named, clusters=clusters)
+        return drawing.picture(images, columns, written, self.look)
 
 
 class ReconstructionGrid(Grid):

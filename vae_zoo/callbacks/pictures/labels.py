@@ -56,21 +56,24 @@ def samples(
     temperature: float | Sequence[float] = 1.0,
     label: int | None = None,
     mean: bool = True,
+    clusters: bool = False,
 ) -> Labels:
     """Labels of samples.
 
     Args:
         source: What they are of.
         num: Number of samples.
-        columns: Number of columns that are classes; 0 if they are not.
+        columns: Number of columns that are classes or clusters; 0 if they are not.
         temperature: Temperature of the prior, or of each layer.
         label: The class of all samples, if they are of one.
         mean: Whether they are means of p(x|z), or draws from it.
+        clusters: Whether columns are clusters, which have numbers and no names.
     """
     what = f"{num} sample{'s' if num != 1 else ''}"
     what += "" if label is None else f" of class {source.class_name(label)}"
     what += "" if mean else ", drawn from p(x|z)"
-    classes = [source.class_name(n) for n in range(columns)]
+    what += " by cluster" if clusters else ""
+    classes = [str(n) if clusters else source.class_name(n) for n in range(columns)]
     warm = [temperature] if isinstance(temperature, (int, float)) else temperature
     degrees = f"temperature{'s' if len(warm) > 1 else ''} {', '.join(f'{t:g}' for t in warm)}"
     return Labels(f"{source}: {what}, {degrees}", above=classes)

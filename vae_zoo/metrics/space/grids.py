@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from vae_zoo.metrics.factors import check_counts
+from vae_zoo.metrics.checks import check_counts
 
 
 class HighFrequency(Metric):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vae_zoo.samplers.moments import factor, ridge_of
+from vae_zoo.distributions.estimation.moments import factor, ridge_of
 
 _ELEMENTS = 2**22
 """Standardised gaps of latents from components that are held at once: 32 MiB of float64."""
@@ -49,17 +49,23 @@ class NormalMixture(NamedTuple):
 
 
 def fit_mixture(
-    z: Tensor, num_components: int, *, num_starts: int, max_steps: int, tolerance: float, generator: torch.Generator
+    z: Tensor,
+    num_components: int,
+    *,
+    generator: torch.Generator,
+    num_starts: int = 3,
+    max_steps: int = 200,
+    tolerance: float = 1e-4,
 ) -> tuple[NormalMixture, float]:
     """The best mixture of several starts.
 
     Args:
         z: Latents, (N, D), float64.
         num_components: Number of components K, at most N.
+        generator: Source of the starts.
         num_starts: Number of starts, from different means.
         max_steps: Largest number of steps of a start.
         tolerance: Rise of the mean log-likelihood in a step, in nats, below which it ends.
-        generator: Source of the starts.
 
     Returns:
         The mixture, and the mean log-likelihood of the latents, in nats.

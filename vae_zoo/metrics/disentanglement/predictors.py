@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_zoo.metrics.factors import FactorMetric, check_fraction, halves
-from vae_zoo.metrics.mutual_information_gap import gap
+from vae_zoo.metrics.disentanglement.factors import FactorMetric, check_fraction, halves
+from vae_zoo.metrics.disentanglement.mutual_information_gap import gap
 
 
 class SAP(FactorMetric):

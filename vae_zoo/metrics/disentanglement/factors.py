@@ -79,10 +79,3 @@ def check_fraction(test_fraction: float) -> float:
     if not 0 < test_fraction < 1:
         raise ValueError(f"test_fraction must lie between 0 and 1, got {test_fraction}.")
     return test_fraction
-
-
-def check_counts(**counts: int) -> None:
-    """Refuse counts of less than 1."""
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}.")

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_zoo.metrics.factors import FactorMetric, check_counts
+from vae_zoo.metrics.checks import check_counts
+from vae_zoo.metrics.disentanglement.factors import FactorMetric
 
 _CHUNK = 500
 

@@ -1,0 +1,1 @@
+"""Maximum-likelihood estimates of densities from latents."""

@@ -1,0 +1,1 @@
+"""Metrics of how latents and generating factors correspond."""
