@@ -29,7 +29,7 @@ from torch import Tensor
 
 from vae_zoo.callbacks import CyclicalAnnealing, LinearAnnealing
 from vae_zoo.data import Digits, Sprites
-from vae_zoo.models import AE, IWAE, NVAE, VAE, VQVAE, Autoencoder, ConditionalVAE, ConvVAE, ExemplarVAE
+from vae_zoo.models import AE, IWAE, NVAE, VAE, VQVAE, Autoencoder, ConditionalVAE, ConvVAE, ExemplarVAE, VaDE
 from vae_zoo.nn import Schedule
 from vae_zoo.system.devices import SEARCH, look_for_devices_cheaply
 from vae_zoo.system.seeding import seed_all
@@ -142,6 +142,8 @@ def plain_loop(model: Autoencoder, data: Sprites, num_epochs: int, accumulate: i
                 model.left_out.copy_(torch.isin(model.rows, batch.index))
             if isinstance(model, NVAE):
                 model.spectral.step()
+            if isinstance(model, VaDE) and not model.found:
+                model.fit_clusters(data.examples("train"))
             values = model.losses(data.on_after_batch_transfer(batch).x, batch.y)
             train.append((len(batch.x), {k: v.detach() for k, v in values.items()}))
             (values["loss"] / accumulate).backward()

@@ -21,7 +21,7 @@ _CHUNK = 1000
 """Training examples encoded at once."""
 
 _MOST = 100_000
-"""Training examples that clusters are fitted to; of more, evenly spaced ones."""
+"""Examples that clusters are fitted to."""
 
 
 class VaDE(VAE):
@@ -112,30 +112,42 @@ class VaDE(VAE):
         self.pretraining = not self._fitted and self.current_epoch < self._until
         if not (self.pretraining or self._fitted):
             data: Any = getattr(self.trainer, "datamodule", None)
-            self._fit_clusters(data.examples("train") if hasattr(data, "examples") else self.unpack(batch)[0])
+            self.fit_clusters(data.examples("train") if hasattr(data, "examples") else self.unpack(batch)[0])
+            for parameter in self.latent_prior.parameters():
+                parameter.data.copy_(self.trainer.strategy.broadcast(parameter.data))  # the same on every rank
+            self._fitted = True
 
     def on_fit_end(self) -> None:
         super().on_fit_end()
         self.pretraining = False
 
     @torch.no_grad()
-    def _fit_clusters(self, x: Tensor) -> None:
-        """Start the clusters from a mixture that is fitted to the latents of examples (N, \\*shape)."""
+    def fit_clusters(self, x: Tensor) -> None:
+        """Put the clusters where a mixture lies that is fitted to the latents of examples.
+
+        A fit does so by itself after the first epochs, with all training examples, or the first batch of a foreign
+        loader.
+
+        Args:
+            x: Examples, (N, \\*shape); of more than 100,000, evenly spaced ones are used.
+
+        Raises:
+            ValueError: If there are fewer examples than clusters.
+        """
+        was_training = self.training
         self.eval()
         x = x[torch.linspace(0, len(x) - 1, min(len(x), _MOST)).round().long()]
         z = torch.cat([self.embed(part.to(self.device)).flatten(1).double().cpu() for part in x.split(_CHUNK)])
-        self.train()
+        self.train(was_training)
         if len(z) < self.num_clusters:
             raise ValueError(f"{self.num_clusters} clusters need as many examples, got {len(z)}.")
         generator = torch.Generator().manual_seed(mix(global_seed(), 1))
         fitted, _ = fit_mixture(z, self.num_clusters, generator=generator)
-        fitted = self.trainer.strategy.broadcast(fitted)  # the same for every rank
         scale, prior = fitted.tril.square().sum(-1).sqrt(), self.latent_prior
         starts = {prior.logits: fitted.log_shares, prior.loc: fitted.loc, prior.log_scale: scale.log()}
         for parameter, start in starts.items():
             parameter.copy_(start.view_as(parameter))
         self.found.fill_(True)
-        self._fitted = True
 
     def clusters(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """Logarithms of q(k|x), (B, num_clusters)."""
