@@ -50,7 +50,9 @@ def test_what_is_in_them(built: Path) -> None:
         f"vae_zoo/configs/{p.relative_to(ROOT / 'configs').as_posix()}" for p in (ROOT / "configs").rglob("*.yaml")
     }
     weights = {
-        f"vae_zoo/weights/{p.name}" for kind in ("json", "safetensors") for p in package.glob(f"weights/*.{kind}")
+        f"vae_zoo/weights/{p.parent.name}/{p.name}"
+        for kind in ("json", "safetensors")
+        for p in package.glob(f"weights/*/*.{kind}")
     }
     assert len(weights) >= 24
     assert ours | configs | weights | {"vae_zoo/py.typed"} <= names

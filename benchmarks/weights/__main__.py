@@ -4,7 +4,7 @@
     VAE_ZOO_DATA=... nice python -m benchmarks.weights vae_mnist --root results/weights
 
 A fit whose last checkpoint is below --root is not repeated, so that an interrupted run goes on where it stopped. Writes
-``vae_zoo/weights/NAME.safetensors`` and ``NAME.json``, and a picture of samples for the documentation.
+``vae_zoo/weights/NAME/NAME.safetensors`` and ``NAME.json``, and a picture of samples for the documentation.
 """
 
 from __future__ import annotations

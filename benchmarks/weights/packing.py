@@ -24,7 +24,7 @@ from vae_zoo.system.seeding import forked
 from vae_zoo.system.writing import write_text
 from vae_zoo.weights import Measured, Weights
 from vae_zoo.weights.files import EXAMPLE, bound, built, read
-from vae_zoo.weights.registry import FOLDER
+from vae_zoo.weights.registry import packaged
 
 NUM_EXAMPLES, NUM_DRAWS, NUM_SAMPLES = 1000, 10, 300
 """Test examples at most, draws for the bound, and importance samples for the evidence of each."""
@@ -54,8 +54,8 @@ def pack(name: str, plan: Plan, checkpoint: Path, fit: dict[str, Any]) -> Weight
     kept = {f"{EXAMPLE}x": smallest(x)} | (
         {f"{EXAMPLE}c": c} if c is not None and depends_on_condition(model, c) else {}
     )
-    path = FOLDER / f"{name}.safetensors"
-    FOLDER.mkdir(exist_ok=True)
+    path = packaged(name, "safetensors")
+    path.parent.mkdir(parents=True, exist_ok=True)
     save_file({key: rounded(value) for key, value in model.state_dict().items()} | kept, path)
     path.chmod(0o644)  # which the format keeps to its owner
     weights = Weights(
@@ -78,7 +78,7 @@ def pack(name: str, plan: Plan, checkpoint: Path, fit: dict[str, Any]) -> Weight
     weights.metrics.update(measured(again, examples, mean))
     value, error = bound(again, x, c)
     weights.stored.update(num=len(x), bound=value, error=error)
-    write_text(FOLDER / f"{name}.json", json.dumps(asdict(weights), indent=1, ensure_ascii=False) + "\n")
+    write_text(packaged(name, "json"), json.dumps(asdict(weights), indent=1, ensure_ascii=False) + "\n")
     return weights
 
 

@@ -36,14 +36,14 @@ def test_there_are_enough_of_them() -> None:
     families = {entry.name: entry.family for entry in entries("model")}
     assert len({families[one.model_name] for one in found}) >= 5
     assert {one.data_name for one in found} >= {"MNIST", "Digits", "Sprites", "Counts", "BreastCancer"}
-    assert sum(path.stat().st_size for path in registry.FOLDER.iterdir() if path.is_file()) <= 20e6
+    assert sum(path.stat().st_size for path in registry.FOLDER.rglob("*") if path.is_file()) <= 20e6
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_said_of_them(name: str) -> None:
     found = weights.find(name)
     assert found.name == name
-    path = registry.FOLDER / found.file
+    path = registry.FOLDER / found.name / found.file
     assert path.stat().st_size == found.num_bytes
     assert hashlib.sha256(path.read_bytes()).hexdigest() == found.sha256
     assert found.fit["command"].startswith("vae-zoo fit --config ")
@@ -104,12 +104,11 @@ def test_an_unknown_name(name: str) -> None:
 
 @pytest.fixture
 def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A registry of one entry, to be changed."""
-    for kind in ("json", "safetensors"):
-        shutil.copy(registry.FOLDER / f"{SMALL}.{kind}", tmp_path)
+    """The folder of the one entry of a registry, to be changed."""
+    shutil.copytree(registry.FOLDER / SMALL, tmp_path / SMALL)
     monkeypatch.setattr(registry, "FOLDER", tmp_path)
     assert weights.names() == [SMALL]
-    return tmp_path
+    return tmp_path / SMALL
 
 
 def change(folder: Path, **values: Any) -> None:

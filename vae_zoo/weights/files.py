@@ -88,7 +88,7 @@ def located(weights: Weights) -> Path:
         return download(weights.file.removeprefix(HUB)) / WEIGHTS
     if weights.file.startswith("https://"):
         return _fetched(weights)
-    return registry.FOLDER / weights.file
+    return registry.FOLDER / weights.name / weights.file
 
 
 def stored(tensors: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:

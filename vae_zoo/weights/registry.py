@@ -1,4 +1,4 @@
-"""The registry of weights: one JSON file each, plain data that is read without torch."""
+"""The registry of weights: a folder with a JSON file for each, plain data that is read without torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 FOLDER = Path(__file__).parent
-"""Folder of the descriptions and of the packaged files."""
+"""Folder of the folders of weights, each with a description and the packaged file."""
 
 HUB = "hf-hub:"
 """What the name of a repository of the Hugging Face Hub begins with."""
@@ -78,7 +78,12 @@ class Weights:
 
 def names() -> list[str]:
     """Names of all weights, in alphabetical order."""
-    return sorted(path.stem for path in FOLDER.glob("*.json"))
+    return sorted(path.stem for path in FOLDER.glob("*/*.json"))
+
+
+def packaged(name: str, kind: str) -> Path:
+    """The file of weights in the package, of the kind ``json`` or ``safetensors``."""
+    return FOLDER / name / f"{name}.{kind}"
 
 
 def find(name: str) -> Weights:
@@ -89,7 +94,7 @@ def find(name: str) -> Weights:
     """
     if name not in names():
         raise FileNotFoundError(unknown(name))
-    found = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    found = json.loads(packaged(name, "json").read_text(encoding="utf-8"))
     return Weights(**{**found, "metrics": {key: Measured(*value) for key, value in found["metrics"].items()}})
 
 
