@@ -31,6 +31,7 @@ from vae_zoo.models import (
     LadderVAE,
     TwoLevelVAE,
     TwoStageVAE,
+    VaDE,
 )
 
 ENDS = "--out must end in .png, .svg, .pdf or .npz, in .csv for rows of a table, or in .txt for texts"
@@ -104,6 +105,20 @@ def test_of_a_class(sampled: Callable, tmp_path: Path) -> None:
     assert (outcome.code, outcome.err) == (2, "vae-zoo: error: class must lie in 0 .. 2, got 3.\n")
 
 
+def test_of_a_cluster(sampled: Callable, tmp_path: Path) -> None:
+    assert sampled(VaDE, "--cluster", "2", "--num", "5", "--out", "two.npz", num_clusters=3).code == 0
+    model = tiny(VaDE, num_clusters=3)
+    torch.manual_seed(0)
+    again = tiny(VaDE, num_clusters=3)
+    assert torch.equal(torch.from_numpy(load_arrays(tmp_path / "two.npz")["x"]), generate(again, 5, cluster=2)[0])
+    assert not torch.equal(generate(model, 5, cluster=1)[0], generate(model, 5)[0])
+    outcome = sampled(VaDE, "--cluster", "3", num_clusters=3)
+    assert (outcome.code, outcome.err) == (2, "vae-zoo: error: cluster must lie in 0 .. 2, got cluster 3.\n")
+    picture = sampled(VaDE, "--cluster", "1", "--num", "4", "--out", "s.svg", num_clusters=3)
+    assert picture.code == 0, picture.err
+    assert "4 samples of cluster 1, temperature 1<" in (tmp_path / "s.svg").read_text()
+
+
 def test_a_prior_of_classes(sampled: Callable, tmp_path: Path) -> None:
     prior = partial(ConditionalNormal, num_classes=4)
     assert sampled(VAE, "--class", "3", "--num", "6", "--out", "c.npz", prior=prior).code == 0
@@ -127,6 +142,7 @@ def test_vectors_are_no_pictures(sampled: Callable, tmp_path: Path) -> None:
     [
         ("--class three", "argument --class: invalid int value: 'three'"),
         ("--class 1", "VAE knows no classes, got class 1"),
+        ("--cluster 1", "VAE has no clusters, got cluster 1"),
         ("--class -1", "--class must be at least 0, got -1"),
         ("--num 0", "--num must be at least 1, got 0"),
         ("--num many", "argument --num: invalid int value"),

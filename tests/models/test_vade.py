@@ -156,21 +156,26 @@ class TestSamples:
         with torch.no_grad():
             model.latent_prior.loc.copy_(torch.tensor([-30.0, 0.0, 30.0])[:, None].expand(-1, 4))
             model.latent_prior.log_scale.zero_()
+            model.latent_prior.logits.zero_()
         seen: list[Tensor] = []
         decode = model.decode
         model.decode = lambda z, c=None: seen.append(z) or decode(z, c)
-        assert model.sample_cluster(2, 500).shape == (500, *SHAPE)
+        assert model.sample(500, cluster=2).shape == (500, *SHAPE)
         assert (seen[0] - 30).abs().max() < 6
         assert seen[0].std().item() == pytest.approx(1, abs=0.1)
-        assert model.sample_cluster(0, 3, mean=False).shape == (3, *SHAPE)
+        assert model.sample(3, mean=False, cluster=0).shape == (3, *SHAPE)
+        model.sample(500, cluster=2, temperature=0.1)
+        assert seen[-1].std().item() == pytest.approx(0.1, abs=0.01)
+        model.sample(500)
+        assert seen[-1].std() > 10  # of all clusters
 
     def test_refusals(self) -> None:
         model = tiny(VaDE, num_clusters=3)
         for bad in (-1, 3):
             with pytest.raises(ValueError, match=rf"cluster must lie in 0 \.\. 2, got {bad}"):
-                model.sample_cluster(bad, 1)
+                model.sample(1, cluster=bad)
         with pytest.raises(ValueError, match="num must be a whole number of at least 0"):
-            model.sample_cluster(0, -1)
+            model.sample(-1, cluster=0)
 
 
 def test_prediction_has_the_cluster(images: Tensor) -> None:

@@ -329,7 +329,7 @@ class PredictionWriter(BasePredictionWriter):
                 pictures["reconstructions"] = _Drawn(images, 16, {}, written)
             if self.num_samples and hasattr(model, "sample"):
                 images, columns = drawing.samples(model, self.num_samples, c, mean=mean)
-                clusters = bool(drawing.num_clusters(model))
+                clusters = bool(getattr(model, "num_clusters", 0))
                 named = columns if clusters or getattr(model, "num_classes", None) else 0
                 written = labels.samples(self._source, len(images), named, mean=mean, clusters=clusters)
                 pictures["samples"] = _Drawn(images, columns, {"x": images}, written)

@@ -24,6 +24,7 @@ def generate(
     num: int,
     *,
     label: int | None = None,
+    cluster: int | None = None,
     temperature: float | Sequence[float] = 1.0,
     shares: bool = False,
     mean: bool = True,
@@ -34,9 +35,8 @@ def generate(
     Returns:
         Samples, (num, \*shape), and their classes, (num,), or None for an unconditional model.
     """
-    x, c = zip(
-        *draw(model, num, label=label, temperature=temperature, shares=shares, mean=mean, seed=seed), strict=True
-    )
+    asked: dict[str, Any] = {"label": label, "cluster": cluster, "temperature": temperature, "shares": shares}
+    x, c = zip(*draw(model, num, **asked, mean=mean, seed=seed), strict=True)
     return torch.cat(x), None if c[0] is None else torch.cat(c)
 
 
@@ -45,6 +45,7 @@ def draw(
     num: int,
     *,
     label: int | None = None,
+    cluster: int | None = None,
     temperature: float | Sequence[float] = 1.0,
     shares: bool = False,
     mean: bool = True,
@@ -58,6 +59,7 @@ def draw(
         model: A model of the zoo.
         num: Number of samples.
         label: Class to sample, for a class-conditional model.
+        cluster: Cluster to sample, for a model with clusters.
         temperature: Factor on the spread of the prior, see :func:`~vae_zoo.distributions.tempered`, or one for each
             layer of latents, the lowest first; divides the logits of a prior over codes.
         shares: Whether to draw classes with their shares in the training data, instead of all in turn.
@@ -69,19 +71,15 @@ def draw(
         samples at a time.
 
     Raises:
-        ValueError: If the model cannot generate, has no such class, temperature or layers, or no density to draw from.
+        ValueError: If the model cannot generate, has no such class, cluster, temperature or layers, or no density to
+            draw from.
     """
     if num < 1:
         raise ValueError(f"num must be at least 1, got {num}.")
     check_temperature(temperature)
     sample, classes = sampler(model), num_classes(model)
     _check_layers(model, temperature)
-    if label is not None and not classes:
-        raise ValueError(f"{type(model).__name__} knows no classes, got class {label}: leave it out.")
-    if label is not None and not 0 <= label < classes:
-        raise ValueError(f"class must lie in 0 .. {classes - 1}, got {label}.")
-    if label is not None and shares:
-        raise ValueError(f"class {label} and shares exclude each other: leave one out.")
+    _check_choice(model, classes, label, cluster, shares)
     given: dict[str, Any] = {} if temperature == 1 else {"temperature": temperature}
     if given and not _takes(sample, "temperature"):
         raise ValueError(f"{type(model).__name__} has a sample of its own that takes no temperature: leave it at 1.")
@@ -90,6 +88,7 @@ def draw(
         if not _takes(sample, "mean"):
             raise ValueError(f"{type(model).__name__} has a sample of its own that gives one kind: leave draw out.")
         given = {**given, "mean": False}
+    given |= {} if cluster is None else {"cluster": cluster}
     classes_of: Callable[[Tensor], Tensor] | None = None
     if label is not None:
         classes_of = partial(torch.full_like, fill_value=label)
@@ -100,6 +99,20 @@ def draw(
     elif getattr(model, "num_classes", None):
         classes_of = partial(torch.remainder, other=classes)
     return _draws(sample, num, model.device, classes_of, seed, given)
+
+
+def _check_choice(model: Any, classes: int, label: int | None, cluster: int | None, shares: bool) -> None:
+    """Refuse a class or a cluster that a model does not have."""
+    if label is not None and not classes:
+        raise ValueError(f"{type(model).__name__} knows no classes, got class {label}: leave it out.")
+    if label is not None and not 0 <= label < classes:
+        raise ValueError(f"class must lie in 0 .. {classes - 1}, got {label}.")
+    if label is not None and shares:
+        raise ValueError(f"class {label} and shares exclude each other: leave one out.")
+    clusters = getattr(model, "num_clusters", 0)
+    if cluster is not None and not 0 <= cluster < clusters:
+        known = f"cluster must lie in 0 .. {clusters - 1}" if clusters else f"{type(model).__name__} has no clusters"
+        raise ValueError(f"{known}, got cluster {cluster}.")
 
 
 def _check_layers(model: Any, temperature: float | Sequence[float]) -> None:

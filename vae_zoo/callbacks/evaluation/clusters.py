@@ -57,7 +57,7 @@ class Clusters(TestMetrics):
         check_classes(data, "Clusters")
         for metric in self._metrics.values():
             metric.to(model.device).reset()
-        if not hasattr(model, "clusters"):
+        if not getattr(model, "num_clusters", 0):
             if not model.continuous:
                 raise ValueError(
                     f"Clusters: {type(model).__name__} has discrete latents, which are no points in a space."

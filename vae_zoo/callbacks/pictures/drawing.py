@@ -55,11 +55,6 @@ def reconstructions(model: Autoencoder, x: Tensor, c: Tensor | None = None, *, m
     return torch.stack([x, again], 1).flatten(0, 1)
 
 
-def num_clusters(model: Any) -> int:
-    """Number of clusters that a model can sample from; 0 for others."""
-    return model.num_clusters if hasattr(model, "sample_cluster") else 0
-
-
 def samples(model: Any, num: int, c: Tensor | None = None, *, mean: bool = True) -> tuple[Tensor, int]:
     """Samples, (num, \\*shape), and the number of columns of their picture.
 
@@ -67,9 +62,9 @@ def samples(model: Any, num: int, c: Tensor | None = None, *, mean: bool = True)
     conditions get repeated conditions of the data.
     """
     classes = getattr(model, "num_classes", None)
-    if clusters := num_clusters(model):
+    if clusters := getattr(model, "num_clusters", 0):
         rows = -(-num // clusters)
-        columns = [model.sample_cluster(n, rows, mean=mean) for n in range(clusters)]
+        columns = [model.sample(rows, mean=mean, cluster=n) for n in range(clusters)]
         return torch.stack(columns, 1).flatten(0, 1)[:num], min(clusters, max(num, 1))
     if classes:
         c = torch.arange(classes, device=model.device)

@@ -55,6 +55,7 @@ def samples(
     *,
     temperature: float | Sequence[float] = 1.0,
     label: int | None = None,
+    cluster: int | None = None,
     mean: bool = True,
     clusters: bool = False,
 ) -> Labels:
@@ -66,11 +67,13 @@ def samples(
         columns: Number of columns that are classes or clusters; 0 if they are not.
         temperature: Temperature of the prior, or of each layer.
         label: The class of all samples, if they are of one.
+        cluster: Their cluster, if they are of one.
         mean: Whether they are means of p(x|z), or draws from it.
         clusters: Whether columns are clusters, which have numbers and no names.
     """
     what = f"{num} sample{'s' if num != 1 else ''}"
     what += "" if label is None else f" of class {source.class_name(label)}"
+    what += "" if cluster is None else f" of cluster {cluster}"
     what += "" if mean else ", drawn from p(x|z)"
     what += " by cluster" if clusters else ""
     classes = [str(n) if clusters else source.class_name(n) for n in range(columns)]

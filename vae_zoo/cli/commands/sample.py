@@ -30,6 +30,9 @@ def parser() -> VerbParser:
     made.add_model()
     made.add_argument("--num", type=int, default=64, metavar="N", help="number of samples (64)")
     made.add_argument("--class", type=int, dest="label", metavar="K", help="class, for a model of classes; else all")
+    made.add_argument(
+        "--cluster", type=int, metavar="K", help="cluster, for a model with clusters, as predict numbers them"
+    )
     made.add_argument("--shares", action="store_true", help="draw classes in their shares of the training data")
     made.add_argument(
         "--temperature",
@@ -92,7 +95,7 @@ def sample(args: list[str]) -> None:
     out = out or Path("samples.png" if images and options.num <= MOST else "samples.npz")
     if out.suffix in PICTURES and not images:
         raise ValueError(f"examples of shape {tuple(model.shape)} cannot be drawn: give an --out that ends in .npz.")
-    asked = {"label": options.label, "temperature": options.temperature, "shares": options.shares}
+    asked = _asked(options)
     asked |= {"mean": options.draw == "mean", "seed": options.seed}
     if out.suffix in PICTURES:
         _picture(model, options, out, asked)
@@ -117,10 +120,15 @@ def _picture(model: Any, options: Any, out: Path, asked: dict[str, Any]) -> None
     labelled = (out.suffix != ".png" or theme != "white") if options.labels is None else options.labels
     written = None
     if labelled:
-        described = {"temperature": options.temperature, "label": options.label, "mean": asked["mean"]}
+        described = {name: asked[name] for name in ("temperature", "label", "cluster", "mean")}
         written = labels.samples(_source(model, options), options.num, columns if classes else 0, **described)
     look = Look(labelled, out.suffix.removeprefix("."), theme)  # type: ignore[arg-type]
     drawing.save(drawing.picture(x, columns, written, look), out)
+
+
+def _asked(options: Any) -> dict[str, Any]:
+    """What the options ask of the draws."""
+    return {name: getattr(options, name) for name in ("label", "cluster", "temperature", "shares")}
 
 
 def _source(model: Any, options: Any) -> Any:
@@ -169,8 +177,7 @@ def _texts(model: Any, options: Any, out: Path) -> Path:
     if out.suffix not in (".txt", ".npz"):
         raise ValueError(f"texts go to a file that ends in .txt, and their tokens to .npz, got {out}.")
     vocabulary, level = model.likelihood.vocabulary, model.likelihood.level
-    asked = {"label": options.label, "temperature": options.temperature, "shares": options.shares}
-    x, _ = generate(model, options.num, **asked, seed=options.seed, mean=False)
+    x, _ = generate(model, options.num, **_asked(options), seed=options.seed, mean=False)
     texts = [to_text(row, vocabulary, level) for row in x.long().tolist()]
     if out.suffix == ".npz":
         write_npz(out, {"x": as_column(x.cpu().float().numpy())})
@@ -199,9 +206,10 @@ def _rows(model: Any, options: Any, out: Path) -> Path:
     if out.suffix not in TABLES:
         raise ValueError(f"rows of a table go to a file that ends in {', '.join(TABLES)}, got {out}.")
     if options.where:
-        for name in ("label", "shares"):
-            if getattr(options, name):
-                raise ValueError("--where conditions on columns, and --class and --shares on labels: leave one out.")
+        if options.label is not None or options.shares:
+            raise ValueError("--where conditions on columns, and --class and --shares on labels: leave one out.")
+        if options.cluster is not None:
+            raise ValueError("--where conditions on columns, and --cluster on a cluster: leave one out.")
         if options.temperature != 1:
             raise ValueError("--where draws from the posterior, which has no --temperature: leave it out.")
         known = encode_values(options.where, columns)
@@ -211,8 +219,7 @@ def _rows(model: Any, options: Any, out: Path) -> Path:
             what = f"{found.ess:.0f} latents carry the weight of all, so that rows vary little"
             print(f"vae-zoo: the condition is rare: {what}.", file=sys.stderr)
     else:
-        asked = {"label": options.label, "temperature": options.temperature, "shares": options.shares}
-        x, _ = generate(model, options.num, **asked, seed=options.seed, mean=False)
+        x, _ = generate(model, options.num, **_asked(options), seed=options.seed, mean=False)
     write_frame(out, decode(x.cpu().float().numpy(), columns))
     return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.distributions import MixtureNormal, Normal, mean_of
+from vae_zoo.distributions import MixtureNormal, Normal, check_temperature, mean_of, tempered, tempered_layers
 from vae_zoo.distributions.estimation.mixtures import fit_mixture
 from vae_zoo.distributions.normal import independent, is_normal
 from vae_zoo.elbo import ELBO, check_number
@@ -159,25 +160,40 @@ class VaDE(VAE):
         return {**parts, "cluster": found, "cluster_probability": log_probs.exp()}
 
     @torch.no_grad()
-    def sample_cluster(self, cluster: int, num: int, *, mean: bool = True) -> Tensor:
-        """Draw latents from p(z|k) and decode them.
+    def sample(
+        self,
+        num: int,
+        c: Tensor | None = None,
+        *,
+        mean: bool = True,
+        temperature: float | Sequence[float] = 1.0,
+        cluster: int | None = None,
+    ) -> Tensor:
+        """Draw latents from the prior, or from that of one cluster, and decode them.
 
         Args:
-            cluster: Number k of a cluster.
             num: Number of samples.
+            c: Not used.
             mean: Whether to return the mean of p(x|z), or a draw from it.
+            temperature: Factor on the spread of each cluster.
+            cluster: Number k of a cluster, to draw from p(z|k).
 
         Returns:
             (num, \\*shape).
 
         Raises:
-            ValueError: If there is no such cluster, or num is negative.
+            ValueError: If there is no such cluster, num is negative, or the temperature is not positive and finite.
         """
+        if cluster is None:
+            return super().sample(num, c, mean=mean, temperature=temperature)
         check_number("num", num)
+        check_temperature(temperature)
         if not 0 <= cluster < self.num_clusters:
             raise ValueError(f"cluster must lie in 0 .. {self.num_clusters - 1}, got {cluster}.")
-        chosen = (exact(t[cluster]) for t in (self.latent_prior.loc, self.latent_prior.log_scale))
-        px = self.decode(independent(Normal(*chosen), len(self.latent_shape)).sample((num,)))
+        loc, log_scale = (exact(t[cluster]) for t in (self.latent_prior.loc, self.latent_prior.log_scale))
+        p: Distribution = independent(Normal(loc, log_scale), len(self.latent_shape))
+        p = tempered(p, temperature) if isinstance(temperature, (int, float)) else tempered_layers(p, temperature)
+        px = self.decode(p.sample((num,)))
         return mean_of(px, self.device) if mean else px.sample()
 
     def _log_joint(self, q: Any) -> Tensor:
