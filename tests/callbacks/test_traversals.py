@@ -80,3 +80,18 @@ def test_others_stay_as_in_the_example(images: Tensor) -> None:
             moved = z.clone()
             moved[dim] = 1.5
             torch.testing.assert_close(found.images[row, 3], model.decode(moved[None]).mean[0])
+
+
+@pytest.mark.parametrize("name", ["AE", "VaDE", "VampVAE", "FlowVAE"])
+def test_without_a_standard_prior_they_follow_the_scale_of_the_latents(name: str, images: Tensor) -> None:
+    """From -3 to 3 would show nothing of latents of 100, and little but noise of latents of 0.01."""
+    model = tiny(getattr(models, name))
+    encode = model.run_encoder
+    for factor in (100.0, 0.01):
+        model.run_encoder = lambda x, *given, factor=factor: factor * encode(x, *given) + 5
+        with torch.no_grad():
+            z = model.embed(images)
+            found = traversals(model, images, num_dims=3, num_steps=5)
+        for dim, values in zip(found.dims.tolist(), found.values, strict=True):
+            mean, scale = z[:, dim].mean(), z[:, dim].std(correction=0)
+            torch.testing.assert_close(values, mean + scale * torch.linspace(-3, 3, 5))

@@ -77,6 +77,9 @@ def conv(**kwargs: Any) -> Any:
 def test_pixels_are_those_of_torch(cls: Any, kwargs: Any, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build(cls, **kwargs).eval()
+    with torch.no_grad():
+        for parameter in model.encoder.parameters():
+            parameter.mul_(2)  # latents far enough from each other that a slider between them shows
     x = torch.rand(20, *model.shape)
     text = explorer(model, x, torch.arange(20) % 4)
     z = torch.cat([torch.randn(5, 4), 3 * torch.randn(3, 4)])

@@ -136,6 +136,11 @@ def is_interval(support: Constraint) -> bool:
     return _interval(support) is not None and not support.is_discrete
 
 
+def is_real(support: Constraint | None) -> bool:
+    """Whether a support is the whole real line for every element, or unknown."""
+    return support is None or isinstance(core(support), type(constraints.real))
+
+
 def can_move(support: Constraint | None) -> bool:
     """Whether values can be moved along a path inside a support: not categories, nor proportions that add up to 1."""
     if isinstance(support, Product):

@@ -36,8 +36,10 @@ def traversals(
 ) -> Traversals:
     """Single latent dimensions varied from -span to span, with all others fixed to those of the first example.
 
-    On a sphere, in a ball and between bounds they are varied as :func:`vae_zoo.distributions.supports.traversals` does.
-    The dimensions are those whose posterior mean varies most over the examples, in descending order.
+    Where the prior is not the standard distribution, or there is none, so that latents have no scale known beforehand,
+    they are varied by span standard deviations of the examples' latents around their mean instead. On a sphere, in a
+    ball and between bounds they are varied as :func:`vae_zoo.distributions.supports.traversals` does. The dimensions
+    are those whose posterior mean varies most over the examples, in descending order.
 
     In a hierarchy, a change of one latent has little effect while those below it stay those of the example. There, the
     layers below are at the means of their prior given those above, a latent under the top layer varies by span standard
@@ -49,7 +51,7 @@ def traversals(
         c: Their conditions.
         num_dims: Number of dimensions, or all if there are fewer.
         num_steps: Number of values of each.
-        span: Largest absolute value of a real latent.
+        span: Largest absolute value of a real latent, or number of standard deviations.
     """
     z = model.embed(x, c).flatten(1)
     c = None if c is None else c[:1]
@@ -57,8 +59,17 @@ def traversals(
     if isinstance(prior, (Hierarchical, TopDown)):
         return _in_layers(model, prior, z, c, num_dims, torch.linspace(-span, span, num_steps).to(z))
     dims = z.var(0, correction=0).argsort(descending=True)[:num_dims]
-    path = supports.traversals(model.posterior.support, z[0], dims, num_steps, span)
-    return Traversals(dims, path[torch.arange(len(dims)), :, dims], _decoded(model, path, c))
+    path, rows = supports.traversals(model.posterior.support, z[0], dims, num_steps, span), torch.arange(len(dims))
+    if supports.is_real(model.posterior.support) and not _has_standard_prior(model, c):
+        steps = torch.linspace(-span, span, num_steps).to(z)
+        path[rows, :, dims] = z.mean(0)[dims, None] + z.std(0, correction=0)[dims, None] * steps
+    return Traversals(dims, path[rows, :, dims], _decoded(model, path, c))
+
+
+def _has_standard_prior(model: Any, c: Tensor | None) -> bool:
+    """Whether the prior has mean 0 and scale 1 in every dimension."""
+    base: Any = getattr(model.prior(c), "base_dist", None) if hasattr(model, "prior") else None
+    return hasattr(base, "log_scale") and not bool(base.loc.any() or base.log_scale.any())
 
 
 def _in_layers(model: Any, prior: Any, z: Tensor, c: Tensor | None, num_dims: int, steps: Tensor) -> Traversals:
