@@ -16,7 +16,7 @@ from test_predictions import numbered, predict, table
 from vae_zoo.callbacks.pictures.themes import COLOURS
 from vae_zoo.callbacks.predicting import embedding
 from vae_zoo.callbacks.predicting.embedding import Embedded, draw, embed
-from vae_zoo.models import VAE, VQVAE
+from vae_zoo.models import VAE, VQVAE, VaDE
 
 
 def test_principal_components() -> None:
@@ -88,6 +88,16 @@ def test_labels_and_a_choice_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert (at[0], at[-1]) == (0, len(rows) - 1)
         assert found["y"].tolist() == latents["y"][at].tolist()
     assert not (tmp_path / "embedding.csv").exists()
+
+
+def test_without_labels_points_have_the_colour_of_their_cluster(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    model = tiny(VaDE, shape=(5,), num_clusters=2)
+    predict(tmp_path / "out", model, numbered(tmp_path), embedding="pca")
+    latents = load_arrays(tmp_path / "out" / "latents.npz")
+    found = load_arrays(tmp_path / "out" / "embedding.npz")
+    assert found["cluster"].tolist() == latents["cluster"].tolist()
+    assert set(table(tmp_path / "out" / "latents.csv")) >= {"z0", "cluster", "cluster_probability"}
 
 
 def colours(path: Path) -> set[str]:

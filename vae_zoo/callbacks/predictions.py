@@ -98,8 +98,9 @@ class PredictionWriter(BasePredictionWriter):
         num_neighbours: Nearest neighbours of each example among the others, by the Euclidean distance of ``z``, to
             write to ``neighbours.npz``; 0 for none. The time grows with the square of the number of examples.
         embedding: "auto" draws ``z`` in the plane, ``embedding.png``, by UMAP if it is installed, else by PCA; "pca"
-            and "umap" choose one, "none" draws nothing. Points are coloured by label. Their coordinates are written to
-            ``embedding.npz`` and a table. Of more than 20,000 examples, evenly spaced ones are drawn.
+            and "umap" choose one, "none" draws nothing. Points are coloured by label, or else by cluster. Their
+            coordinates are written to ``embedding.npz`` and a table. Of more than 20,000 examples, evenly spaced ones
+            are drawn.
         calibrate: "val" adds ``p_value`` to the scores, from those of the validation split of the training:
             :func:`~vae_zoo.evaluation.p_values` of the log evidence if there is one, else of the bound, else of log_px;
             and ``typicality``, the distance of that score from its mean there, high for anomalies. The score and its
@@ -410,17 +411,17 @@ class PredictionWriter(BasePredictionWriter):
         kept = np.unique(np.linspace(0, len(rows) - 1, min(MOST, len(rows))).round().astype(int))
         if len(kept) < 3:  # as few if batches were left out
             return
-        columns = ["z"] + [name for name in ("y",) if name in rows.layout and not rows.layout[name][1]]
-        z, *ys = (_taken(rows, name, kept) for name in columns)
+        kind = next((name for name in ("y", "cluster") if name in rows.layout and not rows.layout[name][1]), None)
+        z, *kinds = (_taken(rows, name, kept) for name in ("z", kind) if name)
         found = embed(z, self.embedding)
         known = {**identity.columns(rows.positions[kept]), "embedding": found.points.astype(np.float32)}
-        known |= {"y": ys[0]} if ys else {}
+        known |= {kind: kinds[0]} if kind else {}
         write_npz(path, {name: as_column(values) for name, values in known.items()})
         picture = path.with_suffix(f".{self.look.format}")
         classes = getattr(getattr(trainer, "datamodule", None), "classes", None)
-        names, title = classes if isinstance(classes, list) else None, None if self.look.labels else ""
-        kinds = ys[0] if ys else None
-        draw_embedding(picture, found, kinds, names, title=title, theme=self.look.colours)
+        names = classes if isinstance(classes, list) and kind == "y" else None
+        title = None if self.look.labels else ""
+        draw_embedding(picture, found, kinds[0] if kind else None, names, title=title, theme=self.look.colours)
         self.paths += [path, picture]
         if self.table != "none":
             tables.write_table(path := path.with_suffix(f".{self.table}"), self.table, iter([known]))
