@@ -128,6 +128,12 @@ class TestFit:
         trainer.fit(tiny(VaDE, num_clusters=2), tiny_data())
         assert spy.seen[1::2] == expected  # at the second batch: callbacks come before the model
 
+    def test_a_fifth_of_a_number_of_steps(self, tmp_path: Path) -> None:
+        spy = Spy(lambda trainer, model: model.pretraining)
+        options = {"max_epochs": -1, "max_steps": 20, "limit_train_batches": 2, "limit_val_batches": 0}
+        quiet_trainer(tmp_path, callbacks=[spy], **options).fit(tiny(VaDE, num_clusters=2), tiny_data())
+        assert spy.seen[1::2] == [True] * 2 + [False] * 8
+
     def test_a_second_fit_keeps_the_clusters(self, tmp_path: Path) -> None:
         model, _, _ = trained(tmp_path, epochs=3)
         place = model.latent_prior.loc.clone()

@@ -73,7 +73,7 @@ class VaDE(VAE):
     found: Tensor
     """Whether the clusters have been fitted."""
 
-    _fitted = False
+    _fitted, _until = False, 0
     pretraining = False
     """Whether this epoch of a fit is one without the rate."""
 
@@ -103,10 +103,16 @@ class VaDE(VAE):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        self._fitted, epochs = bool(self.found), self.trainer.max_epochs or 0
+        self._fitted, epochs, least = bool(self.found), self.trainer.max_epochs or 0, self.num_pretraining or 0
+        if 0 < epochs <= least and not self._fitted and not getattr(self.trainer, "fast_dev_run", False):
+            raise ValueError(f"max_epochs must be above the num_pretraining of {least}, got {epochs}.")
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        trainer: Any = self.trainer
+        steps = max(trainer.max_steps, 0) * trainer.accumulate_grad_batches
+        epochs = trainer.max_epochs if (trainer.max_epochs or 0) > 0 else steps // trainer.num_training_batches
         self._until = epochs // 5 if self.num_pretraining is None else self.num_pretraining
-        if 0 < epochs <= self._until and not self._fitted and not getattr(self.trainer, "fast_dev_run", False):
-            raise ValueError(f"max_epochs must be above the num_pretraining of {self._until}, got {epochs}.")
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         super().on_train_batch_start(batch, batch_idx)
