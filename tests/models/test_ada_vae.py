@@ -43,6 +43,25 @@ def test_the_dimension_that_moves_is_not_shared(cls: type[AdaGVAE]) -> None:
     assert torch.equal(variance[0, :2], variance[1, :2])
 
 
+@BOTH
+@pytest.mark.parametrize("num_changed", [0, 1, 2, 3])
+def test_a_known_number_of_dimensions_that_differ(cls: type[AdaGVAE], num_changed: int) -> None:
+    """The threshold would leave two apart here: those that moved by 3 and by 4, but not by 1."""
+    q = posterior([[0.0, 0.0, 0.0], [3.0, 1.0, 4.0]], [[1.0] * 3] * 2)
+    mean, _ = moments(tiny(cls, latent_dim=3, num_changed=num_changed).paired(q))
+    apart = (mean[0] != mean[1]).tolist()
+    assert apart == [place < num_changed for place in (1, 2, 0)]
+    mean, _ = moments(tiny(cls, latent_dim=3).paired(q))
+    assert (mean[0] != mean[1]).tolist() == [True, False, True]
+
+
+@BOTH
+@pytest.mark.parametrize("bad", [-1, 3])
+def test_an_impossible_number(cls: type[AdaGVAE], bad: int) -> None:
+    with pytest.raises(ValueError, match=rf"num_changed must lie in 0 \.\. 2, got {bad}"):
+        tiny(cls, latent_dim=2, num_changed=bad)
+
+
 def test_what_is_shared() -> None:
     q = posterior([[0.0, -1.0], [0.2, 3.0]], [[0.5, 0.7], [1.0, 0.7]])
     mean, variance = moments(tiny(AdaGVAE, latent_dim=2).paired(q))

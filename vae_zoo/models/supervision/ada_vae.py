@@ -28,7 +28,8 @@ class AdaGVAE(BetaVAE):
     Rows 2i and 2i + 1 of a training batch are a pair; :class:`~vae_zoo.data.Pairs` makes such batches. The loss is the
     mean over all examples of that of the :class:`BetaVAE`. In evaluation an example has its own posterior, as it has
     in training if it is left over from an odd number. Dimensions at the threshold, such as all of two equal
-    examples, are shared here; the paper compares with <.
+    examples, are shared here; the paper compares with <. If it is known how many dimensions differ, all but the
+    ``num_changed`` with the largest δ are shared: the paper's GVAE with a known k.
 
     When to use it:
         For factors of variation if pairs are known to share most of them, as neighbouring frames do. Not for unpaired
@@ -42,19 +43,24 @@ class AdaGVAE(BetaVAE):
         beta: Weight β of the rate.
         symmetric: Whether δ is the mean of both directions of the divergence, so that the order within a pair does not
             matter, as in later code; the paper has one direction.
+        num_changed: Number k of dimensions that differ within a pair, at least 0; None where it is not known.
         kwargs: Arguments of :class:`VAE`.
 
     Raises:
-        ValueError: If the posterior is not normal with independent dimensions.
+        ValueError: If the posterior is not normal with independent dimensions, or num_changed not in 0 .. their number.
     """
 
     apart = dict.fromkeys(
         ("LadderVAE", "TwoLevelVAE", "HamiltonianVAE"), "it averages posteriors whose dimensions are independent"
     )
 
-    def __init__(self, *, beta: float = 1.0, symmetric: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *, beta: float = 1.0, symmetric: bool = False, num_changed: int | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(beta=beta, **kwargs)
-        self.symmetric = symmetric
+        if num_changed is not None and not 0 <= num_changed <= math.prod(self.latent_shape):
+            raise ValueError(f"num_changed must lie in 0 .. {math.prod(self.latent_shape)}, got {num_changed}.")
+        self.symmetric, self.num_changed = symmetric, num_changed
         if not is_normal(self.posterior.at_zeros()):
             name = type(self.posterior).__name__
             raise ValueError(f"{type(self).__name__} averages normal posteriors dimension by dimension, got {name}.")
@@ -80,8 +86,12 @@ class AdaGVAE(BetaVAE):
         delta = kl_normal(*first, *second).flatten(1)
         if self.symmetric:
             delta = (delta + kl_normal(*second, *first).flatten(1)) / 2
-        threshold = (delta.amax(1, keepdim=True) + delta.amin(1, keepdim=True)) / 2
-        share = (delta <= threshold).view_as(first[0])
+        if self.num_changed is None:
+            share = delta <= (delta.amax(1, keepdim=True) + delta.amin(1, keepdim=True)) / 2
+        else:
+            differ = delta.topk(self.num_changed, 1).indices
+            share = torch.ones_like(delta, dtype=torch.bool).scatter(1, differ, False)
+        share = share.view_as(first[0])
         joint, made = self.join(*first, *second), []
         for both, a, b, own in zip(joint, first, second, (loc, log_scale), strict=True):
             pairs = torch.stack([torch.where(share, both, a), torch.where(share, both, b)], 1)
