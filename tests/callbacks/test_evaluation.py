@@ -128,7 +128,9 @@ class TestProbes:
 class TestClusters:
     def test_of_a_model_with_clusters(self, tmp_path: Path) -> None:
         model, data = tiny(VaDE, num_clusters=3).eval(), tiny_data(num_examples=160)
-        values = metrics(tmp_path, Clusters(), model, data)
+        callback = Clusters()
+        metrics(tmp_path, callback, tiny(AE), data)  # another model before, for which a mixture is fitted
+        values = metrics(tmp_path, callback, model, data)
         x, y = data.examples("test"), data.load("test").y
         assert y is not None
         found = model.clusters(x).argmax(1)

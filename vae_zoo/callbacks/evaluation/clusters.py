@@ -22,7 +22,7 @@ class Clusters(TestMetrics):
 
     Of a model that has clusters, such as :class:`~vae_zoo.models.VaDE`, an example belongs to the most probable one.
     For other models a mixture of normal distributions with full covariances is fitted to the latents of training
-    examples, as the first stage and the usual baseline of clustering.
+    examples, which is the usual baseline.
 
     Args:
         num_clusters: Components of that mixture; by default as many as there are classes.
@@ -57,6 +57,7 @@ class Clusters(TestMetrics):
         check_classes(data, "Clusters")
         for metric in self._metrics.values():
             metric.to(model.device).reset()
+        self._mixture = None
         if not getattr(model, "num_clusters", 0):
             if not model.continuous:
                 raise ValueError(
