@@ -30,8 +30,9 @@ class VaDE(VAE):
 
     .. math::
         \mathcal{L}(x) = \mathbb{E}_{q(z|x)}[\log p(x|z)] - \sum_k q(k|x) \, \mathrm{KL}(q(z|x) \,\|\, p(z|k))
-        - \mathrm{KL}(q(k|x) \,\|\, p(k)), \\
-        q(k|x) \propto p(k) \, e^{-\mathrm{KL}(q(z|x) \,\|\, p(z|k))}
+        - \mathrm{KL}(q(k|x) \,\|\, p(k))
+
+    .. math:: q(k|x) \propto p(k) \, e^{-\mathrm{KL}(q(z|x) \,\|\, p(z|k))}
 
     This q(k|x) maximises the bound, whose rate is therefore
     :math:`-\log \sum_k p(k) \, e^{-\mathrm{KL}(q(z|x) \,\|\, p(z|k))}`, without samples: the curve ``joint_kl``, of
