@@ -1,6 +1,7 @@
 """Look at every page of the documentation in a browser, narrow and wide: python .ci/pages.py [FOLDER]
 
-Prints what is wider than the screen, pictures that do not load and errors of scripts, and ends with 1 if there are any.
+Prints what is wider than the screen, equations wider than the text, pictures that do not load and errors of scripts, and
+ends with 1 if there are any.
 Without a browser it says so and ends with 0.
 """
 
@@ -17,6 +18,9 @@ from browsing import browsing, missing  # noqa: E402
 WIDTHS = (1280, 390)
 BROKEN = "Array.from(document.images).filter((i) => i.complete && !i.naturalWidth).map((i) => i.getAttribute('src'))"
 
+CUT = """Array.from(document.querySelectorAll('math[display=block]')).filter((m) => m.scrollWidth > m.clientWidth + 1
+    || m.clientWidth > m.parentElement.clientWidth + 1).map((m) => m.textContent.trim().slice(0, 40))"""
+
 
 def main() -> int:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "_build" / "html"
@@ -29,7 +33,9 @@ def main() -> int:
         page = browser.new_page(color_scheme="dark")
         page.on("pageerror", lambda error: found.append(f"{page.url}: {error}"))
         for path in pages:
+            page.set_viewport_size({"width": WIDTHS[0], "height": 900})
             page.goto(path.as_uri(), wait_until="load")
+            found += [f"{path.relative_to(folder)}: cut off: {equation}" for equation in page.evaluate(CUT)]
             for width in WIDTHS:
                 page.set_viewport_size({"width": width, "height": 900})
                 wide = page.evaluate("document.documentElement.scrollWidth")

@@ -27,7 +27,9 @@ class Columns(Family):
 
     .. math:: \log p(x|z) = \sum_{j \text{ number}} \log \mathcal{N}(x_j; \mu_j, \sigma_j)
         + \sum_{j \text{ category}} \log \mathrm{softmax}(l_j)_{x_j}
-        + \sum_{j \text{ boolean}} \log \mathrm{Bern}(x_j; l_j) + \sum_{j \text{ count}} \log \mathrm{NB}(x_j; m_j, r_j)
+
+    .. math:: \quad + \sum_{j \text{ boolean}} \log \mathrm{Bern}(x_j; l_j)
+        + \sum_{j \text{ count}} \log \mathrm{NB}(x_j; m_j, r_j)
 
     Numbers and dates are normal in their scaled units, hence log-normal with the scaling ``log``; their σ and the
     dispersion r of counts are learned, one for each column. Categories are 0 to n - 1. An encoder sees categories as

@@ -75,7 +75,9 @@ def log_bessel_and_ratio(order: float, x: Tensor) -> tuple[Tensor, Tensor]:
 
     .. math::
         f_\nu(x) = s - \nu \log (\nu + s) - \tfrac{1}{2} \log 2 \pi s
-        + \log \Big( 1 + \sum_k \frac{u_k(\nu / s)}{\nu^k} \Big), \quad s = \sqrt{\nu^2 + x^2}, \\
+        + \log \Big( 1 + \sum_k \frac{u_k(\nu / s)}{\nu^k} \Big), \quad s = \sqrt{\nu^2 + x^2}
+
+    .. math::
         f_\nu(x) = f_{\nu + 1}(x) + \log \big( 2 (\nu + 1) + x A_{\nu + 1}(x) \big), \quad
         A_\nu(x) = \frac{x}{2 (\nu + 1) + x A_{\nu + 1}(x)}
 

@@ -15,8 +15,9 @@ class HRQVAE(VQVAE):
 
     .. math::
         \mathcal{L}(x) = -\log p(x | e) + w \sum_q \mathrm{KL}(q(k_q | r_q) \,\|\, \mathcal{U})
-        + \sum_q \max \Big( 0, γ \frac{n_q}{n_{q-1}} - 1 \Big)^2 - \log p(s), \\
-        q(k | r_q) \propto e^{-\| r_q - c_{qk} \|^2}, \quad r_{q+1} = r_q - e_q, \quad e = \sum_q e_q
+        + \sum_q \max \Big( 0, γ \frac{n_q}{n_{q-1}} - 1 \Big)^2 - \log p(s)
+
+    .. math:: q(k | r_q) \propto e^{-\| r_q - c_{qk} \|^2}, \quad r_{q+1} = r_q - e_q, \quad e = \sum_q e_q
 
     Training draws a vector of each level by Gumbel noise, with the gradient of a mixture. Evaluation takes the nearest
     vectors: ``val/elbo`` is a bound, ``train/elbo`` is not. Some training examples are decoded from their first levels

@@ -21,9 +21,11 @@ class VQVAE2(VQVAE):
     r"""VQ-VAE with a coarse top and a fine bottom grid of codes, and a prior over each, the bottom's given the top.
 
     .. math::
-        \mathcal{L}(x) = -\log p(x | e_t, e_b) + \sum_{l \in \{t, b\}} \big( \| \mathrm{sg}[z_l] - e_l \|^2
-        + \beta \| z_l - \mathrm{sg}[e_l] \|^2 \big) - \log p(s_t) - \log p(s_b | s_t), \quad
-        z_t = f_t(h), \quad z_b = f_b(h, g(e_t)), \quad h = f(x)
+        \mathcal{L}(x) = -\log p(x | e_t, e_b) + \sum_{l \in \{t, b\}} R_l - \log p(s_t) - \log p(s_b | s_t)
+
+    .. math:: R_l = \| \mathrm{sg}[z_l] - e_l \|^2 + \beta \| z_l - \mathrm{sg}[e_l] \|^2
+
+    .. math:: z_t = f_t(h), \quad z_b = f_b(h, g(e_t)), \quad h = f(x)
 
     A network g brings the top's vectors to the size of the bottom grid. The decoder gets both levels, and the bottom's
     prior depends on g(e_t). A latent holds g(e_t) and e_b, and the codes of an example are those of the top followed by

@@ -17,8 +17,9 @@ class BIVA(TopDownVAE):
     r"""Hierarchy whose layers each have latents inferred on the way up and latents inferred on the way down.
 
     .. math::
-        q(z|x) = q(z_L | u_{<L}, x) \prod_{l=1}^{L-1} q(u_l | u_{<l}, x) \, q(d_l | z_{>l}, u, x), \quad
-        p(z) = p(z_L) \prod_{l=1}^{L-1} p(u_l | z_{>l}) \, p(d_l | z_{>l}), \quad z_l = (u_l, d_l)
+        q(z|x) = q(z_L | u_{<L}, x) \prod_{l=1}^{L-1} q(u_l | u_{<l}, x) \, q(d_l | z_{>l}, u, x)
+
+    .. math:: p(z) = p(z_L) \prod_{l=1}^{L-1} p(u_l | z_{>l}) \, p(d_l | z_{>l}), \quad z_l = (u_l, d_l)
 
     The latents u of the pass upwards feed the features of the layers above. All latents are added to one state, a skip
     connection from each layer to all below and to the decoder. The divergence of d is in closed form given what came

@@ -25,11 +25,12 @@ from vae_zoo.typing import Network, Shape
 class VAEGAN(Penalised, Generative):
     r"""VAE whose reconstructions are compared in the features of a discriminator, which its decoder tries to deceive.
 
-    .. math::
-        \mathcal{L}_{enc} &= \mathrm{KL}(q(z|x) \,\|\, p(z)) + R, \quad
-        R = \tfrac{1}{2} \| f(x) - f(\hat x) \|^2 \\
-        \mathcal{L}_{dec} &= \gamma R + \mathrm{softplus}(-T(\hat x)) + \mathrm{softplus}(-T(x_p)) \\
-        \mathcal{L}_{dis} &= \mathrm{softplus}(-T(x)) + \mathrm{softplus}(T(\hat x)) + \mathrm{softplus}(T(x_p))
+    .. math:: \mathcal{L}_{enc} = \mathrm{KL}(q(z|x) \,\|\, p(z)) + R, \quad
+        R = \tfrac{1}{2} \| f(x) - f(\hat x) \|^2
+
+    .. math:: \mathcal{L}_{dec} = \gamma R + \mathrm{softplus}(-T(\hat x)) + \mathrm{softplus}(-T(x_p))
+
+    .. math:: \mathcal{L}_{dis} = \mathrm{softplus}(-T(x)) + \mathrm{softplus}(T(\hat x)) + \mathrm{softplus}(T(x_p))
 
     Here :math:`\hat x` is the decoder's picture of a draw of q(z|x), and :math:`x_p` that of a draw of the prior. The
     three are added up in one scalar, each with the other networks held fixed, whereas the paper alternates. The

@@ -18,8 +18,9 @@ from vae_zoo.typing import Shape
 class TwoStageVAE(VAE):
     r"""VAE whose latents are modelled by a second VAE, from which samples are drawn.
 
-    .. math:: \mathcal{L}_1(x) = \mathbb{E}_{q(z|x)}[\log p(x|z)] - \mathrm{KL}(q(z|x) \,\|\, \mathcal{N}(0, I)), \quad
-        \mathcal{L}_2(z) = \mathbb{E}_{q(u|z)}[\log p(z|u)] - \mathrm{KL}(q(u|z) \,\|\, \mathcal{N}(0, I))
+    .. math:: \mathcal{L}_1(x) = \mathbb{E}_{q(z|x)}[\log p(x|z)] - \mathrm{KL}(q(z|x) \,\|\, \mathcal{N}(0, I))
+
+    .. math:: \mathcal{L}_2(z) = \mathbb{E}_{q(u|z)}[\log p(z|u)] - \mathrm{KL}(q(u|z) \,\|\, \mathcal{N}(0, I))
 
     The second stage is trained on draws of z along with the first, without influence on it, so that every checkpoint
     can sample; the paper fits it afterwards, as the callback ``FitSecondStage`` does in the last epochs. ``elbo`` is

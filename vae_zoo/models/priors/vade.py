@@ -28,9 +28,8 @@ _MOST = 100_000
 class VaDE(VAE):
     r"""VAE that finds clusters: its prior is a mixture of normal distributions, one for each cluster.
 
-    .. math::
-        \mathcal{L}(x) = \mathbb{E}_{q(z|x)}[\log p(x|z)] - \sum_k q(k|x) \, \mathrm{KL}(q(z|x) \,\|\, p(z|k))
-        - \mathrm{KL}(q(k|x) \,\|\, p(k))
+    .. math:: \mathcal{L}(x) = \mathbb{E}_{q(z|x)}[\log p(x|z)]
+        - \sum_k q(k|x) \, \mathrm{KL}(q(z|x) \,\|\, p(z|k)) - \mathrm{KL}(q(k|x) \,\|\, p(k))
 
     .. math:: q(k|x) \propto p(k) \, e^{-\mathrm{KL}(q(z|x) \,\|\, p(z|k))}
 

@@ -36,8 +36,9 @@ class M2(ConditionalVAE):
     r"""Conditional VAE whose class is one more latent where no label is known: semi-supervised classification.
 
     .. math::
-        \mathcal{L}(x, y) = \mathbb{E}_{q(z|x, y)}[\log p(x|z, y)] - \mathrm{KL}(q(z|x, y) \,\|\, p(z|y)) + \log p(y),
-        \quad \mathcal{U}(x) = \sum_y q(y|x) \, \mathcal{L}(x, y) + \mathrm{H}(q(y|x))
+        \mathcal{L}(x, y) = \mathbb{E}_{q(z|x, y)}[\log p(x|z, y)] - \mathrm{KL}(q(z|x, y) \,\|\, p(z|y)) + \log p(y)
+
+    .. math:: \mathcal{U}(x) = \sum_y q(y|x) \, \mathcal{L}(x, y) + \mathrm{H}(q(y|x))
 
     The loss is the mean of :math:`-\mathcal{L}` over the labelled and of :math:`-\mathcal{U}` over the other examples
     of a batch, in their own proportion, and of :math:`-\alpha \log q(y|x)` over the labelled ones, which is the paper's

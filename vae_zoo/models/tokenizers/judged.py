@@ -27,11 +27,11 @@ _LARGEST = 1e4
 class Judged(Autoencoder):
     r"""Base of autoencoders of pictures with a perceptual term and a discriminator of patches.
 
-    .. math::
-        \mathcal{L} &= \mathcal{L}_{auto} + \lambda R_p - a w \, \mathbb{E} \, \bar T(\hat x)
-            + \tfrac{1}{2} \mathbb{E} \big[ (1 - T(x))_+ + (1 + T(\mathrm{sg}[\hat x]))_+ \big], \quad
-        R_p = D \sum_l \frac{2 \| f_l(\hat x) - f_l(x) \|^2}{\| f_l(\hat x) \|^2 + \| f_l(x) \|^2} \\
-        w &= \| \nabla_{\theta_L} (-\log p(x|z) + \lambda R_p) \|
+    .. math:: \mathcal{L} = \mathcal{L}_{auto} + \lambda R_p - a w \, \mathbb{E} \, \bar T(\hat x)
+            + \tfrac{1}{2} \mathbb{E} \big[ (1 - T(x))_+ + (1 + T(\mathrm{sg}[\hat x]))_+ \big]
+
+    .. math:: R_p = D \sum_l \frac{2 \| f_l(\hat x) - f_l(x) \|^2}{\| f_l(\hat x) \|^2 + \| f_l(x) \|^2}, \quad
+        w = \| \nabla_{\theta_L} (-\log p(x|z) + \lambda R_p) \|
             / \| \nabla_{\theta_L} \mathbb{E} \, \bar T(\hat x) \|
 
     Here :math:`\hat x` is the mean of p(x|z), T are the logits of the discriminator, held fixed where barred, and
