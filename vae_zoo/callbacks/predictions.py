@@ -330,9 +330,7 @@ class PredictionWriter(BasePredictionWriter):
                 pictures["reconstructions"] = _Drawn(images, 16, {}, written)
             if self.num_samples and hasattr(model, "sample"):
                 images, columns = drawing.samples(model, self.num_samples, c, mean=mean)
-                clusters = bool(getattr(model, "num_clusters", 0))
-                named = columns if clusters or getattr(model, "num_classes", None) else 0
-                written = labels.samples(self._source, len(images), named, mean=mean, clusters=clusters)
+                written = labels.samples(self._source, len(images), mean=mean, **labels.columns_of(model, columns))
                 pictures["samples"] = _Drawn(images, columns, {"x": images}, written)
             if self.num_dims and model.continuous:
                 found = traversals(model, x, c, self.num_dims, self.num_steps)

@@ -68,7 +68,7 @@ from vae_zoo.distributions.posteriors import DiagonalLaplace, FullNormal
 from vae_zoo.distributions.priors import ConditionalNormal, MixtureNormal, Prior, StandardLaplace, StandardNormal
 from vae_zoo.distributions.sphere.uniform import UniformSphere
 from vae_zoo.distributions.sphere.von_mises_fisher import VonMisesFisher
-from vae_zoo.distributions.temperature import check_temperature, tempered, tempered_layers
+from vae_zoo.distributions.temperature import at_temperature, check_temperature, tempered, tempered_layers
 
 __all__ = [
     "MSSSIM",
@@ -146,6 +146,7 @@ __all__ = [
     "WrappedNormal",
     "WrappedNormalPrior",
     "ZeroInflatedNegativeBinomial",
+    "at_temperature",
     "check_family",
     "check_latents",
     "check_likelihood",

@@ -75,6 +75,13 @@ def check_temperature(temperature: float | Sequence[float]) -> None:
             raise ValueError(f"temperature must be positive and finite, got {value}.")
 
 
+def at_temperature(p: Distribution, temperature: float | Sequence[float]) -> Distribution:
+    """The prior that samples are drawn from: :func:`tempered`, or :func:`tempered_layers` for several temperatures."""
+    if not isinstance(temperature, (int, float)):
+        return tempered_layers(p, temperature)
+    return p if temperature == 1 else tempered(p, temperature)
+
+
 def check_layers(temperatures: Sequence[float], num: int) -> None:
     """Refuse temperatures of another number of layers.
 

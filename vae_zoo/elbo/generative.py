@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from vae_zoo.distributions import check_temperature, mean_of, tempered, tempered_layers
+from vae_zoo.distributions import at_temperature, check_temperature, mean_of
 
 
 class Generative(ABC):
@@ -50,11 +50,7 @@ class Generative(ABC):
         check_temperature(temperature)
         check_number("num", num)
         with refuse_unused(c, self):
-            p = self.prior(c)
-            if not isinstance(temperature, (int, float)):
-                p = tempered_layers(p, temperature)
-            elif temperature != 1:
-                p = tempered(p, temperature)
+            p = at_temperature(self.prior(c), temperature)
             z = p.sample((num,) if not p.batch_shape else ())
             px = self.decode(z, c)
         return mean_of(px, z.device) if mean else px.sample()

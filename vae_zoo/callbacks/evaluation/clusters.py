@@ -70,7 +70,7 @@ class Clusters(TestMetrics):
         if self._mixture is None:
             found = model.clusters(x, y).argmax(1)
         else:
-            z = model.embed(x, y).flatten(1).double().cpu()
+            z = model.embed(x, y).flatten(1).cpu().double()
             found = self._mixture.log_joint(z).argmax(1).to(y.device)
         for metric in self._metrics.values():
             metric.update(found[y >= 0], y[y >= 0])
@@ -84,7 +84,7 @@ class Clusters(TestMetrics):
         rows = torch.randperm(len(data.load("train").x), generator=generator)[: self.num_train]
         parts = enumerate(rows.split(_CHUNK))
         prepared = (data.prepared("train", part, mix(self.seed, n), model.device) for n, part in parts)
-        z = torch.cat([model.embed(batch.x, batch.y).flatten(1).double().cpu() for batch in prepared])
+        z = torch.cat([model.embed(batch.x, batch.y).flatten(1).cpu().double() for batch in prepared])
         num = self.num_clusters or int(data.num_classes or 1)
         if len(z) < num:
             raise ValueError(f"{num} clusters need as many training examples, got {len(z)}.")

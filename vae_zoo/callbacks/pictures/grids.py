@@ -123,9 +123,7 @@ class SampleGrid(Grid):
         if not hasattr(model, "sample"):
             return None
         images, columns = drawing.samples(model, self.num, c)
-        clusters = bool(getattr(model, "num_clusters", 0))
-        named = columns if clusters or getattr(model, "num_classes", None) else 0
-        written = labels.samples(self.source(model), len(images), named, clusters=clusters)
+        written = labels.samples(self.source(model), len(images), **labels.columns_of(model, columns))
         return drawing.picture(images, columns, written, self.look)
 
 

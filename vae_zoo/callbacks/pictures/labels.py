@@ -82,6 +82,12 @@ def samples(
     return Labels(f"{source}: {what}, {degrees}", above=classes)
 
 
+def columns_of(model: Any, columns: int) -> dict[str, Any]:
+    """What the columns of a picture of samples are, as :func:`samples` takes it: classes, clusters or neither."""
+    clusters = bool(getattr(model, "num_clusters", 0))
+    return {"columns": columns if clusters or getattr(model, "num_classes", None) else 0, "clusters": clusters}
+
+
 def reconstructions(source: Source, num: int, *, paired: bool = False, mean: bool = True) -> Labels:
     """Labels of examples and their reconstructions in turn.
 

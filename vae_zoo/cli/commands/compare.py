@@ -179,7 +179,7 @@ def values(name: str, model: Any, x: Any, c: Any, num_samples: int, seed: int) -
         part = None if c is None else c[256 * n : 256 * (n + 1)].to(device)
         found.append(scores(model, rows.to(device), part, seed=seed + n, num_samples=num_samples))
     keys = ("log_evidence", "elbo", "kl")
-    return Run(name, type(model).__name__, *(torch.cat([part[key] for part in found]).double().cpu() for key in keys))
+    return Run(name, type(model).__name__, *(torch.cat([part[key] for part in found]).cpu().double() for key in keys))
 
 
 def table(runs: Sequence[Run]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.distributions import MixtureNormal, Normal, check_temperature, mean_of, tempered, tempered_layers
+from vae_zoo.distributions import MixtureNormal, Normal, at_temperature, check_temperature, mean_of
 from vae_zoo.distributions.estimation.mixtures import fit_mixture
 from vae_zoo.distributions.normal import independent, is_normal
 from vae_zoo.elbo import ELBO, check_number
@@ -145,7 +145,7 @@ class VaDE(VAE):
         was_training = self.training
         self.eval()
         x = x[torch.linspace(0, len(x) - 1, min(len(x), _MOST)).round().long()]
-        z = torch.cat([self.embed(part.to(self.device)).flatten(1).double().cpu() for part in x.split(_CHUNK)])
+        z = torch.cat([self.embed(part.to(self.device)).flatten(1).cpu().double() for part in x.split(_CHUNK)])
         self.train(was_training)
         if len(z) < self.num_clusters:
             raise ValueError(f"{self.num_clusters} clusters need as many examples, got {len(z)}.")
@@ -198,8 +198,7 @@ class VaDE(VAE):
         if not 0 <= cluster < self.num_clusters:
             raise ValueError(f"cluster must lie in 0 .. {self.num_clusters - 1}, got {cluster}.")
         loc, log_scale = (exact(t[cluster]) for t in (self.latent_prior.loc, self.latent_prior.log_scale))
-        p: Distribution = independent(Normal(loc, log_scale), len(self.latent_shape))
-        p = tempered(p, temperature) if isinstance(temperature, (int, float)) else tempered_layers(p, temperature)
+        p = at_temperature(independent(Normal(loc, log_scale), len(self.latent_shape)), temperature)
         px = self.decode(p.sample((num,)))
         return mean_of(px, self.device) if mean else px.sample()
 

@@ -14,13 +14,12 @@ from torch.nn.functional import log_softmax
 from vae_zoo.distributions import (
     Labelled,
     OptimalNormal,
+    at_temperature,
     check_latents,
     check_temperature,
     kl_per_dim,
     mean_of,
     score,
-    tempered,
-    tempered_layers,
 )
 from vae_zoo.elbo import ELBO, check_number
 from vae_zoo.functional import exact
@@ -220,11 +219,8 @@ class M2(ConditionalVAE):
         if c is None:
             c = self.draw_classes(num) if shares else torch.randint(self.num_classes, (num,), device=self.device)
         super().check_labels(c, num)
-        p, y = self.latent_prior(c.to(self.device)), self.one_hot(c.to(self.device), num)
-        if not isinstance(temperature, (int, float)):
-            p = tempered_layers(p, temperature)
-        elif temperature != 1:
-            p = tempered(p, temperature)
+        p = at_temperature(self.latent_prior(c.to(self.device)), temperature)
+        y = self.one_hot(c.to(self.device), num)
         z = p.sample(() if p.batch_shape else (num,))
         px = self.decode(torch.cat([z, y.to(z.dtype)], -1))
         return mean_of(px, z.device) if mean else px.sample()
