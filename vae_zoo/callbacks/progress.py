@@ -32,10 +32,15 @@ class TimedProgressBar(RichProgressBar):
     Args:
         interval: Seconds between two updates.
         kwargs: Arguments of Lightning's ``RichProgressBar``.
+
+    Raises:
+        ValueError: If interval is negative or not finite.
     """
 
     def __init__(self, *, interval: float = 0.2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if not 0 <= interval < math.inf:
+            raise ValueError(f"interval must be at least 0 and finite, got {interval}.")
         self.interval, self._next = interval, 0.0
         self.metrics: dict[str, Any] = {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -21,6 +22,9 @@ class ActiveUnits(Metric):
     Args:
         threshold: Variance δ above which a dimension counts.
         kwargs: Arguments of :class:`torchmetrics.Metric`.
+
+    Raises:
+        ValueError: If threshold is negative or not finite.
     """
 
     higher_is_better = True
@@ -29,7 +33,7 @@ class ActiveUnits(Metric):
 
     def __init__(self, *, threshold: float = 0.01, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.threshold = threshold
+        self.threshold = _checked(threshold)
         self.add_state("moments", default=[], dist_reduce_fx="cat")
 
     def update(self, mean: Tensor) -> None:
@@ -60,6 +64,9 @@ class InformativeUnits(Metric):
     Args:
         threshold: Rate κ in nats above which a dimension counts.
         kwargs: Arguments of :class:`torchmetrics.Metric`.
+
+    Raises:
+        ValueError: If threshold is negative or not finite.
     """
 
     higher_is_better = True
@@ -69,7 +76,7 @@ class InformativeUnits(Metric):
 
     def __init__(self, *, threshold: float = 0.1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.threshold = threshold
+        self.threshold = _checked(threshold)
         self.add_state("total", default=torch.zeros(1), dist_reduce_fx="sum")
         self.add_state("count", default=torch.zeros(()), dist_reduce_fx="sum")
 
@@ -85,6 +92,12 @@ class InformativeUnits(Metric):
     def compute(self) -> Tensor:
         """The number of informative dimensions."""
         return (self.rates() > self.threshold).sum()
+
+
+def _checked(threshold: float) -> float:
+    if not 0 <= threshold < math.inf:
+        raise ValueError(f"threshold must be at least 0 and finite, got {threshold}.")
+    return threshold
 
 
 def _merge(moments: Tensor) -> Tensor:

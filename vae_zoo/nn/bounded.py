@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -30,10 +31,15 @@ class Bounded(nn.Module):
     Args:
         low: Lower end.
         high: Upper end.
+
+    Raises:
+        ValueError: If low is not below high, or one of them is not finite.
     """
 
     def __init__(self, low: float = 0.0, high: float = 1.0) -> None:
         super().__init__()
+        if not -math.inf < low < high < math.inf:
+            raise ValueError(f"low must be below high, and both finite, got {low} and {high}.")
         self.low, self.high = low, high
 
     def forward(self, x: Tensor) -> Tensor:

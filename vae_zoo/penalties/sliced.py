@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
@@ -31,7 +33,7 @@ class SlicedWasserstein(Penalty):
         power: Power p.
 
     Raises:
-        ValueError: If weight is negative, num_projections is less than 1, or power is less than 1.
+        ValueError: If weight is negative, num_projections is less than 1, or power is less than 1 or not finite.
     """
 
     units = {"sliced_wasserstein": "distance to the power p"}
@@ -39,8 +41,10 @@ class SlicedWasserstein(Penalty):
 
     def __init__(self, shape: Shape, *, weight: float = 1.0, num_projections: int = 50, power: float = 2.0) -> None:
         super().__init__(shape, weight=weight)
-        if num_projections < 1 or not power >= 1:
-            raise ValueError(f"num_projections and power must be at least 1, got {num_projections} and {power}.")
+        if num_projections < 1 or not 1 <= power < math.inf:
+            raise ValueError(
+                f"num_projections and power must be at least 1 and finite, got {num_projections} and {power}."
+            )
         self.num_projections, self.power = num_projections, power
 
     def forward(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from vae_zoo.data.base.checks import check_fractions, check_labelled, known_labels
+from vae_zoo.data.base.checks import check_fractions, check_labelled, check_positive, known_labels
 from vae_zoo.data.base.datamodule import DataModule
 from vae_zoo.data.base.scaling import Fitted, Scale, check_scales, fit_scaling
 from vae_zoo.data.base.splits import Split, SplitName, num_left, random_split
@@ -48,7 +48,8 @@ class Table(DataModule):
         kwargs: Arguments of :class:`DataModule`.
 
     Raises:
-        ValueError: If a type or scaling is unknown; when the data are read, if a file has other content.
+        ValueError: If a type or scaling is unknown, or max_categories is less than 1; when the data are read, if a
+            file has other content.
         FileNotFoundError: When the data are read, if a file does not exist.
     """
 
@@ -82,7 +83,7 @@ class Table(DataModule):
         self.paths = {split: Path(given).expanduser() for split, given in paths.items() if given is not None}
         self._types, self._scales, self.unknown = dict(columns or {}), scaling, unknown
         self.ignore, self.id_column, self.label_column = list(ignore or []), id_column, label_column
-        self.max_categories, self.split_seed = max_categories, split_seed
+        self.max_categories, self.split_seed = check_positive("max_categories", max_categories), split_seed
         self.fractions: dict[SplitName, float] = {"val": val_fraction, "test": test_fraction}
 
     @classmethod

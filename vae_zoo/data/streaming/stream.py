@@ -32,7 +32,7 @@ class Stream(DataModule):
     Raises:
         ImportError: When data are read, if litdata is not installed.
         FileNotFoundError: When data are read, if a folder has no shards.
-        ValueError: If num_held is less than 1; when data are read, if samples are not such dictionaries.
+        ValueError: If num_held or num_classes is less than 1; when data are read, if samples are not such dictionaries.
     """
 
     def __init__(
@@ -51,6 +51,8 @@ class Stream(DataModule):
             )
         self.path, self._num_classes, self.cache_size = path.rstrip("/"), num_classes, cache_size
         self.num_held = check_positive("num_held", num_held)
+        if num_classes is not None:
+            check_positive("num_classes", num_classes)
 
     @cached_property
     def shape(self) -> Shape:

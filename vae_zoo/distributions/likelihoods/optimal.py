@@ -38,7 +38,7 @@ class OptimalNormal(Family):
         min_log_scale: Lower bound of log σ, for data that are reconstructed exactly.
 
     Raises:
-        ValueError: If scale is not positive and finite, or decay does not lie in [0, 1).
+        ValueError: If scale is not positive and finite, decay does not lie in [0, 1), or min_log_scale is not finite.
     """
 
     is_for_latents = False
@@ -51,6 +51,8 @@ class OptimalNormal(Family):
         super().__init__(shape)
         if not 0 <= decay < 1:
             raise ValueError(f"decay must be at least 0 and below 1, got {decay}.")
+        if not math.isfinite(min_log_scale):
+            raise ValueError(f"min_log_scale must be finite, got {min_log_scale}.")
         self.decay, self.min_log_scale = decay, min_log_scale
         self.register_buffer("square", torch.tensor(math.exp(2 * log_of_scale(scale))))
         self.register_buffer("count", torch.tensor(0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -35,7 +36,7 @@ class FactorVAEScore(FactorMetric):
         kwargs: Arguments of :class:`torchmetrics.Metric`.
 
     Raises:
-        ValueError: If a count is less than 1 or batch_size less than 2; when computing, if no two examples share a value.
+        ValueError: If a count is less than 1 or batch_size less than 2, or min_scale is negative or not finite; when computing, if no two examples share a value.
     """  # noqa: E501
 
     def __init__(
@@ -52,6 +53,8 @@ class FactorVAEScore(FactorMetric):
         check_counts(num_train=num_train, num_test=num_test)
         if batch_size < 2:
             raise ValueError(f"batch_size must be at least 2, got {batch_size}.")
+        if not 0 <= min_scale < math.inf:
+            raise ValueError(f"min_scale must be at least 0 and finite, got {min_scale}.")
         self.batch_size, self.num_train, self.num_test = batch_size, num_train, num_test
         self.min_scale, self.seed = min_scale, seed
 

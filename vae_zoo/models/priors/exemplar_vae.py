@@ -41,7 +41,7 @@ class ExemplarVAE(VAE):
         kwargs: Arguments of :class:`VAE`; ``prior`` must keep its default.
 
     Raises:
-        ValueError: If num_exemplars is less than 2, start_scale is not positive and finite, or the posterior is not
+        ValueError: If num_exemplars is less than 2 or num_train less than 1, start_scale is not positive and finite, or the posterior is not
             a normal distribution; in a fit, if a batch holds all exemplars.
     """  # noqa: E501
 
@@ -66,6 +66,8 @@ class ExemplarVAE(VAE):
         super().__init__(**kwargs)
         if num_exemplars < 2:
             raise ValueError(f"num_exemplars must be at least 2, got {num_exemplars}.")
+        if num_train is not None and num_train < 1:
+            raise ValueError(f"num_train must be at least 1, got {num_train}.")
         if not (start_scale > 0 and math.isfinite(start_scale)):
             raise ValueError(f"start_scale must be positive and finite, got {start_scale}.")
         self.num_train = num_train

@@ -64,8 +64,9 @@ class M2(ConditionalVAE):
         kwargs: Arguments of :class:`ConditionalVAE` except ``free_bits`` and ``penalties``.
 
     Raises:
-        ValueError: If alpha is negative or not finite, num_labelled is not in 1 .. num_train, the likelihood is
-            OptimalNormal, the prior is of another number of classes, or free_bits or penalties are given.
+        ValueError: If alpha is negative or not finite, num_train is less than 1, num_labelled is not in 1 .. num_train,
+            the likelihood is OptimalNormal, the prior is of another number of classes, or free_bits or penalties are
+            given.
     """
 
     units = {"accuracy": "share of the labelled examples", "class_nll": "nats, of the labelled examples"}
@@ -92,6 +93,8 @@ class M2(ConditionalVAE):
             raise ValueError(f"{type(self).__name__} learns one class of each example, got several conditions.")
         if not (alpha >= 0 and math.isfinite(alpha)):
             raise ValueError(f"alpha must be at least 0 and finite, got {alpha}.")
+        if num_train is not None and num_train < 1:
+            raise ValueError(f"num_train must be at least 1, got {num_train}.")
         if num_labelled is not None and not 1 <= num_labelled <= (num_train or num_labelled):
             raise ValueError(f"num_labelled must lie in 1 .. {num_train}, the number of examples, got {num_labelled}.")
         if isinstance(self.likelihood, OptimalNormal):

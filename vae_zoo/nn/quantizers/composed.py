@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -96,8 +97,8 @@ class ResidualQuantizer(_Composed):
             codebook.
 
     Raises:
-        ValueError: If depth is less than 1, dropout lies outside [0, 1], norm_decay is negative or given for anything
-            but a Codebook of each level, or there is no such gradient.
+        ValueError: If depth is less than 1, dropout lies outside [0, 1], norm_decay is negative, not finite or given
+            for anything but a Codebook of each level, or there is no such gradient.
         TypeError: If codebook does not make a Quantizer whose vectors follow the latents.
     """
 
@@ -114,9 +115,9 @@ class ResidualQuantizer(_Composed):
         gradient: Gradient | None = None,
     ) -> None:
         super().__init__(num_codes, dim)
-        if depth < 1 or not 0 <= dropout <= 1 or not norm_decay >= 0:
+        if depth < 1 or not 0 <= dropout <= 1 or not 0 <= norm_decay < math.inf:
             raise ValueError(
-                "depth must be at least 1, dropout lie in [0, 1] and norm_decay be at least 0, "
+                "depth must be at least 1, dropout lie in [0, 1] and norm_decay be at least 0 and finite, "
                 f"got {depth}, {dropout} and {norm_decay}."
             )
         self.depth, self.shared, self.dropout, self.norm_decay = depth, shared, dropout, norm_decay
