@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from helpers import small
+from scipy.stats import nbinom
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, NegativeBinomial, Normal
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -72,6 +74,19 @@ def test_the_probabilities_of_discrete_columns_add_up_to_one() -> None:
     values = itertools.product(range(3), range(2), range(300), range(2))
     x = torch.tensor(list(values), dtype=torch.float32)
     torch.testing.assert_close(px.log_prob(x).logsumexp(0).exp(), torch.tensor(1.0), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("log_dispersion", [-3.0, 5.0, 11.0, 100.0])
+@pytest.mark.parametrize("mean", [20.0, 1e4, 1e6, 1e8])
+def test_large_counts_have_a_density_in_single_precision(mean: float, log_dispersion: float) -> None:
+    """Terms of the size of x log x cancel; a dispersion that grows without end is that of a Poisson variable."""
+    likelihood = Columns((1,), columns=[{"type": "count"}])
+    likelihood.slow_dispersion.data.fill_(log_dispersion / 10)  # type: ignore[union-attr]
+    theta, x = math.exp(min(log_dispersion, 12.0)), round(1.01 * mean)
+    found = likelihood(torch.tensor([[math.log(mean)]])).log_prob(torch.tensor([[float(x)]]))
+    assert found.item() == pytest.approx(nbinom.logpmf(x, theta, theta / (theta + mean)), rel=2e-3, abs=2e-3)
+    (slope,) = torch.autograd.grad(found, [likelihood.slow_dispersion])  # type: ignore[list-item]
+    assert slope.isfinite()
 
 
 def test_missing_cells_have_no_term() -> None:

@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution, NegativeBinomial, constraints
+from torch.distributions import Categorical, Distribution, constraints
 from torch.nn.functional import log_softmax, softplus
 
 from vae_zoo.distributions.families import Family, log_of_scale
+from vae_zoo.distributions.likelihoods.counts import LOG_DISPERSION
 from vae_zoo.distributions.likelihoods.scaled import unscaled
+from vae_zoo.distributions.likelihoods.tallies import NegativeBinomialTally, Total
 from vae_zoo.distributions.moments import mean_of
 from vae_zoo.distributions.normal import Normal, independent
 from vae_zoo.typing import Shape
@@ -90,8 +92,8 @@ class Columns(Family):
 
     @property
     def log_dispersion(self) -> Tensor | None:
-        """log r of the counts."""
-        return None if self.slow_dispersion is None else _PACE * self.slow_dispersion
+        """log r of the counts, within bounds."""
+        return None if self.slow_dispersion is None else (_PACE * self.slow_dispersion).clamp(*LOG_DISPERSION)
 
     def observe(self) -> None:
         super().observe()
@@ -242,10 +244,10 @@ class ColumnValues(Distribution):
             parts.append(self.shares.expand(*batch, -1, -1).gather(-1, codes).squeeze(-1))
         return torch.cat([part.expand(*batch, -1) for part in parts], -1).index_select(-1, layout.order)
 
-    def _counts(self) -> NegativeBinomial:
-        dispersion = self.log_dispersion.to(self.params.dtype)  # type: ignore[union-attr]
-        total = dispersion.exp().expand_as(self.log_mean)
-        return NegativeBinomial(total, logits=self.log_mean - dispersion, validate_args=False)
+    def _counts(self) -> NegativeBinomialTally:
+        dispersion: Any = self.log_dispersion
+        none = Total(self.params.new_zeros(()), self.params.new_zeros(()))
+        return NegativeBinomialTally(dispersion.to(self.params.dtype), self.log_mean, 0, none)
 
     def _joined(self, number: Tensor, boolean: Tensor, count: Tensor, category: Tensor) -> Tensor:
         return torch.cat([number, boolean, count, category], -1).index_select(-1, self.layout.order)

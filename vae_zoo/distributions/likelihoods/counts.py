@@ -25,7 +25,8 @@ from vae_zoo.typing import Shape
 _MAX_LOG_MEAN = 12.0
 """Output of a network from which the mean grows with it in proportion, and no longer exponentially."""
 
-_LOG_DISPERSION = (-10.0, 12.0)
+LOG_DISPERSION = (-10.0, 12.0)
+"""Bounds of the logarithm of an inverse dispersion, beyond which densities are inexact in float32."""
 
 _EXACT = {torch.bfloat16: 256.0, torch.float16: 2048.0}
 """Largest whole number up to which a type has all of them."""
@@ -199,7 +200,7 @@ class NegativeBinomial(Counted):
         self, shape: Shape, *, library: bool = False, dispersion: float = 1.0, per_entry: bool = False
     ) -> None:
         super().__init__(shape, library=library)
-        low, high = _LOG_DISPERSION
+        low, high = LOG_DISPERSION
         if not math.exp(low) <= dispersion <= math.exp(high):
             raise ValueError(f"dispersion must lie in {math.exp(low):.2g} .. {math.exp(high):.2g}, got {dispersion}.")
         self.start = math.log(dispersion)
@@ -210,7 +211,7 @@ class NegativeBinomial(Counted):
         """Logarithms of θ, within bounds."""
         of_features = self.log_dispersion
         found = self.start + others[-1] if of_features is None else of_features.to(like.dtype)
-        return found.clamp(*_LOG_DISPERSION)
+        return found.clamp(*LOG_DISPERSION)
 
     def of(self, others: list[Tensor], log_rate: Tensor, event_dims: int, total: Total) -> Distribution:
         return NegativeBinomialTally(self.log_dispersions(others, log_rate), log_rate, event_dims, total)
