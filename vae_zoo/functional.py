@@ -108,13 +108,14 @@ def stirling_error(x: Tensor) -> Tensor:
     Returns:
         The shape of x.
     """
-    low, high = x.clamp(max=_STIRLING), x.clamp(min=_STIRLING)
+    small = x < _STIRLING
+    low, high = torch.where(small, x, _STIRLING), torch.where(small, _STIRLING, x)  # a clamp has no slope at its end
     direct = torch.lgamma(low + 1) - (low + 0.5) * low.log() + low - 0.5 * math.log(2 * math.pi)
     inverse = high.reciprocal()
     square, series = inverse.square(), torch.zeros_like(high)
     for term in (-1 / 1680, 1 / 1260, -1 / 360, 1 / 12):
         series = series * square + term
-    return torch.where(x < _STIRLING, direct, series * inverse)
+    return torch.where(small, direct, series * inverse)
 
 
 _STIRLING = 10.0

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+from scipy.stats import t as student
 from torch import Tensor
 
 from vae_zoo.distributions import ContinuousBernoulli, Family, FixedLaplace, LogCosh, SharedLaplace, StudentT
@@ -113,10 +114,10 @@ class TestRobust:
         laplace = torch.distributions.Laplace(params, 0.3).log_prob(x).sum(-1)
         for make in (FixedLaplace, SharedLaplace):
             torch.testing.assert_close(make((3,), scale=0.3)(params).log_prob(x), laplace)
-        student = torch.distributions.StudentT(4.0, params, 0.3).log_prob(x).sum(-1)
+        of_torch = torch.distributions.StudentT(4.0, params, 0.3).log_prob(x).sum(-1)
         for learn_df in (False, True):
             family = StudentT((3,), scale=0.3, df=4.0, learn_df=learn_df)
-            torch.testing.assert_close(family(params).log_prob(x), student)
+            torch.testing.assert_close(family(params).log_prob(x), of_torch)
         secant = -(torch.cosh((x - params) / 0.3).log() + math.log(math.pi * 0.3)).sum(-1)
         torch.testing.assert_close(LogCosh((3,), scale=0.3)(params).log_prob(x), secant)
 
@@ -126,6 +127,17 @@ class TestRobust:
         low = family(params).log_prob(x)
         exact = family.double()(params.double()).log_prob(x.double())
         torch.testing.assert_close(low.double(), exact, rtol=1e-5, atol=1e-5)
+
+    @pytest.mark.parametrize("df", [2.1, 19.0, 1e3, 1e5, 1e7])
+    def test_any_degrees_of_freedom_in_single_precision(self, df: float) -> None:
+        """The logarithms of the two gamma functions cancel; at 19, the slope of the series for one of them starts."""
+        x, nu = torch.tensor([0.0, 0.3, 5.0]), torch.tensor(df).requires_grad_()
+        found = ours.StudentT(nu, torch.zeros_like(x), 1.0).log_prob(x)
+        (slope,) = torch.autograd.grad(found.sum(), nu)
+        exact, step = nu.item(), 1.0001
+        assert found.tolist() == pytest.approx(student.logpdf(x.numpy(), exact), rel=2e-6, abs=2e-6)
+        rise = (student.logpdf(x.numpy(), exact * step) - student.logpdf(x.numpy(), exact / step)).sum()
+        assert slope.item() == pytest.approx(rise / (exact * (step - 1 / step)), rel=1e-2, abs=1e-6)
 
     @robust
     def test_gradient_is_finite_far_out(self, make: partial) -> None:

@@ -117,7 +117,7 @@ class StudentT(_Shared):
         excess = torch.as_tensor(self.log_excess_df, dtype=params.dtype, device=params.device)
         df = (2 + excess.exp()).expand_as(params)
         scale = self.log_scale.to(params.dtype).exp().expand_as(params)
-        return independent(torch.distributions.StudentT(df, params, scale, validate_args=False), len(self.shape))
+        return independent(elementary.StudentT(df, params, scale, validate_args=False), len(self.shape))
 
 
 class LogCosh(_Shared):

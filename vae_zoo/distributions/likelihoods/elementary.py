@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from vae_zoo.functional import stirling_error
+
 _SMALL = 1.0
 """Logits below which the continuous Bernoulli distribution is computed by Taylor series."""
 
@@ -108,3 +110,20 @@ class HyperbolicSecant(Distribution):
         u = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device)
         tiny = torch.finfo(u.dtype).eps
         return self.loc + self.log_scale.exp() * torch.log(torch.tan(0.5 * math.pi * u.clamp(tiny, 1 - tiny)))
+
+
+class StudentT(torch.distributions.StudentT):
+    r"""Student's t-distribution with densities that are accurate in float32 for any degrees of freedom ν.
+
+    .. math:: \log \frac{\Gamma(a + \frac{1}{2})}{\Gamma(a)} = \tfrac{1}{2} \log a
+        + a \log \Big( 1 + \frac{1}{2 a} \Big) - \tfrac{1}{2} + S(a + \tfrac{1}{2}) - S(a), \quad a = \frac{\nu}{2}
+
+    S is :func:`~vae_zoo.functional.stirling_error`. The logarithms of the two gamma functions are of the size of
+    ν log ν, and cancel.
+    """
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        half = 0.5 * self.df
+        excess = half * torch.log1p(0.5 / half) - 0.5 + stirling_error(half + 0.5) - stirling_error(half)
+        tail = (half + 0.5) * torch.log1p(((value - self.loc) / self.scale).square() / self.df)
+        return excess - tail - self.scale.log() - 0.5 * math.log(2 * math.pi)
