@@ -108,6 +108,17 @@ class TestCosinePath:
         steps = torch.arccos((path[1:] * path[:-1]).sum(-1))
         torch.testing.assert_close(steps, steps.mean(0).expand_as(steps), rtol=1e-6, atol=1e-6)
 
+    @pytest.mark.parametrize("turn", [0.0, 1e-4, 1e-2, 1.0, 3.0])
+    @pytest.mark.parametrize("dim", [1, 2, 8])
+    def test_norms_stay_between_those_of_the_ends(self, dim: int, turn: float) -> None:
+        """Between latents of different norms, also if they are opposite, as half of all pairs of single numbers are."""
+        start = torch.randn(6, dim)
+        path = slerp(start, -2 * start + turn * torch.randn(6, dim), 9)
+        norm = path.norm(dim=-1)
+        assert (norm < 1.01 * torch.maximum(norm[0], norm[-1])).all()
+        if turn >= 1 and dim > 2:
+            assert (norm > 0.99 * torch.minimum(norm[0], norm[-1])).all()
+
     @pytest.mark.parametrize("factor", [1.0, 2.0, -1.0, 0.0])
     def test_parallel_opposite_and_zero_ends_are_finite(self, factor: float) -> None:
         start = torch.randn(3, 4)

@@ -252,7 +252,9 @@ def slerp(start: Tensor, end: Tensor, num_steps: int) -> Tensor:
     """Spherical interpolation: points between two latents at evenly spaced angles.
 
     Unlike on a straight line, the norm does not shrink in the middle, so the points stay in the shell that has nearly
-    all of the mass of a high-dimensional normal distribution.
+    all of the mass of a high-dimensional normal distribution. Norms change evenly; by the paper's formula, which sums
+    the latents as they are, they grow beyond all bounds between opposite latents of different norms. The path between
+    exactly opposite ones, such as of one dimension, leads through 0.
 
     References:
         | Sampling Generative Networks (White, 2016)
@@ -269,7 +271,9 @@ def slerp(start: Tensor, end: Tensor, num_steps: int) -> Tensor:
     t = torch.linspace(0, 1, num_steps, device=start.device, dtype=start.dtype).view(-1, 1, 1)
     cosine = torch.cosine_similarity(start, end, dim=-1).clamp(-1 + 1e-6, 1 - 1e-6)
     angle = torch.arccos(cosine)[:, None]
-    return (torch.sin((1 - t) * angle) * start + torch.sin(t * angle) * end) / torch.sin(angle)
+    first, last = (torch.nn.functional.normalize(z, dim=-1) for z in (start, end))
+    way = (torch.sin((1 - t) * angle) * first + torch.sin(t * angle) * last) / torch.sin(angle)
+    return torch.lerp(start.norm(dim=-1, keepdim=True), end.norm(dim=-1, keepdim=True), t) * way
 
 
 def mobius_add(x: Tensor, y: Tensor, curvature: float) -> Tensor:
