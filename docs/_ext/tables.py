@@ -12,6 +12,7 @@ from sphinx.application import Sphinx
 from benchmarks import report
 from benchmarks.common import RESULTS
 from benchmarks.zoo import page as zoo
+from vae_zoo import callbacks
 from vae_zoo.evaluation.diagnosis.data.diagnose import DATA
 from vae_zoo.evaluation.diagnosis.models.diagnose import SAVED, TRAINED
 from vae_zoo.testing import CHECKS
@@ -24,6 +25,7 @@ def write(app: Sphinx) -> None:
     script = source.parent / "benchmarks" / "reproduce" / "table.py"
     numbers = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout
     tables = {"_reproduction.md": numbers, "_checks.md": checks(), "_findings.md": findings()}
+    tables["_callbacks.md"] = table_of_callbacks()
     tables["_weights.md"] = weights(source / "figures" / "weights")
     tables |= {
         "_throughput.md": report.throughput(),
@@ -110,6 +112,13 @@ def findings() -> str:
         lines += [f"| `{d.__name__}` | {told(d.__doc__ or '')} |" for d in diagnoses]
         lines.append("")
     return "\n".join(lines)
+
+
+def table_of_callbacks() -> str:
+    """Names of the callbacks, each linked to its class, with the first lines of their docstrings."""
+    lines = {name: (getattr(callbacks, name).__doc__ or "").partition("\n")[0] for name in callbacks.__all__}
+    rows = [f"| {{class}}`~vae_zoo.callbacks.{name}` | {told(line)} |" for name, line in lines.items()]
+    return "\n".join(["| callback | what it does |", "|---|---|", *rows, ""])
 
 
 def told(doc: str) -> str:
