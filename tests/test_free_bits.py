@@ -10,8 +10,20 @@ import torch
 from helpers import BOUNDS, build, losses, tiny
 from torch import Tensor, nn
 
-from vae_zoo.distributions import Mixture
-from vae_zoo.models import IWAE, VAE, AutoencoderKL, BetaVAE, ConditionalVAE, FlowVAE, LadderVAE, SequenceVAE, VampVAE
+from vae_zoo.distributions import Joint, JointPrior, Mixture, StandardNormal
+from vae_zoo.models import (
+    IWAE,
+    VAE,
+    AutoencoderKL,
+    BetaVAE,
+    CategoricalVAE,
+    ConditionalVAE,
+    FlowVAE,
+    LadderVAE,
+    SequenceVAE,
+    TwoLevelVAE,
+    VampVAE,
+)
 from vae_zoo.testing.losses import ONE_GRAPH
 
 FLOOR = 0.5
@@ -123,6 +135,33 @@ def test_each_dimension_of_each_layer_has_a_floor(images: Tensor) -> None:
     floor = rates.median().item()
     assert len(rates) == 5
     torch.testing.assert_close(terms.floored(floor).kl.mean(), rates.clamp(min=floor).sum())
+
+
+@pytest.mark.parametrize("floor", [0.02, 0.3])
+def test_a_categorical_variable_is_one_dimension(floor: float, images: Tensor) -> None:
+    """One of ten categories holds at most log 10 nats: a floor for each entry would leave no rate at all."""
+    discrete = build(CategoricalVAE, latent_dim=3, num_categories=10, free_bits=floor)
+    sizes = {"num_variables": 2, "num_categories": 5}
+    mixed = build(
+        VAE, latent_dim=13, posterior=partial(Joint, **sizes), prior=partial(JointPrior, **sizes), free_bits=floor
+    )
+    for model, num in ((discrete, 3), (mixed, 3 + 2)):
+        for p in model.encoder.parameters():
+            p.data.mul_(5)  # some rates above the floor
+        terms = model.elbo(images, num_samples=2)
+        rates = terms.rates.mean(0)
+        assert len(rates) == num
+        torch.testing.assert_close(terms.floored(floor).kl.mean(), rates.clamp(min=floor).sum())
+
+
+def test_one_floor_where_a_layer_has_no_rate_of_each_dimension(images: Tensor) -> None:
+    model = tiny(TwoLevelVAE, latent_dims=[3, 2])
+    terms = model.elbo(images, num_samples=2)
+    torch.testing.assert_close(terms.rates, terms.kl[:, None])
+    torch.testing.assert_close(terms.curves["kl_1"] + terms.curves["kl_2"], terms.kl)
+    torch.testing.assert_close(terms.floored(50.0).kl.mean(), torch.tensor(50.0 * 5))
+    known = tiny(TwoLevelVAE, latent_dims=[3, 2], prior=StandardNormal).elbo(images)
+    assert known.rates.shape == (len(images), 5)  # type: ignore[union-attr]
 
 
 def test_the_divergence_is_computed_once(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:

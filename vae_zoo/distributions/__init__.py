@@ -17,7 +17,7 @@ from vae_zoo.distributions.flows.autoregressive import Flow
 from vae_zoo.distributions.flows.flows import AutoregressiveFlow, FlowPrior, SplineFlow, SplinePrior
 from vae_zoo.distributions.flows.hamiltonian import HamiltonianPosterior, OwnDraws
 from vae_zoo.distributions.flows.riemannian import Metric, RiemannianPosterior
-from vae_zoo.distributions.hierarchical import Hierarchical, combine, kl_of_layers
+from vae_zoo.distributions.hierarchical import Hierarchical, combine, joined, kl_of_layers
 from vae_zoo.distributions.labelled import Labelled
 from vae_zoo.distributions.latents.categories import Gumbel, LearnedCategorical, OneHot, UniformCategorical
 from vae_zoo.distributions.latents.gamma import Gamma, GammaPrior
@@ -157,6 +157,7 @@ __all__ = [
     "combine",
     "factorises",
     "has_closed_form",
+    "joined",
     "kl",
     "kl_of_layers",
     "kl_per_dim",

@@ -99,6 +99,17 @@ def kl_of_layers(q: Hierarchical, p: Hierarchical, z: Tensor) -> list[Tensor]:
     return [rate.reshape(-1, *rate.shape[-2:]).mean(0) for rate in rates]
 
 
+def joined(rates: Sequence[Tensor], dims: Sequence[int]) -> Tensor:
+    """Divergences of layers as one: of each dimension if those of all layers are known, (B, D), else the total, (B, 1).
+
+    Args:
+        rates: Divergences of the layers, of :func:`kl_of_layers`.
+        dims: Dimensions of the layers.
+    """
+    whole = torch.cat(list(rates), 1)
+    return whole if whole.shape[1] == sum(dims) else whole.sum(1, keepdim=True)
+
+
 def combine(a: Distribution, b: Distribution) -> Distribution:
     r"""Product of two densities of independent normal values, which is normal: precisions add up.
 

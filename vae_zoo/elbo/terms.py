@@ -95,6 +95,7 @@ class ELBO(NamedTuple):
 
         The mean is over the batch. The second sum is the penalty, which cancels the gradient of each dimension below
         the floor. A divergence that is not a sum over dimensions has a single floor, λ times the number of dimensions.
+        A categorical variable counts as one dimension.
 
         References:
             | Improved Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016)
@@ -104,6 +105,7 @@ class ELBO(NamedTuple):
             free_bits: Floor λ in nats per dimension.
         """
         rates = (self.kl[:, None] if self.rates is None else self.rates).mean(0)
-        floor = free_bits * self.z.shape[2:].numel() / len(rates)
+        num_dims = getattr(self.q, "num_variables", self.z.shape[2:].numel())
+        floor = free_bits * num_dims / len(rates)
         penalty = (floor - rates).relu().sum()
         return self._replace(kl=self.kl + penalty, penalty=penalty)

@@ -78,13 +78,18 @@ class OneHot(Distribution):
         return terms.flatten(terms.ndim - len(self.event_shape)).sum(-1)
 
     @property
+    def num_variables(self) -> int:
+        """Number of categorical variables of one event."""
+        return self.event_shape[:-1].numel()
+
+    @property
     def num_values(self) -> int:
         """Number of values of one event."""
-        return self.event_shape[-1] ** self.event_shape[:-1].numel()
+        return self.event_shape[-1] ** self.num_variables
 
     def enumerate_support(self, expand: bool = True) -> Tensor:  # noqa: ARG002
         """All values of one event, (num_values, \\*shape)."""
-        num = self.event_shape[:-1].numel()
+        num = self.num_variables
         rows = torch.eye(self.event_shape[-1], dtype=self.logits.dtype, device=self.logits.device)
         index = torch.cartesian_prod(*[torch.arange(len(rows), device=rows.device)] * num).view(-1, num)
         return rows[index].view(-1, *self.event_shape)

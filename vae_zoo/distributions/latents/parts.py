@@ -34,6 +34,11 @@ class Parts(Distribution):
         return Product([part.support for part in self.parts], [tuple(part.event_shape) for part in self.parts])
 
     @property
+    def num_variables(self) -> int:
+        """Number of variables of all parts: a number, or one category."""
+        return sum(getattr(part, "num_variables", size) for part, size in zip(self.parts, self.sizes, strict=True))
+
+    @property
     def mean(self) -> Tensor:
         return self.join([part.mean for part in self.parts])
 

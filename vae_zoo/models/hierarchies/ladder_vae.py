@@ -7,12 +7,11 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.functional import leaky_relu
 
-from vae_zoo.distributions import DiagonalNormal, Hierarchical, StandardNormal, combine, kl_of_layers
+from vae_zoo.distributions import DiagonalNormal, Hierarchical, StandardNormal, combine, joined, kl_of_layers
 from vae_zoo.models.base.components import make
 from vae_zoo.models.plain.vae import VAE
 from vae_zoo.nn import Dense
@@ -106,7 +105,7 @@ class LadderVAE(VAE):
 
     def divergence(self, q: Any, p: Any, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         rates = kl_of_layers(q, p, z)
-        return torch.cat(rates, 1), {f"kl_{n + 1}": rate.sum(1) for n, rate in enumerate(rates)}
+        return joined(rates, self.latent_dims), {f"kl_{n + 1}": rate.sum(1) for n, rate in enumerate(rates)}
 
     def bottom_up(self, x: Tensor) -> list[Distribution]:
         """Evidence of the upward pass for each layer, the lowest first."""

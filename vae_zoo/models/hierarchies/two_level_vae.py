@@ -11,7 +11,16 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.functional import leaky_relu
 
-from vae_zoo.distributions import DiagonalNormal, Hierarchical, Mixture, Prior, StandardNormal, check_pair, kl_of_layers
+from vae_zoo.distributions import (
+    DiagonalNormal,
+    Hierarchical,
+    Mixture,
+    Prior,
+    StandardNormal,
+    check_pair,
+    joined,
+    kl_of_layers,
+)
 from vae_zoo.models.base.components import make
 from vae_zoo.models.priors.vamp_vae import VampVAE
 from vae_zoo.nn import Dense
@@ -103,7 +112,7 @@ class TwoLevelVAE(VampVAE):
 
     def divergence(self, q: Any, p: Any, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         rates = kl_of_layers(q, p, z)
-        return torch.cat(rates, 1), {f"kl_{n + 1}": rate.sum(1) for n, rate in enumerate(rates)}
+        return joined(rates, self.latent_dims), {f"kl_{n + 1}": rate.sum(1) for n, rate in enumerate(rates)}
 
     def initialise(self, x: Tensor) -> None:
         if self.pseudo is not None:
