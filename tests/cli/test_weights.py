@@ -54,11 +54,12 @@ def test_what_is_said_of_them(name: str) -> None:
     assert found.transforms
     assert all(metric.error > 0 for metric in found.metrics.values())
     assert found.metrics["kl"].value >= KL[found.data_name]
-    assert found.metrics.get("unexplained", found.metrics["kl"]).value <= 0.6 or "unexplained" not in found.metrics
+    if "unexplained" in found.metrics:
+        assert found.metrics["unexplained"].value <= 0.6
     if "log_evidence" in found.metrics:
         assert found.metrics["log_evidence"].value > found.metrics["elbo"].value
     tensors = load_file(path)
-    assert all(t.dtype == torch.float16 for t in tensors.values() if t.is_floating_point() and t.numel() >= 1e4)
+    assert all(t.dtype == torch.float16 for t in tensors.values() if t.is_floating_point() and t.numel() >= 1000)
 
 
 @pytest.mark.parametrize("name", few(NAMES, 2, SMALL))

@@ -118,7 +118,8 @@ def test_a_parquet_file_has_the_types_of_its_columns(tmp_path: Path) -> None:
     data = Table.from_frame(frame, tmp_path / "t.parquet")
     assert [column["type"] for column in data.columns] == ["number", "number", "boolean", "date", "category"]
     x = data.load("train").x
-    assert x.isnan().any(0).tolist() == [False, True, False, False, True] or x.isnan().any(0)[4]
+    assert x[:, [0, 2, 3]].isfinite().all()
+    assert x[:, 4].isnan().any()
     rows = encode(read_frame(tmp_path / "t.parquet"), data.columns, "t")
     np.testing.assert_allclose(rows[:, 0], np.arange(60) / 4)
     np.testing.assert_allclose(rows[:, 3], np.arange(60))

@@ -81,7 +81,7 @@ class TestPRDC:
 
     def test_sets_apart(self) -> None:
         found = compare(PRDC(), torch.randn(100, 3), torch.randn(100, 3) + 100)
-        assert set(found.values()) == {torch.tensor(0.0)} or all(v == 0 for v in found.values())
+        assert all(v == 0 for v in found.values())
 
     def test_one_mode_of_two(self) -> None:
         """Samples of one half of the data: precise, and half of the data recalled and covered."""

@@ -26,7 +26,7 @@ from vae_zoo.typing import Shape
 MOST_BYTES = 15 * 2**20
 """Largest page."""
 
-HALF = 1e-3
+HALF = 5e-4
 """Largest difference of a pixel for which weights of the decoder are stored in half precision."""
 
 HALF_LATENT = 5e-3
@@ -149,7 +149,7 @@ def _decoder(model: Autoencoder, z: Tensor) -> dict[str, Any]:
     num = math.prod(model.shape)
     rows = torch.cat([z[:256], 3 * torch.randn(64, z.shape[1], generator=torch.Generator().manual_seed(0))])
     gap = _difference(model.decoder, rows, lambda raw: of(raw.reshape(len(rows), -1)[:, :num]))
-    return _network(model.decoder, (z.shape[1],), half=gap <= HALF / 2)
+    return _network(model.decoder, (z.shape[1],), half=gap <= HALF)
 
 
 def _encoder(model: Autoencoder, x: Tensor, z: Tensor) -> dict[str, Any] | None:

@@ -152,11 +152,6 @@ def _texts(series: Any) -> np.ndarray:
     return texts
 
 
-def _shortest(value: Any) -> str:
-    """A number as text, without the fraction of a whole one; empty for NaN."""
-    return "" if value != value else repr(int(value)) if value == int(value) else repr(float(value))
-
-
 def _empty(texts: np.ndarray) -> np.ndarray:
     return np.isin(texts.astype(str), MISSING)
 
