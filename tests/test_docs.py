@@ -10,14 +10,16 @@ import inspect
 import re
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import pytest
 import yaml
 from short import few
 
-from vae_zoo import models
+from vae_zoo import data, models
 from vae_zoo.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -96,6 +98,22 @@ def test_links_lead_somewhere(page: Path) -> None:
         path = target.partition("#")[0]
         if path and not target.startswith("http") and path not in generated:
             assert (page.parent / path).exists(), f"{page.name} links to {target}"
+
+
+@cache
+def arguments(module: ModuleType) -> set[str]:
+    """Names of the arguments of all its classes, those of their bases included."""
+    classes = {base for name in module.__all__ if inspect.isclass(cls := getattr(module, name)) for base in cls.__mro__}
+    return {name for cls in classes if "__init__" in vars(cls) for name in inspect.signature(cls.__init__).parameters}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_options_are_arguments(page: Path) -> None:
+    """Also those in the text, which are not run; a class on the page itself may have arguments of its own."""
+    own = " ".join(block.text for block in blocks(page) if block.language == "python")
+    for group, name in re.findall(r"--(model|data)\.([a-z_]+)", page.read_text(encoding="utf-8")):
+        known = name in arguments({"model": models, "data": data}[group])
+        assert known or re.search(rf"\b{name}:", own), f"--{group}.{name} is not an argument"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
