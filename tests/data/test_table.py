@@ -283,6 +283,18 @@ def test_conditional_draws_have_the_distribution_of_bayes_rule() -> None:
     torch.testing.assert_close((found[:, 0] == 1).float().mean(), exact, atol=0.02, rtol=0)
 
 
+def test_a_checkpoint_keeps_names_that_look_like_something_else(tmp_path: Path) -> None:
+    names = ["2019", "1e3", "no", "null", "true", "2024-01-31", "[a]", ""]
+    rows = np.random.default_rng(0).normal(size=(30, len(names)))
+    words = pandas.DataFrame({"off": ["1", "no", "null"] * 10})
+    pandas.DataFrame(rows, columns=names).join(words).to_csv(tmp_path / "t.csv", index=False)
+    data = Table(path=str(tmp_path / "t.csv"), columns={"off": "category"})
+    model = VAE(shape=data.shape, likelihood=data.likelihood, missing=True)
+    model.save_pretrained(tmp_path / "model")
+    assert vae_zoo.load(tmp_path / "model").likelihood.columns == data.columns
+    assert [column["name"] for column in data.columns] == [*names, "off"]
+
+
 def _of(columns: Any) -> Any:
     return partial(Columns, columns=columns)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,9 @@ _PACE = 10.0
 """Steps of logarithms of scales for one of other weights: at 1e-3 each, a σ would take thousands of steps to shrink."""
 
 KINDS = ("number", "date", "boolean", "count", "category")
+
+Entry: TypeAlias = str | bool | int | list[str] | None
+"""What describes a column. Under ``Any``, a name such as 2019 or no would be parsed, to a number or a boolean."""
 
 
 class Columns(Family):
@@ -55,7 +58,7 @@ class Columns(Family):
     is_discrete = False
 
     def __init__(
-        self, shape: Shape, *, columns: list[dict[str, Any]], scale: float = 0.5, min_log_scale: float = -4.0
+        self, shape: Shape, *, columns: list[dict[str, Entry]], scale: float = 0.5, min_log_scale: float = -4.0
     ) -> None:
         super().__init__(shape)
         if self.shape != (len(columns),):
