@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from short import few
 import vae_zoo
 from vae_zoo.cli import main
 from vae_zoo.data import Table
-from vae_zoo.data.files.frames import decode, encode, infer, read_frame, write_frame
+from vae_zoo.data.files.frames import decode, encode, infer, like, read_frame, write_frame
 from vae_zoo.distributions import Columns
 from vae_zoo.evaluation.conditional import conditional
 from vae_zoo.evaluation.scores import column_scores
@@ -281,6 +282,40 @@ def test_conditional_draws_have_the_distribution_of_bayes_rule() -> None:
     assert exact - px.shares[:, 0].exp()[:, 1].mean() > 0.2, "the known value tells much about the other"
     found = conditional(model, torch.tensor([float("nan"), 1.0]), 20_000, num_latents=40_000).x
     torch.testing.assert_close((found[:, 0] == 1).float().mean(), exact, atol=0.02, rtol=0)
+
+
+def test_cells_that_are_filled_in_have_the_type_of_the_others(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    days = pandas.date_range("2021-01-01", periods=4)
+    cells = {
+        "day": pandas.Series(days),
+        "zone": pandas.Series(days + pandas.Timedelta("2h")).dt.tz_localize("Europe/Oslo"),
+        "date": pandas.Series(list(days.date)),
+        "flag": pandas.Series([True, False, True, False], dtype="boolean"),
+        "code": pandas.Series([0.0, 1.0, 0.0, 1.0]),
+        "price": pandas.Series([Decimal("0.25"), Decimal("1.50"), Decimal("2.00"), Decimal("3.00")]),
+        "word": pandas.Series(["a", "b", "a", "b"]),
+    }
+    frame = pandas.DataFrame({name: column.where([True, True, True, False]) for name, column in cells.items()})
+    write_frame(tmp_path / "gaps.parquet", frame)
+    gaps = read_frame(tmp_path / "gaps.parquet")
+    columns = infer(gaps, {}, 9, "t")
+    made = decode(np.ones((4, 7)), columns)
+    filled = {name: like(gaps[name], made[name], gaps[name].isna().to_numpy()) for name in gaps}
+    write_frame(tmp_path / "filled.parquet", pandas.DataFrame(filled))
+    again = read_frame(tmp_path / "filled.parquet")
+    for name, column in cells.items():
+        assert type(again[name].iloc[3]) is type(gaps[name].iloc[0]), name
+        assert again[name].iloc[0] == column.iloc[0], name
+    assert again["zone"].dtype == gaps["zone"].dtype
+    assert like(pandas.Series(["2021-01-01", ""]), made["day"][:2], np.array([False, True])).tolist()[1] == "2021-01-02"
+    write_frame(tmp_path / "drawn.parquet", made)
+    drawn = read_frame(tmp_path / "drawn.parquet")
+    assert drawn["day"].iloc[0] == days[1]
+    assert drawn["flag"].dtype == bool
+    odd = pandas.DataFrame({"odd": [1, "b"]})
+    with pytest.raises(ValueError, match=r"odd\.parquet cannot hold this table: .*column odd.*; write a \.csv file"):
+        write_frame(tmp_path / "odd.parquet", odd)
 
 
 def test_a_checkpoint_keeps_names_that_look_like_something_else(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from numbers import Number
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -18,7 +21,8 @@ ColumnType: TypeAlias = Literal["number", "category", "boolean", "count", "date"
 
 Column: TypeAlias = dict[str, Any]
 """Plain data of a column: ``name``, ``type``, and what its values are called: ``categories`` of a category, the two
-``values`` of a boolean, the ``start`` and ``format`` of a date, the ``digits`` of a number."""
+``values`` of a boolean, the ``start`` and ``format`` of a date and whether its file has it as ``text``, the ``digits``
+of a number."""
 
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 """Texts of missing values."""
@@ -117,6 +121,7 @@ def _column(name: str, series: Any, kind: str | None, most: int, where: str) -> 
         start = float(np.floor(times.min() / _DAY) * _DAY)
         column["start"] = str(np.datetime64(int(start), "s").astype("datetime64[D]"))
         column["format"] = "%Y-%m-%d" if (times % _DAY == 0).all() else "%Y-%m-%dT%H:%M:%S"
+        column["text"] = not _is_time(series)
     elif kind == "number":
         column["digits"] = _digits(known)
     return column
@@ -297,12 +302,17 @@ def _decoded(values: np.ndarray, column: Column) -> Any:
         codes = np.where(known, values, 0).round().clip(0, len(names) - 1).astype(int)
         texts = np.array(names, dtype=object)[codes]
         texts[~known] = None
+        if names == ["False", "True"]:
+            return pandas.Series([text and text == "True" for text in texts], dtype="bool" if known.all() else object)
         return pandas.Series(texts, dtype="category" if kind == "category" else object)
     if kind == "date":
         start = np.datetime64(column["start"], "s")
         unit = _DAY if "H" not in column["format"] else 1.0
         seconds = np.where(known, (values * _DAY / unit).round() * unit, 0).clip(-6e10, 2e11)
-        texts = pandas.Series(start + seconds.astype("timedelta64[s]")).dt.strftime(column["format"]).astype(object)
+        times = pandas.Series(start + seconds.astype("timedelta64[s]"))
+        if not column.get("text", True):
+            return times.where(known)
+        texts = times.dt.strftime(column["format"]).astype(object)
         texts[~known] = None
         return texts
     digits = 0 if kind == "count" else column.get("digits")
@@ -318,18 +328,33 @@ def _decoded(values: np.ndarray, column: Column) -> Any:
 def like(series: Any, made: Any, where: np.ndarray) -> Any:
     """A column of a frame with some cells replaced by those that :func:`decode` has made, in the column's type."""
     pandas = require("pandas", "table", "A table")
-    kind = series.dtype
-    values = series.astype(object).to_numpy(object, copy=True)
-    values[where] = made.astype(object).to_numpy(object)[where]
-    if getattr(kind, "kind", "O") == "M":
-        return pandas.to_datetime(pandas.Series(values, index=series.index))
-    texts = bool(len(series)) and all(isinstance(value, str) for value in series.dropna())
-    if texts and not isinstance(kind, pandas.CategoricalDtype):
-        return pandas.Series([value if isinstance(value, str) else str(value) for value in values], index=series.index)
-    flags = [isinstance(value, (bool, np.bool_)) for value in series.dropna()]
-    if flags and all(flags):
-        return pandas.Series([str(value).lower() == "true" for value in values], index=series.index)
-    return pandas.Series(values, index=series.index).infer_objects()
+    values, known = series.astype(object).to_numpy(object, copy=True), series.dropna()
+    cells = made.astype(object).to_numpy(object)[where]
+    values[where] = [_like(known.iloc[0], cell) for cell in cells] if len(known) else cells
+    filled = pandas.Series(values, index=series.index)
+    return filled.astype(series.dtype) if _is_time(series) else filled.infer_objects()
+
+
+def _like(known: Any, cell: Any) -> Any:
+    """A cell in the type of a known one."""
+    pandas = require("pandas", "table", "A table")
+    if isinstance(known, str):
+        return str(cell).removesuffix(" 00:00:00")
+    if isinstance(known, (bool, np.bool_)):
+        return str(cell).lower() == "true"
+    if isinstance(known, pandas.Timestamp):
+        time = pandas.Timestamp(cell)
+        return time if known.tz is None else time.tz_localize(known.tz, ambiguous=True, nonexistent="shift_forward")
+    if isinstance(known, datetime.date):
+        return pandas.Timestamp(cell).date()
+    if isinstance(known, Decimal):
+        return Decimal(str(cell))
+    return pandas.to_numeric(cell) if isinstance(cell, str) and isinstance(known, Number) else cell
+
+
+def _is_time(series: Any) -> bool:
+    """Whether cells are stored as times, not as text."""
+    return getattr(series.dtype, "kind", "O") == "M"
 
 
 def write_frame(path: Path, frame: Any) -> None:
@@ -337,13 +362,17 @@ def write_frame(path: Path, frame: Any) -> None:
 
     Raises:
         ImportError: If pyarrow is missing for a Parquet file.
+        ValueError: If a column has cells of types that Parquet does not hold together.
         WriteError: If it cannot be written.
     """
     if path.suffix == ".parquet":
-        require("pyarrow", "table", "A Parquet file")
+        arrow = require("pyarrow", "table", "A Parquet file")
     with replacing(path) as part:
         if path.suffix == ".parquet":
-            frame.to_parquet(part, index=False)
+            try:
+                frame.to_parquet(part, index=False)
+            except (arrow.ArrowInvalid, arrow.ArrowTypeError, arrow.ArrowNotImplementedError) as error:
+                raise ValueError(f"{path} cannot hold this table: {error.args[-1]}; write a .csv file.") from error
         else:
             frame.to_csv(part, index=False, sep="\t" if path.suffix == ".tsv" else ",")
 
