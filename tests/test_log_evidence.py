@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -70,3 +71,9 @@ def test_one_sample() -> None:
     assert found.error.tolist() == [math.inf, math.inf]
     assert found.ess.tolist() == [1.0, 1.0]
     assert (tiny(VAE).evidence(torch.rand(3, 1, 8, 8), num_samples=1).ess == 1).all()
+
+
+@pytest.mark.parametrize("kind", [list, Tensor.numpy])
+def test_examples_that_are_no_tensor_are_refused(kind: Callable[[Tensor], object], images: Tensor) -> None:
+    with pytest.raises(ValueError, match="examples must be a tensor, as of"):
+        tiny(VAE).log_evidence(kind(images))  # type: ignore[arg-type]
