@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from forking import Forking
@@ -126,6 +127,16 @@ class TestProbe:
         monkeypatch.setattr("wandb.teardown", lambda: sys.exit(-9))
         loggers._end_service()
         assert killed
+
+    @pytest.mark.parametrize("given", [{"offline": True}, {"mode": "offline"}])
+    def test_offline_asks_for_no_key(self, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]) -> None:
+        monkeypatch.setenv("WANDB_MODE", "online")  # which Lightning overwrites
+        began: list[dict[str, Any]] = []
+        run = SimpleNamespace(define_metric=lambda *args, **kwargs: None)
+        monkeypatch.setattr("wandb.init", lambda **settings: began.append(settings) or run)
+        assert loggers.Wandb(**given).experiment is run
+        assert began[0]["mode"] == "offline"
+        assert "resume" not in began[0]
 
     @pytest.mark.parametrize("url", ["foo", "http://[", "ftp://x", "http://", "https://x:port", "//x"])
     def test_a_malformed_address_is_one_line(self, monkeypatch: pytest.MonkeyPatch, url: str) -> None:

@@ -163,6 +163,7 @@ class Wandb(WandbLogger):
         check_address(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
         project = project or os.environ.get("WANDB_PROJECT", "vae_zoo")
         super().__init__(project=project, name=name, id=id, log_model=log_model, **kwargs)
+        mode = mode or ("offline" if self._offline else None)  # Lightning sets a variable, which wandb has read by then
         self._wandb_init |= {"entity": entity, "group": group, "tags": tags, "mode": mode}
         said = {key: value for key, value in self._wandb_init.items() if value is not None}  # a parser gives them all
         self._wandb_init = {"resume": "allow", **said}
@@ -181,7 +182,7 @@ class Wandb(WandbLogger):
             return
         settings = wandb.setup().settings
         mode = self._wandb_init.get("mode") or settings.mode
-        if self._offline or mode not in ("online", "run", "shared"):
+        if mode not in ("online", "run", "shared"):
             self._wandb_init.pop("resume", None)  # which a run on disk has no use for, and older releases warn of
             return
         self._wandb_init.setdefault("settings", wandb.Settings(**_limits(wandb.Settings)))
