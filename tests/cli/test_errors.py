@@ -100,6 +100,12 @@ CATALOGUE = [
     (FIT + "--data.batch_size 0", "batch_size must be at least 1, got 0"),
     (FIT + "--samples.num 0", "num at least 1"),
     (FIT + "--trainer.callbacks LinearAnnealing", "give either num_steps or num_epochs"),
+    (FIT + "--trainer.callbacks+=LinearAnnealing --trainer.callbacks.num_epoch=3", "did you mean num_epochs?"),
+    (
+        FIT + "--trainer.callbacks+=EarlyStopping --trainer.callbacks.patience=x",
+        "callbacks.patience: expected int, got x",
+    ),
+    (FIT + "--trainer.callbacks+=lightning.Callback --trainer.callbacks.x=3", "lightning.Callback is not allowed here"),
     (FIT + "--trainer.devices 99", "trainer.devices must be between 1 and"),
     (FIT + "--trainer.accelerator cuda", "trainer.accelerator cuda is not available here: there is auto, cpu"),
     (
@@ -267,6 +273,21 @@ def test_errors_in_a_users_own_code_keep_their_traceback(run: Callable, tmp_path
 def test_long_messages_are_cut() -> None:
     assert len("vae-zoo: error: " + one_line("word " * 100)) <= WIDTH
     assert one_line("a\n  b") == "a b"
+
+
+def test_a_wrong_argument_without_its_class_is_not_blamed_on_the_base_class() -> None:
+    report = """Parser key "trainer.callbacks":
+  Does not validate against any of the Union subtypes
+  Errors:
+    - Parser key "num":
+        Expected a <class 'int'>. Got value: x
+    - Problem with given class_path 'lightning.Callback':
+        Importing 'lightning.Callback' is not allowed, denied by an entry.
+    - Parser key "num":
+        Expected a <class 'int'>. Got value: x
+  Given value: """
+    assert explain(report + "NestedArg(key='num', val='x')") == "trainer.callbacks.num: expected int, got x"
+    assert "lightning.Callback is not allowed" in explain(report + "lightning.Callback")
 
 
 def test_explain_keeps_what_it_does_not_know() -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 
-from vae_zoo.security.trust import ADDRESS, advice
+from vae_zoo.security.trust import ADDRESS, advice, place
 from vae_zoo.system.signals import exit_if_signalled
 
 WIDTH = 200
@@ -82,7 +82,8 @@ def cause(error: BaseException) -> BaseException:
 
 def explain(message: str) -> str:
     """The actual problem and its place, extracted from the parser's report of everything it tried."""
-    where = ".".join(re.findall(r'Parser key "([^"]+)"', message))
+    where = place(message)
+    message = _without_guesses(message)
     message = re.sub(r"<class '(?:\w+\.)*(\w+)'>|typing\.", r"\1", message)
     message = re.sub(r"Literal\[([^\]]*)\]", lambda found: found[1].replace(", ", " or "), message)
     for pattern, text in RULES:
@@ -94,6 +95,18 @@ def explain(message: str) -> str:
                 said = _no_class(found[1])
             return f"{where}: {said}" if where else said
     return message
+
+
+def _without_guesses(message: str) -> str:
+    """A report of the parser without refused classes that nobody named.
+
+    Where an argument is given without its class, the parser tries the base class of the option too.
+    """
+    given = message.rpartition("Given value:")[2]
+    if "NestedArg(" not in given:
+        return message
+    refused = r"\n +- Problem with given class_path '([^']+)':\n +Importing .*"
+    return re.sub(refused, lambda found: found[0] if found[1] in given else "", message)
 
 
 def _no_class(word: str) -> str:

@@ -196,10 +196,25 @@ def denied(message: str, where: str) -> str:
     """
     if found := re.search(r"Importing '([^']+)' is not allowed", message):
         return f"{advice(found[1])}; {where} names it."
-    where_in = ".".join(re.findall(r'Parser key "([^"]+)"', message)).removeprefix("module.")
+    where_in = place(message).removeprefix("module.")
     if not where_in and (reasons := re.findall(r"^\s*- (.+)$", message, re.MULTILINE)):  # of a union, the first counts
         return f"{where}: {reasons[0].rstrip('.')}."
     return f"{where} holds an argument that does not fit: {where_in or ' '.join(message.split())[:100]}."
+
+
+def place(message: str) -> str:
+    """The argument that a message of the parser is about, as a path of keys; empty if it names none.
+
+    Args:
+        message: The parser's own message. Keys at the depth of an earlier one repeat it for another member of a union.
+    """
+    keys, depth = [], -1
+    for found in re.finditer(r'^( *).*Parser key "([^"]+)"', message, re.MULTILINE):
+        if len(found[1]) <= depth:
+            break
+        depth = len(found[1])
+        keys.append(found[2])
+    return ".".join(keys)
 
 
 def imported(value: Any) -> list[str]:
