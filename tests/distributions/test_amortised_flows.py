@@ -203,3 +203,10 @@ def test_no_training_takes_a_bound_above_the_evidence(cls: type[Family], num_tra
 def test_bad_values(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         make((3,))
+
+
+def test_the_slope_has_a_derivative_where_steps_are_the_identity() -> None:
+    """With a displacement of 0, as of a network whose last weights are 0, it would never learn to stretch."""
+    product = torch.tensor([-1e-6, 0.0, 1e-6]).requires_grad_()
+    (derivative,) = torch.autograd.grad(increasing(product)[0].sum(), product)
+    torch.testing.assert_close(derivative, torch.ones(3))

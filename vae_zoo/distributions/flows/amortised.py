@@ -33,7 +33,8 @@ def increasing(product: Tensor) -> tuple[Tensor, Tensor]:
         Slopes s, and s - r, which is exact near 0: each the shape of r.
     """
     below = product.clamp(_MIN_LOG_SLOPE, 0.0)
-    return torch.expm1(below) + product.clamp(min=0.0), expm1_minus(below) + (below - product).clamp(min=0.0)
+    slope = torch.where(product < 0, torch.expm1(below), product)  # a clamp has no derivative at its end
+    return slope, expm1_minus(below) + (below - product).clamp(min=0.0)
 
 
 def solve(t: Tensor, slope: Tensor) -> Tensor:
