@@ -181,6 +181,17 @@ def test_data_of_a_fit_in_python(tmp_path: Path) -> None:
     assert model.trainer is not None, "left as it was"
 
 
+def test_data_of_a_loaded_model(tmp_path: Path, fitted: Path) -> None:
+    """Of weights of the package, of a checkpoint, and of a folder that was written before."""
+    for n, (model, name) in enumerate(
+        [(hub.from_pretrained("vae_digits"), "Digits"), (vae_zoo.load(fitted), "Sprites")]
+    ):
+        for folder in (tmp_path / f"{n}_first", tmp_path / f"{n}_again"):
+            model.save_pretrained(folder)
+            assert json.loads((folder / "config.json").read_text())["data"]["class_path"] == f"vae_zoo.data.{name}"
+            model = vae_zoo.load(folder)
+
+
 class StubHub:
     """What of the Hub is used."""
 

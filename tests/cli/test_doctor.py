@@ -61,6 +61,14 @@ def test_other_examples(fitted: Path, run: Callable[..., Any], tmp_path: Path) -
     assert "fine     examples_off_range" in outcome.out
 
 
+def test_a_model_that_names_no_data(run: Callable[..., Any], tmp_path: Path) -> None:
+    tiny(VAE).save_pretrained(tmp_path / "shared")
+    assert "name those that it was fitted to, by --data." in said(run("doctor", "shared"))
+    outcome = run("doctor", "shared", "--data", "Digits", "--data.num_labels=20", "--num", "40")
+    assert outcome.code == 0, outcome.err
+    assert "posterior_collapse" in outcome.out
+
+
 def test_broken_weights_are_named_though_no_model_can_be_made(fitted: Path, run: Callable[..., Any]) -> None:
     content = torch.load(fitted / "checkpoints" / "last.ckpt", weights_only=True)
     content["state_dict"]["encoder.layers.1.weight"][0] = float("nan")

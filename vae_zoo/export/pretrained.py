@@ -91,8 +91,9 @@ def push_to_hub(
 def _origin(model: Autoencoder, ckpt_path: str | Path | None) -> dict[str, Any]:
     """The data of a model as plain data, and the metrics of its run."""
     if ckpt_path is None or Path(ckpt_path).is_dir():
-        data = getattr(trainer_of(model), "datamodule", None)
-        known = read_config(Path(ckpt_path) / CONFIG).get("data") if ckpt_path else None
+        trainer = trainer_of(model)
+        data, loaded = getattr(trainer, "datamodule", None), None if trainer else model.loaded_data
+        known = read_config(Path(ckpt_path) / CONFIG).get("data") if ckpt_path else loaded
         return {"data": data.recorded() if isinstance(data, Recorded) and data.recordable else known}
     checkpoint = read(ckpt_path)
     loop = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.state_dict", {})

@@ -33,6 +33,9 @@ class Saved(Recorded, LightningModule):
     latent_scale: LatentScale | None = None
     """Moments of the latents, if they have been measured; kept in checkpoints."""
 
+    loaded_data: dict[str, Any] | None = None
+    """The data that weights were fitted to, as plain data, if they come from a checkpoint or folder that names them."""
+
     _initialised = False
     """Whether parameters that are initialised from the data have been initialised."""
 
@@ -95,6 +98,7 @@ class Saved(Recorded, LightningModule):
             check_callbacks(checkpoint.get("callbacks"), [str(folder) for folder in folders if folder])
         super().on_load_checkpoint(checkpoint)
         self._initialised = True
+        self.loaded_data = checkpoint.get("vae_zoo", {}).get("data")
         self._adopt_scale(checkpoint.get("vae_zoo", {}).get("latents"))
         saved = checkpoint.get("vae_zoo", {}).get("model")
         if saved is None:

@@ -151,42 +151,48 @@ def of_checkpoint(path: Path, options: Any, changes: dict[str, Any]) -> dict[str
     report = {"path": str(path), "kind": "checkpoint"}
     if any(finding.name == "weights_not_finite" and finding.severity == "fault" for finding in found):
         return {**report, "findings": [finding._asdict() for finding in found]}
-    described = content["vae_zoo"].get("data")
-    if not described:
-        raise ValueError(f"{path} names no data, as after a fit in Python: call diagnose_model in Python instead.")
+    described: dict[str, Any] | None = content["vae_zoo"].get("data")
+    if not described and not options.data:
+        raise ValueError(
+            f"{path} names no data, as after a fit in Python: name those that it was fitted to, by --data."
+        )
     model: Any = restore(Autoencoder, content, str(path))
     if torch.cuda.is_available():
         model.to("cuda")
     init_args = content["vae_zoo"]["model"]["init_args"]
-    data = data_of(described, path)
+    asked = chosen_data(options.data, described, changes) if options.data or changes else None
+    data = data_of(described or asked or {}, path)
     data.adopt(init_args)
-    test = others(model, described, init_args, content, options, changes) if options.data or changes else None
+    test = others(model, asked, init_args, content, options.num) if described and asked else None
     curve = watched(path, content, model)
     given: dict[str, Any] = {"test": test, "curve": curve, "num": options.num, "seed": options.seed}
     both = by_severity([*found, *diagnose_model(model, data, **given)])
     return {**report, "model": type(model).__name__, "findings": [finding._asdict() for finding in both]}
 
 
-def others(model: Any, described: Any, init_args: Any, content: Any, options: Any, changes: dict[str, Any]) -> Any:
+def chosen_data(name: str | None, described: Any, changes: dict[str, Any]) -> dict[str, Any]:
+    """The data that options name, as plain data: of a class with these arguments, or the described ones, changed."""
+    from vae_zoo.cli.inspect.options import choices
+
+    if described and name in (None, described["class_path"].rpartition(".")[2]):
+        return {**described, "init_args": {**described.get("init_args", {}), **changes}}
+    return {"class_path": choices("data").get(str(name), str(name)), "init_args": changes}
+
+
+def others(model: Any, asked: dict[str, Any], init_args: Any, content: Any, num: int) -> Any:
     """Examples of another source than that of the training: all of it, or its test split if it has only splits."""
 
-    from vae_zoo.cli.inspect.options import choices
     from vae_zoo.cli.run.described import collected, data_of
     from vae_zoo.evaluation.diagnosis.models.examined import Examples
 
-    name = options.data
-    if name is None or name == described["class_path"].rpartition(".")[2]:
-        made = {**described, "init_args": {**described.get("init_args", {}), **changes}}
-    else:
-        made = {"class_path": choices("data").get(name, name), "init_args": changes}
-    data = data_of(made, Path("--data"))
+    data = data_of(asked, Path("--data"))
     data.adopt(init_args)
     data.known_classes = content["vae_zoo"].get("classes")
     data.predict_split = "all" if data.whole() is not None else "test"
     data.setup("predict")
     if tuple(data.shape) != tuple(model.shape):
         raise ValueError(f"--data: examples must be of shape {tuple(model.shape)}, got {tuple(data.shape)}.")
-    return Examples(*collected(model, data, data.predict_dataloader(), options.num))
+    return Examples(*collected(model, data, data.predict_dataloader(), num))
 
 
 def watched(path: Path, content: Any, model: Any) -> list[float]:
