@@ -203,7 +203,7 @@ def test_annealing_applies_to_penalties(images: Tensor) -> None:
         (lambda: build(VAE, penalties=[partial(MMD, bandwidth=0.0)]), "bandwidth must be positive and finite, got 0.0"),
         (lambda: build(VAE, penalties=[DiagonalNormal]), "penalties must make a Penalty, got DiagonalNormal"),
         (lambda: build(PriorAE, posterior=DiagonalNormal), "has no use for the spread of DiagonalNormal"),
-        (lambda: SlicedWasserstein((2,), power=0.5), "must be at least 1, got 50 and 0.5"),
+        (lambda: SlicedWasserstein((2,), power=0.5), "must be at least 1 and finite, got 50 and 0.5"),
     ],
 )
 def test_refuses(make: Any, line: str) -> None:
