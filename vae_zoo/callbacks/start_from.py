@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from vae_zoo.checkpoints.files import verify
 from vae_zoo.models import Autoencoder
 from vae_zoo.security.untrusted import check_file
+from vae_zoo.system.tensors import uncompiled
 
 
 class StartFrom(Callback):
@@ -33,7 +34,7 @@ class StartFrom(Callback):
         if trainer.ckpt_path is not None:
             return
         state = self._read()
-        if not state.keys() & pl_module.state_dict().keys():
+        if not {uncompiled(name) for name in state} & pl_module.state_dict().keys():
             raise ValueError(f"{self.weights} has none of the weights of a {type(pl_module).__name__}.")
         pl_module.load_state_dict(state, strict=self.strict)
         if isinstance(pl_module, Autoencoder):

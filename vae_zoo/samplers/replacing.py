@@ -13,6 +13,7 @@ from vae_zoo.models import AE, VQVAE, Autoencoder, PriorAE, TwoStageVAE
 from vae_zoo.samplers.codes import CodeDensity
 from vae_zoo.samplers.density import Density
 from vae_zoo.system.seeding import forked
+from vae_zoo.system.tensors import uncompiled
 
 
 def with_prior(model: Autoencoder, density: Density | CodeDensity) -> Autoencoder:
@@ -68,7 +69,8 @@ def _weights(model: Autoencoder) -> dict[str, torch.Tensor]:
     if not isinstance(model, AE):
         return state
     model.eval()  # a norm is estimated anew at each access in training
-    for prefix, module in model.named_modules():
+    for path, module in model.named_modules():
+        prefix = uncompiled(path)
         for name in getattr(module, "parametrizations", {}):
             parts = f"{prefix}.parametrizations.{name}."
             state = {key: x for key, x in state.items() if not key.startswith(parts)}

@@ -1,4 +1,4 @@
-"""Files of weights, read as tensors alone."""
+"""Weights by their names, and files of them, read as tensors alone."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} must hold the weights of {what}, tensors by their names.")
     return state
+
+
+def uncompiled(name: str) -> str:
+    """The name of a weight without the mark of parts that ``torch.compile`` has wrapped, ``encoder._orig_mod.bias``."""
+    return name.replace("_orig_mod.", "")
 
 
 _restoring: ContextVar[bool] = ContextVar("restoring", default=False)

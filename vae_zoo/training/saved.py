@@ -14,6 +14,7 @@ from vae_zoo.checkpoints.hyperparameters import Recorded, import_path
 from vae_zoo.checkpoints.load import as_lightning_has_it
 from vae_zoo.security.class_paths import is_lost
 from vae_zoo.security.untrusted import check_callbacks, check_resumable
+from vae_zoo.system.tensors import uncompiled
 from vae_zoo.training.latent_scale import LatentScale
 from vae_zoo.training.optimizers import override_states
 from vae_zoo.training.trainers import trainer_of
@@ -39,6 +40,21 @@ class Saved(Recorded, LightningModule):
     _initialised = False
     """Whether parameters that are initialised from the data have been initialised."""
 
+    def state_dict(self, *args: Any, prefix: str = "", **kwargs: Any) -> Any:
+        """The weights, by the names that they have in a model without compiled parts."""
+        state = super().state_dict(*args, prefix=prefix, **kwargs)
+        for name in [name for name in state if name.startswith(prefix)]:  # all of them, to keep their order
+            state[prefix + uncompiled(name[len(prefix) :])] = state.pop(name)
+        return state
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        parts = *self.named_parameters(remove_duplicate=False), *self.named_buffers(remove_duplicate=False)
+        own = {uncompiled(name): name for name, _ in parts}
+        for name in [name for name in state_dict if name.startswith(prefix)]:
+            plain = uncompiled(name[len(prefix) :])
+            state_dict[prefix + own.get(plain, plain)] = state_dict.pop(name)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the model and its data as plain class paths and arguments.
 
@@ -46,7 +62,7 @@ class Saved(Recorded, LightningModule):
             ValueError: If a weight is NaN or infinite, or a buffer NaN.
         """
         super().on_save_checkpoint(checkpoint)
-        weights = [(name, p) for name, p in self.named_parameters()]
+        weights = [(uncompiled(name), p) for name, p in self.named_parameters()]
         states = [item for key in WEIGHTS for item in checkpoint.get(key, {}).items()]
         if bad := _not_finite(weights) or _not_finite(states, infinite=False):
             raise ValueError(f"{bad} is not finite after step {checkpoint.get('global_step')}: nothing is saved.")
@@ -123,13 +139,13 @@ class Saved(Recorded, LightningModule):
     def _fits(self, checkpoint: dict[str, Any]) -> bool:
         """Whether the weights have the shapes of the model's: of others, loading them says more than the optimizer."""
         own = self.state_dict()
-        weights = checkpoint.get("state_dict", {}).items()
+        weights = [(uncompiled(name), x) for name, x in checkpoint.get("state_dict", {}).items()]
         return all(name in own and own[name].shape == getattr(x, "shape", None) for name, x in weights)
 
     def _check_finite(self, checkpoint: dict[str, Any]) -> None:
-        own = {name for name, _ in self.named_parameters()}
+        own = {uncompiled(name) for name, _ in self.named_parameters()}
         items = [item for key in WEIGHTS for item in checkpoint.get(key, {}).items() if isinstance(item[1], Tensor)]
-        bad = _not_finite([item for item in items if item[0] in own]) or _not_finite(items, infinite=False)
+        bad = _not_finite([item for item in items if uncompiled(item[0]) in own]) or _not_finite(items, infinite=False)
         for state in checkpoint.get("optimizer_states", []):
             moments = [item for own in state["state"].values() if isinstance(own, dict) for item in own.items()]
             moments = [item for item in moments if isinstance(item[1], Tensor)]
