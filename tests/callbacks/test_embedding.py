@@ -77,7 +77,7 @@ def test_files(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_labels_and_a_choice_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vae_zoo.callbacks.predictions.MOST", 6)
+    monkeypatch.setattr(embedding, "MOST", 6)
     predict(tmp_path, tiny(VAE), tiny_data(), embedding="pca", table="none")
     latents = load_arrays(tmp_path / "latents.npz")
     with np.load(tmp_path / "embedding.npz") as found:

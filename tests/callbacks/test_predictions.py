@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from vae_zoo.callbacks import PredictionWriter
 from vae_zoo.callbacks.predicting.identity import Identity
 from vae_zoo.callbacks.predicting.neighbours import nearest
+from vae_zoo.callbacks.predicting.results import write_arrays
 from vae_zoo.callbacks.predicting.rows import RowFiles
 from vae_zoo.data import Arrays, ImageFolder
 from vae_zoo.distributions import MSSSIM, FixedNormal
@@ -157,7 +158,7 @@ def test_rows_that_fill_up_a_rank_are_left_out(tmp_path: Path) -> None:
         files = RowFiles(tmp_path, rank)
         files.append({"index": torch.tensor(index), "z": torch.tensor(index).float() + 10 * rank})
     rows = files.merged(2)
-    PredictionWriter()._merge(rows, Identity(), tmp_path / "latents.npz", ["z"])
+    write_arrays(rows, Identity(), tmp_path)
     with np.load(tmp_path / "latents.npz") as written:
         assert written["index"].tolist() == [0, 1, 2, 3, 4]
         assert written["z"].tolist() == [0, 11, 2, 13, 4]

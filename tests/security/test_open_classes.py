@@ -120,6 +120,7 @@ REVIEWED: dict[str, list[str]] = {
     "serves figures of a TPU to who asks at a port": ["lightning.pytorch.profilers.xla.XLAProfiler"],
     "is a number, or a type of numbers": [
         "vae_zoo.callbacks.predictions.PredictionWriter",
+        "vae_zoo.callbacks.predicting.pictures.Pictures",
         "vae_zoo.nn.quantizers.codebooks.EMACodebook",
         *(f"sklearn.ensemble._voting.{name}" for name in ("VotingClassifier", "VotingRegressor")),
         *(f"sklearn.linear_model._least_angle.{name}" for name in ("Lars", "LassoLars")),

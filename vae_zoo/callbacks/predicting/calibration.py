@@ -21,25 +21,26 @@ BY = ("log_evidence", "elbo", "log_px")
 """Scores to calibrate, in order of preference."""
 
 
-def reference_of(trainer: Trainer, other: DataModule | None) -> DataModule:
-    """Data whose validation split is the reference: those of the training, if others are predicted.
+def write_reference(
+    trainer: Trainer, model: Any, other: DataModule | None, folder: Path, num_importance: int
+) -> RowFiles:
+    """Write the scores of this process's share of the reference.
+
+    Args:
+        trainer: The trainer.
+        model: The model.
+        other: Data of the training, if others are predicted.
+        folder: Folder of the results.
+        num_importance: Importance samples for the log evidence; 0 for none.
+
+    Returns:
+        The rows of this process.
 
     Raises:
-        ValueError: If there are none, or examples of the training or the validation are predicted themselves.
+        ValueError: If there are no data, or examples of the training or the validation are predicted themselves.
     """
-    if other is not None:
-        return other
-    data = data_of(trainer, "calibrate")
-    if data.predict_split != "test":
-        raise ValueError(
-            f"calibrate: p-values hold for examples outside training and validation, got split {data.predict_split} of "
-            "the same data: choose the test split, or new data."
-        )
-    return data
-
-
-def score_reference(trainer: Trainer, model: Any, data: DataModule, files: RowFiles, num_importance: int) -> None:
-    """Write the scores of this process's share of the validation split."""
+    data, files = _reference_of(trainer, other), RowFiles(folder, trainer.global_rank, "reference_")
+    files.clear()
     if data is not getattr(trainer, "datamodule", None):
         data.trainer = trainer  # which knows the rank and the device
         if trainer.is_global_zero:
@@ -51,6 +52,20 @@ def score_reference(trainer: Trainer, model: Any, data: DataModule, files: RowFi
         x, c = model.unpack(moved)
         found = scores(model, x, c, seed=batch.key, num_samples=num_importance)
         files.append({"index": batch.index, **{name: found[name] for name in BY if name in found}})
+    return files
+
+
+def _reference_of(trainer: Trainer, other: DataModule | None) -> DataModule:
+    """Data whose validation split is the reference: those of the training, if others are predicted."""
+    if other is not None:
+        return other
+    data = data_of(trainer, "calibrate")
+    if data.predict_split != "test":
+        raise ValueError(
+            f"calibrate: p-values hold for examples outside training and validation, got split {data.predict_split} of "
+            "the same data: choose the test split, or new data."
+        )
+    return data
 
 
 def calibrated(rows: MergedRows, reference: MergedRows, rate: float, path: Path) -> Mapping[str, np.ndarray]:

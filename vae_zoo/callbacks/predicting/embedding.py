@@ -17,11 +17,16 @@ from vae_zoo.callbacks.pictures.themes import (
     MARKERS,
     SEQUENTIAL,
     WHITE,
+    Look,
     Theme,
     paint,
     paint_bar,
     paint_legend,
 )
+from vae_zoo.callbacks.predicting.identity import Identity
+from vae_zoo.callbacks.predicting.results import write_columns
+from vae_zoo.callbacks.predicting.rows import MergedRows
+from vae_zoo.callbacks.predicting.tables import TableKind
 from vae_zoo.system.extras import require
 
 EmbeddingKind: TypeAlias = Literal["none", "auto", "pca", "umap"]
@@ -57,6 +62,44 @@ def check_embedding(kind: str) -> None:
         raise ValueError(f"embedding must be none, auto, pca or umap, got {kind!r}.")
     if kind == "umap" and find_spec("umap") is None:
         raise ImportError("embedding umap needs umap: pip install 'vae_zoo[umap]', or choose pca.")
+
+
+def write_embedding(
+    rows: MergedRows,
+    identity: Identity,
+    path: Path,
+    kind: EmbeddingKind,
+    table: TableKind,
+    look: Look,
+    classes: Sequence[Any] | None,
+) -> list[Path]:
+    """Write coordinates of the latents in the plane, and a picture of them.
+
+    Args:
+        rows: Rows with a column ``z``; ``y`` or else ``cluster`` colours the points.
+        identity: Rows and ids of the examples.
+        path: The file of arrays; table and picture are beside it.
+        kind: The method.
+        table: Kind of table.
+        look: Labels or none, format and colours of the picture.
+        classes: Names of the classes, by their labels.
+
+    Returns:
+        The files; none if there are fewer than 3 rows.
+    """
+    kept = np.unique(np.linspace(0, len(rows) - 1, min(MOST, len(rows))).round().astype(int))
+    if len(kept) < 3:  # as few if batches were left out
+        return []
+    names = [name for name in ("y", "cluster") if name in rows.layout and not rows.layout[name][1]][:1]
+    kinds: dict[str, np.ndarray] = {name: rows.pick(name, kept) for name in names}
+    found = embed(rows.pick("z", kept), kind)
+    known = {**identity.columns(rows.positions[kept]), "embedding": found.points.astype(np.float32)}
+    arrays, *tabulated = write_columns(path, {**known, **kinds}, table)
+    picture = path.with_suffix(f".{look.format}")
+    title = None if look.labels else ""
+    y, classes = next(iter(kinds.values()), None), classes if "y" in kinds else None
+    draw(picture, found, y, classes, title=title, theme=look.colours)
+    return [arrays, picture, *tabulated]
 
 
 def embed(z: np.ndarray, kind: EmbeddingKind) -> Embedded:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
+
+from vae_zoo.callbacks.predicting.identity import Identity
+from vae_zoo.callbacks.predicting.results import write_columns
+from vae_zoo.callbacks.predicting.rows import MergedRows
+from vae_zoo.callbacks.predicting.tables import WIDEST, TableKind
 
 _BLOCK = 1024
 
@@ -40,3 +46,23 @@ def nearest(take: Callable[[int, int], np.ndarray], num: int, k: int) -> tuple[n
 
 def _block(take: Callable[[int, int], np.ndarray], start: int, num: int) -> torch.Tensor:
     return torch.from_numpy(take(start, min(start + _BLOCK, num))).float().flatten(1)
+
+
+def write_neighbours(rows: MergedRows, identity: Identity, path: Path, num: int, kind: TableKind) -> list[Path]:
+    """Write the nearest neighbours of each row among the others, by its latents.
+
+    Args:
+        rows: Rows with a column ``z``.
+        identity: Rows and ids of the examples.
+        path: The file of arrays.
+        num: Number of neighbours; fewer of as few rows as that.
+        kind: Kind of table, for as many neighbours as fit into one.
+
+    Returns:
+        The files.
+    """
+    k = min(num, len(rows) - 1)  # fewer if batches were left out
+    places, distances = nearest(lambda start, end: rows.take("z", start, end), len(rows), k)
+    own, others = identity.columns(rows.positions), identity.columns(rows.positions[places])
+    found = {**own, **{f"neighbour_{name}": values for name, values in others.items()}, "distance": distances}
+    return write_columns(path, found, kind if num <= WIDEST else "none")

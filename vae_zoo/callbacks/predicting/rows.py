@@ -14,6 +14,7 @@ from torch import Tensor
 from vae_zoo.system.writing import explaining_write_errors
 
 _BLOCK = 2**22
+_SPAN = 4096
 
 Layout: TypeAlias = tuple[np.dtype, tuple[int, ...]]
 """Type and shape of one row of a column."""
@@ -86,6 +87,10 @@ class MergedRows:
 
     def __len__(self) -> int:
         return len(self.positions)
+
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """Start and end of each block of rows; of no rows, one empty block. The last may end beyond the rows."""
+        return ((start, start + _SPAN) for start in range(0, max(len(self), 1), _SPAN))
 
     def take(self, name: str, start: int, end: int) -> np.ndarray:
         """Some rows of a column. A map is closed after each call: what it has read stays else."""

@@ -14,8 +14,6 @@ from vae_zoo.callbacks.predicting.rows import MergedRows
 from vae_zoo.callbacks.predicting.tables import TableKind
 from vae_zoo.data.text.vocabulary import to_text
 
-_ROWS = 4096
-
 
 def write_texts(rows: MergedRows, identity: Identity, path: Path, kind: TableKind, likelihood: Any) -> Path:
     """Write a table of texts and reconstructions, with the identity of each row.
@@ -28,14 +26,14 @@ def write_texts(rows: MergedRows, identity: Identity, path: Path, kind: TableKin
         likelihood: The model's likelihood, which has the vocabulary.
     """
 
-    def texts(name: str, start: int) -> np.ndarray:
-        found = rows.take(name, start, start + _ROWS).astype(int).tolist()
+    def texts(name: str, start: int, end: int) -> np.ndarray:
+        found = rows.take(name, start, end).astype(int).tolist()
         return np.array([to_text(row, likelihood.vocabulary, likelihood.level) for row in found], dtype=str)
 
     def blocks() -> Iterator[dict[str, np.ndarray]]:
-        for start in range(0, max(len(rows), 1), _ROWS):
-            known = identity.columns(rows.positions[start : start + _ROWS])
-            yield {**known, "text": texts("x", start), "reconstruction": texts("reconstruction", start)}
+        for start, end in rows.spans():
+            known = identity.columns(rows.positions[start:end])
+            yield {**known, "text": texts("x", start, end), "reconstruction": texts("reconstruction", start, end)}
 
     tables.write_table(path, kind, blocks())
     return path
