@@ -470,3 +470,26 @@ def test_other_models_learn_from_tables(cls: Any, tmp_path: Path) -> None:
     quiet_trainer(tmp_path, max_epochs=15).fit(model, data)
     assert model.eval().elbo(x).value.mean() > before
     model.likelihood.check(model.sample(50, mean=False))
+
+
+def conditional_fit(folder: Path) -> str:
+    """A checkpoint of a model of ages under the labels of ``semi.csv``."""
+    lines = [f"{'abc'[n % 3]},{30 + 15 * (n % 3) + n % 7 if n % 8 else ''}" for n in range(240)]
+    path = write(folder / "semi.csv", "kind,age", *lines)
+    short = ["--trainer.max_epochs=1", "--trainer.logger=false", "--trainer.enable_progress_bar=false"]
+    given = ["--data=Table", f"--data.path={path}", "--data.label_column=kind"]
+    main(["fit", "--model=ConditionalVAE", *given, *short])
+    return str(next(folder.glob("results/ConditionalVAE_Table/*/checkpoints/last*.ckpt")))
+
+
+def test_rows_drawn_under_labels_have_their_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    checkpoint = conditional_fit(tmp_path)
+    main(["sample", f"--ckpt_path={checkpoint}", "--num=60", "--out=c.csv"])
+    assert read_frame(tmp_path / "c.csv")["kind"].tolist() == ["a", "b", "c"] * 20
+    main(["sample", f"--ckpt_path={checkpoint}", "--num=3", "--class=1", "--out=b.csv"])
+    assert read_frame(tmp_path / "b.csv")["kind"].tolist() == ["b"] * 3
+    main(["quality", f"--ckpt_path={checkpoint}", "--synthetic=c.csv", "--label_column=kind"])
+    assert "AUROC of kind" in capsys.readouterr().out

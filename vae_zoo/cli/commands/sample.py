@@ -135,15 +135,11 @@ def _source(model: Any, options: Any) -> Any:
     """The model, and the data and classes that its file names."""
     from vae_zoo import weights
     from vae_zoo.callbacks.pictures.labels import Source
-    from vae_zoo.checkpoints.folders import read_config
-    from vae_zoo.checkpoints.load import read
+    from vae_zoo.cli.run.described import about
 
-    found: dict[str, Any] = {}
     if options.pretrained in weights.names():
         return Source(type(model).__name__, weights.find(options.pretrained).data_name)
-    if options.ckpt_path:
-        path = options.ckpt_path
-        found = read_config(path / "config.json") if path.is_dir() else read(path)["vae_zoo"]
+    found = about(options.ckpt_path) if options.ckpt_path else {}
     data = (found.get("data") or {}).get("class_path", "").rpartition(".")[2]
     return Source(type(model).__name__, data, tuple(found.get("classes") or ()))
 
@@ -196,9 +192,10 @@ def _rows(model: Any, options: Any, out: Path) -> Path:
     """
     import sys
 
+    from vae_zoo.cli.run.described import about, labels_of
     from vae_zoo.data.files.frames import decode, encode_values, write_frame
     from vae_zoo.evaluation.conditional import conditional
-    from vae_zoo.evaluation.sampling import generate
+    from vae_zoo.evaluation.sampling import generate, num_classes
 
     columns = getattr(model.likelihood, "columns", None)
     if columns is None:
@@ -214,13 +211,18 @@ def _rows(model: Any, options: Any, out: Path) -> Path:
             raise ValueError("--where draws from the posterior, which has no --temperature: leave it out.")
         known = encode_values(options.where, columns)
         found = conditional(model, known, options.num, num_latents=max(10_000, options.num), seed=options.seed)
-        x = found.x
+        x, c = found.x, None
         if found.ess < min(options.num, 100):
             what = f"{found.ess:.0f} latents carry the weight of all, so that rows vary little"
             print(f"vae-zoo: the condition is rare: {what}.", file=sys.stderr)
     else:
-        x, _ = generate(model, options.num, **_asked(options), seed=options.seed, mean=False)
-    write_frame(out, decode(x.cpu().float().numpy(), columns))
+        x, c = generate(model, options.num, **_asked(options), seed=options.seed, mean=False)
+    frame = decode(x.cpu().float().numpy(), columns)
+    if c is not None:
+        labels = labels_of(about(options.ckpt_path) if options.ckpt_path else {}, num_classes(model))
+        values = c.cpu().float().numpy()[:, None]
+        frame = frame.join(decode(values, [labels]))
+    write_frame(out, frame)
     return out
 
 

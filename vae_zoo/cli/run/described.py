@@ -56,6 +56,22 @@ def chosen(ckpt_path: Path | None, pretrained: str | None) -> Trained:
     return Trained(from_pretrained(name), weights.find(name).data, {})
 
 
+def about(path: Path) -> dict[str, Any]:
+    """What a checkpoint or the folder of a shared model says of its model, data and classes."""
+    from vae_zoo.checkpoints.folders import CONFIG, read_config
+    from vae_zoo.checkpoints.load import read
+
+    found: dict[str, Any] = read_config(path / CONFIG) if path.is_dir() else read(path)["vae_zoo"]
+    return found
+
+
+def labels_of(about: dict[str, Any], num_classes: int) -> dict[str, Any]:
+    """The column of the labels of a table, by what :func:`about` gives: ``y`` and numbers where it names none."""
+    given = (about.get("data") or {}).get("init_args") or {}
+    names = about.get("classes") or range(num_classes)
+    return {"name": given.get("label_column") or "y", "type": "category", "categories": [str(name) for name in names]}
+
+
 def data_of(described: dict[str, Any], path: Path) -> Any:
     """The data module of a checkpoint.
 

@@ -120,7 +120,7 @@ def of_checkpoint(options: Any) -> Tables:
     import numpy as np
 
     from vae_zoo.cli.commands.compare import checkpoint_of
-    from vae_zoo.cli.run.described import data_of, trained
+    from vae_zoo.cli.run.described import data_of, labels_of, trained
     from vae_zoo.data.files.frames import read_frame
 
     path = checkpoint_of(options.ckpt_path)
@@ -130,11 +130,18 @@ def of_checkpoint(options: Any) -> Tables:
         raise ValueError(f"{type(run.model).__name__} is no model of a table: fit one on --data Table.")
     data = data_of(run.data, path)
     data.adopt(run.content["vae_zoo"]["model"]["init_args"])
-    parts = {split: data.load(split).x.numpy() for split in ("train", "val", "test")}
+    data.known_classes = run.content["vae_zoo"].get("classes")
+    frames = {options.synthetic: read_frame(options.synthetic)}
+    loaded = {split: data.load(split) for split in ("train", "val", "test")}
+    parts = {split: found.x.numpy() for split, found in loaded.items()}
+    if data.num_classes and getattr(data, "label_column", None) in frames[options.synthetic]:
+        columns = [*columns, labels_of(run.content["vae_zoo"], data.num_classes)]
+        for split, found in loaded.items():
+            known = np.where(found.y < 0, np.nan, found.y)
+            parts[split] = np.column_stack([parts[split], known]).astype(np.float32)
     kept = [n for n, column in enumerate(columns) if column["name"] not in options.ignore]
     real = np.concatenate([parts[split] for split in ("val", "test") if options.split in (split, "both")])
     columns = [columns[n] for n in kept]
-    frames = {options.synthetic: read_frame(options.synthetic)}
     check_names(frames, [column["name"] for column in columns], options.ignore, "the model")
     check_rows({**frames, "unseen rows of the checkpoint": real, "training rows of the checkpoint": parts["train"]})
     columns, (synthetic,) = encoded(frames, columns)
