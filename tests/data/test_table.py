@@ -493,3 +493,24 @@ def test_rows_drawn_under_labels_have_their_column(
     assert read_frame(tmp_path / "b.csv")["kind"].tolist() == ["b"] * 3
     main(["quality", f"--ckpt_path={checkpoint}", "--synthetic=c.csv", "--label_column=kind"])
     assert "AUROC of kind" in capsys.readouterr().out
+
+
+def test_cells_are_filled_in_given_the_label_of_the_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    checkpoint = conditional_fit(tmp_path)
+    main(["impute", f"--ckpt_path={checkpoint}", "--table=semi.csv", "--out=filled.csv", "--num_samples=9"])
+    filled, known = read_frame(tmp_path / "filled.csv"), read_frame(tmp_path / "semi.csv")
+    assert filled["kind"].tolist() == known["kind"].tolist()
+    assert (filled["age"] != "").all()
+    for lines, message in (
+        (["age", "31", '""'], "other.csv has no column kind, the labels of the rows, which ConditionalVAE needs"),
+        (["kind,age", "a,", "d,3"], "kind in row 1 of other.csv is 'd', and ConditionalVAE knows the labels a, b, c"),
+    ):
+        write(tmp_path / "other.csv", *lines)
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            main(["impute", f"--ckpt_path={checkpoint}", "--table=other.csv"])
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "other_filled.csv").exists()

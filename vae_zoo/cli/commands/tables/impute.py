@@ -50,22 +50,55 @@ def impute(args: list[str]) -> None:
         raise ValueError(f"{type(model).__name__} is no model of a table with a bound: fit one on --data Table.")
     frame = read_frame(options.table)
     x = encode(frame, columns, str(options.table))
+    c = _labels(model, options.ckpt_path, frame, options.table)
     for number in range(1, options.draws + 1) if options.draws else (0,):
         path = out.with_name(f"{out.stem}_{number}{out.suffix}") if number else out
-        filled = _filled(model, x, options.num_samples, mean=not number, seed=options.seed + number)
+        filled = _filled(model, x, c, options.num_samples, mean=not number, seed=options.seed + number)
         write_frame(path, _replaced(frame, x, filled, columns))
         print(path)
 
 
-def _filled(model: Any, x: Any, num_samples: int, *, mean: bool, seed: int) -> Any:
+def _labels(model: Any, ckpt_path: Path, frame: Any, table: Path) -> Any:
+    """Labels of the rows, (N,), by the column that the model was fitted with; None for a model that needs none.
+
+    Raises:
+        ValueError: If the model names no labels, or the table has no such column or other labels in it.
+    """
+    import torch
+
+    from vae_zoo.cli.run.described import about, labels_of
+    from vae_zoo.evaluation.sampling import num_classes
+
+    if not num_classes(model) or hasattr(model, "classify"):  # the latter infers them
+        return None
+    known, name = about(ckpt_path), type(model).__name__
+    if not known.get("classes"):
+        raise ValueError(f"{ckpt_path} does not name the labels that {name} needs: call model.impute(x, c) in Python.")
+    column = labels_of(known, num_classes(model))
+    if column["name"] not in frame.columns:
+        raise ValueError(f"{table} has no column {column['name']}, the labels of the rows, which {name} needs: add it.")
+    labels = frame[column["name"]].to_numpy(object).astype(str).tolist()
+    codes = {text: code for code, text in enumerate(column["categories"])}
+    for row, label in enumerate(labels):
+        if label not in codes:
+            shown = ", ".join(column["categories"][:8]) + (", …" if len(codes) > 8 else "")
+            raise ValueError(
+                f"{column['name']} in row {row} of {table} is {label!r}, and {name} knows the labels {shown}: correct "
+                "it or leave the row out."
+            )
+    return torch.tensor([codes[label] for label in labels])
+
+
+def _filled(model: Any, x: Any, c: Any, num_samples: int, *, mean: bool, seed: int) -> Any:
     import torch
 
     from vae_zoo.system.seeding import forked
 
     with forked(seed, model.device):
+        given = [None] * len(x) if c is None else c.to(model.device).split(CHUNK)
         parts = [
-            model.impute(part.to(model.device), num_samples=num_samples, mean=mean).cpu()
-            for part in torch.from_numpy(x).split(CHUNK)
+            model.impute(part.to(model.device), labels, num_samples=num_samples, mean=mean).cpu()
+            for part, labels in zip(torch.from_numpy(x).split(CHUNK), given, strict=False)
         ]
     return torch.cat(parts).float().numpy()
 
