@@ -16,6 +16,7 @@ from vae_zoo.elbo.generative import (
     check_condition,
     check_labels,
     check_number,
+    check_range,
     depends_on_condition,
     refuse_unused,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "check_condition",
     "check_labels",
     "check_number",
+    "check_range",
     "depends_on_condition",
     "has_density",
     "post_hoc_prior",

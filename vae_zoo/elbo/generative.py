@@ -106,6 +106,17 @@ def check_labels(model: object, c: Tensor | None, num: int) -> Tensor:
     return c
 
 
+def check_range(name: str, low: float, high: float, size: int) -> None:
+    """Refuse numbers of classes that are out of range.
+
+    Raises:
+        ValueError: If the lowest is negative, or the highest not below the number of classes.
+    """
+    if not 0 <= low <= high < size:
+        advice = ": -1 is an unknown label, for semi-supervised models such as M2" if low == -1 else ""
+        raise ValueError(f"{name} must lie in 0 .. {size - 1}, got {low:g} to {high:g}{advice}.")
+
+
 @contextmanager
 def refuse_unused(c: Tensor | None, model: object) -> Iterator[None]:
     """Refuse a condition that the code in this context does not use: samples would not be of the chosen class.

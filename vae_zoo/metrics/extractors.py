@@ -62,13 +62,14 @@ class DataClassifier(nn.Module):
         return f"classifier of {data}"
 
     def fit(self, x: Tensor, y: Tensor | None) -> DataClassifier:
-        """Train on examples (N, \\*shape), float or uint8 images, and labels (N,).
+        """Train on examples (N, \\*shape), float or uint8 images, and labels (N,); those of −1 are left out.
 
         Raises:
             ValueError: If there are no labels.
         """
-        if y is None:
+        if y is None or not bool((y >= 0).any()):
             raise ValueError("DataClassifier needs data with labels: choose another extractor.")
+        x, y = x[y >= 0], y[y >= 0]
         device = next(self.parameters()).device
         generator = torch.Generator().manual_seed(self.seed)
         with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):

@@ -71,14 +71,17 @@ class Fidelity(TestMetrics):
         x, y = model.unpack(batch)
         self._add(x, real=True)
         if y is not None and hasattr(self._network, "accuracy"):
-            self._curves.update({"accuracy": self._network.accuracy(x, y)}, len(x))
+            x, y = x[y >= 0], y[y >= 0]
+            if len(x):
+                self._curves.update({"accuracy": self._network.accuracy(x, y)}, len(x))
 
     def metrics(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:
         data = data_of(trainer, "Fidelity")
         test = data.load("test")
         total, mean = self.num_samples or len(test.x), not all(map(is_binary, data.chunks("test")))
         for n, start, end in chunks_of_rank(total, trainer):
-            c = None if test.y is None else test.y[torch.arange(start, end) % len(test.x)].to(model.device)
+            labels = test.y if test.y is None or test.y.ndim > 1 else test.y[test.y >= 0]
+            c = None if labels is None else labels[torch.arange(start, end) % len(labels)].to(model.device)
             c = c if c is not None and depends_on_condition(model, c) else None
             with forked(mix(self.seed, n, 1), model.device):
                 self._add(model.sample(end - start, c, mean=mean), real=False)

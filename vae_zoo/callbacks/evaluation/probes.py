@@ -109,6 +109,8 @@ class Anomaly(TestMetrics):
 
     def add(self, model: Any, batch: Any) -> None:
         x, y = model.unpack(batch)
+        if self.data is None:
+            x, y = x[y >= 0], y[y >= 0]  # an unknown class is neither
         normal = torch.tensor(self.normal_classes, device=x.device)
         anomalous = x.new_zeros(len(x), dtype=torch.bool) if y is None or self.data else ~torch.isin(y, normal)
         self._add(model, x, y, anomalous, batch.key)

@@ -44,7 +44,7 @@ class Source(NamedTuple):
 
     def class_name(self, label: int) -> str:
         """Name of a class, or its number."""
-        text = str(self.classes[label]) if label < len(self.classes) else str(label)
+        text = str(self.classes[label]) if 0 <= label < len(self.classes) else str(label)
         return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vae_zoo.data.base.labels import UNKNOWN
 from vae_zoo.data.base.mapped import Mapped, chunks
 from vae_zoo.data.base.splits import Split
 from vae_zoo.system.memory import physical
@@ -44,7 +45,9 @@ def check_form(given: Any, where: str) -> None:
         raise ValueError(f"x of {where} must be (N, ...), one example a row, got shape {tuple(given.x.shape)}.")
 
 
-def check_split(split: Split, where: str, shape: Shape, num_classes: int | None, *, missing: bool = False) -> None:
+def check_split(
+    split: Split, where: str, shape: Shape, num_classes: int | None, *, lowest: int = 0, missing: bool = False
+) -> None:
     """Refuse a split that no model could be trained on.
 
     Args:
@@ -52,6 +55,7 @@ def check_split(split: Split, where: str, shape: Shape, num_classes: int | None,
         where: Its name in errors.
         shape: Required shape of each example.
         num_classes: Number of classes of the labels, or None.
+        lowest: Lowest label: −1 if some may be unknown.
         missing: Whether NaN is a missing value.
 
     Raises:
@@ -71,52 +75,9 @@ def check_split(split: Split, where: str, shape: Shape, num_classes: int | None,
             raise ValueError(f"There are {len(value)} {name} for {len(x)} examples in {where}.")
     if split.rows is not None and (split.rows.ndim != 1 or split.rows.is_floating_point()):
         raise ValueError(f"rows of {where} must be whole numbers, (N,), got {split.rows.dtype}.")
-    if y is not None and num_classes is not None and not 0 <= int(y.min()) <= int(y.max()) < num_classes:
-        lowest, highest = int(y.min()), int(y.max())
-        raise ValueError(f"Labels in {where} must lie in 0 .. {num_classes - 1}, got {lowest} .. {highest}.")
-
-
-def check_labelled(y: Any, where: str) -> None:
-    """Refuse placeholders for missing labels, which would become one more class.
-
-    Args:
-        y: Labels of any type, a numpy array, (N,).
-        where: Their name in errors.
-
-    Raises:
-        ValueError: If some are empty, or negative, except for the two labels -1 and 1.
-    """
-    if y.dtype.kind == "i":
-        missing = y < 0
-        if set(np.unique(y[missing]).tolist()) == {-1} and set(np.unique(y[~missing]).tolist()) == {1}:
-            return  # two classes, as some number them
-    else:
-        missing = np.char.strip(y) == "" if y.dtype.kind == "U" else np.zeros(len(y), bool)
-    if missing.any():
-        row = int(missing.argmax())
-        raise ValueError(
-            f"{int(missing.sum())} of {len(y)} labels in {where} are no class, the first, in row {row}, is "
-            f"{y[row].item()!r}: leave these examples out, or all labels."
-        )
-
-
-def known_labels(own: np.ndarray, known: Sequence[Any] | None, where: str) -> np.ndarray:
-    """Sorted labels by which classes are numbered: those of the training, if they are known, else those of the data.
-
-    Args:
-        own: Sorted labels of the data.
-        known: Sorted labels of the training, or None.
-        where: Name of the data in errors.
-
-    Raises:
-        ValueError: If the data have a label that the training has not.
-    """
-    if not known or not len(own):
-        return own
-    if new := [label for label in own.tolist() if label not in known]:
-        classes = ", ".join(map(repr, known[:8])) + (", …" if len(known) > 8 else "")
-        raise ValueError(f"labels in {where} must be classes of the training, {classes}, got {new[0]!r}.")
-    return np.array(known)
+    if y is not None and num_classes is not None and not lowest <= int(y.min()) <= int(y.max()) < num_classes:
+        what = f"Labels in {where} must lie in {lowest} .. {num_classes - 1}, got {int(y.min())} .. {int(y.max())}"
+        raise ValueError(what + (f": {UNKNOWN}." if int(y.min()) == -1 else "."))
 
 
 def check_finite(

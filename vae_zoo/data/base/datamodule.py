@@ -53,6 +53,7 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         num_labels: Labels of the training split to keep, for semi-supervised models; the others become −1, which
             means unknown. None keeps all of them.
         label_seed: Seed of the choice of those labels, which is as even over the classes as they allow.
+        partly_labelled: Whether some labels are unknown, which are negative, NaN or empty in files, and become −1.
 
     Raises:
         ValueError: If a size or num_labels is less than 1; when the data are read, if num_labels exceeds the labels
@@ -69,6 +70,7 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         device_data: DeviceData = "auto",
         num_labels: int | None = None,
         label_seed: int = 0,
+        partly_labelled: bool = False,
     ) -> None:
         super().__init__()
         if num_labels is not None:
@@ -77,7 +79,7 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
         eval_batch_size = max(batch_size, 256) if eval_batch_size is None else eval_batch_size
         self.eval_batch_size = check_positive("eval_batch_size", eval_batch_size)
         self.drop_last, self.device_data = drop_last, device_data
-        self.num_labels, self.label_seed = num_labels, label_seed
+        self.num_labels, self.label_seed, self.partly_labelled = num_labels, label_seed, partly_labelled
         self._resident = transfer.DeviceSplits()
         self._splits: dict[SplitName, Split] = {}
         self._whole: Split | None = None
@@ -149,8 +151,10 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
     @property
     def num_labelled(self) -> int | None:
         """Number of training examples whose label is known, or None for data without labels."""
-        known = self.num_train if self.num_classes else None
-        return known if self.num_labels is None else self.num_labels
+        if self.num_labels is not None or not self.num_classes:
+            return self.num_labels
+        y = self.load("train").y if self.partly_labelled else None
+        return self.num_train if y is None else int((y >= 0).sum())
 
     @property
     def likelihood(self) -> Callable[[Shape], Family]:
@@ -200,7 +204,8 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
 
     def _check(self, loaded: Split, what: str) -> None:
         where = f"{what} of {type(self).__name__}"
-        check_split(loaded, where, self.shape, self.num_classes, missing=self.missing)
+        lowest = -1 if self.partly_labelled else 0
+        check_split(loaded, where, self.shape, self.num_classes, lowest=lowest, missing=self.missing)
 
     def _load_whole(self) -> Split | None:
         """The whole source, read and checked at the first call; None if there are only splits."""

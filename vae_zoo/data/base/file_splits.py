@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from vae_zoo.data.base.checks import check_labelled, known_labels
+from vae_zoo.data.base.labels import class_labels, known_labels, numbered
 from vae_zoo.data.base.mapped import Mapped
 from vae_zoo.data.base.splits import Split, SplitName, num_left, random_split
 
@@ -36,6 +36,7 @@ class FileSplits(ABC):
     paths: dict[SplitName, Path]
     fractions: dict[SplitName, float]
     split_seed: int
+    partly_labelled: bool
     known_classes: list[Any] | None
 
     @cached_property
@@ -73,9 +74,9 @@ class FileSplits(ABC):
         labels = [table.y for table in self._tables.values() if table.y is not None]
         if len(labels) < len(self._tables):
             return np.array([])
-        for split, table in self._tables.items():
-            check_labelled(table.y, self.named(split))
-        return known_labels(np.unique(np.concatenate(labels)), self.known_classes, self.named("train"))
+        named = zip(labels, map(self.named, self._tables), strict=True)
+        own = [class_labels(y, where, partly=self.partly_labelled) for y, where in named]
+        return known_labels(np.unique(np.concatenate(own)), self.known_classes, self.named("train"))
 
     def dataset(self, split: SplitName) -> Split:
         return self._split(self._tables[split if split in self._tables else "train"], self._index.get(split))
@@ -89,8 +90,8 @@ class FileSplits(ABC):
         ids = table.ids if table.ids is None or index is None else table.ids[index]
         if table.y is None or not self.classes:
             return Split(x, rows=rows, ids=ids)
-        labels = np.asarray(table.y if index is None else table.y[index]).astype(self._sorted_labels.dtype)
-        return Split(x, torch.from_numpy(np.searchsorted(self._sorted_labels, labels)), rows=rows, ids=ids)
+        labels = np.asarray(table.y if index is None else table.y[index])
+        return Split(x, numbered(labels, self._sorted_labels, partly=self.partly_labelled), rows=rows, ids=ids)
 
     @cached_property
     def _index(self) -> dict[SplitName, torch.Tensor]:

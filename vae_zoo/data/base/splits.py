@@ -116,7 +116,7 @@ def hide_labels(y: Tensor | None, num: int, seed: int, where: str) -> Tensor:
     """Keep the labels of ``num`` random examples, as evenly over the classes as they allow, and set the others to −1.
 
     Args:
-        y: Labels, (N,), or None.
+        y: Labels, (N,), of which some may be unknown and −1 already, or None.
         num: Number of labels to keep.
         seed: Seed of the choice.
         where: Name of the data in errors.
@@ -130,14 +130,15 @@ def hide_labels(y: Tensor | None, num: int, seed: int, where: str) -> Tensor:
         raise ValueError(f"num_labels: {where} has several values of each example instead of a class.")
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(y), generator=generator)
+    order = order[y.cpu()[order] >= 0]
     shuffled = y.cpu()[order]
     counts = torch.bincount(shuffled)
     num_classes = int((counts > 0).sum())
-    if not num_classes <= num <= len(y):
-        raise ValueError(f"num_labels must lie in {num_classes} .. {len(y)} for {where}, got {num}.")
+    if not num_classes <= num <= len(order):
+        raise ValueError(f"num_labels must lie in {num_classes} .. {len(order)} for {where}, got {num}.")
     by_class = shuffled.argsort(stable=True)
     turn = torch.empty_like(by_class)  # the how-manieth of its class an example is
-    turn[by_class] = torch.arange(len(y)) - (counts.cumsum(0) - counts)[shuffled[by_class]]
+    turn[by_class] = torch.arange(len(order)) - (counts.cumsum(0) - counts)[shuffled[by_class]]
     kept = order[turn.argsort(stable=True)[:num]]
     hidden = torch.full_like(y, -1)
     hidden[kept] = y[kept]

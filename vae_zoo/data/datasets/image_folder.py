@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 
-from vae_zoo.data.base.checks import check_fractions, check_limit, check_positive, known_labels
+from vae_zoo.data.base.checks import check_fractions, check_limit, check_positive
+from vae_zoo.data.base.labels import known_labels
 from vae_zoo.data.base.mapped import Mapped, load_if_small
 from vae_zoo.data.base.splits import SPLITS, STAGES, Split, SplitName, num_left, random_split
 from vae_zoo.data.datasets.images import Images
@@ -149,7 +150,8 @@ class ImageFolder(Images):
     def classes(self) -> list[str]:
         """Names of the classes, in the order of their labels; empty for images without labels."""
         names = [name for listed in self._found.values() for name in listed.names]
-        own = np.array([] if None in names else sorted({name for name in names if name}), str)
+        whole = self.partly_labelled or None not in names
+        own = np.array(sorted({name for name in names if name}) if whole else [], str)
         return list(known_labels(own, self.known_classes, str(self.folder)).tolist())
 
     def prepare_data(self) -> None:
@@ -175,7 +177,7 @@ class ImageFolder(Images):
         start = len(str(self.folder)) + 1
         ids = np.array([path[start:].replace(os.sep, "/") for path in listed.paths])
         number = {name: label for label, name in enumerate(self.classes)}
-        y = torch.tensor([number[name] for name in listed.names if name]) if number else None
+        y = torch.tensor([number[name] if name else -1 for name in listed.names]) if number else None
         return Split(x, y, rows=torch.tensor(listed.rows), ids=ids)
 
     def _read_images(self, listed: _Listed) -> _Images:

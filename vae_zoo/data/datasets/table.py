@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from vae_zoo.data.base.checks import check_fractions, check_labelled, check_positive, known_labels
+from vae_zoo.data.base.checks import check_fractions, check_positive
 from vae_zoo.data.base.datamodule import DataModule
+from vae_zoo.data.base.labels import class_labels, known_labels, numbered
 from vae_zoo.data.base.scaling import Fitted, Scale, check_scales, fit_scaling
 from vae_zoo.data.base.splits import Split, SplitName, num_left, random_split
 from vae_zoo.data.files.frames import Column, ColumnType, check_types, encode, infer, read_frame, write_frame
@@ -137,7 +138,8 @@ class Table(DataModule):
         """The labels, sorted, in the order of their numbers; empty for tables without a column of labels."""
         if self.label_column is None:
             return []
-        known = np.concatenate([self._labels(split) for split in self._frames])
+        labels = {str(self.paths[split]): self._labels(split) for split in self._frames}
+        known = np.concatenate([class_labels(y, where, partly=self.partly_labelled) for where, y in labels.items()])
         return list(known_labels(np.unique(known), self.known_classes, str(self.paths["train"])).tolist())
 
     @cached_property
@@ -204,8 +206,8 @@ class Table(DataModule):
         ids = None if self.id_column is None else self._column(source, self.id_column).astype(str)[index]
         if self.label_column is None:
             return Split(x, rows=rows, ids=ids)
-        y = np.searchsorted(self.classes, self._labels(source)[index])
-        return Split(x, torch.from_numpy(y), rows=rows, ids=ids)
+        y = numbered(self._labels(source)[index], np.array(self.classes), partly=self.partly_labelled)
+        return Split(x, y, rows=rows, ids=ids)
 
     def _column(self, split: SplitName, name: str) -> np.ndarray:
         frame = self._frames[split]
@@ -215,9 +217,8 @@ class Table(DataModule):
         return found
 
     def _labels(self, split: SplitName) -> np.ndarray:
-        labels = self._column(split, str(self.label_column)).astype(str)
-        check_labelled(labels, str(self.paths[split]))
-        return labels
+        labels = self._column(split, str(self.label_column))
+        return np.array(["" if label is None or label != label else str(label) for label in labels])
 
     @cached_property
     def _frames(self) -> dict[SplitName, Any]:

@@ -155,7 +155,7 @@ def _check_labels(path: Path, table: Table) -> Table:
         return table
     if y.shape != (len(table.x),):
         raise ValueError(f"Labels in {path} must have the shape ({len(table.x)},), one an example, got {y.shape}.")
-    if y.dtype.kind not in "biufUS" or (y.dtype.kind == "f" and not np.array_equal(y, np.round(y))):
+    if y.dtype.kind not in "biufUS" or (y.dtype.kind == "f" and not np.array_equal(y, np.round(y), equal_nan=True)):
         raise ValueError(f"Labels in {path} must be classes, whole numbers or names, got {y.dtype}.")
     return table
 

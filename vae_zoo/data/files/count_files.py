@@ -154,7 +154,8 @@ def _read_cells(path: Path, cells: Any, layer: str | None, label_key: str | None
         raise ValueError(f"{path} has no X: give one of its layers, {', '.join(cells.layers) or 'none'}, as key.")
     if label_key is not None and label_key not in cells.obs:
         raise ValueError(f"{path} has no {label_key} in obs: its columns are {', '.join(cells.obs.columns) or 'none'}.")
-    y = None if label_key is None else np.asarray(cells.obs[label_key].astype(str), dtype=str)
+    labels = None if label_key is None else np.asarray(cells.obs[label_key], object)
+    y = None if labels is None else np.array(["" if label != label else str(label) for label in labels])
     ids, features = (np.asarray(index.astype(str), dtype=str) for index in (cells.obs_names, cells.var_names))
     return CountTable(x, y, ids, features)
 

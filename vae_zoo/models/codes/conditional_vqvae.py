@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_zoo.elbo import check_condition, check_labels
+from vae_zoo.elbo import check_condition, check_labels, check_range
 from vae_zoo.models.codes.vqvae import VQVAE
 
 
@@ -71,5 +71,5 @@ class ConditionalVQVAE(VQVAE):
             ValueError: With what was expected and what came.
         """
         c = check_labels(self, c, num)
-        if num and not 0 <= int(c.min()) <= int(c.max()) < self.num_classes:
-            raise ValueError(f"labels must lie in 0 .. {self.num_classes - 1}, got {int(c.min())} to {int(c.max())}.")
+        if num:
+            check_range("labels", int(c.min()), int(c.max()), self.num_classes)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.elbo import check_condition, check_labels
+from vae_zoo.elbo import check_condition, check_labels, check_range
 from vae_zoo.functional import exact
 from vae_zoo.models.plain.vae import VAE
 from vae_zoo.training.trainers import trainer_of
@@ -204,9 +204,9 @@ class ConditionalVAE(VAE):
             if size == 1 and self.condition_sizes is not None:
                 if not bool(part.isfinite().all()):
                     raise ValueError(f"{name} must be finite, got {low:g} to {high:g}.")
-            elif not 0 <= low <= high < size:
-                raise ValueError(f"{name} must lie in 0 .. {size - 1}, got {low:g} to {high:g}.")
-            elif bool((part != part.floor() if part.is_floating_point() else part != part).any()):
+                continue
+            check_range(name, low, high, size)
+            if bool((part != part.floor() if part.is_floating_point() else part != part).any()):
                 raise ValueError(f"{name} must hold whole numbers, of one of {size} classes.")
 
     def entries(self, c: Tensor | None, num: int) -> Tensor:
