@@ -42,21 +42,27 @@ every_model = pytest.mark.parametrize("cls", MODELS)
 some_models = pytest.mark.parametrize("cls", few(MODELS, 3, FactorVAE))
 
 
+SMALL = [(3, 3, 5), (1,), (2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("cls", "shape"), [case for cls in MODELS for case in few([(cls, shape) for shape in SMALL], 1)]
+)
+def test_small_and_odd_shapes(cls: type[Autoencoder], shape: tuple[int, ...]) -> None:
+    """Beside those of the conformance suite."""
+    pictures = issubclass(cls, (DFCVAE, MSSSIMVAE, Judged))
+    if (issubclass(cls, ConvVAE) and len(shape) < 2) or (pictures and len(shape) != 3):
+        with pytest.raises(ValueError, match="needs images|use Dense" if pictures else "use Dense"):
+            build(cls, shape=shape)
+        return
+    model, x = build(cls, shape=shape), torch.rand(3, *shape)
+    losses(model, x)["loss"].backward()
+    assert model.reconstruct(x, labels(model, x)).shape == x.shape
+    assert model.embed(x, labels(model, x)).shape == (3, *model.latent_shape)
+
+
 @every_model
 class TestLosses:
-    @pytest.mark.parametrize("shape", [(3, 3, 5), (1,), (2, 3)])
-    def test_small_and_odd_shapes(self, cls: type[Autoencoder], shape: tuple[int, ...]) -> None:
-        """Beside those of the conformance suite."""
-        pictures = issubclass(cls, (DFCVAE, MSSSIMVAE, Judged))
-        if (issubclass(cls, ConvVAE) and len(shape) < 2) or (pictures and len(shape) != 3):
-            with pytest.raises(ValueError, match="needs images|use Dense" if pictures else "use Dense"):
-                build(cls, shape=shape)
-            return
-        model, x = build(cls, shape=shape), torch.rand(3, *shape)
-        losses(model, x)["loss"].backward()
-        assert model.reconstruct(x, labels(model, x)).shape == x.shape
-        assert model.embed(x, labels(model, x)).shape == (3, *model.latent_shape)
-
     def test_refuses_examples_it_cannot_take(self, cls: type[Autoencoder], images: Tensor) -> None:
         model = build(cls)
         for x in (images[:, 0], images.expand(-1, 3, -1, -1), images[..., :4]):

@@ -31,7 +31,6 @@ KEPT = {
     "_monitor_candidates": "what a file name may hold",
     "_original_handlers": "a signal goes to whoever had it before Lightning",
     "_remove_checkpoint": "what was best before an annealing has ended is removed as Lightning removes files",
-    "_restricted_classmethod": "load_from_checkpoint on an instance, which would be left as it is, is refused",
     "_save_none_monitor_checkpoint": "saves now, between the places where Lightning saves",
     "_should_skip_saving_checkpoint": "as above",
     "_signal_connector": "its handler ends a run with exit code 0",

@@ -176,6 +176,11 @@ class TestRecorded:
             assert type(again) is cls
             assert same_weights(again, model)
 
+    def test_an_instance_loads_no_checkpoint(self, tmp_path: Path) -> None:
+        model = VAE(shape=SHAPE, latent_dim=3)
+        with pytest.raises(TypeError, match=r"a new object: call VAE.load_from_checkpoint\(…\), and keep it"):
+            model.load_from_checkpoint(saved(tmp_path, model))
+
     def test_arguments_by_name_only(self) -> None:
         class Positional(Recorded):
             def __init__(self, a: int, **kwargs: Any) -> None: ...

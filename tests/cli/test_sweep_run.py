@@ -20,8 +20,9 @@ from forking import Forking
 from PIL import Image
 
 from vae_zoo.cli.commands import sweep_run
+from vae_zoo.cli.commands.sweep_check import check_runs
 from vae_zoo.cli.commands.sweep_table import differing, flat, history
-from vae_zoo.cli.inspect.configs import packaged_sweeps
+from vae_zoo.cli.inspect.configs import find_config, packaged_sweeps
 from vae_zoo.cli.sweeps.draws import DISTRIBUTIONS, draws, points, quantile
 from vae_zoo.cli.sweeps.plots import axis_of, draw, round_ticks
 from vae_zoo.system import signals
@@ -201,7 +202,7 @@ class TestLock:
     def test_a_second_one_is_refused_while_the_first_runs(
         self, run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sweep_run, "check", lambda *_: None)
+        monkeypatch.setattr(sweep_run, "check", lambda *_, **__: None)
         monkeypatch.setattr(sweep_run, "_run_all", lambda *_: pytest.fail("the runs begin"))
         Path("s.yaml").write_text(yaml.safe_dump(GRID))
         out = tmp_path / "out"
@@ -224,7 +225,7 @@ class TestLock:
         assert f"{out} is in use by process {child} on " in outcome.err
 
     def test_the_folder_is_given_back(self, run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sweep_run, "check", lambda *_: None)
+        monkeypatch.setattr(sweep_run, "check", lambda *_, **__: None)
         seen = []
         monkeypatch.setattr(sweep_run, "_run_all", lambda runs, folder, *_: seen.append((folder / ".lock").exists()))
         Path("s.yaml").write_text(yaml.safe_dump(GRID))
@@ -276,7 +277,7 @@ class TestSearch:
         """Run a sweep of such runs."""
         pytest.importorskip("optuna", reason="the extra sweeps is not installed")
         for name in ("check", "expand", "arguments_of"):
-            monkeypatch.setattr(sweep_run, name, lambda *_: [])
+            monkeypatch.setattr(sweep_run, name, lambda *_, **__: [])
         monkeypatch.setattr(sweep_run, "LOOK_SECONDS", 0.05)
 
         def call(content: dict[str, Any], *args: str, code: int = 0) -> Any:
@@ -390,7 +391,7 @@ class TestRuns:
 
 
 def test_mistakes(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep_run, "check", lambda *_: None)
+    monkeypatch.setattr(sweep_run, "check", lambda *_, **__: None)
     Path("s.yaml").write_text(yaml.safe_dump(SWEEP, sort_keys=False))
     Path("results/sweeps/s/0").mkdir(parents=True)
     Path("results/sweeps/s/0/run.json").write_text('{"parameters": {"model.beta": 3}, "done": true}')
@@ -402,6 +403,13 @@ def test_mistakes(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
         outcome = run("sweep-run", *args)
         assert (outcome.code, outcome.err.count("\n")) == (2, 1)
         assert said in outcome.err
+
+
+def test_its_runs_need_not_log_to_weights_and_biases() -> None:
+    given, goal = [["--config", str(find_config("beta_vae_digits"))]], {"goal": "maximize"}
+    check_runs(given, {"name": "val/elbo", **goal}, here=True)
+    with pytest.raises(ValueError, match="logs no val/elb, did you mean val/elbo"):  # before what is said of loggers
+        check_runs(given, {"name": "val/elb", **goal})
 
 
 def test_no_runs(run: Callable, tmp_path: Path) -> None:

@@ -16,9 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from types import BuiltinFunctionType, FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor
 
 from vae_zoo.checkpoints import load
@@ -168,6 +167,24 @@ def _parameters(cls: type) -> Iterable[str]:
     return inspect.signature(cls.__init__).parameters if cls is not object else ()  # type: ignore[misc]
 
 
+if TYPE_CHECKING:
+    _OfClass = classmethod
+else:
+
+    class _OfClass(classmethod):
+        """A class method that refuses to be called on an instance, which it would leave as it is."""
+
+        def __get__(self, instance: Any, owner: type | None = None) -> Any:
+            if instance is None:
+                return super().__get__(None, owner)
+            name = self.__func__.__name__
+
+            def refuse(*_: Any, **__: Any) -> Any:
+                raise TypeError(f"{name} gives a new object: call {type(instance).__name__}.{name}(…), and keep it.")
+
+            return refuse
+
+
 class Recorded(metaclass=_Built):
     """Base class that records the arguments of its outermost constructor, whatever inner constructors do with them.
 
@@ -199,9 +216,9 @@ class Recorded(metaclass=_Built):
         """
         check_types(cls, given)
 
-    @_restricted_classmethod
+    @_OfClass
     def load_from_checkpoint(
-        cls,  # noqa: N805 - a classmethod, which cannot be called on an instance by mistake
+        cls,  # noqa: N805
         checkpoint_path: Any,
         map_location: Any = None,
         hparams_file: Any = None,

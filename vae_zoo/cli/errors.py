@@ -34,6 +34,10 @@ RULES = (
     (r"CUDA out of memory\. Tried to allocate ([^.]+\.\d+ \w+)", r"the GPU lacks \1: choose a smaller batch_size"),
     (r"Early stopping conditioned on metric `([^`]+)`[\s\S]*?: (`.*)", r"EarlyStopping monitors \1, but there are \2"),
     (r"Importing '([^']+)' is not allowed", r"denied \1"),
+    (
+        r"Option '([^']+)' is not accepted: there is defaults",
+        r"give an optimizer, such as Adam, before its argument \1",
+    ),
     (r"Option '([^']+)' is not accepted(.*)", r"unknown key \1\2"),
     (r"Problem with given class_path '[^']+':\s+(.* needs \S+: pip install .*)", r"\1"),
     (r"Problem with given class_path '([^']+)':\s+(.*)", r"\1 cannot be imported from the working folder: \2"),
@@ -44,9 +48,14 @@ RULES = (
     (r"expects a function or a callable class: .*No module named '([\w.]+)'", r"there is no module \1"),
     (r"Unexpected import path format: (\S+)", r"there is no class \1"),
     (r"the following arguments are required: (.*)", r"missing: \1"),
+    (r"Expected an? (.+?)\. Got value: NestedArg\(key='([^']+)'.*", r"it has no argument \2: expected \1"),
     (r"Expected an? (.+?)\. Got value: (.*)", r"expected \1, got \2"),
     (r"\n {2}- +(?!Expected |Does not |Parser key|Not a valid subclass)(.+)", r"\1"),
     (r"\n\s+- (?!Expected |Does not |Parser key)(.+)", r"\1"),
+    (
+        r"Subtypes: \[(?:(?!Given value: )[\s\S])*Given value: NestedArg\(key='([^']+)'",
+        r"give a class before its argument \1",
+    ),
     (r"[\s\S]*Subtypes: \[(.*)\][\s\S]*?Given value: (.*)", r"expected one of \1, got \2"),
 )
 
@@ -132,7 +141,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def nearest_or_all(word: str, known: Iterable[str]) -> str:
     """The same as :func:`nearest`, or all known words if none is similar."""
-    return nearest(word, known := list(known)) or f": there is {', '.join(known)}"
+    return nearest(word, known := list(known)) or f": there is {', '.join(known) or 'none'}"
 
 
 def check_known(what: str, word: str, known: Iterable[str]) -> None:

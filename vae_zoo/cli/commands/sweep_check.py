@@ -47,13 +47,14 @@ def sweep_check(args: list[str]) -> None:
     show(path, sweep, runs, schema=schema)
 
 
-def check(path: Path, sweep: dict[str, Any], num: int) -> tuple[bool, list[dict[str, Any]]]:
+def check(path: Path, sweep: dict[str, Any], num: int, *, here: bool = False) -> tuple[bool, list[dict[str, Any]]]:
     """Whether a sweep went through wandb's own schema, and the runs of it that were parsed.
 
     Args:
         path: File of the sweep.
         sweep: What it holds.
         num: Runs to parse where there are more.
+        here: Whether its runs are made here, where they need not log to Weights & Biases.
 
     Raises:
         ValueError: If a run would not start, or it does not log its metric.
@@ -69,7 +70,7 @@ def check(path: Path, sweep: dict[str, Any], num: int) -> tuple[bool, list[dict[
                 file.write_text(json.dumps(run), encoding="utf-8")
                 given.append(arguments_of(expand(sweep, run, str(file)), sweep))
                 refuse("fit", given[-1])
-            check_runs(given, sweep.get("metric"))
+            check_runs(given, sweep.get("metric"), here=here)
         except ValueError as error:
             message = re.sub(rf"{re.escape(folder)}/\d+\.json", "parameters", explain(str(error)))
             raise ValueError(f"{path}: {message}") from error
@@ -111,12 +112,13 @@ def chosen_runs(sweep: dict[str, Any], num: int) -> list[dict[str, Any]]:
     return [{name: values[n] for (name, values), n in zip(axes.items(), at, strict=True)} for at in places]
 
 
-def check_runs(given: Iterable[Sequence[str]], metric: dict[str, Any] | None) -> None:
+def check_runs(given: Iterable[Sequence[str]], metric: dict[str, Any] | None, *, here: bool = False) -> None:
     """Parse every run as the command would, and look for its metric and its logger.
 
     Args:
         given: What follows ``fit`` in the command of each run.
         metric: Name and goal.
+        here: Whether the runs are made here, and need no logger of Weights & Biases.
 
     Raises:
         ValueError: If one would not start, or would not tell Weights & Biases of the metric.
@@ -129,9 +131,6 @@ def check_runs(given: Iterable[Sequence[str]], metric: dict[str, Any] | None) ->
     for line in given:
         with guard():
             config = parser.parse_args(["fit", *line]).fit
-        loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
-        if not any("Wandb" in getattr(logger, "class_path", "") for logger in loggers):
-            raise ValueError("command: its runs do not log to Weights & Biases: add --config, wandb.")
         model = config.model.class_path
         if metric and model not in seen:
             callbacks = {callback.class_path: callback for callback in config.trainer.callbacks or []}
@@ -140,6 +139,9 @@ def check_runs(given: Iterable[Sequence[str]], metric: dict[str, Any] | None) ->
                 metric, locate(model), ["val/active_units", "val/informative_units", *_curves(callbacks)], ours=ours
             )
         seen.add(model)
+        loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
+        if not (here or any("Wandb" in getattr(logger, "class_path", "") for logger in loggers)):
+            raise ValueError("command: its runs do not log to Weights & Biases: add --config, wandb.")
 
 
 def show(path: Path, sweep: dict[str, Any], runs: list[dict[str, Any]], *, schema: bool) -> None:

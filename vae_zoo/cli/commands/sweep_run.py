@@ -53,7 +53,7 @@ def sweep_run(args: list[str]) -> None:
     path = find_sweep(options.file)
     sweep = read_yaml(path)
     greet("sweep-run", path.stem, piped=True)
-    check(path, sweep, 16)
+    check(path, sweep, 16, here=True)
     folder = Path(options.out or Path("results", "sweeps", path.stem))
     with explaining_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -157,6 +157,27 @@ def check_monitors(trainer: Any, model: Any) -> None:
             raise ValueError(f"{watcher} monitors {monitor}, which nothing logs{there.rstrip('?')}.")
 
 
+def check_intervals(trainer: Any, model: Any) -> None:
+    """Refuse a monitor of a training metric whose first value would come after the first epoch, and with it the error.
+
+    Args:
+        trainer: Trainer, about to train.
+        model: The model.
+
+    Raises:
+        ValueError: If a callback or the scheduler monitors such a metric.
+    """
+    every, num = trainer.log_every_n_steps, trainer.num_training_batches
+    if num >= every or not _closed(trainer, model):
+        return
+    for watcher, monitor in _watched(trainer):
+        if monitor.startswith("train/"):
+            raise ValueError(
+                f"{watcher} monitors {monitor}, which is logged every {every} steps, and an epoch has {num}: "
+                "set trainer.log_every_n_steps to 1."
+            )
+
+
 def _watched(trainer: Any) -> list[tuple[str, str]]:
     found = [(type(callback).__name__, getattr(callback, "monitor", None)) for callback in trainer.callbacks]
     for callback in trainer.checkpoint_callbacks:

@@ -16,7 +16,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
 from vae_zoo.checkpoints.hyperparameters import Recorded
-from vae_zoo.cli.run.checks import check_monitors
+from vae_zoo.cli.run.checks import check_intervals, check_monitors
 from vae_zoo.cli.run.folder import RunFolder
 from vae_zoo.system.writing import replacing
 
@@ -56,6 +56,7 @@ class SaveConfig(SaveConfigCallback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Replace finders, such as of the learning rate, by their results, so that the file repeats this run."""
+        check_intervals(trainer, pl_module)
         if self.path is None:  # of another process
             return
         found = False
