@@ -20,7 +20,7 @@ from vae_zoo.data.files.frames import decode, encode, infer, like, read_frame, w
 from vae_zoo.distributions import Columns
 from vae_zoo.evaluation.conditional import conditional
 from vae_zoo.evaluation.scores import column_scores
-from vae_zoo.models import IWAE, VAE, VampVAE
+from vae_zoo.models import IWAE, VAE, ConditionalVAE, VampVAE
 from vae_zoo.testing.subject import quiet_trainer
 
 pandas = pytest.importorskip("pandas")
@@ -284,6 +284,31 @@ def test_conditional_draws_have_the_distribution_of_bayes_rule() -> None:
     torch.testing.assert_close((found[:, 0] == 1).float().mean(), exact, atol=0.02, rtol=0)
 
 
+def test_conditional_draws_are_of_their_class() -> None:
+    """As above, where the other value also depends on the class."""
+    torch.manual_seed(0)
+    columns = [{"name": "a", "type": "category", "categories": ["x", "y"]}, {"name": "b", "type": "boolean"}]
+    model = ConditionalVAE(
+        shape=(2,), latent_dim=1, num_classes=2, likelihood=_of(columns), missing=True, encoder=small, decoder=small
+    ).eval()
+    model.decoder = torch.nn.Linear(3, 3)
+    with torch.no_grad():
+        model.decoder.weight.copy_(torch.tensor([[3.0, 0.0, 0.0], [0.0, 0.0, 0.0], [4.0, 2.0, -2.0]]))
+    means = []
+    for label in (0, 1):
+        px = model.decode(torch.randn(200_000, 1, 1), torch.tensor([label])).complete.base_dist
+        positive = px.logits.sigmoid().flatten()
+        share = px.shares[..., 0, :].exp().reshape(-1, 2)[:, 1]
+        exact = ((positive * share).mean() / share.mean()).detach()
+        found = conditional(model, torch.tensor([1.0, float("nan")]), 20_000, label=label, num_latents=40_000).x
+        torch.testing.assert_close(found[:, 1].mean(), exact, atol=0.02, rtol=0)
+        means.append(float(exact))
+    assert abs(means[0] - means[1]) > 0.2, "the classes differ"
+    for label, said in ((None, "draws under a class: give one, 0 .. 1"), (2, "class must lie in 0 .. 1, got 2")):
+        with pytest.raises(ValueError, match=said):
+            conditional(model, torch.tensor([1.0, float("nan")]), 2, label=label)
+
+
 def test_cells_that_are_filled_in_have_the_type_of_the_others(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     days = pandas.date_range("2021-01-01", periods=4)
@@ -491,6 +516,14 @@ def test_rows_drawn_under_labels_have_their_column(
     assert read_frame(tmp_path / "c.csv")["kind"].tolist() == ["a", "b", "c"] * 20
     main(["sample", f"--ckpt_path={checkpoint}", "--num=3", "--class=1", "--out=b.csv"])
     assert read_frame(tmp_path / "b.csv")["kind"].tolist() == ["b"] * 3
+    vae_zoo.load(checkpoint).save_pretrained("shared")
+    for source in (checkpoint, "shared"):
+        main(["sample", f"--ckpt_path={source}", "--num=4", "--class=2", "--where=age=30", "--out=w.csv"])
+        drawn = read_frame(tmp_path / "w.csv")
+        assert (drawn["kind"].tolist(), drawn["age"].tolist()) == (["c"] * 4, ["30"] * 4)
+    with pytest.raises(SystemExit):
+        main(["sample", f"--ckpt_path={checkpoint}", "--where=age=30", "--out=w.csv"])
+    assert "ConditionalVAE draws rows under a label: give --class too, 0 .. 2." in capsys.readouterr().err
     main(["quality", f"--ckpt_path={checkpoint}", "--synthetic=c.csv", "--label_column=kind"])
     assert "AUROC of kind" in capsys.readouterr().out
 

@@ -33,7 +33,7 @@ def read_folder(folder: Path) -> dict[str, Any]:
         weights = load_file(folder / WEIGHTS)
     except Exception as error:
         raise ValueError(f"{folder / WEIGHTS} is damaged, or no file of weights: {error}.") from error
-    about = {"model": model, "data": config.get("data"), "latents": config.get("latents")}
+    about = {"model": model, **{key: config.get(key) for key in ("data", "classes", "latents")}}
     return {"hyper_parameters": as_lightning_has_it(model), "vae_zoo": about, "state_dict": weights}
 
 

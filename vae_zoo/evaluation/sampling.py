@@ -103,16 +103,25 @@ def draw(
 
 def _check_choice(model: Any, classes: int, label: int | None, cluster: int | None, shares: bool) -> None:
     """Refuse a class or a cluster that a model does not have."""
-    if label is not None and not classes:
-        raise ValueError(f"{type(model).__name__} knows no classes, got class {label}: leave it out.")
-    if label is not None and not 0 <= label < classes:
-        raise ValueError(f"class must lie in 0 .. {classes - 1}, got {label}.")
+    check_class(model, classes, label)
     if label is not None and shares:
         raise ValueError(f"class {label} and shares exclude each other: leave one out.")
     clusters = getattr(model, "num_clusters", 0)
     if cluster is not None and not 0 <= cluster < clusters:
         known = f"cluster must lie in 0 .. {clusters - 1}" if clusters else f"{type(model).__name__} has no clusters"
         raise ValueError(f"{known}, got cluster {cluster}.")
+
+
+def check_class(model: Any, classes: int, label: int | None) -> None:
+    """Refuse a class that a model of so many does not have.
+
+    Raises:
+        ValueError: With what it has.
+    """
+    if label is not None and not classes:
+        raise ValueError(f"{type(model).__name__} knows no classes, got class {label}: leave it out.")
+    if label is not None and not 0 <= label < classes:
+        raise ValueError(f"class must lie in 0 .. {classes - 1}, got {label}.")
 
 
 def _check_layers(model: Any, temperature: float | Sequence[float]) -> None:

@@ -15,6 +15,7 @@ from vae_zoo.elbo import post_hoc_prior
 from vae_zoo.export.card import validation_metrics, write_card
 from vae_zoo.system.extras import require
 from vae_zoo.system.writing import replacing_folder
+from vae_zoo.training.saved import class_names
 from vae_zoo.training.trainers import trainer_of
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def save_pretrained(
     folder, origin = Path(folder), _origin(model, ckpt_path)
     config = {"library_name": "vae_zoo", "version": vae_zoo.__version__, "model": model.recorded()}
     config["data"] = portable(origin.get("data"))
+    if origin.get("classes"):
+        config["classes"] = origin["classes"]
     if model.latent_scale is not None:
         config["latents"] = model.latent_scale._asdict()
     # Copies, because weights that two modules share are one tensor, which the format does not allow.
@@ -89,18 +92,21 @@ def push_to_hub(
 
 
 def _origin(model: Autoencoder, ckpt_path: str | Path | None) -> dict[str, Any]:
-    """The data of a model as plain data, and the metrics of its run."""
+    """The data of a model and their classes as plain data, and the metrics of its run."""
     if ckpt_path is None or Path(ckpt_path).is_dir():
         trainer = trainer_of(model)
-        data, loaded = getattr(trainer, "datamodule", None), None if trainer else model.loaded_data
-        known = read_config(Path(ckpt_path) / CONFIG).get("data") if ckpt_path else loaded
-        return {"data": data.recorded() if isinstance(data, Recorded) and data.recordable else known}
+        data = getattr(trainer, "datamodule", None)
+        if isinstance(data, Recorded) and data.recordable:
+            return {"data": data.recorded(), "classes": class_names(data)}
+        if ckpt_path:
+            return read_config(Path(ckpt_path) / CONFIG)
+        return {} if trainer else {"data": model.loaded_data, "classes": model.loaded_classes}
     checkpoint = read(ckpt_path)
     loop = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.state_dict", {})
     if post_hoc_prior(model):  # the metrics of the run are those under the prior before
-        return {"data": checkpoint["vae_zoo"].get("data")}
+        return dict(checkpoint["vae_zoo"])
     steps = int(loop.get("_batches_that_stepped", checkpoint["global_step"]))  # the latter counts every optimizer's
-    return {"data": checkpoint["vae_zoo"].get("data"), "figures": validation_metrics(Path(ckpt_path), steps)}
+    return {**checkpoint["vae_zoo"], "figures": validation_metrics(Path(ckpt_path), steps)}
 
 
 def portable(data: Any) -> Any:

@@ -24,6 +24,12 @@ WEIGHTS = ("state_dict", "current_model_state")
 """Keys of weights in a checkpoint; the second exists with a moving average."""
 
 
+def class_names(data: Any) -> list[Any] | None:
+    """The labels of data as plain data, in the order in which classes are numbered, where the data name them."""
+    names = getattr(data, "classes", None)
+    return names if isinstance(names, list) and all(isinstance(name, (int, float, str)) for name in names) else None
+
+
 class Saved(Recorded, LightningModule):
     """Base of models that save themselves in checkpoints as plain data, and restore only their own weights."""
 
@@ -36,6 +42,9 @@ class Saved(Recorded, LightningModule):
 
     loaded_data: dict[str, Any] | None = None
     """The data that weights were fitted to, as plain data, if they come from a checkpoint or folder that names them."""
+
+    loaded_classes: list[Any] | None = None
+    """The labels of these data, sorted as classes are numbered, if they are named there."""
 
     _initialised = False
     """Whether parameters that are initialised from the data have been initialised."""
@@ -77,8 +86,7 @@ class Saved(Recorded, LightningModule):
         }
         if self.latent_scale is not None:
             checkpoint["vae_zoo"]["latents"] = self.latent_scale._asdict()
-        classes = getattr(data, "classes", None)
-        if isinstance(classes, list) and classes and all(isinstance(name, (int, float, str)) for name in classes):
+        if classes := class_names(data):
             checkpoint["vae_zoo"]["classes"] = classes  # to number the labels of other data alike
 
     def _check_changes(self) -> None:
@@ -114,7 +122,7 @@ class Saved(Recorded, LightningModule):
             check_callbacks(checkpoint.get("callbacks"), [str(folder) for folder in folders if folder])
         super().on_load_checkpoint(checkpoint)
         self._initialised = True
-        self.loaded_data = checkpoint.get("vae_zoo", {}).get("data")
+        self.loaded_data, self.loaded_classes = (checkpoint.get("vae_zoo", {}).get(key) for key in ("data", "classes"))
         self._adopt_scale(checkpoint.get("vae_zoo", {}).get("latents"))
         saved = checkpoint.get("vae_zoo", {}).get("model")
         if saved is None:

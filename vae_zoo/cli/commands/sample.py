@@ -192,6 +192,8 @@ def _rows(model: Any, options: Any, out: Path) -> Path:
     """
     import sys
 
+    import torch
+
     from vae_zoo.cli.run.described import about, labels_of
     from vae_zoo.data.files.frames import decode, encode_values, write_frame
     from vae_zoo.evaluation.conditional import conditional
@@ -203,15 +205,21 @@ def _rows(model: Any, options: Any, out: Path) -> Path:
     if out.suffix not in TABLES:
         raise ValueError(f"rows of a table go to a file that ends in {', '.join(TABLES)}, got {out}.")
     if options.where:
-        if options.label is not None or options.shares:
-            raise ValueError("--where conditions on columns, and --class and --shares on labels: leave one out.")
+        if options.shares:
+            raise ValueError(
+                "--where conditions on columns, and --shares draws labels: leave one out."
+            )
+        if num_classes(model) and options.label is None:
+            name = type(model).__name__
+            raise ValueError(f"{name} draws rows under a label: give --class too, 0 .. {num_classes(model) - 1}.")
         if options.cluster is not None:
             raise ValueError("--where conditions on columns, and --cluster on a cluster: leave one out.")
         if options.temperature != 1:
             raise ValueError("--where draws from the posterior, which has no --temperature: leave it out.")
         known = encode_values(options.where, columns)
-        found = conditional(model, known, options.num, num_latents=max(10_000, options.num), seed=options.seed)
-        x, c = found.x, None
+        latents = max(10_000, options.num)
+        found = conditional(model, known, options.num, label=options.label, num_latents=latents, seed=options.seed)
+        x, c = found.x, None if options.label is None else torch.full((len(found.x),), options.label)
         if found.ess < min(options.num, 100):
             what = f"{found.ess:.0f} latents carry the weight of all, so that rows vary little"
             print(f"vae-zoo: the condition is rare: {what}.", file=sys.stderr)
