@@ -206,9 +206,7 @@ def _rows(model: Any, options: Any, out: Path) -> Path:
         raise ValueError(f"rows of a table go to a file that ends in {', '.join(TABLES)}, got {out}.")
     if options.where:
         if options.shares:
-            raise ValueError(
-                "--where conditions on columns, and --shares draws labels: leave one out."
-            )
+            raise ValueError("--where conditions on columns, and --shares draws labels: leave one out.")
         if num_classes(model) and options.label is None:
             name = type(model).__name__
             raise ValueError(f"{name} draws rows under a label: give --class too, 0 .. {num_classes(model) - 1}.")
