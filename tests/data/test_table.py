@@ -293,7 +293,7 @@ def test_conditional_draws_are_of_their_class() -> None:
     ).eval()
     model.decoder = torch.nn.Linear(3, 3)
     with torch.no_grad():
-        model.decoder.weight.copy_(torch.tensor([[3.0, 0.0, 0.0], [0.0, 0.0, 0.0], [4.0, 2.0, -2.0]]))
+        model.decoder.weight.copy_(torch.tensor([[3.0, 2.0, -2.0], [0.0, 0.0, 0.0], [4.0, 1.0, -1.0]]))
     means = []
     for label in (0, 1):
         px = model.decode(torch.randn(200_000, 1, 1), torch.tensor([label])).complete.base_dist
