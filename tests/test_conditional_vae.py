@@ -123,7 +123,7 @@ class TestLabels:
         model = tiny(ConditionalVAE)
         for method in (model.encode, model.embed, model.reconstruct, model.losses, model.log_evidence):
             with pytest.raises(
-                ValueError, match="ConditionalVAE needs labels: pass those of the examples as c"
+                ValueError, match="ConditionalVAE needs the labels of the examples, c of shape"
             ) as error:
                 method(images)
             assert "\n" not in str(error.value)
@@ -247,7 +247,7 @@ class TestSeveralValues:
     @pytest.mark.parametrize(
         ("c", "said"),
         [
-            (None, r"needs conditions: pass those of the examples as c, \(3, 3\); got none"),
+            (None, r"needs the conditions of the examples, c of shape \(3, 3\), got none"),
             (C[:, :2], r"conditions must be of shape \(3, 3\), got torch.float32 of shape \(3, 2\)"),
             (torch.arange(3), r"conditions must be of shape \(3, 3\), got torch.int64 of shape \(3,\)"),
             (C + torch.tensor([1.0, 0, 0]), r"column 0 of the conditions must lie in 0 \.\. 2, got 1 to 3"),
@@ -268,7 +268,7 @@ class TestSeveralValues:
         for call in (partial(generate, self.model(), 3), partial(self.model().draw_classes, 3)):
             with pytest.raises(ValueError, match=r"call model.sample\(num, c\)|no classes to draw: pass c"):
                 call()
-        with pytest.raises(ValueError, match=r"needs conditions: pass those of the examples as c"):
+        with pytest.raises(ValueError, match=r"needs the conditions of the examples, c"):
             self.model().sample(3)
 
     @pytest.mark.exhaustive

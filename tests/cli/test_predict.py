@@ -143,7 +143,8 @@ def test_a_conditional_model_keeps_its_classes(run: Run) -> None:
     out = run("predict", "--ckpt_path", path, "--data.path", "new.npz", *FEW)
     assert rows(out)["y"].tolist() == (np.arange(10) % 2 + 1).tolist()
     out = run("predict", "--ckpt_path", path, "--data.path", "other.npz", *FEW)
-    said = "labels in other.npz must be classes of the training, 'ant', 'bee', 'cat', got 'dog'."
+    said = "labels in other.npz must be classes of the training, 'ant', 'bee', 'cat', got 'dog': "
+    said += "leave it out, or give a file without labels."
     assert (out.code, out.err.splitlines()[-1]) == (2, f"vae-zoo: error: {said}")
 
 

@@ -106,7 +106,7 @@ def test_without_classes_nothing_changes() -> None:
 @pytest.mark.parametrize(
     ("c", "message"),
     [
-        (None, "ConditionalVQVAE needs labels: pass those of the examples as c"),
+        (None, "ConditionalVQVAE needs the labels of the examples, c of shape"),
         (torch.arange(4), "labels must be integers of shape (16,), got torch.int64 of shape (4,)"),
         (torch.rand(16), "labels must be integers of shape (16,), got torch.float32"),
         (torch.full((16,), 3), "labels must lie in 0 .. 2, got 3 to 3"),
@@ -123,7 +123,7 @@ def test_bad_labels(model: ConditionalVQVAE, images: Tensor, c: Tensor | None, m
 def test_bad_values(images: Tensor) -> None:
     with pytest.raises(ValueError, match="ConditionalVQVAE needs data with labels, got num_classes None"):
         ConditionalVQVAE(shape=(4,))
-    with pytest.raises(ValueError, match="a prior of classes needs labels"):
+    with pytest.raises(ValueError, match="a prior of classes needs the labels"):
         model_of().losses(images)
     prior = CodePrior((2,), 3)
     prior.condition(context_dim=5)

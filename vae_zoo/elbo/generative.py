@@ -99,7 +99,7 @@ def check_labels(model: object, c: Tensor | None, num: int) -> Tensor:
         ValueError: With what was expected and what came.
     """
     if c is None:
-        raise ValueError(f"{type(model).__name__} needs labels: pass those of the examples as c, (B,); got none.")
+        raise ValueError(f"{type(model).__name__} needs the labels of the examples, c of shape (B,), got none.")
     check_condition(c)
     if c.shape != (num,) or c.is_floating_point():
         raise ValueError(f"labels must be integers of shape {(num,)}, got {c.dtype} of shape {tuple(c.shape)}.")

@@ -114,7 +114,7 @@ class CodePrior(nn.Module):
         if self.classes is None:
             return torch.zeros_like(self.places[:1]).expand(num, 1, -1)
         if c is None:
-            raise ValueError("a prior of classes needs labels: pass those of the examples as c, (B,); got none.")
+            raise ValueError("a prior of classes needs the labels of the examples, c of shape (B,), got none.")
         start: Tensor = self.classes(c)[:, None]
         return start
 

@@ -76,7 +76,9 @@ class FileSplits(ABC):
             return np.array([])
         named = zip(labels, map(self.named, self._tables), strict=True)
         own = [class_labels(y, where, partly=self.partly_labelled) for y, where in named]
-        return known_labels(np.unique(np.concatenate(own)), self.known_classes, self.named("train"))
+        return known_labels(
+            np.unique(np.concatenate(own)), self.known_classes, self.named("train"), "give a file without labels"
+        )
 
     def dataset(self, split: SplitName) -> Split:
         return self._split(self._tables[split if split in self._tables else "train"], self._index.get(split))

@@ -55,13 +55,14 @@ def class_labels(y: np.ndarray, where: str, *, partly: bool) -> np.ndarray:
     return y
 
 
-def known_labels(own: np.ndarray, known: Sequence[Any] | None, where: str) -> np.ndarray:
+def known_labels(own: np.ndarray, known: Sequence[Any] | None, where: str, without: str) -> np.ndarray:
     """Sorted labels by which classes are numbered: those of the training, if they are known, else those of the data.
 
     Args:
         own: Sorted labels of the data.
         known: Sorted labels of the training, or None.
         where: Name of the data in errors.
+        without: How to read no labels, in errors.
 
     Raises:
         ValueError: If the data have a label that the training has not.
@@ -70,7 +71,9 @@ def known_labels(own: np.ndarray, known: Sequence[Any] | None, where: str) -> np
         return own
     if new := [label for label in own.tolist() if label not in known]:
         classes = ", ".join(map(repr, known[:8])) + (", …" if len(known) > 8 else "")
-        raise ValueError(f"labels in {where} must be classes of the training, {classes}, got {new[0]!r}.")
+        raise ValueError(
+            f"labels in {where} must be classes of the training, {classes}, got {new[0]!r}: leave it out, or {without}."
+        )
     return np.array(known)
 
 

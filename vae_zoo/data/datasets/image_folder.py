@@ -152,7 +152,7 @@ class ImageFolder(Images):
         names = [name for listed in self._found.values() for name in listed.names]
         whole = self.partly_labelled or None not in names
         own = np.array(sorted({name for name in names if name}) if whole else [], str)
-        return list(known_labels(own, self.known_classes, str(self.folder)).tolist())
+        return list(known_labels(own, self.known_classes, str(self.folder), "set class_depth to 0").tolist())
 
     def prepare_data(self) -> None:
         # One process decodes, and only then do the others open what it has written.

@@ -140,7 +140,11 @@ class Table(DataModule):
             return []
         labels = {str(self.paths[split]): self._labels(split) for split in self._frames}
         known = np.concatenate([class_labels(y, where, partly=self.partly_labelled) for where, y in labels.items()])
-        return list(known_labels(np.unique(known), self.known_classes, str(self.paths["train"])).tolist())
+        return list(
+            known_labels(
+                np.unique(known), self.known_classes, str(self.paths["train"]), "set label_column to null"
+            ).tolist()
+        )
 
     @cached_property
     def scaling(self) -> Fitted | None:

@@ -216,7 +216,7 @@ class ConditionalVAE(VAE):
         wanted = (num, len(self.condition_sizes))
         if c is None:
             raise ValueError(
-                f"{type(self).__name__} needs conditions: pass those of the examples as c, {wanted}; got none."
+                f"{type(self).__name__} needs the conditions of the examples, c of shape {wanted}, got none."
             )
         check_condition(c)
         if c.shape != wanted:
