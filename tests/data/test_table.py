@@ -259,6 +259,17 @@ def test_a_fit_learns_how_columns_depend_on_each_other(tmp_path: Path) -> None:
     assert filled[0, 4].isfinite()
 
 
+def test_a_line_describes_each_column(tmp_path: Path) -> None:
+    lines = [f"{n % 5},{'ab'[n % 2]},{'x' if n % 4 else ''},7,yes" for n in range(40)]
+    assert Table(path=write(tmp_path / "t.csv", "age,city,kind,year,paid", *lines)).describe() == [
+        "age   number",
+        "city  category of 2",
+        "kind  category of 1, 25.0% missing",
+        "year  number, one value, where draws have others too: name it in ignore",
+        "paid  boolean (yes or not), one value, where draws have others too: name it in ignore",
+    ]
+
+
 def test_conditional_draws_have_the_distribution_of_bayes_rule() -> None:
     """A decoder that ignores the latent but for one category: its posterior is known by counting."""
     torch.manual_seed(0)

@@ -183,15 +183,17 @@ class Table(DataModule):
                 rank_zero_info(line)
 
     def describe(self) -> list[str]:
-        """A line for each column: its name, type and missing cells."""
+        """A line for each column: its name, type and missing cells, and whether it has one value only."""
         width = max(len(column["name"]) for column in self.columns)
-        share = np.isnan(self._matrices["train"]).mean(0)
         lines = []
-        for column, gone in zip(self.columns, share, strict=True):
-            kind = column["type"]
+        for column, x in zip(self.columns, self._matrices["train"].T, strict=True):
+            kind, gone = column["type"], np.isnan(x)
+            alone = kind != "category" and len(np.unique(x[~gone])) == 1
             kind += f" of {len(column['categories'])}" if kind == "category" else ""
             kind += f" ({column['values'][1]} or not)" if kind == "boolean" else ""
-            lines.append(f"{column['name']:{width}}  {kind}" + (f", {gone:.1%} missing" if gone else ""))
+            kind += f", {gone.mean():.1%} missing" if gone.any() else ""
+            kind += ", one value, where draws have others too: name it in ignore" if alone else ""
+            lines.append(f"{column['name']:{width}}  {kind}")
         return lines
 
     def dataset(self, split: SplitName) -> Split:
