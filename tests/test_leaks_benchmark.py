@@ -27,4 +27,4 @@ def test_a_long_fit_and_a_large_predict_stay_flat(tmp_path: Path) -> None:
     assert found["fit"]["kb_an_epoch"] <= 5
     assert found["fit"]["handles_gained"] == 0
     assert found["predict"]["mb_written"] > 150  # or nothing was there to be held
-    assert found["predict"]["mb_added"] <= 80  # 6 to 15 once all modules are compiled, 53 the first time
+    assert found["predict"]["mb_added"] <= 40  # 9 to 14
