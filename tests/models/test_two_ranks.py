@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -10,9 +11,10 @@ import pytest
 import torch
 from forked import ranks
 from helpers import MODELS, Batches, Spy, quiet_trainer, tiny, tiny_data
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, distributed
 
-from vae_zoo.callbacks import NaNGuard
+from vae_zoo.callbacks import CollapseWarning, Evidence, NaNGuard, RateDecomposition
 from vae_zoo.distributions import OptimalNormal
 from vae_zoo.distributions.divergence import kl_per_dim
 from vae_zoo.models import (
@@ -155,3 +157,27 @@ def test_a_loss_that_breaks_on_one_rank_is_reported_by_all_as_it_is_there(tmp_pa
     said = [line for line in running.said() if line.startswith("vae_zoo.training.guard.NonFiniteLossError")]
     what = "the loss is not finite at step 3: kl is nan (process 1 of 2); last good checkpoint: none"
     assert said == [f"vae_zoo.training.guard.NonFiniteLossError: {what}"] * 2
+
+
+def evaluate(rank: int, folder: Path) -> None:
+    """Metrics of the zoo are the same in both processes; one of a user's own is averaged if the user asks for it."""
+    callbacks = [CollapseWarning(), Evidence(num_samples=3), RateDecomposition(), OwnMetric()]
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        trainer = quiet_trainer(folder, devices=2, max_epochs=1, callbacks=callbacks)
+        trainer.fit(tiny(VAE), tiny_data())
+        trainer.test(tiny(VAE), tiny_data(), verbose=False)
+    advised = [str(warning.message) for warning in heard if "sync_dist" in str(warning.message)]
+    assert [advice.split("'")[1] for advice in advised] == ["val/own"] * (rank == 0), advised
+    (folder / f"evaluated{rank}").touch()
+
+
+class OwnMetric(Callback):
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pl_module.log("val/own", torch.tensor(float(trainer.global_rank)))
+
+
+def test_lightning_advises_to_average_nothing_that_is_the_same(tmp_path: Path) -> None:
+    with ranks(tmp_path, evaluate, tmp_path) as running:
+        assert running.codes(200) == [0, 0], "\n".join(running.said()[-30:])
+    assert len(list(tmp_path.glob("evaluated*"))) == 2

@@ -28,7 +28,6 @@ NOISY_WARNINGS = (
     "smaller than the logging interval",
     "dirpath has changed",
     "infer the batch indices",
-    "sync_dist=True",
     "callbacks used to create the checkpoint need to be provided",
     "is not supported by the model summary",
     "in eval mode at the start of training",

@@ -18,7 +18,7 @@ from vae_zoo.nn import Schedule
 from vae_zoo.system.devices import look_for_devices_cheaply
 from vae_zoo.system.seeding import forked, global_seed, mix, seed_all
 from vae_zoo.training.guard import Guard, tunes
-from vae_zoo.training.trainers import is_last_batch, loader_suffix, num_batches, trainer_of
+from vae_zoo.training.trainers import is_last_batch, loader_suffix, log_same, num_batches, trainer_of
 from vae_zoo.typing import Batch, Shape
 
 LABELS = ("label", "labels", "y", "target", "targets", "class")
@@ -297,7 +297,7 @@ class Steps(LightningModule, ABC):
         for name, value in values.items():
             bar = name == shown and not dataloader_idx
             key = f"{stage}/{name}{suffix}"
-            self.log(key, value, prog_bar=bar, batch_size=1, add_dataloader_idx=not suffix, **kwargs)
+            log_same(self, key, value, prog_bar=bar, batch_size=1, add_dataloader_idx=not suffix, **kwargs)
 
 
 def _is_ours(cls: type) -> bool:

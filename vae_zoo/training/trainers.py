@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
+import warnings
 from typing import Any
 
+from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch import LightningModule
 
 
@@ -37,3 +40,11 @@ def is_last_batch(trainer: Any, batch_idx: int, dataloader_idx: int) -> bool:
 def loader_suffix(trainer: Any, dataloader_idx: int) -> str:
     """The suffix that Lightning adds to metric names if there are several loaders."""
     return f"/dataloader_idx_{dataloader_idx}" if len(num_batches(trainer)) > 1 else ""
+
+
+def log_same(model: LightningModule, name: str, value: Any, **kwargs: Any) -> None:
+    """Log a value that is the same in all processes, without Lightning's advice to average it over them."""
+    if model.trainer.world_size > 1:
+        advice = rf"It is recommended to use `self\.log\('{re.escape(name)}'"
+        warnings.filterwarnings("ignore", advice, PossibleUserWarning)
+    model.log(name, value, **kwargs)

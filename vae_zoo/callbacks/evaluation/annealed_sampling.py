@@ -12,6 +12,7 @@ from vae_zoo.elbo import ELBOMixin, Generative, has_density
 from vae_zoo.evaluation import ais
 from vae_zoo.system.seeding import forked, mix
 from vae_zoo.training.steps import seed_of
+from vae_zoo.training.trainers import log_same
 
 
 class AIS(Callback):
@@ -83,10 +84,10 @@ class AIS(Callback):
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         if _has_evidence(pl_module):
             value, error, importance = self._estimates.compute().float().unbind(1)
-            pl_module.log("test/ais_log_evidence", value.mean())
-            pl_module.log("test/ais_log_evidence_se", error.norm() / len(error))
+            log_same(pl_module, "test/ais_log_evidence", value.mean())
+            log_same(pl_module, "test/ais_log_evidence_se", error.norm() / len(error))
             if isinstance(pl_module, ELBOMixin):
-                pl_module.log("test/ais_gain", (value - importance).mean())
+                log_same(pl_module, "test/ais_gain", (value - importance).mean())
         self._estimates.reset()
 
 

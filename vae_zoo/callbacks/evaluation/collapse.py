@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from vae_zoo.callbacks.evaluation.units import LayerUnits
 from vae_zoo.training.steps import seed_of
-from vae_zoo.training.trainers import is_last_batch, loader_suffix
+from vae_zoo.training.trainers import is_last_batch, loader_suffix, log_same
 
 
 class CollapseWarning(Callback):
@@ -78,7 +78,7 @@ class CollapseWarning(Callback):
     def _log(self, pl_module: LightningModule, dataloader_idx: int, suffix: str = "") -> None:
         units = self._units.pop(dataloader_idx).compute()
         for name, value in units.curves().items():
-            pl_module.log(f"val/{name}{suffix}", value, batch_size=1, add_dataloader_idx=not suffix)
+            log_same(pl_module, f"val/{name}{suffix}", value, batch_size=1, add_dataloader_idx=not suffix)
         if dataloader_idx:
             return
         active, dims, layer = min(

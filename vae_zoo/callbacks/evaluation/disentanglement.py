@@ -11,6 +11,7 @@ from vae_zoo.callbacks.evaluation.passes import TestMetrics, data_of
 from vae_zoo.data.base.splits import SplitName
 from vae_zoo.distributions.normal import is_normal
 from vae_zoo.metrics import DCI, MIG, SAP, BetaVAEScore, FactorVAEScore, Modularity, SampledMIG
+from vae_zoo.training.trainers import log_same
 
 
 class Disentanglement(TestMetrics):
@@ -112,7 +113,7 @@ class Disentanglement(TestMetrics):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._is_due(trainer):
-            pl_module.log("val/mig", self._of_validation.compute().float())
+            log_same(pl_module, "val/mig", self._of_validation.compute().float())
             self._of_validation.reset()
 
     def _is_due(self, trainer: Trainer) -> bool:

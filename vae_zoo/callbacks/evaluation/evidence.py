@@ -18,7 +18,7 @@ from vae_zoo.elbo.importance import HEAVY, check, tail_size
 from vae_zoo.functional import bits_per_dim
 from vae_zoo.system.seeding import forked, mix
 from vae_zoo.training.steps import seed_of
-from vae_zoo.training.trainers import is_last_batch, loader_suffix, num_batches
+from vae_zoo.training.trainers import is_last_batch, loader_suffix, log_same, num_batches
 
 _MANY = 0.2
 """Fraction of heavy-tailed examples for a warning; fits to 70 weights find a twentieth even without heavy tails."""
@@ -106,9 +106,9 @@ class Evidence(Callback):
                     "more than log_evidence_se: take more samples, or compare with AIS."
                 )
             for name, value in means.items():
-                pl_module.log(f"test/{name}{suffix}", value.float(), batch_size=1, add_dataloader_idx=not suffix)
+                log_same(pl_module, f"test/{name}{suffix}", value.float(), batch_size=1, add_dataloader_idx=not suffix)
         for name, count in seen.units.compute().curves().items():
-            pl_module.log(f"test/{name}{suffix}", count, batch_size=1, add_dataloader_idx=not suffix)
+            log_same(pl_module, f"test/{name}{suffix}", count, batch_size=1, add_dataloader_idx=not suffix)
 
 
 @dataclass

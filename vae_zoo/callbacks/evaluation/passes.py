@@ -13,6 +13,7 @@ from torch import Tensor
 from vae_zoo.data import DataModule
 from vae_zoo.data.base.splits import SplitName
 from vae_zoo.system.seeding import mix
+from vae_zoo.training.trainers import log_same
 from vae_zoo.typing import Batch
 
 _CHUNK = 256
@@ -53,7 +54,7 @@ class TestMetrics(Callback, ABC):
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for name, value in self.metrics(trainer, pl_module).items():
-            pl_module.log(f"test/{name}", value.float())
+            log_same(pl_module, f"test/{name}", value.float())
 
 
 def data_of(trainer: Trainer, who: str) -> DataModule:

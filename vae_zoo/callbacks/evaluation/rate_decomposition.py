@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from vae_zoo.distributions.normal import is_normal
 from vae_zoo.elbo import ELBOMixin
 from vae_zoo.metrics import AggregatePosterior
+from vae_zoo.training.trainers import log_same
 
 
 class RateDecomposition(Callback):
@@ -60,5 +61,5 @@ class RateDecomposition(Callback):
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         if self._posterior.update_called:
             for name, value in self._posterior.compute().items():
-                pl_module.log(f"test/{name}", value.float())
+                log_same(pl_module, f"test/{name}", value.float())
         self._posterior.reset()
