@@ -101,3 +101,12 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
     save_file({"other": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match="do not fit its model: Missing key"):
         hub.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("classes", [5, "abc", {"a": 1}, [["a"]], [None]], ids=json.dumps)
+def test_classes_that_are_no_labels(classes: Any, tmp_path: Path) -> None:
+    tiny(VAE).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"classes": classes}))
+    with pytest.raises(ValueError, match="classes must be a list of labels, got "):
+        hub.from_pretrained(tmp_path)

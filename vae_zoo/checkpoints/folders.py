@@ -42,7 +42,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not JSON, or names no model.
+        ValueError: If it is not JSON, names no model, or has classes that are no labels.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} is no model: it has no {path.name}.")
@@ -53,6 +53,9 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
         raise ValueError(f"{path} is not of vae_zoo: it names no model.")
     check_plain(config, str(path))
+    classes = config.get("classes") or []
+    if not (isinstance(classes, list) and all(isinstance(name, (int, float, str)) for name in classes)):
+        raise ValueError(f"{path}: classes must be a list of labels, got {classes!r}.")
     return config
 
 
