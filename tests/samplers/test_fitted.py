@@ -265,7 +265,7 @@ class TestKDE:
         with pytest.raises(ValueError, match="KDE needs at least 100 latents, got 99"):
             density.fit(latents[:99])
 
-    @pytest.mark.parametrize("bad", [{"num_points": 0}, {"bandwidth": 0.0}, {"bandwidth": math.inf}])
+    @pytest.mark.parametrize("bad", [{"num_points": 0}, {"num_points": 1}, {"bandwidth": 0.0}, {"bandwidth": math.inf}])
     def test_bad_values(self, bad: dict[str, Any]) -> None:
         with pytest.raises(ValueError, match="must be"):
             KDE((2,), **bad)

@@ -65,8 +65,8 @@ class KDE(Density):
         seed: Seed of the latents that are kept, and of those that choose the bandwidth.
 
     Raises:
-        ValueError: If num_points is less than 1, or the bandwidth is not positive and finite; when fitted, if there are
-            fewer latents than num_points.
+        ValueError: If num_points is less than 1, or less than 2 without a bandwidth, or the bandwidth is not positive
+            and finite; when fitted, if there are fewer latents than num_points.
     """
 
     points: Tensor
@@ -78,6 +78,8 @@ class KDE(Density):
         super().__init__(shape, seed=seed)
         if num_points is not None and num_points < 1:
             raise ValueError(f"num_points must be at least 1, got {num_points}.")
+        if num_points == 1 and bandwidth is None:
+            raise ValueError("num_points must be at least 2 for a bandwidth to be chosen, got 1: give a bandwidth.")
         if bandwidth is not None and not (bandwidth > 0 and math.isfinite(bandwidth)):
             raise ValueError(f"bandwidth must be positive and finite, got {bandwidth}.")
         self.num_points, self.bandwidth = num_points, bandwidth
