@@ -165,11 +165,11 @@ def write(path: Path, *lines: str) -> str:
     [
         (
             ["city,age", "paris,3"],
-            r"city in row 0 of .*new.csv is 'paris', which is none of the training table's values ",
+            r"city in row 0 of .*new.csv.* is 'paris', which is none of the .*; set unknown to missing",
         ),
-        (["city", "oslo"], r".*new.csv has no column age, which the training table has"),
-        (["city,age", "oslo,3", "bergen,old"], r"age in row 1 of .*new.csv must be a number, got 'old'"),
-        (["city,age", "oslo,inf"], r"age in row 0 of .*new.csv must be a number, got 'inf'"),
+        (["city", "oslo"], r".*new.csv.* has no column age, which the training table has"),
+        (["city,age", "oslo,3", "bergen,old"], r"age in row 1 of .*new.csv.* must be a number, got 'old'"),
+        (["city,age", "oslo,inf"], r"age in row 0 of .*new.csv.* must be a number, got 'inf'"),
     ],
 )
 def test_new_rows_that_do_not_fit_are_named_by_column_and_row(rows: list[str], message: str, tmp_path: Path) -> None:
@@ -177,6 +177,9 @@ def test_new_rows_that_do_not_fit_are_named_by_column_and_row(rows: list[str], m
     data = Table(path=known, test_path=write(tmp_path / "new.csv", *rows))
     with pytest.raises(ValueError, match=message):
         data.load("test")
+    with pytest.raises(ValueError, match=message.partition("; set")[0]) as said:
+        encode(read_frame(tmp_path / "new.csv"), data.columns, "new.csv of no data module")
+    assert "set unknown" not in str(said.value)
 
 
 def test_an_unknown_category_is_missing_if_asked(tmp_path: Path) -> None:

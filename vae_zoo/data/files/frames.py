@@ -176,14 +176,15 @@ def _digits(texts: np.ndarray) -> int | None:
     return most if most <= 6 else None
 
 
-def encode(frame: Any, columns: Sequence[Column], where: str, *, unknown: str = "refuse") -> np.ndarray:
+def encode(frame: Any, columns: Sequence[Column], where: str, *, unknown: str | None = None) -> np.ndarray:
     """Rows of a frame as numbers, (N, D), in which NaN is missing.
 
     Args:
         frame: The frame; columns that are not among those given are left out.
         columns: The columns, as inferred from the training table.
         where: Name of the data in errors.
-        unknown: "refuse" or, to read unknown categories as missing, "missing".
+        unknown: The option of that name: "refuse" or, to read unknown categories as missing, "missing". None refuses
+            them too, where there is no such option.
 
     Raises:
         ValueError: If a column is missing, or a value is not of its column's type, with the column and the row.
@@ -209,7 +210,7 @@ def extended(columns: Sequence[Column], frame: Any) -> list[Column]:
     return made
 
 
-def _encoded(texts: np.ndarray, column: Column, where: str, unknown: str) -> np.ndarray:
+def _encoded(texts: np.ndarray, column: Column, where: str, unknown: str | None) -> np.ndarray:
     values, known = np.full(len(texts), np.nan), ~_empty(texts)
     rows, cells = np.flatnonzero(known), texts[known]
     if not len(cells):
@@ -226,7 +227,7 @@ def _encoded(texts: np.ndarray, column: Column, where: str, unknown: str) -> np.
         if (found < 0).any() and (unknown != "missing" or kind == "boolean"):
             place = int(np.flatnonzero(found < 0)[0])
             shown = ", ".join(map(str, names[:8])) + (", …" if len(names) > 8 else "")
-            hint = "; set unknown to missing to read it as missing" if kind == "category" and where != _GIVEN else ""
+            hint = "; set unknown to missing to read it as missing" if kind == "category" and unknown else ""
             raise ValueError(
                 f"{column['name']}{_at(rows[place], where)} is {cells[place]!r}, which is none of the training table's "
                 f"values {shown}{hint}."
@@ -282,7 +283,7 @@ def encode_values(given: Sequence[str], columns: Sequence[Column]) -> torch.Tens
         if not equals or name not in names:
             raise ValueError(f"--where needs COLUMN=VALUE with one of {', '.join(names[:12])}, got {text}.")
         place = names.index(name)
-        row[place] = float(_encoded(np.array([value.strip()], dtype=object), columns[place], _GIVEN, "refuse")[0])
+        row[place] = float(_encoded(np.array([value.strip()], dtype=object), columns[place], _GIVEN, None)[0])
     return row
 
 
