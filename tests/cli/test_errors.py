@@ -116,10 +116,17 @@ CATALOGUE = [
         FIT + "--model.likelihood Bernoulli --trainer.limit_train_batches 3 --checkpoint.monitor train/loss",
         "monitors train/loss, which is logged every 50 steps, and an epoch has 3: set trainer.log_every_n_steps to 1.",
     ),
+    (
+        FIT + "--model.likelihood Bernoulli --trainer.accumulate_grad_batches 4 --trainer.log_every_n_steps 10 "
+        "--checkpoint.monitor train/loss",
+        "monitors train/loss, which is logged every 10 steps, and an epoch has 6",
+    ),
     (FIT + "--model.encoder.hidden.x 3", "model.encoder.hidden: it has no argument x: expected int"),
     (FIT + "--model.prior.x 3", "model.prior: unknown key x: there is none"),
     (FIT + "--trainer.callbacks.num_epochs=3", "trainer.callbacks: give a class before its argument num_epochs"),
-    (FIT + "--model.optimizer.lr 1e-3", "model.optimizer: give an optimizer, such as Adam, before its argument lr"),
+    (FIT + "--model.optimizer.lr 1e-3", "model.optimizer: give a class before its argument lr"),
+    (FIT + "--model.scheduler.gamma 3", "model.scheduler: give a class before its argument gamma"),
+    (FIT + "--model.penalties.weight 3", "model.penalties: give a class before its argument weight"),
     ("fit --model ConvVAE --data Arrays --data.path vectors.npy", "got shape (7,): use Dense."),
     (
         "fit --model VAE --data Arrays --data.path normalised.npy --model.likelihood Bernoulli",

@@ -318,7 +318,7 @@ def test_conditional_draws_are_of_their_class() -> None:
         torch.testing.assert_close(found[:, 1].mean(), exact, atol=0.02, rtol=0)
         means.append(float(exact))
     assert abs(means[0] - means[1]) > 0.2, "the classes differ"
-    for label, said in ((None, "draws under a class: give one, 0 .. 1"), (2, "class must lie in 0 .. 1, got 2")):
+    for label, said in ((None, "draws under a label: give class, 0 .. 1"), (2, "class must lie in 0 .. 1, got 2")):
         with pytest.raises(ValueError, match=said):
             conditional(model, torch.tensor([1.0, float("nan")]), 2, label=label)
 
@@ -537,7 +537,7 @@ def test_rows_drawn_under_labels_have_their_column(
         assert (drawn["kind"].tolist(), drawn["age"].tolist()) == (["c"] * 4, ["30"] * 4)
     with pytest.raises(SystemExit):
         main(["sample", f"--ckpt_path={checkpoint}", "--where=age=30", "--out=w.csv"])
-    assert "ConditionalVAE draws rows under a label: give --class too, 0 .. 2." in capsys.readouterr().err
+    assert "ConditionalVAE draws under a label: give class, 0 .. 2." in capsys.readouterr().err
     main(["quality", f"--ckpt_path={checkpoint}", "--synthetic=c.csv", "--label_column=kind"])
     assert "AUROC of kind" in capsys.readouterr().out
 

@@ -247,8 +247,7 @@ class PredictionWriter(BasePredictionWriter):
         if self.num_neighbours and "z" in rows.layout:
             self.paths += write_neighbours(rows, identity, folder / "neighbours.npz", self.num_neighbours, self.table)
         if self.embedding != "none" and "z" in rows.layout:
-            classes = getattr(data, "classes", None)
-            names = classes if isinstance(classes, list) else None
+            names = Source.of(model, data).classes or None
             self.paths += write_embedding(
                 rows, identity, folder / "embedding.npz", self.embedding, self.table, self.look, names
             )

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from vae_zoo.checkpoints.load import as_lightning_has_it
+from vae_zoo.checkpoints.load import as_lightning_has_it, check_class_names
 from vae_zoo.security.limits import check_plain, read_text
 from vae_zoo.system.extras import require
 
@@ -53,9 +53,7 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
         raise ValueError(f"{path} is not of vae_zoo: it names no model.")
     check_plain(config, str(path))
-    classes = config.get("classes") or []
-    if not (isinstance(classes, list) and all(isinstance(name, (int, float, str)) for name in classes)):
-        raise ValueError(f"{path}: classes must be a list of labels, got {classes!r}.")
+    check_class_names(config.get("classes"), str(path))
     return config
 
 

@@ -218,7 +218,7 @@ class Recorded(metaclass=_Built):
 
     @_OfClass
     def load_from_checkpoint(
-        cls,  # noqa: N805
+        cls,  # noqa: N805 - a class method
         checkpoint_path: Any,
         map_location: Any = None,
         hparams_file: Any = None,

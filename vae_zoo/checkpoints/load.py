@@ -31,6 +31,7 @@ def read(path: str | Path) -> dict[str, Any]:
     if "vae_zoo" not in checkpoint:
         raise ValueError(f"{path} is not a checkpoint of vae_zoo: it names no model.")
     check_content(checkpoint, str(path))
+    check_class_names(checkpoint["vae_zoo"].get("classes"), str(path))
     return checkpoint
 
 
@@ -58,6 +59,21 @@ def read_any(file: str | os.PathLike[str] | IO[bytes], map_location: Any = None)
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{name_of(file)} is no checkpoint: it holds a {type(checkpoint).__name__}.")
     return checkpoint
+
+
+def are_labels(value: Any) -> bool:
+    """Whether something is a list of labels as plain data."""
+    return isinstance(value, list) and all(isinstance(name, (int, float, str)) for name in value)
+
+
+def check_class_names(value: Any, where: str) -> None:
+    """Refuse names of classes that are no labels.
+
+    Raises:
+        ValueError: If they are something else than None or a list of labels.
+    """
+    if not (value is None or are_labels(value)):
+        raise ValueError(f"{where}: classes must be a list of labels, got {value!r}.")
 
 
 def as_lightning_has_it(recorded: dict[str, Any]) -> dict[str, Any]:

@@ -35,8 +35,8 @@ RULES = (
     (r"Early stopping conditioned on metric `([^`]+)`[\s\S]*?: (`.*)", r"EarlyStopping monitors \1, but there are \2"),
     (r"Importing '([^']+)' is not allowed", r"denied \1"),
     (
-        r"Option '([^']+)' is not accepted: there is defaults",
-        r"give an optimizer, such as Adam, before its argument \1",
+        r"(?:Importing 'Union'|is not accepted: there is defaults)[\s\S]*?Given value: NestedArg\(key='([^']+)'",
+        r"give a class before its argument \1",
     ),
     (r"Option '([^']+)' is not accepted(.*)", r"unknown key \1\2"),
     (r"Problem with given class_path '[^']+':\s+(.* needs \S+: pip install .*)", r"\1"),
@@ -53,7 +53,7 @@ RULES = (
     (r"\n {2}- +(?!Expected |Does not |Parser key|Not a valid subclass)(.+)", r"\1"),
     (r"\n\s+- (?!Expected |Does not |Parser key)(.+)", r"\1"),
     (
-        r"Subtypes: \[(?:(?!Given value: )[\s\S])*Given value: NestedArg\(key='([^']+)'",
+        r"Subtypes: \[(?:(?!Given value: )[\s\S])*Given value: NestedArg\(key='(?:[^']+\.)?([^'.]+)'",
         r"give a class before its argument \1",
     ),
     (r"[\s\S]*Subtypes: \[(.*)\][\s\S]*?Given value: (.*)", r"expected one of \1, got \2"),

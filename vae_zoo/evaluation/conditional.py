@@ -55,10 +55,9 @@ def conditional(
         raise ValueError(f"{type(model).__name__} was made for complete examples: make it with missing set to true.")
     if getattr(model, "condition_sizes", None):
         raise ValueError(f"{type(model).__name__} samples under conditions of its own: draw under these instead.")
-    classes = num_classes(model)
-    check_class(model, classes, label)
-    if classes and label is None:
-        raise ValueError(f"{type(model).__name__} draws under a class: give one, 0 .. {classes - 1}.")
+    check_class(model, label)
+    if label is None and (classes := num_classes(model)):
+        raise ValueError(f"{type(model).__name__} draws under a label: give class, 0 .. {classes - 1}.")
     c = None if label is None else torch.tensor([label], device=model.device)
     x = known.to(model.device)[None]
     with forked(seed, model.device):

@@ -79,7 +79,7 @@ def draw(
     check_temperature(temperature)
     sample, classes = sampler(model), num_classes(model)
     _check_layers(model, temperature)
-    _check_choice(model, classes, label, cluster, shares)
+    _check_choice(model, label, cluster, shares)
     given: dict[str, Any] = {} if temperature == 1 else {"temperature": temperature}
     if given and not _takes(sample, "temperature"):
         raise ValueError(f"{type(model).__name__} has a sample of its own that takes no temperature: leave it at 1.")
@@ -101,9 +101,9 @@ def draw(
     return _draws(sample, num, model.device, classes_of, seed, given)
 
 
-def _check_choice(model: Any, classes: int, label: int | None, cluster: int | None, shares: bool) -> None:
+def _check_choice(model: Any, label: int | None, cluster: int | None, shares: bool) -> None:
     """Refuse a class or a cluster that a model does not have."""
-    check_class(model, classes, label)
+    check_class(model, label)
     if label is not None and shares:
         raise ValueError(f"class {label} and shares exclude each other: leave one out.")
     clusters = getattr(model, "num_clusters", 0)
@@ -112,12 +112,13 @@ def _check_choice(model: Any, classes: int, label: int | None, cluster: int | No
         raise ValueError(f"{known}, got cluster {cluster}.")
 
 
-def check_class(model: Any, classes: int, label: int | None) -> None:
-    """Refuse a class that a model of so many does not have.
+def check_class(model: Any, label: int | None) -> None:
+    """Refuse a class that a model does not have.
 
     Raises:
         ValueError: With what it has.
     """
+    classes = num_classes(model)
     if label is not None and not classes:
         raise ValueError(f"{type(model).__name__} knows no classes, got class {label}: leave it out.")
     if label is not None and not 0 <= label < classes:

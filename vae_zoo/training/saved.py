@@ -11,7 +11,7 @@ from torch import Tensor
 
 import vae_zoo
 from vae_zoo.checkpoints.hyperparameters import Recorded, import_path
-from vae_zoo.checkpoints.load import as_lightning_has_it
+from vae_zoo.checkpoints.load import are_labels, as_lightning_has_it
 from vae_zoo.security.class_paths import is_lost
 from vae_zoo.security.untrusted import check_callbacks, check_resumable
 from vae_zoo.system.tensors import uncompiled
@@ -27,7 +27,7 @@ WEIGHTS = ("state_dict", "current_model_state")
 def class_names(data: Any) -> list[Any] | None:
     """The labels of data as plain data, in the order in which classes are numbered, where the data name them."""
     names = getattr(data, "classes", None)
-    return names if isinstance(names, list) and all(isinstance(name, (int, float, str)) for name in names) else None
+    return names if are_labels(names) else None
 
 
 class Saved(Recorded, LightningModule):

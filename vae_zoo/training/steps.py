@@ -294,10 +294,11 @@ class Steps(LightningModule, ABC):
         if stage == "val":
             self.guard.check_validation(self.trainer, values)
         shown = "elbo" if "elbo" in values else "loss"
+        log = self.log if stage == "train" else functools.partial(log_same, self)
         for name, value in values.items():
             bar = name == shown and not dataloader_idx
             key = f"{stage}/{name}{suffix}"
-            log_same(self, key, value, prog_bar=bar, batch_size=1, add_dataloader_idx=not suffix, **kwargs)
+            log(key, value, prog_bar=bar, batch_size=1, add_dataloader_idx=not suffix, **kwargs)
 
 
 def _is_ours(cls: type) -> bool:

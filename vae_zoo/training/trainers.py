@@ -43,8 +43,10 @@ def loader_suffix(trainer: Any, dataloader_idx: int) -> str:
 
 
 def log_same(model: LightningModule, name: str, value: Any, **kwargs: Any) -> None:
-    """Log a value that is the same in all processes, without Lightning's advice to average it over them."""
+    """Log a value of a validation or test that is the same in all processes, without advice to average it over them."""
     if model.trainer.world_size > 1:
         advice = rf"It is recommended to use `self\.log\('{re.escape(name)}'"
-        warnings.filterwarnings("ignore", advice, PossibleUserWarning)
+        # Each new filter makes Python forget which warnings it has shown: it is set once.
+        if all(getattr(entry[1], "pattern", None) != advice for entry in warnings.filters):
+            warnings.filterwarnings("ignore", advice, PossibleUserWarning)
     model.log(name, value, **kwargs)

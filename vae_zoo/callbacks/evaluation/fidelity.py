@@ -81,7 +81,8 @@ class Fidelity(TestMetrics):
         total, mean = self.num_samples or len(test.x), not all(map(is_binary, data.chunks("test")))
         for n, start, end in chunks_of_rank(total, trainer):
             labels = test.y if test.y is None or test.y.ndim > 1 else test.y[test.y >= 0]
-            c = None if labels is None else labels[torch.arange(start, end) % len(labels)].to(model.device)
+            at = torch.arange(start, end)
+            c = None if labels is None or not len(labels) else labels[at % len(labels)].to(model.device)
             c = c if c is not None and depends_on_condition(model, c) else None
             with forked(mix(self.seed, n, 1), model.device):
                 self._add(model.sample(end - start, c, mean=mean), real=False)

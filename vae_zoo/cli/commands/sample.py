@@ -207,9 +207,6 @@ def _rows(model: Any, options: Any, out: Path) -> Path:
     if options.where:
         if options.shares:
             raise ValueError("--where conditions on columns, and --shares draws labels: leave one out.")
-        if num_classes(model) and options.label is None:
-            name = type(model).__name__
-            raise ValueError(f"{name} draws rows under a label: give --class too, 0 .. {num_classes(model) - 1}.")
         if options.cluster is not None:
             raise ValueError("--where conditions on columns, and --cluster on a cluster: leave one out.")
         if options.temperature != 1:

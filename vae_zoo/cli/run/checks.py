@@ -167,14 +167,14 @@ def check_intervals(trainer: Any, model: Any) -> None:
     Raises:
         ValueError: If a callback or the scheduler monitors such a metric.
     """
-    every, num = trainer.log_every_n_steps, trainer.num_training_batches
-    if num >= every or not _closed(trainer, model):
+    every, num = trainer.log_every_n_steps, trainer.num_training_batches / trainer.accumulate_grad_batches
+    if num > every - 1 or not _closed(trainer, model):
         return
     for watcher, monitor in _watched(trainer):
         if monitor.startswith("train/"):
             raise ValueError(
-                f"{watcher} monitors {monitor}, which is logged every {every} steps, and an epoch has {num}: "
-                "set trainer.log_every_n_steps to 1."
+                f"{watcher} monitors {monitor}, which is logged every {every} steps, and an epoch has "
+                f"{math.ceil(num)}: set trainer.log_every_n_steps to 1."
             )
 
 

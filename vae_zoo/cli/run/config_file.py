@@ -55,7 +55,7 @@ class SaveConfig(SaveConfigCallback):
             logger.log_hyperparams(config)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Replace finders, such as of the learning rate, by their results, so that the file repeats this run."""
+        """Check the monitors, and replace finders by their results, so that the file repeats this run."""
         check_intervals(trainer, pl_module)
         if self.path is None:  # of another process
             return

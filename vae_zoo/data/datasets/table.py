@@ -140,11 +140,8 @@ class Table(DataModule):
             return []
         labels = {str(self.paths[split]): self._labels(split) for split in self._frames}
         known = np.concatenate([class_labels(y, where, partly=self.partly_labelled) for where, y in labels.items()])
-        return list(
-            known_labels(
-                np.unique(known), self.known_classes, str(self.paths["train"]), "set label_column to null"
-            ).tolist()
-        )
+        where = str(self.paths["train"])
+        return list(known_labels(np.unique(known), self.known_classes, where, "set label_column to null").tolist())
 
     @cached_property
     def scaling(self) -> Fitted | None:
@@ -188,7 +185,8 @@ class Table(DataModule):
         lines = []
         for column, x in zip(self.columns, self._matrices["train"].T, strict=True):
             kind, gone = column["type"], np.isnan(x)
-            alone = kind != "category" and len(np.unique(x[~gone])) == 1
+            known = x[~gone]
+            alone = kind != "category" and len(known) > 0 and bool((known == known[0]).all())
             kind += f" of {len(column['categories'])}" if kind == "category" else ""
             kind += f" ({column['values'][1]} or not)" if kind == "boolean" else ""
             kind += f", {gone.mean():.1%} missing" if gone.any() else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def _filled(model: Any, x: Any, c: Any, num_samples: int, *, mean: bool, seed: i
     from vae_zoo.system.seeding import forked
 
     with forked(seed, model.device):
-        given = [None] * len(x) if c is None else c.to(model.device).split(CHUNK)
+        given = repeat(None) if c is None else c.to(model.device).split(CHUNK)
         parts = [
             model.impute(part.to(model.device), labels, num_samples=num_samples, mean=mean).cpu()
             for part, labels in zip(torch.from_numpy(x).split(CHUNK), given, strict=False)
