@@ -33,11 +33,11 @@ RULES = (
     (r"(-?\d+) is not in bounds, numpy accepts from (\d+) to (\d+)", r"seed_everything must lie in \2 .. \3, got \1"),
     (r"CUDA out of memory\. Tried to allocate ([^.]+\.\d+ \w+)", r"the GPU lacks \1: choose a smaller batch_size"),
     (r"Early stopping conditioned on metric `([^`]+)`[\s\S]*?: (`.*)", r"EarlyStopping monitors \1, but there are \2"),
-    (r"Importing '([^']+)' is not allowed", r"denied \1"),
     (
         r"(?:Importing 'Union'|is not accepted: there is defaults)[\s\S]*?Given value: NestedArg\(key='([^']+)'",
         r"give a class before its argument \1",
     ),
+    (r"Importing '([^']+)' is not allowed", r"denied \1"),
     (r"Option '([^']+)' is not accepted(.*)", r"unknown key \1\2"),
     (r"Problem with given class_path '[^']+':\s+(.* needs \S+: pip install .*)", r"\1"),
     (r"Problem with given class_path '([^']+)':\s+(.*)", r"\1 cannot be imported from the working folder: \2"),
