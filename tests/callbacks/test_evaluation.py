@@ -184,6 +184,14 @@ class Plain(FreyFaces):
     shape, num_train = (1, 8, 8), 48
 
 
+class Several(Plain):
+    """Images with two labels each."""
+
+    def dataset(self, split: Any) -> Any:
+        split = super().dataset(split)
+        return split._replace(y=torch.ones(len(split.x), 2).long())
+
+
 @pytest.mark.parametrize(
     ("callback", "data", "message"),
     [
@@ -195,7 +203,10 @@ class Plain(FreyFaces):
         (Probes(), Plain(), "Probes needs data with labels: Plain has none"),
         (Clusters(), Plain(), "Clusters needs data with labels: Plain has none"),
         (Fidelity(), Plain(), "DataClassifier needs data with labels: choose another extractor"),
-        (Anomaly(normal_classes=[1]), Plain(), "Anomaly needs labels to tell normal_classes by: Plain has none"),
+        (Anomaly(normal_classes=[1]), Plain(), "Anomaly needs data with labels: Plain has none"),
+        (Probes(), Several(), "Probes needs classes: Several has several values of each example"),
+        (Fidelity(), Several(), "DataClassifier needs data with one label of each example, and they have several"),
+        (Anomaly(normal_classes=[1]), Several(), "Anomaly needs classes: Several has several values of each example"),
         (
             Anomaly(data=tiny_data(image_size=9)),
             Digits(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from short import few
 import vae_zoo
 from vae_zoo.cli import main
 from vae_zoo.data import Table
-from vae_zoo.data.files.frames import decode, encode, infer, like, read_frame, write_frame
+from vae_zoo.data.files.frames import decode, encode, encode_values, infer, like, read_frame, write_frame
 from vae_zoo.distributions import Columns
 from vae_zoo.evaluation.conditional import conditional
 from vae_zoo.evaluation.scores import column_scores
@@ -83,6 +84,8 @@ def test_types_are_inferred(tmp_path: Path) -> None:
         (["low", "high", "3"], "category"),
         (["1_000", "2"], "category"),
         (["inf", "1"], "category"),
+        (["7", "7", ""], "category"),
+        (["2024-01-31", "2024-01-31"], "category"),
     ],
 )
 def test_the_type_of_a_column_is_that_of_all_its_cells(cells: list[str], kind: str) -> None:
@@ -126,6 +129,38 @@ def test_a_parquet_file_has_the_types_of_its_columns(tmp_path: Path) -> None:
     np.testing.assert_allclose(rows[:, 3], np.arange(60))
     assert np.isnan(rows[0, 1])
     assert np.isnan(rows[2, 4])
+
+
+def test_rows_of_a_parquet_file_come_back_in_its_types(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame(
+        {
+            "flag": [0, 1, 1, 0],
+            "year": [2024] * 4,
+            "rate": [0.1, None, 0.1, 0.1],
+            "at": pandas.date_range("2021-03-28", periods=4, freq="h", tz="Europe/Oslo"),
+        }
+    )
+    columns = infer(frame, {}, 9, "t")
+    assert [column["type"] for column in columns] == ["boolean", "category", "category", "date"]
+    x = encode(frame, columns, "t")
+    write_frame(tmp_path / "back.parquet", decode(x, columns))
+    back = read_frame(tmp_path / "back.parquet")
+    pandas.testing.assert_frame_equal(back, frame, check_dtype=False)
+    assert torch.equal(encode_values(["rate=0.1", "year=2024"], columns)[1:3], torch.zeros(2))
+
+
+@pytest.mark.parametrize("cell", [[1, 2], b"x", datetime.timedelta(1)])
+def test_cells_that_are_no_values_are_refused(cell: Any) -> None:
+    with pytest.raises(ValueError, match=r"^column a of t has cells of type \w+, neither text .* name it in ignore\.$"):
+        infer(pandas.DataFrame({"a": [cell] * 3}), {}, 9, "t")
+
+
+def test_a_column_of_one_value_adds_nothing_to_the_bound(tmp_path: Path) -> None:
+    data = Table(path=write(tmp_path / "t.csv", "year,age", *[f"2024,{n}" for n in range(20)]))
+    px = data.likelihood((2,)).distribution(torch.randn(3, data.likelihood((2,)).param_shape[0]))
+    assert torch.equal(px.base_dist.log_prob(torch.zeros(3, 2))[:, 0], torch.zeros(3))
+    assert decode(px.sample().numpy(), data.columns)["year"].tolist() == ["2024"] * 3
 
 
 def test_a_split_knows_its_rows_ids_and_labels(tmp_path: Path) -> None:
@@ -267,8 +302,8 @@ def test_a_line_describes_each_column(tmp_path: Path) -> None:
     assert Table(path=write(tmp_path / "t.csv", "age,city,kind,year,paid", *lines)).describe() == [
         "age   number",
         "city  category of 2",
-        "kind  category of 1, 25.0% missing",
-        "year  number, one value, where draws have others too: name it in ignore",
+        "kind  one value, x, 25.0% missing",
+        "year  one value, 7",
         "paid  boolean (yes or not), one value, where draws have others too: name it in ignore",
     ]
 
@@ -509,55 +544,3 @@ def test_other_models_learn_from_tables(cls: Any, tmp_path: Path) -> None:
     quiet_trainer(tmp_path, max_epochs=15).fit(model, data)
     assert model.eval().elbo(x).value.mean() > before
     model.likelihood.check(model.sample(50, mean=False))
-
-
-def conditional_fit(folder: Path) -> str:
-    """A checkpoint of a model of ages under the labels of ``semi.csv``."""
-    lines = [f"{'abc'[n % 3]},{30 + 15 * (n % 3) + n % 7 if n % 8 else ''}" for n in range(240)]
-    path = write(folder / "semi.csv", "kind,age", *lines)
-    short = ["--trainer.max_epochs=1", "--trainer.logger=false", "--trainer.enable_progress_bar=false"]
-    given = ["--data=Table", f"--data.path={path}", "--data.label_column=kind"]
-    main(["fit", "--model=ConditionalVAE", *given, *short])
-    return str(next(folder.glob("results/ConditionalVAE_Table/*/checkpoints/last*.ckpt")))
-
-
-def test_rows_drawn_under_labels_have_their_column(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    checkpoint = conditional_fit(tmp_path)
-    main(["sample", f"--ckpt_path={checkpoint}", "--num=60", "--out=c.csv"])
-    assert read_frame(tmp_path / "c.csv")["kind"].tolist() == ["a", "b", "c"] * 20
-    main(["sample", f"--ckpt_path={checkpoint}", "--num=3", "--class=1", "--out=b.csv"])
-    assert read_frame(tmp_path / "b.csv")["kind"].tolist() == ["b"] * 3
-    vae_zoo.load(checkpoint).save_pretrained("shared")
-    for source in (checkpoint, "shared"):
-        main(["sample", f"--ckpt_path={source}", "--num=4", "--class=2", "--where=age=30", "--out=w.csv"])
-        drawn = read_frame(tmp_path / "w.csv")
-        assert (drawn["kind"].tolist(), drawn["age"].tolist()) == (["c"] * 4, ["30"] * 4)
-    with pytest.raises(SystemExit):
-        main(["sample", f"--ckpt_path={checkpoint}", "--where=age=30", "--out=w.csv"])
-    assert "ConditionalVAE draws under a label: give class, 0 .. 2." in capsys.readouterr().err
-    main(["quality", f"--ckpt_path={checkpoint}", "--synthetic=c.csv", "--label_column=kind"])
-    assert "AUROC of kind" in capsys.readouterr().out
-
-
-def test_cells_are_filled_in_given_the_label_of_the_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    checkpoint = conditional_fit(tmp_path)
-    main(["impute", f"--ckpt_path={checkpoint}", "--table=semi.csv", "--out=filled.csv", "--num_samples=9"])
-    filled, known = read_frame(tmp_path / "filled.csv"), read_frame(tmp_path / "semi.csv")
-    assert filled["kind"].tolist() == known["kind"].tolist()
-    assert (filled["age"] != "").all()
-    for lines, message in (
-        (["age", "31", '""'], "other.csv has no column kind, the labels of the rows, which ConditionalVAE needs"),
-        (["kind,age", "a,", "d,3"], "kind in row 1 of other.csv is 'd', and ConditionalVAE knows the labels a, b, c"),
-    ):
-        write(tmp_path / "other.csv", *lines)
-        capsys.readouterr()
-        with pytest.raises(SystemExit):
-            main(["impute", f"--ckpt_path={checkpoint}", "--table=other.csv"])
-        assert message in capsys.readouterr().err
-        assert not (tmp_path / "other_filled.csv").exists()

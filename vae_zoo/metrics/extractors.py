@@ -65,10 +65,11 @@ class DataClassifier(nn.Module):
         """Train on examples (N, \\*shape), float or uint8 images, and labels (N,); those of −1 are left out.
 
         Raises:
-            ValueError: If there are no labels.
+            ValueError: If there are no labels, or several of each example.
         """
-        if y is None or not bool((y >= 0).any()):
-            raise ValueError("DataClassifier needs data with labels: choose another extractor.")
+        if y is None or y.ndim != 1 or not bool((y >= 0).any()):
+            wrong = "labels" if y is None or y.ndim == 1 else "one label of each example, and they have several"
+            raise ValueError(f"DataClassifier needs data with {wrong}: choose another extractor.")
         x, y = x[y >= 0], y[y >= 0]
         device = next(self.parameters()).device
         generator = torch.Generator().manual_seed(self.seed)

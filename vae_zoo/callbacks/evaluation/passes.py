@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -69,17 +69,18 @@ def data_of(trainer: Trainer, who: str) -> DataModule:
     return data
 
 
-def check_classes(data: DataModule, who: str) -> None:
+def check_classes(data: DataModule, who: str, splits: Sequence[SplitName] = ("train", "test")) -> None:
     """Refuse data without classes.
 
     Raises:
-        ValueError: If examples have no labels, or several.
+        ValueError: If examples of the splits have no labels, or several.
     """
-    labels = data.load("train").y
-    if labels is None or data.load("test").y is None:
-        raise ValueError(f"{who} needs data with labels: {type(data).__name__} has none.")
-    if labels.ndim != 1:
-        raise ValueError(f"{who} needs classes: {type(data).__name__} has several values of each example.")
+    for split in splits:
+        labels = data.load(split).y
+        if labels is None:
+            raise ValueError(f"{who} needs data with labels: {type(data).__name__} has none.")
+        if labels.ndim != 1:
+            raise ValueError(f"{who} needs classes: {type(data).__name__} has several values of each example.")
 
 
 def chunks_of_rank(total: int, trainer: Trainer) -> Iterator[tuple[int, int, int]]:

@@ -77,7 +77,7 @@ class Anomaly(TestMetrics):
 
     Raises:
         ValueError: If not exactly one of normal_classes and data is given, or num_samples is less than 1; at the start
-            of the test, if normal_classes is given for data without labels.
+            of the test, if normal_classes is given for data without classes.
     """
 
     units = {f"anomaly_auroc[{name}]": "0 to 1" for name in ("elbo", "log_evidence", "reconstruction")}
@@ -99,8 +99,8 @@ class Anomaly(TestMetrics):
 
     def start(self, trainer: Trainer, model: Any) -> None:
         own = data_of(trainer, "Anomaly")
-        if self.data is None and own.load("test").y is None:
-            raise ValueError(f"Anomaly needs labels to tell normal_classes by: {type(own).__name__} has none.")
+        if self.data is None:
+            check_classes(own, "Anomaly", ["test"])
         if self.data is not None and tuple(self.data.shape) != tuple(own.shape):
             raise ValueError(f"anomalies must have the shape {tuple(own.shape)} of the data, got {self.data.shape}.")
         names = ["elbo"] if isinstance(model, ELBOMixin) else []

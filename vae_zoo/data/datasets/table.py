@@ -28,8 +28,9 @@ class Table(DataModule):
     """Rows of a ``.csv``, ``.tsv`` or ``.parquet`` file, with columns of several kinds and missing cells.
 
     Types are inferred from the training table and printed: text such as yes and no is a boolean, what consists of
-    numbers a number, ISO dates are dates, and other text is a category. Numbers and dates are scaled. Cells that are
-    empty or ``NA`` are missing. A model of it has the likelihood :class:`~vae_zoo.distributions.Columns`.
+    numbers a number, ISO dates are dates, and other text is a category, as is a column of one value, which adds nothing
+    to the bound. Numbers and dates are scaled. Cells that are empty or ``NA`` are missing. A model of it has the
+    likelihood :class:`~vae_zoo.distributions.Columns`.
 
     Args:
         path: The file; it holds the training rows, and those of the splits that have no file of their own.
@@ -187,7 +188,9 @@ class Table(DataModule):
             kind, gone = column["type"], np.isnan(x)
             known = x[~gone]
             alone = kind != "category" and len(known) > 0 and bool((known == known[0]).all())
-            kind += f" of {len(column['categories'])}" if kind == "category" else ""
+            if kind == "category":
+                names = column["categories"]
+                kind = f"category of {len(names)}" if len(names) > 1 else f"one value, {names[0]}"
             kind += f" ({column['values'][1]} or not)" if kind == "boolean" else ""
             kind += f", {gone.mean():.1%} missing" if gone.any() else ""
             kind += ", one value, where draws have others too: name it in ignore" if alone else ""

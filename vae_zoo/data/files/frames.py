@@ -21,8 +21,8 @@ ColumnType: TypeAlias = Literal["number", "category", "boolean", "count", "date"
 
 Column: TypeAlias = dict[str, Any]
 """Plain data of a column: ``name``, ``type``, and what its values are called: ``categories`` of a category, the two
-``values`` of a boolean, the ``start`` and ``format`` of a date and whether its file has it as ``text``, the ``digits``
-of a number."""
+``values`` of a boolean, the ``start`` and ``format`` of a date, whether its file has it as ``text`` and otherwise the
+``zone`` of its times, the ``digits`` of a number, and of numbers that are categories or booleans."""
 
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 """Texts of missing values."""
@@ -82,7 +82,7 @@ def infer(frame: Any, given: Mapping[str, str], most: int, where: str) -> list[C
     """The columns of a frame, with their types.
 
     Text is a boolean if it has two values such as yes and no, a number or a date (as in 2024-05-31) if all of it is,
-    and otherwise a category.
+    and otherwise a category. So is a number or a date that is the same in every row: it has no density.
 
     Args:
         frame: The frame.
@@ -91,12 +91,13 @@ def infer(frame: Any, given: Mapping[str, str], most: int, where: str) -> list[C
         where: Name of the data in errors.
 
     Raises:
-        ValueError: If a column has no value, values of another type, or too many categories.
+        ValueError: If a column has no value, values of another type or of none of them, or too many categories.
     """
     return [_column(name, frame[name], given.get(name), most, where) for name in frame.columns]
 
 
 def _column(name: str, series: Any, kind: str | None, most: int, where: str) -> Column:
+    _check_cells(name, series, where)
     texts = _texts(series)
     known = texts[~_empty(texts)]
     if not len(known):
@@ -116,20 +117,32 @@ def _column(name: str, series: Any, kind: str | None, most: int, where: str) -> 
                 f"max_categories, {most}: name it in ignore or as id_column, or give its type."
             )
         column["categories"] = unique
+    if kind == "number" or (kind in ("boolean", "category") and series.dtype.kind in "fiu"):
+        column["digits"] = _digits(known)
     elif kind == "date":
         times = _seconds(known, column, where, None)
         start = float(np.floor(times.min() / _DAY) * _DAY)
         column["start"] = str(np.datetime64(int(start), "s").astype("datetime64[D]"))
         column["format"] = "%Y-%m-%d" if (times % _DAY == 0).all() else "%Y-%m-%dT%H:%M:%S"
         column["text"] = not _is_time(series)
-    elif kind == "number":
-        column["digits"] = _digits(known)
+        column["zone"] = str(series.dt.tz) if _is_time(series) and series.dt.tz is not None else None
     return column
+
+
+def _check_cells(name: str, series: Any, where: str) -> None:
+    for kind in {type(value) for value in series.dropna()}:
+        if not issubclass(kind, (str, bool, np.bool_, Number, datetime.date)):
+            raise ValueError(
+                f"column {name} of {where} has cells of type {kind.__name__}, neither text nor numbers nor dates: "
+                "name it in ignore."
+            )
 
 
 def _kind(unique: Sequence[str]) -> str:
     if any({text.lower() for text in unique} <= pair for pair in _PAIRS) and len(unique) <= 2:
         return "boolean"
+    if len(unique) == 1:
+        return "category"
     if all(map(_is_number, unique)):
         return "number"
     return "date" if all(map(_DATE.fullmatch, unique)) else "category"
@@ -148,10 +161,8 @@ def _texts(series: Any) -> np.ndarray:
     gone = series.isna().to_numpy(bool)
     if kind == "M":
         series = series.dt.strftime("%Y-%m-%dT%H:%M:%S").str.removesuffix("T00:00:00")
-    elif kind in "fiu":
-        series = series.map(
-            lambda value: "" if value != value or value is None else f"{value:.17g}", na_action="ignore"
-        )
+    elif kind == "f":
+        series = series.map(lambda value: repr(float(value)).removesuffix(".0"), na_action="ignore")
     texts = series.astype(object).map(lambda value: str(value).strip(), na_action="ignore").to_numpy(object)
     texts[gone] = ""
     return texts
@@ -305,6 +316,8 @@ def _decoded(values: np.ndarray, column: Column) -> Any:
         texts[~known] = None
         if names == ["False", "True"]:
             return pandas.Series([text and text == "True" for text in texts], dtype="bool" if known.all() else object)
+        if "digits" in column:
+            return pandas.Series(texts.astype(float)).astype("Int64" if column["digits"] == 0 else float)
         return pandas.Series(texts, dtype="category" if kind == "category" else object)
     if kind == "date":
         start = np.datetime64(column["start"], "s")
@@ -312,7 +325,9 @@ def _decoded(values: np.ndarray, column: Column) -> Any:
         seconds = np.where(known, (values * _DAY / unit).round() * unit, 0).clip(-6e10, 2e11)
         times = pandas.Series(start + seconds.astype("timedelta64[s]"))
         if not column.get("text", True):
-            return times.where(known)
+            times = times.where(known)
+            zone = column.get("zone")
+            return times.dt.tz_localize(zone, ambiguous=np.ones(len(times), bool), nonexistent="shift_forward")
         texts = times.dt.strftime(column["format"]).astype(object)
         texts[~known] = None
         return texts
@@ -344,7 +359,7 @@ def _like(known: Any, cell: Any) -> Any:
     if isinstance(known, (bool, np.bool_)):
         return str(cell).lower() == "true"
     if isinstance(known, pandas.Timestamp):
-        time = pandas.Timestamp(cell)
+        time = pandas.Timestamp(cell).tz_localize(None)
         return time if known.tz is None else time.tz_localize(known.tz, ambiguous=True, nonexistent="shift_forward")
     if isinstance(known, datetime.date):
         return pandas.Timestamp(cell).date()
