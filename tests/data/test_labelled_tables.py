@@ -8,6 +8,7 @@ import pytest
 
 import vae_zoo
 from vae_zoo.cli import main
+from vae_zoo.cli.run.described import labels_of
 from vae_zoo.data.files.frames import read_frame
 
 pytest.importorskip("pandas")
@@ -42,6 +43,11 @@ def test_rows_drawn_under_labels_have_their_column(
     assert "ConditionalVAE draws under a label: give class, 0 .. 2." in capsys.readouterr().err
     main(["quality", f"--ckpt_path={checkpoint}", "--synthetic=c.csv", "--label_column=kind"])
     assert "AUROC of kind" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("num_classes", "names"), [(1, ["a"]), (2, ["a", "b"]), (4, ["a", "b", "2", "3"])])
+def test_classes_that_the_data_did_not_have_are_numbers(num_classes: int, names: list[str]) -> None:
+    assert labels_of({"classes": ["a", "b"]}, num_classes)["categories"] == names
 
 
 def test_cells_are_filled_in_given_the_label_of_the_row(

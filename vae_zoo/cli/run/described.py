@@ -68,7 +68,8 @@ def about(path: Path) -> dict[str, Any]:
 def labels_of(about: dict[str, Any], num_classes: int) -> dict[str, Any]:
     """The column of the labels of a table, by what :func:`about` gives: ``y`` and numbers where it names none."""
     given = (about.get("data") or {}).get("init_args") or {}
-    names = about.get("classes") or range(num_classes)
+    names = list(about.get("classes") or ())[:num_classes]
+    names += range(len(names), num_classes)  # of classes that the data did not have
     return {"name": given.get("label_column") or "y", "type": "category", "categories": [str(name) for name in names]}
 
 
