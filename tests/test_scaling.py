@@ -189,7 +189,8 @@ def test_units_stay_with_the_weights(tmp_path: Path) -> None:
     torch.testing.assert_close(again.elbo(raw()).kl, model.elbo(raw()).kl)
     assert torch.equal(again.likelihood.scaling.shift, model.likelihood.scaling.shift)
     half = copy.deepcopy(model).bfloat16()
-    assert half.likelihood.scaling.shift.dtype == torch.float32
+    for name, units in model.likelihood.scaling.named_buffers():
+        assert torch.equal(getattr(half.likelihood.scaling, name), units), name
 
 
 def table(folder: Path, num: int = 300) -> str:

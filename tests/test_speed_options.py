@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import vae_zoo
 from vae_zoo.callbacks import TimedProgressBar
 from vae_zoo.data import Digits
-from vae_zoo.models import MLPVAE, ConvVAE
+from vae_zoo.models import MLPVAE, VAEGAN, VDVAE, VQVAE2, ConvVAE
 from vae_zoo.training.steps import compiled
 
 EXACT, BF16 = 1e-4, 1e-2
@@ -167,6 +167,13 @@ def test_channels_last_is_how_the_weights_lie() -> None:
     x = torch.rand(5, *model.shape)
     torch.testing.assert_close(model.embed(x), other.embed(x))
     torch.testing.assert_close(model.reconstruct(x), other.reconstruct(x))
+
+
+@pytest.mark.parametrize("cls", [VAEGAN, VQVAE2, VDVAE])
+def test_so_do_weights_beside_encoder_and_decoder(cls: type) -> None:
+    model = build(cls, channels_last=True)
+    wide = [p for p in model.parameters() if p.ndim == 4 and min(p.shape) > 1]
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in wide)
 
 
 def test_a_fit_does_not_copy_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def test_warns_of_a_small_rate_though_means_vary(tmp_path: Path) -> None:
         last.weight[:3] *= 0.2 / z.std(0, correction=0)[:, None]  # of a variance of .04
         last.bias[:3] = -z.mean(0) * 0.2 / z.std(0, correction=0)
     trainer = quiet_trainer(tmp_path, max_epochs=3, callbacks=[CollapseWarning(patience=2)], logger=logger)
-    with pytest.warns(UserWarning, match=r"posterior collapse: the latents say 0\.06 nats of an example") as caught:
+    with pytest.warns(UserWarning, match=r"posterior collapse: the latents carry 0\.06 nats about") as caught:
         trainer.fit(model, tiny_data())
     assert sum("collapse" in str(w.message) for w in caught) == 1
     assert list(logger.curve("val/active_units").values()) == [3, 3, 3]

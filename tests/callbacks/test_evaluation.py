@@ -205,7 +205,7 @@ class Several(Plain):
         (Fidelity(), Plain(), "DataClassifier needs data with labels: choose another extractor"),
         (Anomaly(normal_classes=[1]), Plain(), "Anomaly needs data with labels: Plain has none"),
         (Probes(), Several(), "Probes needs classes: Several has several values of each example"),
-        (Fidelity(), Several(), "DataClassifier needs data with one label of each example, and they have several"),
+        (Fidelity(), Several(), "DataClassifier needs data with one label for each example, and these have several"),
         (Anomaly(normal_classes=[1]), Several(), "Anomaly needs classes: Several has several values of each example"),
         (
             Anomaly(data=tiny_data(image_size=9)),

@@ -67,6 +67,12 @@ def test_the_saved_config_says_what_was_asked_and_can_be_run_again(fitted: Path,
     assert all(torch.equal(again[k], v) for k, v in first.items())
 
 
+@pytest.mark.parametrize("verb", ["test", "sample", "export --format safetensors"])
+def test_the_folder_of_a_fit_stands_for_its_last_checkpoint(verb: str, fitted: Path, run: Callable) -> None:
+    done = run(*verb.split(), "--ckpt_path", str(fitted))
+    assert done.code == 0, done.err
+
+
 def test_a_checkpoint_loads_with_no_other_argument(checkpoint: str) -> None:
     model = BetaVAE.load_from_checkpoint(checkpoint, weights_only=True).eval()
     x = torch.rand(5, 1, 8, 8)

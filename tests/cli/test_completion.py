@@ -56,6 +56,8 @@ def test_bash(complete: Callable[[str], list[str]]) -> None:
     assert complete("vae-zoo sample --t") == ["--temperature", "--theme"]
     assert complete("vae-zoo export --") == ["--help", "--ckpt_path", "--pretrained", "--format", "--out"]
     assert complete("vae-zoo export --format o") == ["onnx"]
+    assert complete("vae-zoo compare --a") == ["--across_likelihoods"]
+    assert complete("vae-zoo sweep-run --n") == ["--num"]
     assert complete("vae-zoo list ") == ["models", "data", "configs", "weights"]
 
 

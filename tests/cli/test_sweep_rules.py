@@ -149,5 +149,7 @@ def test_points_are_values_or_the_ends_and_the_middle() -> None:
     assert points({"min": 2, "max": 4}) == [2, 3, 4]
     assert points({"min": 0.0, "max": 1.0}) == [0.0, 0.5, 1.0]
     assert points({"distribution": "q_uniform", "min": 4, "max": 16, "q": 4}) == [4, 8, 12]
+    assert points({"distribution": "q_uniform", "min": 0.1, "max": 0.7, "q": 0.2}) == pytest.approx([0.1, 0.3, 0.5])
+    assert points({"distribution": "q_uniform", "min": 0, "max": 1, "q": 2}) == [0]
     assert points({"distribution": "log_uniform_values", "min": 0.01, "max": 1.0}) == pytest.approx([0.01, 0.1, 1.0])
     assert points({"distribution": "normal", "mu": 1.0, "sigma": 2.0}) == pytest.approx([-3.0, 1.0, 5.0])

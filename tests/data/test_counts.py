@@ -202,7 +202,7 @@ class TestFiles:
             Counts(**kwargs).setup()
 
     def test_options_of_a_file_without_one(self) -> None:
-        with pytest.raises(ValueError, match=r"^key, transpose belong to a file: give path too"):
+        with pytest.raises(ValueError, match=r"^only a file has key, transpose: give path too"):
             Counts(key="counts", transpose=True)
 
 

@@ -182,8 +182,8 @@ def test_other_errors(tmp_path: Path) -> None:
         ({"level": "bytes", "path": "a"}, "level must be char, word, smiles, got 'bytes'."),
         ({"unknown": "skip"}, "unknown must be refuse or token, got 'skip'."),
         ({"max_length": 0}, "max_length must be at least 1, got 0."),
-        ({"column": "a"}, "column: of a file; give path too, or leave it out for drawn sentences."),
+        ({"column": "a"}, "only a file has column: give path too, or leave that out for drawn sentences."),
     ):
-        with pytest.raises(ValueError, match=r"of a file|got") as error:
+        with pytest.raises(ValueError, match=r"a file|got") as error:
             Tokens(**given)
         assert str(error.value) == message

@@ -149,9 +149,9 @@ def test_a_scheduler_that_cannot_last_the_run(tmp_path: Path, schedule: Any, sai
 @pytest.mark.parametrize(
     ("schedule", "said"),
     [
-        (partial(schedulers.MultiStepLR, milestones=[80, 120]), "MultiStepLR is stepped once an epoch, 1 times: miles"),
-        (partial(schedulers.CosineAnnealingLR, T_max=500), "T_max 500 lies after the run"),
-        (partial(schedulers.LinearLR, total_iters=40), "total_iters 40 lies after the run"),
+        (partial(schedulers.MultiStepLR, milestones=[80, 120]), "once an epoch, 1 times; after the end: miles"),
+        (partial(schedulers.CosineAnnealingLR, T_max=500), "after the end: T_max 500"),
+        (partial(schedulers.LinearLR, total_iters=40), "after the end: total_iters 40"),
     ],
 )
 def test_a_scheduler_whose_change_comes_after_the_run(

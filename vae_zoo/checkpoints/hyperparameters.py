@@ -66,9 +66,8 @@ def plain(value: Any) -> Any:
         return value.recorded()
     if isinstance(value, Enum):
         return value.name
-    if getattr(value, "ndim", None) == 0 and hasattr(
-        value, "item"
-    ):  # 0-dimensional tensors, numpy's floats and strings
+    # 0-dimensional tensors, numpy's floats and strings.
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         return value.item()
     if value is None or isinstance(value, bool):
         return value
@@ -107,7 +106,7 @@ def check_types(cls: type, given: Mapping[str, Any]) -> None:
         given: Its arguments by name.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If an argument is one of those.
     """
     seen: set[str] = set()  # an argument is what the outermost class that has it says of it
     for base in cls.__mro__:
@@ -148,6 +147,7 @@ class _Built(ABCMeta):
         names = {name for base in cls.__mro__ if "__init__" in vars(base) for name in _parameters(base)}
         mirrors = {name: vars(self)[name] for name in names & vars(self).keys()}
         vars(self)["_built"] = {name: x for name, x in mirrors.items() if isinstance(x, (bool, int, float, str))}
+        self.constructed()
         return self
 
 
@@ -215,6 +215,9 @@ class Recorded(metaclass=_Built):
             ValueError: If an argument is no number where a number is asked for.
         """
         check_types(cls, given)
+
+    def constructed(self) -> None:
+        """Called once, after the outermost constructor."""
 
     @_OfClass
     def load_from_checkpoint(

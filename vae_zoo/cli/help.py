@@ -44,7 +44,7 @@ MORE = """more:
   vae-zoo {verb} --model BetaVAE --data Digits --help
                            the options of these two
   vae-zoo {verb} --help-all
-                           every option there is, also those of the Trainer"""
+                           all options, including those of the Trainer"""
 
 
 def show_help(verb: str, args: Sequence[str]) -> None:

@@ -81,6 +81,14 @@ def width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
+def console(columns: int, **kwargs: Any) -> Any:
+    """A console of rich, which in a pipe has so many columns."""
+    from rich.console import Console
+
+    made = Console(**kwargs)
+    return made if made.is_terminal else Console(width=columns, **kwargs)
+
+
 @contextmanager
 def plain_output() -> Iterator[None]:
     """Print and read any text in any locale, and print warnings as one line without their source.

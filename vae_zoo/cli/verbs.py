@@ -70,7 +70,10 @@ options:
 examples:
   vae-zoo fit --config vae_digits --wandb
   vae-zoo fit --model BetaVAE --data Digits --model.beta 2 --trainer.max_epochs 20
-  vae-zoo test --ckpt_path results/BetaVAE_Digits/fit_0/checkpoints/last.ckpt"""
+  vae-zoo test --ckpt_path results/BetaVAE_Digits/fit_0"""
+
+
+_CHECKPOINT = "a checkpoint, the folder of a fit, or one with model.safetensors and config.json"
 
 
 class VerbParser(argparse.ArgumentParser):
@@ -81,14 +84,12 @@ class VerbParser(argparse.ArgumentParser):
 
     def add_checkpoint(self) -> None:
         """Add ``--ckpt_path``, which is required."""
-        what = "a checkpoint, or a folder with model.safetensors and config.json"
-        self.add_argument("--ckpt_path", type=_trained, required=True, metavar="PATH", help=what)
+        self.add_argument("--ckpt_path", type=_trained, required=True, metavar="PATH", help=_CHECKPOINT)
 
     def add_model(self) -> None:
         """Add ``--ckpt_path`` and ``--pretrained``, one of which is required."""
         group = self.add_mutually_exclusive_group(required=True)
-        what = "a checkpoint, or a folder with model.safetensors and config.json"
-        group.add_argument("--ckpt_path", type=_trained, metavar="PATH", help=what)
+        group.add_argument("--ckpt_path", type=_trained, metavar="PATH", help=_CHECKPOINT)
         what = "weights of the package (vae-zoo list weights), or hf-hub:user/model"
         group.add_argument("--pretrained", type=_weights, metavar="NAME", help=what)
 
@@ -114,12 +115,34 @@ def check_writable(path: Path) -> None:
         raise ValueError(f"{path} is a folder: give the name of a file to write.")
 
 
+def check_seed(seed: int, bits: int = 63) -> None:
+    """Refuse a seed that a generator does not take, or that leaves no room for further ones.
+
+    Raises:
+        ValueError: If it is negative, or has more bits.
+    """
+    if not 0 <= seed < 2**bits:
+        raise ValueError(f"--seed must be at least 0 and below 2**{bits}, got {seed}.")
+
+
+def checkpoint_of(path: Path) -> Path:
+    """A checkpoint: the path itself, the folder of a shared model, or the last one of the folder of a fit.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    for candidate in (path, path / "checkpoints" / "last.ckpt"):
+        if candidate.is_file() or (candidate / "config.json").is_file():
+            return candidate
+    choice = "a .ckpt file, the folder of a fit, such as fit_0, or one of save_pretrained"
+    raise FileNotFoundError(f"no checkpoint at {path}: give {choice}.")
+
+
 def _trained(text: str) -> Path:
-    """Path of an existing checkpoint."""
-    path = Path(text)
-    if not path.is_file() and not (path / "config.json").is_file():
-        raise argparse.ArgumentTypeError(f"no checkpoint at {path}: give a .ckpt file, or a folder of save_pretrained")
-    return path
+    try:
+        return checkpoint_of(Path(text))
+    except FileNotFoundError as error:
+        raise argparse.ArgumentTypeError(str(error).removesuffix(".")) from error
 
 
 def _weights(text: str) -> str:

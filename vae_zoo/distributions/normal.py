@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, constraints
+
+from vae_zoo.functional import log_normal
 
 
 class Normal(torch.distributions.Normal):
@@ -23,8 +24,7 @@ class Normal(torch.distributions.Normal):
         super().__init__(loc, log_scale.exp(), validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        standardised = (value - self.loc) * torch.exp(-self.log_scale)
-        return -0.5 * standardised.square() - self.log_scale - 0.5 * math.log(2 * math.pi)
+        return log_normal(value, self.loc, self.log_scale)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Normal:
         return Normal(self.loc.expand(batch_shape), self.log_scale.expand(batch_shape))

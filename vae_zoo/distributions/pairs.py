@@ -23,7 +23,7 @@ def check_family(family: Family, role: str) -> Distribution:
         The distributions of two events with all parameters 0.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If it gives no distribution, or one of other shapes.
     """
     name = f"{role} {type(family).__name__}"
     with torch.no_grad():
@@ -38,7 +38,7 @@ def check_likelihood(family: Family) -> None:
     """Refuse a likelihood whose distributions are not over examples, or cannot score them.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If it has no log_prob.
     """
     d = check_family(family, "likelihood")
     while type(d) is Independent:
@@ -60,7 +60,7 @@ def check_shapes(d: Distribution, what: str, batch: Shape, event: Shape) -> None
         event: Expected event shape.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If batch or event shapes differ.
     """
     found = tuple(d.batch_shape), tuple(d.event_shape)
     if found != (batch, event):
@@ -76,7 +76,7 @@ def check_latents(q: Distribution, p: Distribution, num: int) -> None:
     """Refuse a posterior and a prior that are not over the same latents, or not of this number of examples.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If the latents have another shape.
     """
     event = tuple(q.event_shape)
     check_shapes(q, "the posterior q(z|x)", (num,), event)
@@ -90,7 +90,7 @@ def check_prior(prior: Prior, shape: Shape) -> None:
     """Refuse a prior that is not over latents of this shape.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If the latents have another shape.
     """
     p = prior()
     check_shapes(p, f"the prior {type(prior).__name__}", tuple(p.batch_shape), shape)

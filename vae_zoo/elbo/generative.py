@@ -73,7 +73,7 @@ def check_number(name: str, number: int, least: int = 0) -> None:
     """Refuse an invalid number of samples.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If number is not whole, or less than least.
     """
     if number % 1 or number < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {number}.")
@@ -83,7 +83,7 @@ def check_condition(c: Any) -> None:
     """Refuse conditions other than tensors, such as a list of labels.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If c is not a tensor.
     """
     if not isinstance(c, Tensor):
         raise ValueError(f"c must be a tensor, as in torch.tensor([0, 1]), got a {type(c).__name__}.")
@@ -96,7 +96,7 @@ def check_labels(model: object, c: Tensor | None, num: int) -> Tensor:
         The labels.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If c is missing or does not hold num integers.
     """
     if c is None:
         raise ValueError(f"{type(model).__name__} needs the labels of the examples, c of shape (B,), got none.")

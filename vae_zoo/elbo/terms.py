@@ -58,7 +58,10 @@ class ELBO(NamedTuple):
 
     @property
     def log_w(self) -> Tensor:
-        """Logarithm of the importance weights p(x, z) / q(z|x), (K, B)."""
+        """Logarithm of the importance weights p(x, z) / q(z|x), (K, B).
+
+        In the objective, the divergence in it has its weight, and includes the penalty.
+        """
         return self.log_px + self.weight * (self.log_pz - self.log_qz - self.penalty)
 
     @property
@@ -70,7 +73,7 @@ class ELBO(NamedTuple):
         """Refuse terms of wrong shapes, which could broadcast to a plausible bound.
 
         Raises:
-            ValueError: With what was expected and what came.
+            ValueError: If log_px is not (K, B) or kl not (B,).
         """
         log_px, kl = tuple(self.log_px.shape), tuple(self.kl.shape)
         if log_px != (len(self.z), num) or kl != (num,):

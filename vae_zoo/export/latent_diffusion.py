@@ -194,19 +194,14 @@ def _renamed(encoder: ResidualEncoder, decoder: ResidualDecoder) -> dict[str, Te
         for number, level in enumerate(network.levels):
             parts += _numbered(f"{name}.{block}.{number}", level, sampler)
         for path, part in parts:
-            names: Mapping[str, str] = {"conv": "conv"}
-            names = (
-                _BLOCK if isinstance(part, ResidualBlock) else _ATTENTION if isinstance(part, SelfAttention) else names
-            )
-            for own, theirs in names.items():
+            for own, theirs in _names(part).items():
                 found |= _layer(f"{path}.{theirs}", getattr(part, own))
     return found
 
 
 def _names(part: nn.Module) -> Mapping[str, str]:
     if isinstance(part, ResidualBlock):
-        same = isinstance(part.shortcut, nn.Identity)
-        return {own: theirs for own, theirs in _BLOCK.items() if not (same and own == "shortcut")}
+        return _BLOCK
     return _ATTENTION if isinstance(part, SelfAttention) else {"conv": "conv"}
 
 

@@ -68,7 +68,7 @@ class DataClassifier(nn.Module):
             ValueError: If there are no labels, or several of each example.
         """
         if y is None or y.ndim != 1 or not bool((y >= 0).any()):
-            wrong = "labels" if y is None or y.ndim == 1 else "one label of each example, and they have several"
+            wrong = "labels" if y is None or y.ndim == 1 else "one label for each example, and these have several"
             raise ValueError(f"DataClassifier needs data with {wrong}: choose another extractor.")
         x, y = x[y >= 0], y[y >= 0]
         device = next(self.parameters()).device

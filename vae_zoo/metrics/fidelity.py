@@ -80,7 +80,7 @@ class KID(KernelInceptionDistance):
         if subset_size < 2:
             raise ValueError(f"subset_size must be at least 2, got {subset_size}.")
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*will save all extracted features.*")  # so does the docstring
+            warnings.filterwarnings("ignore", ".*will save all extracted features.*")  # the docstring says so too
             super().__init__(feature=Features(num_features, extractor), subset_size=subset_size, **kwargs)
         self.wanted, self.seed = subset_size, seed
         for name in ("real_features", "fake_features"):  # else processes with other numbers of batches wait for ever

@@ -43,7 +43,7 @@ def check_output(out: Tensor, num: int, gives: Shape, name: str) -> None:
     """Refuse the output of a network for a number of rows if it does not have the expected shape.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If it is no tensor, or of another shape.
     """
     wanted = f"{name} must give {_text('B', gives)}"
     if not isinstance(out, Tensor):

@@ -138,7 +138,7 @@ def check_sides(shape: Shape, num_sides: int | None = None) -> None:
     """Refuse vectors, and examples with another number of sides than a decoder was made for.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If the shape has no sides, or another number of them than num_sides.
     """
     if len(shape) - 1 not in CONVOLUTIONS:
         raise ValueError(
@@ -153,7 +153,7 @@ def check_image(shape: Shape) -> None:
     """Refuse examples other than images.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If the shape is not (C, H, W).
     """
     if len(shape) != 3:
         raise ValueError(f"this convolutional network needs images (C, H, W), got shape {tuple(shape)}: use Dense.")
@@ -163,7 +163,7 @@ def check_widths(channels: Sequence[int], hidden: int | None = None) -> None:
     """Refuse widths below 1.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If a width is less than 1.
     """
     if not channels or min([*channels, 1 if hidden is None else hidden]) < 1:
         names = "channels" if hidden is None else "channels and hidden"

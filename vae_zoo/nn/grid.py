@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from vae_zoo.nn.conv import CONVOLUTIONS
-from vae_zoo.nn.halving import Size, geometry, halved
+from vae_zoo.nn.halving import Size, geometry, halvings
 from vae_zoo.typing import Shape
 
 
@@ -105,9 +105,4 @@ def _sizes(shape: Shape, grid: Shape, width: int, num_blocks: int) -> list[Size]
         )
     if width < 1 or num_blocks < 0:
         raise ValueError(f"width must be at least 1 and num_blocks at least 0, got {width} and {num_blocks}.")
-    sizes, end = [tuple(shape[1:])], tuple(grid[-num_sides:])
-    while sizes[-1] != end and max(sizes[-1]) > 1:
-        sizes.append(halved(sizes[-1]))
-    if sizes[-1] != end:
-        raise ValueError(f"the grid must be the example halved so many times, one of {sizes}, got {end}.")
-    return sizes
+    return halvings(shape[1:], grid[-num_sides:])

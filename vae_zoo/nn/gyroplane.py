@@ -47,9 +47,8 @@ class Gyroplane(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Map points (B, in_dim) to (B, out_dim)."""
-        with torch.autocast(
-            z.device.type, enabled=False
-        ):  # in half precision, all points near the boundary are the same
+        # In half precision, all points near the boundary are the same.
+        with torch.autocast(z.device.type, enabled=False):
             weight, place = self.weight.float(), self.place.float()
             if z.dtype == torch.float64:
                 weight, place = self.weight.double(), self.place.double()
@@ -71,7 +70,8 @@ class GyroplaneDense(nn.Module):
         curvature: c of the ball of curvature -c: that of the posterior.
 
     Raises:
-        ValueError: If inputs are not vectors, there is no hidden layer, or a width is less than 1.
+        ValueError: If inputs are not vectors, there is no hidden layer, a width is less than 1, or curvature is not
+            positive and finite.
     """
 
     def __init__(

@@ -13,6 +13,20 @@ def halved(size: Size) -> Size:
     return tuple(max(side // 2, 1) for side in size)
 
 
+def halvings(large: Size, small: Size) -> list[Size]:
+    """Sizes from large to small, each half of the one before.
+
+    Raises:
+        ValueError: If halving does not lead there.
+    """
+    sizes = [tuple(large)]
+    while sizes[-1] != tuple(small) and max(sizes[-1]) > 1:
+        sizes.append(halved(sizes[-1]))
+    if sizes[-1] != tuple(small):
+        raise ValueError(f"the grid must be the example halved so many times, one of {sizes}, got {tuple(small)}.")
+    return sizes
+
+
 def geometry(large: Size, small: Size) -> tuple[Size, Size, Size]:
     """Kernel, stride and output padding from one size to the other: 4 and 2, or 3 and 1 if a side is 1."""
     kernels, strides, extras = zip(*(_side(n, m) for n, m in zip(large, small, strict=True)), strict=True)

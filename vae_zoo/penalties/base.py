@@ -69,7 +69,7 @@ class Penalty(nn.Module, ABC):
         """Refuse a posterior or a prior that the penalty is not defined for, at construction of the model.
 
         Raises:
-            ValueError: With what was expected and what came.
+            ValueError: If it is not, with the reason.
         """
 
 

@@ -17,7 +17,7 @@ def check_steps(max_epochs: int, batch_size: int, lr: float, patience: int) -> N
     """Refuse invalid settings of :func:`maximise`.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If lr is not positive and finite, or a number is less than 1.
     """
     for name, number in {"max_epochs": max_epochs, "batch_size": batch_size, "patience": patience}.items():
         if number < 1:

@@ -1,4 +1,4 @@
-"""Weights by their names, and files of them, read as tensors alone."""
+"""Weights by their names, files of them, read as tensors alone, and buffers that half precision would round."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
@@ -34,6 +34,17 @@ def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
     return state
 
 
+@contextmanager
+def exact_buffers(module: nn.Module) -> Iterator[None]:
+    """Keep the buffers of a module itself in their dtype where a cast to half precision would round them."""
+    kept = dict(module.named_buffers(recurse=False))
+    yield
+    for name, value in kept.items():
+        now = getattr(module, name)
+        if now.dtype in (torch.bfloat16, torch.float16):
+            setattr(module, name, value.to(now.device))
+
+
 def uncompiled(name: str) -> str:
     """The name of a weight without the mark of parts that ``torch.compile`` has wrapped, ``encoder._orig_mod.bias``."""
     return name.replace("_orig_mod.", "")
@@ -44,7 +55,7 @@ _restoring: ContextVar[bool] = ContextVar("restoring", default=False)
 
 @contextmanager
 def restoring() -> Iterator[None]:
-    """Say that what is built within the context gets all of its weights from a checkpoint afterwards."""
+    """Mark what is built within the context as getting all of its weights from a checkpoint."""
     token = _restoring.set(True)
     try:
         yield

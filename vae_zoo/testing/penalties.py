@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from vae_zoo.distributions.normal import Normal, PointMass, independent
+from vae_zoo.distributions.supports import core
 from vae_zoo.models.base.penalised import metric_name
 from vae_zoo.penalties import Penalty
 from vae_zoo.testing.noise import seed_cpu
@@ -97,16 +98,9 @@ def _latents(p: Distribution) -> tuple[Tensor, Tensor]:
     seed_cpu(6)
     near = p.sample((NUM,))
     far = near[:1].expand_as(near).clone()
-    if _is_real(p):
+    if core(p.support) is constraints.real:
         far = (SHIFT + near.flatten(1)[:, :1]).expand(-1, near[0].numel()).reshape(near.shape).clone()
     return near, far
-
-
-def _is_real(p: Distribution) -> bool:
-    support: Any = p.support
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    return support is constraints.real
 
 
 def _value(penalty: Penalty, z: Tensor, p: Distribution) -> Tensor | None:

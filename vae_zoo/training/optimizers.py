@@ -81,11 +81,12 @@ def rehearse(
         warnings.simplefilter("ignore")
         optimizer = make([{**group, "params": [nn.Parameter(torch.zeros(2, 2))]} for group in groups])
         scheduler = make_scheduler(optimizer) if make_scheduler else None
+        metric = [0.0] if isinstance(scheduler, ReduceLROnPlateau) else []
         try:
             for _ in range(_SOON):
                 optimizer.step(lambda: float(_loss(optimizer)))
             for _ in range(num_epochs if scheduler is not None else 0):
-                scheduler.step(*[0.0] * isinstance(scheduler, ReduceLROnPlateau))  # type: ignore[union-attr]
+                scheduler.step(*metric)  # type: ignore[union-attr]
         except (ArithmeticError, RuntimeError) as error:
             what = type(optimizer if scheduler is None else scheduler).__name__
             raise ValueError(f"{what} cannot take a step with these settings: {error}.") from error
@@ -124,7 +125,7 @@ def check_length(trainer: Any, make: Any, make_scheduler: Any, groups: list[Any]
         ) from error
     late = {key: min(value) if isinstance(value, list) else value for key, value in lengths.items()}
     if beyond := [f"{key} {value:g}" for key, value in late.items() if value > epochs]:
-        rank_zero_info(f"{name} is stepped once an epoch, {epochs} times: {' and '.join(beyond)} lies after the run.")
+        rank_zero_info(f"{name} is stepped once an epoch, {epochs} times; after the end: {' and '.join(beyond)}.")
 
 
 def check_plateaus(trainer: Any) -> None:

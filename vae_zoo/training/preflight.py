@@ -31,7 +31,7 @@ def check_fit(model: Any, data: Any, world_size: int = 1) -> None:
         world_size: Number of processes.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: In any of these cases.
     """
     if prior := post_hoc_prior(model):
         raise ValueError(f"{prior} is fitted after training: fit with another prior, and then run vae-zoo fit-density.")

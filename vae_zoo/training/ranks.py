@@ -122,7 +122,7 @@ class Watch:
         self._thread.start()
 
     def mark(self, *, inside: bool) -> None:
-        """Say that this process has come to the next place of its training loop, within a step or outside."""
+        """Record that this process has come to the next place of its training loop, within a step or outside."""
         self.marks, self.inside = self.marks + 1, inside
 
     def fail(self, error: BaseException) -> None:

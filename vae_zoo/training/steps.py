@@ -210,7 +210,7 @@ class Steps(LightningModule, ABC):
         """Refuse unsuitable examples, at the first batch of an epoch.
 
         Raises:
-            ValueError: With what was expected and what came.
+            ValueError: If labels come before the examples.
         """
         if batch_idx == 0:
             x, c = self.unpack(batch)
@@ -222,7 +222,7 @@ class Steps(LightningModule, ABC):
         """Refuse examples of another shape or type, which could broadcast to a meaningless result.
 
         Raises:
-            ValueError: With what was expected and what came.
+            ValueError: If x is no tensor, no batch, of another shape or not floating point.
         """
         if not isinstance(x, Tensor):
             raise ValueError(f"examples must be a tensor of shape (B, {_sides(self.shape)}), got a {type(x).__name__}.")
@@ -333,7 +333,7 @@ def check_values(values: Any, hook: str, *, vectors: bool = False) -> None:
         vectors: Whether all but the loss may be vectors, from which :meth:`Steps.curves` computes scalars.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If it is no dictionary with loss, or a value is no scalar tensor.
     """
     wanted = f"{hook} must give a dictionary with a scalar tensor `loss`"
     if not isinstance(values, dict):

@@ -101,7 +101,7 @@ def find(name: str) -> Weights:
 def unknown(name: str) -> str:
     """What to say of a name that no weights have."""
     near = get_close_matches(name, names(), 3, 0.5)
-    there = f"there are {', '.join(near)}, and more by" if near else "those there are by"
+    there = f"there are {', '.join(near)}, and more by" if near else "all are listed by"
     return f"there are no weights {name}; {there} vae-zoo list weights"
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from torch import Tensor
 
 from vae_zoo.callbacks.evaluation.passes import TestMetrics, check_classes, data_of
 from vae_zoo.data import DataModule
@@ -55,8 +54,7 @@ class Clusters(TestMetrics):
     def start(self, trainer: Trainer, model: Any) -> None:
         data = data_of(trainer, "Clusters")
         check_classes(data, "Clusters")
-        for metric in self._metrics.values():
-            metric.to(model.device).reset()
+        self.reset(model)
         self._mixture = None
         if not getattr(model, "num_clusters", 0):
             if not model.continuous:
@@ -74,9 +72,6 @@ class Clusters(TestMetrics):
             found = self._mixture.log_joint(z).argmax(1).to(y.device)
         for metric in self._metrics.values():
             metric.update(found[y >= 0], y[y >= 0])
-
-    def metrics(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:  # noqa: ARG002
-        return {name: metric.compute() for name, metric in self._metrics.items()}
 
     def _fitted(self, data: DataModule, model: Any) -> NormalMixture:
         """A mixture fitted to latents of the same training examples in every process."""

@@ -91,7 +91,7 @@ class CollapseWarning(Callback):
             what = f"{active} of {dims} latent dimensions vary with the example"
             what += f" in layer {layer}" * (len(units.active) > 1)
             if not empty:
-                what = f"the latents say {float(units.rate or 0):.2f} nats of an example, all together"
+                what = f"the latents carry {float(units.rate or 0):.2f} nats about an example in total"
             rank_zero_warn(
                 f"posterior collapse: {what}, for {self.patience} validations. Anneal the divergence "
                 "(LinearAnnealing), lower beta or the size of the decoder, or choose another likelihood "

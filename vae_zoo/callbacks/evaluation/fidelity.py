@@ -119,17 +119,13 @@ class Reconstructions(TestMetrics):
 
     def start(self, trainer: Trainer, model: Any) -> None:  # noqa: ARG002
         check_complete(model, "PSNR and SSIM compare")
-        for metric in self._metrics.values():
-            metric.to(model.device).reset()
+        self.reset(model)
 
     def add(self, model: Any, batch: Any) -> None:
         x, c = model.unpack(batch)
         reconstruction = model.reconstruct(x, c)
         for metric in self._metrics.values():
             metric.update(reconstruction, x)
-
-    def metrics(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:  # noqa: ARG002
-        return {name: metric.compute() for name, metric in self._metrics.items()}
 
 
 def check_complete(model: Any, what: str) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from torch import Tensor
 
 from vae_zoo.callbacks.evaluation.passes import TestMetrics
 from vae_zoo.evaluation.latents import check_scalable
@@ -46,14 +45,13 @@ class LatentSpace(TestMetrics):
         check_scalable(model)
         shape = model.latent_shape
         self._left = self.num
-        self._metrics: dict[str, Any] = {"continuity": self._continuity}
+        self._metrics = {"continuity": self._continuity}
         if len(shape) > 1 and max(shape[1:]) > 1:
             self._metrics["high_frequency"] = HighFrequency()
         sides = [*model.shape[1:], *shape[1:]]
         if len(shape) == len(model.shape) and not any(side % 4 for side in sides):
             self._metrics["zoom_error"] = EquivarianceError(shape[0])
-        for metric in self._metrics.values():
-            metric.to(model.device).reset()
+        self.reset(model)
 
     @torch.no_grad()
     def add(self, model: Any, batch: Any) -> None:
@@ -65,6 +63,3 @@ class LatentSpace(TestMetrics):
             self._metrics["high_frequency"].update(z)
         if "zoom_error" in self._metrics:
             self._metrics["zoom_error"].update(model.embed(zoomed(x), c), zoomed(z))
-
-    def metrics(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:  # noqa: ARG002
-        return {name: metric.compute() for name, metric in self._metrics.items()}

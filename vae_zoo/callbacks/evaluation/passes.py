@@ -25,6 +25,8 @@ class TestMetrics(Callback, ABC):
     units: dict[str, str] = {}
     """Unit of each metric, by its name without the stage, for the report."""
 
+    _metrics: dict[str, Any]
+
     @abstractmethod
     def start(self, trainer: Trainer, model: Any) -> None:
         """Reset, and refuse models and data for which the metrics are undefined."""
@@ -33,9 +35,14 @@ class TestMetrics(Callback, ABC):
     def add(self, model: Any, batch: Any) -> None:
         """Add a batch of the test split."""
 
-    @abstractmethod
-    def metrics(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:
+    def metrics(self, trainer: Trainer, model: Any) -> dict[str, Tensor]:  # noqa: ARG002
         """The metrics over all batches and processes, by name."""
+        return {name: metric.compute() for name, metric in self._metrics.items()}
+
+    def reset(self, model: Any) -> None:
+        """Move the metrics to the device of the model, and forget what they have seen."""
+        for metric in self._metrics.values():
+            metric.to(model.device).reset()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.start(trainer, pl_module)

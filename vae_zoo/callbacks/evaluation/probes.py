@@ -43,8 +43,7 @@ class Probes(TestMetrics):
 
     def start(self, trainer: Trainer, model: Any) -> None:
         check_classes(data_of(trainer, "Probes"), "Probes")
-        for metric in self._metrics.values():
-            metric.to(model.device).reset()
+        self.reset(model)
 
     def add(self, model: Any, batch: Any) -> None:
         self._add(model, batch.x, batch.y, train=False)

@@ -93,7 +93,7 @@ class MergedRows:
         return ((start, start + _SPAN) for start in range(0, max(len(self), 1), _SPAN))
 
     def take(self, name: str, start: int, end: int) -> np.ndarray:
-        """Some rows of a column. A map is closed after each call: what it has read stays else."""
+        """Some rows of a column. A map is closed after each call: otherwise the pages it has read stay in memory."""
         return self.pick(name, np.arange(start, min(end, len(self))))
 
     def pick(self, name: str, numbers: np.ndarray) -> np.ndarray:

@@ -14,17 +14,22 @@ DESCRIPTION = """Run the conformance suite on a model and print a table of resul
 Exit code 0 if all is well, 1 if a check fails."""
 
 
+def parser() -> VerbParser:
+    """The options of the verb."""
+    made = VerbParser("check", DESCRIPTION)
+    made.add_argument("model", metavar="CLASS", help="a model of the zoo, or my_file.MyVAE from the working folder")
+    made.add_argument("--only", nargs="+", default=[], metavar="CHECK", help="run these checks alone")
+    made.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="arguments of the class")
+    return made
+
+
 def check(args: list[str]) -> None:
     """Run ``vae-zoo check CLASS``; exit with 1 if a check fails.
 
     Raises:
         ValueError: If there is no such class or check, or an argument of the class is invalid.
     """
-    parser = VerbParser("check", DESCRIPTION)
-    parser.add_argument("model", metavar="CLASS", help="a model of the zoo, or my_file.MyVAE from the working folder")
-    parser.add_argument("--only", nargs="+", default=[], metavar="CHECK", help="run these checks alone")
-    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="arguments of the class")
-    options = parser.parse_args(args)
+    options = parser().parse_args(args)
     kwargs = dict(_pair(text) for text in options.set)
     greet("check", options.model, piped=True)
 

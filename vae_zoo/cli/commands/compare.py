@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae_zoo.cli.run.described import Trained, collected, data_of, trained
-from vae_zoo.cli.terminal import greet, quiet
-from vae_zoo.cli.verbs import VerbParser, check_writable
+from vae_zoo.cli.terminal import console, greet, quiet
+from vae_zoo.cli.verbs import VerbParser, check_seed, check_writable, checkpoint_of
 from vae_zoo.system.writing import replacing
 
 DESCRIPTION = """Compare trained models by log p(x) of the same examples: means, and differences from the best with
@@ -81,18 +81,6 @@ def compare(args: list[str]) -> None:
         print(options.out)
 
 
-def checkpoint_of(path: Path) -> Path:
-    """The checkpoint of a run: the path itself, or the last one of the folder of a fit.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    for candidate in (path, path / "checkpoints" / "last.ckpt"):
-        if candidate.is_file() or (candidate / "config.json").is_file():
-            return candidate
-    raise FileNotFoundError(f"no checkpoint at {path}: give a .ckpt file, or the folder of a fit, such as fit_0.")
-
-
 def refuse(options: Any, num: int) -> None:
     """Refuse invalid options.
 
@@ -106,8 +94,7 @@ def refuse(options: Any, num: int) -> None:
         raise ValueError(f"--num_samples must be at least 1, got {options.num_samples}.")
     if options.num is not None and options.num < 2:
         raise ValueError(f"--num must be at least 2, got {options.num}.")
-    if not 0 <= options.seed < 2**63:
-        raise ValueError(f"--seed must be at least 0 and below 2**63, got {options.seed}.")
+    check_seed(options.seed)
     if options.out is not None and options.out.suffix != ".csv":
         raise ValueError(f"--out must end in .csv, got {options.out}.")
     if options.out is not None:
@@ -201,7 +188,6 @@ def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def show(rows: Sequence[dict[str, Any]], num_samples: int) -> None:
     """Print the table."""
-    from rich.console import Console
     from rich.table import Table
 
     printed = Table(title=f"log p(x) of {rows[0]['num_examples']} examples, {num_samples} importance samples, nats")
@@ -217,8 +203,7 @@ def show(rows: Sequence[dict[str, Any]], num_samples: int) -> None:
             *(short(row["run"], [r["run"] for r in rows]).replace("[", r"\["), row["model"], evidence),
             *(f"{row['elbo']:.2f}", f"{row['kl']:.2f}", gap, p),
         )
-    console = Console()
-    (console if console.is_terminal else Console(width=140)).print(printed)
+    console(140).print(printed)
     print("± is the standard error over examples; p is corrected for the number of models. Other seeds are ignored.")
 
 

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from vae_zoo.cli.commands import doctor, export, fit_density, sample
+from vae_zoo.cli.commands import (
+    check,
+    compare,
+    doctor,
+    export,
+    fit_density,
+    sample,
+    sweep_check,
+    sweep_run,
+    sweep_table,
+)
+from vae_zoo.cli.commands import list as list_
 from vae_zoo.cli.commands.coding import compress, decompress
-from vae_zoo.cli.commands.list import TABLES
 from vae_zoo.cli.commands.pages import explore
 from vae_zoo.cli.commands.show import named
 from vae_zoo.cli.commands.tables import impute, quality
@@ -15,6 +26,25 @@ from vae_zoo.cli.inspect.options import LINKED, choices, groups
 from vae_zoo.cli.inspect.sources import arguments
 from vae_zoo.cli.run.wandb_flags import wandb_options
 from vae_zoo.cli.verbs import RUNS, VERBS, VerbParser
+
+OWN: dict[str, Any] = {
+    "check": check,
+    "compare": compare,
+    "compress": compress,
+    "decompress": decompress,
+    "doctor": doctor,
+    "explore": explore,
+    "export": export,
+    "fit-density": fit_density,
+    "impute": impute,
+    "list": list_,
+    "quality": quality,
+    "sample": sample,
+    "sweep-check": sweep_check,
+    "sweep-run": sweep_run,
+    "sweep-table": sweep_table,
+}
+"""Modules of the verbs that have options of their own, each with a function ``parser``."""
 
 BASH = """# Completion of vae-zoo. For this shell: source <(vae-zoo completion {shell})
 _vae_zoo() {{
@@ -84,7 +114,7 @@ def _values() -> list[tuple[Iterable[str], str, list[str]]]:
     chosen: list[tuple[Iterable[str], str, list[str]]] = [
         (RUNS, f"--{group}", sorted(choices(group))) for group in ("model", "data")
     ]
-    own = {"list": list(TABLES), "show": [*sorted(named()), *packaged()], "check": sorted(choices("model"))}
+    own = {"list": list(list_.TABLES), "show": [*sorted(named()), *packaged()], "check": sorted(choices("model"))}
     own |= {"completion": ["bash", "zsh", "fish"], "sweep-check": list(packaged_sweeps())}
     own |= {"sweep-run": list(packaged_sweeps())}
     chosen.append((["export"], "--format", list(export.FORMATS)))
@@ -105,11 +135,8 @@ def _options() -> tuple[list[str], dict[str, list[str]]]:
     shared += ["trust", "help", "help-all"]
     shared += wandb_options()
     own = {verb: [name for name in names if name not in (*shared, "c")] for verb, names in found.items()}
-    own |= {"sample": sample.parser().names(), "export": export.parser().names()}
-    own |= {"impute": impute.parser().names(), "quality": quality.parser().names(), "doctor": doctor.parser().names()}
-    own |= {"compress": compress.parser().names(), "decompress": decompress.parser().names()}
-    own |= {"explore": explore.parser().names()}
-    own |= {"fit-density": [*fit_density.parser().names(), *fit_density.settings()]}
+    own |= {verb: module.parser().names() for verb, module in OWN.items()}
+    own["fit-density"] += fit_density.settings()
     return shared, {verb: names for verb, names in own.items() if names}
 
 

@@ -10,7 +10,7 @@ from textwrap import fill
 from typing import Any
 
 from vae_zoo.cli.terminal import greet, quiet, width
-from vae_zoo.cli.verbs import VerbParser, check_writable
+from vae_zoo.cli.verbs import VerbParser, check_seed, check_writable, checkpoint_of
 from vae_zoo.system.writing import write_text
 
 DESCRIPTION = """Examine data before training, or a trained model: what is found is named, with what was measured, what
@@ -67,8 +67,7 @@ def refuse(options: Any) -> None:
     """
     if options.num < 20:
         raise ValueError(f"--num must be at least 20, for errors to mean anything, got {options.num}.")
-    if not 0 <= options.seed < 2**63:
-        raise ValueError(f"--seed must be at least 0 and below 2**63, got {options.seed}.")
+    check_seed(options.seed)
     if options.json is not None and options.json.suffix != ".json":
         raise ValueError(f"--json must end in .json, got {options.json}.")
     if options.json is not None:
@@ -106,10 +105,12 @@ def data_options(rest: Sequence[str]) -> dict[str, Any]:
 
 def checkpoint(path: Path) -> Path | None:
     """The checkpoint at a path: itself, a folder of a shared model, or the last one of the folder of a fit."""
-    for candidate in (path, path / "checkpoints" / "last.ckpt"):
-        if (candidate.is_file() and candidate.suffix == ".ckpt") or (candidate / "config.json").is_file():
-            return candidate
-    return None
+    if path.is_file() and path.suffix != ".ckpt":
+        return None
+    try:
+        return checkpoint_of(path)
+    except FileNotFoundError:
+        return None
 
 
 def of_data(options: Any, changes: dict[str, Any]) -> dict[str, Any]:

@@ -45,10 +45,10 @@ def export(args: list[str]) -> None:
     greet("export", f"{options.pretrained or options.ckpt_path} as {options.format}", piped=True)
 
     from vae_zoo import export as exporting
-    from vae_zoo.hub import from_pretrained, load
+    from vae_zoo.cli.run.described import model_of
 
     quiet()
-    model = from_pretrained(options.pretrained) if options.pretrained else load(options.ckpt_path)
+    model = model_of(options)
     if options.format == "diffusers" and model.latent_scale is None:
         _measure(model, options)
     for line in exporting.export(model, options.out, options.format, ckpt_path=options.ckpt_path):

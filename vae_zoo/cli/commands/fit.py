@@ -12,7 +12,7 @@ from vae_zoo.cli.commands.list import classes_of
 from vae_zoo.cli.errors import nearest, nearest_or_all
 from vae_zoo.cli.help import show_help
 from vae_zoo.cli.inspect.configs import packaged, packaged_configs, parsed, read_yaml
-from vae_zoo.cli.inspect.options import CHOSEN, TRAINER, choices, groups, pairs
+from vae_zoo.cli.inspect.options import CHOSEN, TRAINER, choices, groups, pairs, with_checkpoint
 from vae_zoo.cli.inspect.sources import arguments
 from vae_zoo.cli.run.wandb_flags import spelled_out
 from vae_zoo.cli.terminal import greet
@@ -62,6 +62,7 @@ def run(verb: str, args: Sequence[str]) -> None:
         args = [foreign]
     elif "--help-all" in args:
         args = ["--help"]
+    args = with_checkpoint(args)
     refuse(verb, args)
     if not any(arg.partition("=")[0] == "--print_config" or ".help" in arg.partition("=")[0] for arg in args):
         greet(verb, _what(args))
@@ -186,7 +187,7 @@ def _split(given: list[tuple[str, str]]) -> Iterator[tuple[str, str, str, str]]:
 def _check_class(group: str, name: str, given: list[tuple[str, str]]) -> None:
     if not name.isidentifier() or name in (known := choices(group)) or Path(name).exists() or _may_import(given):
         return
-    near = nearest(name, known) or "; vae-zoo list shows those there are, yours is my_file.MyClass."
+    near = nearest(name, known) or "; vae-zoo list shows all; a class of your own is my_file.MyClass."
     raise ValueError(f"{group}: there is no class {name}{near}")
 
 

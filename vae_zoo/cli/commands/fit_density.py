@@ -11,7 +11,7 @@ from vae_zoo.cli.inspect.configs import parsed
 from vae_zoo.cli.inspect.sources import arguments, is_concrete, public
 from vae_zoo.cli.run.described import data_of, trained
 from vae_zoo.cli.terminal import greet, quiet
-from vae_zoo.cli.verbs import VerbParser, check_writable
+from vae_zoo.cli.verbs import VerbParser, check_seed, check_writable
 
 DESCRIPTION = """Encode the training data of a trained model, fit a density to the latents, and write a checkpoint of
 the model with that density as its prior, which test, sample, export and vae_zoo.load take as any other. Settings of
@@ -133,8 +133,7 @@ def read(args: Sequence[str]) -> Asked:
         wanted[name] = parsed(value, flag)
     if given.num is not None and given.num < 1:
         raise ValueError(f"--num must be at least 1, got {given.num}.")
-    if not 0 <= given.seed < 2**63:
-        raise ValueError(f"--seed must be at least 0 and below 2**63, got {given.seed}.")
+    check_seed(given.seed)
     out = given.out or _beside(given.ckpt_path, path.rpartition(".")[2])
     _check_out(out, given.ckpt_path)
     return Asked(given.ckpt_path, path, wanted, out, given.num, given.seed)

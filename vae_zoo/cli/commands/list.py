@@ -100,17 +100,22 @@ def about(config: Path) -> str:
     return first.removeprefix("#").strip()
 
 
+def parser() -> VerbParser:
+    """The options of the verb."""
+    made = VerbParser("list", "List models, data sets, packaged configurations and weights.")
+    made.add_argument("part", nargs="?", choices=TABLES, help="one table; models and data if not given")
+    what = "of weights: measure the bound of the examples stored in each file again, and refuse one that differs"
+    made.add_argument("--verify", action="store_true", help=what)
+    return made
+
+
 def show(args: list[str]) -> None:
     """Print the models and data sets, or one table.
 
     Raises:
         ValueError: If there is no such table, or weights give another bound than the stored one.
     """
-    parser = VerbParser("list", "List models, data sets, packaged configurations and weights.")
-    parser.add_argument("part", nargs="?", choices=TABLES, help="one table; models and data if not given")
-    what = "of weights: measure the bound of the examples stored in each file again, and refuse one that differs"
-    parser.add_argument("--verify", action="store_true", help=what)
-    options = parser.parse_args(args)
+    options = parser().parse_args(args)
     part = options.part
     if options.verify:
         if part != "weights":
@@ -145,7 +150,9 @@ def _wrapped(text: str, margin: int, columns: int | None) -> str:
 
 def _models() -> Iterator[tuple[str, list[str]]]:
     every = entries("model")
-    for family in sorted({entry.family for entry in every}, key=lambda f: (f not in FAMILIES, (*FAMILIES, f).index(f))):
+    found = {entry.family for entry in every}
+    known = [family for family in FAMILIES if family in found]
+    for family in [*known, *sorted(found - set(known))]:
         yield "", [family_line(family)]
         for entry in every:
             if entry.family == family:

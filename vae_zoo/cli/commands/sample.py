@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_zoo.cli.terminal import greet, quiet
-from vae_zoo.cli.verbs import VerbParser, check_writable
+from vae_zoo.cli.verbs import VerbParser, check_seed, check_writable
 
 DESCRIPTION = """Draw samples from the prior of a trained model and decode them: the means of p(x|z), or draws from it,
 as a picture, .png, .svg or .pdf, or as an array x of an .npz file. A model of a table draws rows, which go to a .csv,
@@ -77,12 +77,12 @@ def sample(args: list[str]) -> None:
     greet("sample", f"from {options.pretrained or options.ckpt_path}", piped=True)
 
     from vae_zoo.callbacks.pictures import drawing
+    from vae_zoo.cli.run.described import model_of
     from vae_zoo.evaluation.sampling import draw
-    from vae_zoo.hub import from_pretrained, load
     from vae_zoo.system.writing import write_npz
 
     quiet()
-    model = from_pretrained(options.pretrained) if options.pretrained else load(options.ckpt_path)
+    model = model_of(options)
     if hasattr(model.likelihood, "vocabulary") or (out and out.suffix == ".txt"):
         _refuse_look(options, out or Path("samples.txt"))
         print(_texts(model, options, out or Path("samples.txt")))
@@ -284,8 +284,7 @@ def refuse(num: int, label: int | None, temperature: float | Sequence[float], se
     for value in [temperature] if isinstance(temperature, float) else temperature:
         if not (value > 0 and math.isfinite(value)):
             raise ValueError(f"--temperature must be positive and finite, got {value}.")
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"--seed must be at least 0 and below 2**63, got {seed}.")
+    check_seed(seed)
     if out is None:
         return
     if out.suffix not in KINDS + TABLES:

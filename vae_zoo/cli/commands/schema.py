@@ -76,9 +76,11 @@ def field(argument: Argument) -> dict[str, Any]:
     found = typed(ast.parse(argument.annotation or "Any", mode="eval").body)
     if argument.line:
         found = {"description": argument.line, **found}
+    if argument.default is None:
+        return found
     try:
-        return {**found, "default": ast.literal_eval(argument.default or "…")}
-    except (ValueError, SyntaxError):  # none, or a class
+        return {**found, "default": ast.literal_eval(argument.default)}
+    except (ValueError, SyntaxError):  # a class
         return found
 
 

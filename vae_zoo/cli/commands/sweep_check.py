@@ -20,13 +20,21 @@ from vae_zoo.cli.errors import explain
 from vae_zoo.cli.inspect.configs import find_sweep, read_yaml
 from vae_zoo.cli.sweeps.draws import count, points
 from vae_zoo.cli.sweeps.rules import arguments_of, check_metric, check_rules, expand
-from vae_zoo.cli.terminal import greet
+from vae_zoo.cli.terminal import console, greet
 from vae_zoo.cli.verbs import VerbParser
 from vae_zoo.security.trust import guard
 
 DESCRIPTION = """Check a sweep of Weights & Biases without network or account: expand its runs as the agent does, and
 parse each as vae-zoo would. Nothing is built or trained."""
 OURS = ("vae_zoo.", "lightning.", "torch.")
+
+
+def parser() -> VerbParser:
+    """The options of the verb."""
+    made = VerbParser("sweep-check", DESCRIPTION)
+    made.add_argument("file", metavar="FILE", help="a sweep file, or the name of a packaged one")
+    made.add_argument("--num", type=int, default=16, help="runs to parse where there are more (16)")
+    return made
 
 
 def sweep_check(args: list[str]) -> None:
@@ -36,10 +44,7 @@ def sweep_check(args: list[str]) -> None:
         ValueError: If a run would not start, or it does not log its metric.
         ImportError: If wandb is not installed.
     """
-    parser = VerbParser("sweep-check", DESCRIPTION)
-    parser.add_argument("file", metavar="FILE", help="a sweep file, or the name of a packaged one")
-    parser.add_argument("--num", type=int, default=16, help="runs to parse where there are more (16)")
-    options = parser.parse_args(args)
+    options = parser().parse_args(args)
     path = find_sweep(options.file)
     sweep = read_yaml(path)
     greet("sweep-check", path.stem, piped=True)
@@ -146,16 +151,13 @@ def check_runs(given: Iterable[Sequence[str]], metric: dict[str, Any] | None, *,
 
 def show(path: Path, sweep: dict[str, Any], runs: list[dict[str, Any]], *, schema: bool) -> None:
     """Print what was found."""
-    from rich.console import Console
     from rich.table import Column, Table
 
-    console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        console = Console(markup=False, highlight=False, width=180)
+    page = console(180, markup=False, highlight=False)
     table = Table(*(Column(name, overflow="fold") for name in ("parameter", "values")))
     for name, parameter in sweep["parameters"].items():
         table.add_row(str(name), _said(parameter))
-    console.print(table)
+    page.print(table)
     total = math.prod(map(count, sweep["parameters"].values()))
     cap = f", at most {sweep['run_cap']}" if "run_cap" in sweep else ""
     number = f"{total:,} in the grid" if sweep["method"] == "grid" else f"by {sweep['method']} search"
@@ -169,7 +171,7 @@ def show(path: Path, sweep: dict[str, Any], runs: list[dict[str, Any]], *, schem
         ("first run", shlex.join(first)),
         ("start it", f"wandb sweep {shlex.quote(str(path))}"),
     ):
-        console.print(f"{name:10}{text}", soft_wrap=True)
+        page.print(f"{name:10}{text}", soft_wrap=True)
 
 
 def _curves(callbacks: dict[str, Any]) -> Iterator[str]:

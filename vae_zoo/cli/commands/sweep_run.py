@@ -35,6 +35,16 @@ LOOK_SECONDS = 0.5
 """How often the validations of a run are looked at that may be stopped early."""
 
 
+def parser() -> VerbParser:
+    """The options of the verb."""
+    made = VerbParser("sweep-run", DESCRIPTION)
+    made.add_argument("file", metavar="FILE", help="a sweep file, or the name of a packaged one")
+    made.add_argument("--num", type=int, help="runs at most; the whole grid, or run_cap of the file, if not given")
+    made.add_argument("--seed", type=int, default=0, help="seed of the draws (0)")
+    made.add_argument("--out", help="folder of the runs and results (results/sweeps/NAME)")
+    return made
+
+
 def sweep_run(args: list[str]) -> None:
     """Run ``vae-zoo sweep-run FILE``; exit with 1 if a run fails.
 
@@ -42,12 +52,7 @@ def sweep_run(args: list[str]) -> None:
         ValueError: If the sweep is wrong, another process runs one in the folder, or has run another one there.
     """
     own, more = (args[: args.index("--")], args[args.index("--") + 1 :]) if "--" in args else (args, [])
-    parser = VerbParser("sweep-run", DESCRIPTION)
-    parser.add_argument("file", metavar="FILE", help="a sweep file, or the name of a packaged one")
-    parser.add_argument("--num", type=int, help="runs at most; the whole grid, or run_cap of the file, if not given")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the draws (0)")
-    parser.add_argument("--out", help="folder of the runs and results (results/sweeps/NAME)")
-    options = parser.parse_args(own)
+    options = parser().parse_args(own)
     if options.num is not None and options.num < 1:
         raise ValueError(f"--num must be at least 1, got {options.num}.")
     path = find_sweep(options.file)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from vae_zoo.cli.errors import nearest
 from vae_zoo.cli.inspect.configs import read_yaml
+from vae_zoo.cli.terminal import console
 from vae_zoo.cli.verbs import VerbParser
 from vae_zoo.system.writing import replacing
 
@@ -35,17 +36,22 @@ class Row(NamedTuple):
     value: float
 
 
+def parser() -> VerbParser:
+    """The options of the verb."""
+    made = VerbParser("sweep-table", DESCRIPTION)
+    made.add_argument("folder", metavar="FOLDER", help="where the runs are, such as results")
+    made.add_argument("--metric", default="val/elbo", help="what to sort by (val/elbo)")
+    made.add_argument("--minimize", action="store_true", help="the least is the best")
+    return made
+
+
 def sweep_table(args: list[str]) -> None:
     """Run ``vae-zoo sweep-table FOLDER``.
 
     Raises:
         ValueError: If there is no run with that metric.
     """
-    parser = VerbParser("sweep-table", DESCRIPTION)
-    parser.add_argument("folder", metavar="FOLDER", help="where the runs are, such as results")
-    parser.add_argument("--metric", default="val/elbo", help="what to sort by (val/elbo)")
-    parser.add_argument("--minimize", action="store_true", help="the least is the best")
-    options = parser.parse_args(args)
+    options = parser().parse_args(args)
     folder = Path(options.folder)
     report(folder, collect(folder, options.metric), options.metric, maximize=not options.minimize)
 
@@ -109,16 +115,13 @@ def differing(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def report(folder: Path, rows: Iterable[Row], metric: str, *, maximize: bool) -> None:
     """Print the runs, the best first, and write ``results.csv`` and ``parallel.png`` into the folder."""
-    from rich.console import Console
     from rich.table import Column, Table
 
     from vae_zoo.cli.sweeps.plots import draw
 
     best = sorted(rows, key=lambda row: (math.isnan(row.value), -row.value if maximize else row.value))
     names = list(dict.fromkeys(name for row in best for name in row.parameters))
-    console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        console = Console(markup=False, highlight=False, width=180)
+    page = console(180, markup=False, highlight=False)
     table = Table(*(Column(name, overflow="fold") for name in ("run", *names)))
     table.add_column(metric, justify="right")
     with replacing(folder / "results.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
@@ -128,7 +131,7 @@ def report(folder: Path, rows: Iterable[Row], metric: str, *, maximize: bool) ->
             values = [row.parameters.get(name, "") for name in names]
             table.add_row(row.run, *map(formatted, values), "–" if math.isnan(row.value) else f"{row.value:.4f}")
             writer.writerow([row.run, *values, "" if math.isnan(row.value) else row.value])
-    console.print(table)
+    page.print(table)
     picture = draw(folder / "parallel.png", [row.parameters for row in best], [row.value for row in best], metric)
     for path in (folder / "results.csv", *([picture] if picture else [])):
         print(f"{path.name:20} {path}")

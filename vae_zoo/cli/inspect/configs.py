@@ -36,7 +36,7 @@ def find_config(name: str) -> Path:
     path = Path(name) if Path(name).is_file() else known.get(name.removesuffix(".yaml"))
     if path is None:
         near = get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]}?" if near else "vae-zoo list configs shows those there are."
+        hint = f"did you mean {near[0]}?" if near else "vae-zoo list configs shows all."
         raise FileNotFoundError(f"no config file {name}, and no packaged config of that name: {hint}")
     return path
 

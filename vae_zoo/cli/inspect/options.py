@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from vae_zoo.cli.inspect.sources import arguments, is_concrete, method, public
 
@@ -60,3 +61,13 @@ def pairs(args: Sequence[str]) -> Iterator[tuple[str, str]]:
         if arg.startswith("-"):
             flag, equals, value = arg.partition("=")
             yield flag, value if equals else following
+
+
+def with_checkpoint(args: list[str]) -> list[str]:
+    """The arguments, with the last checkpoint of a fit in place of its folder, ``--ckpt_path results/…/fit_0``."""
+    given = dict(pairs(args)).get("--ckpt_path", "")
+    last = Path(given) / "checkpoints" / "last.ckpt"
+    if not last.is_file():
+        return args
+    found = [str(last) if before == "--ckpt_path" else arg for before, arg in zip(["", *args], args, strict=False)]
+    return [f"--ckpt_path={last}" if arg == f"--ckpt_path={given}" else arg for arg in found]

@@ -33,7 +33,7 @@ def loggers_of(given: Any, folder: str, *, fits: bool) -> Any:
         folder: Folder of files.
         fits: Whether the run is a fit.
     """
-    files = [_logger(name, folder) for name in ("CSVLogger", "TensorBoardLogger")[: 1 + fits]]
+    files = [_logger(name, folder) for name in ["CSVLogger", *(["TensorBoardLogger"] if fits else [])]]
     if given in (None, True):
         return files
     chosen = given if isinstance(given, list) else [given]

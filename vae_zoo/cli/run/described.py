@@ -56,6 +56,17 @@ def chosen(ckpt_path: Path | None, pretrained: str | None) -> Trained:
     return Trained(from_pretrained(name), weights.find(name).data, {})
 
 
+def model_of(options: Any) -> Any:
+    """The model that ``--ckpt_path`` or ``--pretrained`` of a verb names.
+
+    Raises:
+        ValueError: If a file is damaged or not trusted.
+    """
+    from vae_zoo.hub import from_pretrained, load
+
+    return from_pretrained(options.pretrained) if options.pretrained else load(options.ckpt_path)
+
+
 def about(path: Path) -> dict[str, Any]:
     """What a checkpoint or the folder of a shared model says of its model, data and classes."""
     from vae_zoo.checkpoints.folders import CONFIG, read_config

@@ -11,7 +11,6 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from vae_zoo.checkpoints.hyperparameters import class_of
 from vae_zoo.cli.errors import one_line
 from vae_zoo.cli.inspect.configs import read_yaml
 from vae_zoo.cli.inspect.options import CHOSEN, LINKED, pairs
@@ -41,7 +40,8 @@ def resolve_defaults(config: Any, args: Sequence[str], saved: Mapping[str, Any])
         if isinstance(old, dict) and hasattr(new, "class_path") and _short(old["class_path"]) != _short(new.class_path):
             other, own = _defaults(old["class_path"]), _defaults(new.class_path)
             for key, value in list((new.get("init_args") or {}).items()):
-                if key in own and other.get(key, not value) == _plain(value) and f"--model.{name}.{key}" not in given:
+                was_default = key in other and other[key] == _plain(value)
+                if was_default and key in own and f"--model.{name}.{key}" not in given:
                     new.init_args[key] = own[key]
 
 
@@ -128,7 +128,7 @@ class OverrideReport(Callback):
         said = {"not as in the checkpoint": overridden(saved, config)}
         said["given to a class that was replaced, and dropped"] = dropped(args, config)
         self.lines = [one_line(f"{what}: {', '.join(items)}") for what, items in said.items() if items]
-        if class_of(suited) is suited is not Bernoulli and suited is not None:
+        if isinstance(suited, type) and suited is not Bernoulli:
             self.lines.append(
                 f"likelihood {suited.__name__}, since the data are not binary; --model.likelihood chooses another one."
             )

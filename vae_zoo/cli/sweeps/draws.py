@@ -139,14 +139,17 @@ def count(parameter: dict[str, Any]) -> int:
     kind = kind_of(parameter)
     if "min" not in parameter or kind not in ("int_uniform", "q_uniform"):
         return 0
-    return max(0, int((parameter["max"] - parameter["min"]) / parameter.get("q", 1)) + (kind == "int_uniform"))
+    width = parameter["max"] - parameter["min"]
+    return max(0, int(width) + 1 if kind == "int_uniform" else math.ceil(width / parameter.get("q", 1)))
 
 
 def value_at(parameter: dict[str, Any], n: int) -> Any:
     """Value of a discrete parameter by its index."""
     if "value" in parameter:
         return parameter["value"]
-    return parameter["values"][n] if "values" in parameter else parameter["min"] + n * parameter.get("q", 1)
+    if "values" in parameter:
+        return parameter["values"][n]
+    return parameter["min"] + n * (parameter.get("q", 1) if kind_of(parameter) == "q_uniform" else 1)
 
 
 def kind_of(parameter: dict[str, Any]) -> str:

@@ -88,7 +88,7 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
     """Split that predict goes through; "all" for every example of the source."""
 
     known_classes: list[Any] | None = None
-    """Classes of the training, by which labels of new data are numbered; None to number those that there are."""
+    """Classes of the training, by which labels of new data are numbered; None to number those of the data."""
 
     new_source: bool = False
     """Whether the examples come from another source than those that a restored model was trained on."""

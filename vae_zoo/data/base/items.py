@@ -138,11 +138,11 @@ class Fetcher:
             self.y_key = next((key for key in Y_KEYS if key in item and key not in asked), None)
         if not self.x_key:
             others = [key for key in keys if key not in (self.y_key, self.id_key)]
-            found = [key for key in X_KEYS if key in others] or others
-            if len(found) != 1 and found[:1] != [key for key in X_KEYS if key in found][:1]:
-                raise ValueError(f"{self.where} has several columns: choose the example among {', '.join(keys)}.")
+            found = [key for key in X_KEYS if key in others][:1] or others
             if not found:
                 raise ValueError(f"{self.where} has no column for examples, only {', '.join(keys)}.")
+            if len(found) > 1:
+                raise ValueError(f"{self.where} has several columns: choose the example among {', '.join(keys)}.")
             self.x_key = found[0]
 
     def _example(self, row: int, item: Any) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vae_zoo.data.base.checks import check_drop_last
 from vae_zoo.data.base.mapped import Mapped
 from vae_zoo.system.seeding import mix
 from vae_zoo.typing import Batch
@@ -62,9 +63,8 @@ class TensorLoader:
         self._start = 0  # where the next iteration begins: not 0 only after load_state_dict
         self._resumed = False  # no batch given yet since load_state_dict
         self._num_empty = 0  # epochs without any batch that Lightning has counted
-        if training and len(self) == 0:
-            each = f"{len(x) // world_size} training examples" + (" on each rank" if world_size > 1 else "")
-            raise ValueError(f"drop_last leaves no batch: {each}, but batch_size is {batch_size}.")
+        if training and drop_last:
+            check_drop_last(len(x), batch_size, world_size)
 
     def __len__(self) -> int:
         if self.training and self.drop_last:

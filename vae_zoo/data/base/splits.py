@@ -22,9 +22,8 @@ STAGES: dict[str | None, tuple[SplitName, ...]] = {
     "fit": ("train", "val"),
     "validate": ("val",),
     "test": ("test",),
-    "predict": ("test",),
 }
-"""The splits used by each of Lightning's stages."""
+"""The splits used by each of Lightning's stages but predict, whose split is chosen."""
 
 
 class Split(NamedTuple):
@@ -137,7 +136,7 @@ def hide_labels(y: Tensor | None, num: int, seed: int, where: str) -> Tensor:
     if not num_classes <= num <= len(order):
         raise ValueError(f"num_labels must lie in {num_classes} .. {len(order)} for {where}, got {num}.")
     by_class = shuffled.argsort(stable=True)
-    turn = torch.empty_like(by_class)  # the how-manieth of its class an example is
+    turn = torch.empty_like(by_class)  # position of an example within its class
     turn[by_class] = torch.arange(len(order)) - (counts.cumsum(0) - counts)[shuffled[by_class]]
     kept = order[turn.argsort(stable=True)[:num]]
     hidden = torch.full_like(y, -1)

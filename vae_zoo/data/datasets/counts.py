@@ -77,7 +77,7 @@ class Counts(FileSplits, DataModule):  # type: ignore[misc]  # as DataModule its
         named = {"key": key, "label_key": label_key, "label_column": label_column, "id_column": id_column}
         others = {"val_path": val_path, "test_path": test_path, **named, "transpose": transpose or None}
         if path is None and (given := [name for name, value in others.items() if value is not None]):
-            raise ValueError(f"{', '.join(given)} belong to a file: give path too, or leave them out for drawn counts.")
+            raise ValueError(f"only a file has {', '.join(given)}: give path too, or leave that out for drawn counts.")
         paths: dict[SplitName, str | None] = {"train": path, "val": val_path, "test": test_path}
         self.paths = {split: Path(name).expanduser() for split, name in paths.items() if name is not None}
         self.fractions: dict[SplitName, float] = {"val": val_fraction, "test": test_fraction}

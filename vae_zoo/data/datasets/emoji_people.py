@@ -132,10 +132,8 @@ class EmojiPeople(FactorImages):
     def _activities(self) -> list[tuple[str, _Files]]:
         """Name and pictures of each activity that has all of them, in the order of the emoji's sequences."""
         names, found = dict[tuple[str, ...], str](), defaultdict[tuple[str, ...], _Files](dict)
-        text, wrong = (
-            self._text,
-            f"{self._table} is not the table of emoji-datasource-google: unpack the package again.",
-        )
+        text = self._text
+        wrong = f"{self._table} is not the table of emoji-datasource-google: unpack the package again."
         try:
             for emoji in json.loads(text):
                 if set(emoji.get("skin_variations", ())) != set(TONES):

@@ -88,7 +88,7 @@ def read_counts(
 
 @contextmanager
 def _readable(path: Path, kind: str) -> Iterator[None]:
-    """Say in one line that a file cannot be read; errors of ours pass."""
+    """Turn errors of readers into one line; errors of ours pass."""
     try:
         yield
     except ValueError as error:

@@ -50,9 +50,8 @@ def read_csv(
             x = np.loadtxt(lines, dtype=np.float32, usecols=features, ndmin=2, converters=read, **settings)
             texts = [None if c is None else _texts(file, c, settings) for c in (label, name)]
     except ValueError as error:
-        reason = _fault(path, first, features, skip, delimiter, missing) or str(error).split("\n")[0].split(";")[
-            0
-        ].rstrip(".")
+        of_numpy = str(error).split("\n")[0].split(";")[0].rstrip(".")
+        reason = _fault(path, first, features, skip, delimiter, missing) or of_numpy
         after = " after the header" if has_header else ""
         raise ValueError(f"{path} is no table of numbers{after}: {reason}.") from error
     return x, _whole_numbers(texts[0]), _ids(texts[1])

@@ -56,7 +56,7 @@ def _key(paths: Sequence[str], folder: Path, how: str) -> str:
         try:
             state = os.stat(path)
             changed = f"{state.st_size}\0{state.st_mtime_ns}"
-        except OSError:  # a link that leads nowhere, which reading it says
+        except OSError:  # a link that leads nowhere, which reading it reports
             changed = ""
         key.update(f"\0{path[len(str(folder)) :]}\0{changed}".encode(errors="surrogateescape"))
     return key.hexdigest()[:32]

@@ -58,7 +58,7 @@ def _check_shard(path: Path, chunk: Mapping[str, Any]) -> None:
         raise ValueError(f"{path} is not there, although its index names it.")
     size, num = path.stat().st_size, chunk["chunk_size"]
     if size != chunk.get("chunk_bytes") or size < _WORD.itemsize * (num + 2):
-        raise ValueError(f"{path} is of {size} bytes, which is not what its index says: it is damaged or torn.")
+        raise ValueError(f"{path} is of {size} bytes, which does not match its index: it is damaged or torn.")
     starts = np.fromfile(path, _WORD, num + 2).astype(np.int64)
     if starts[0] != num:
         raise ValueError(f"{path} holds {starts[0]} samples, {num} according to its index.")

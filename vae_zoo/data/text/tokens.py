@@ -83,7 +83,9 @@ class Tokens(FileSplits, DataModule):  # type: ignore[misc]  # as DataModule its
         columns = {"column": column, "label_column": label_column, "id_column": id_column}
         others = {"val_path": val_path, "test_path": test_path, **columns, "level": level}
         if path is None and (given := [name for name, value in others.items() if value is not None]):
-            raise ValueError(f"{', '.join(given)}: of a file; give path too, or leave it out for drawn sentences.")
+            raise ValueError(
+                f"only a file has {', '.join(given)}: give path too, or leave that out for drawn sentences."
+            )
         self.level: Level = level or ("char" if path is not None else "word")
         check_level(self.level)
         self._max_length = None if max_length is None else check_positive("max_length", max_length)

@@ -16,7 +16,7 @@ from vae_zoo.functional import ball_distance, ball_exp
 from vae_zoo.typing import Shape
 
 REACH = 2 * math.atanh(1 - 1e-5)
-"""Distance from the origin, times √c, up to which samples are kept; float32 holds no points much farther out."""
+"""Distance from the origin, times √c, up to which samples are kept; farther out, distances in float32 are inexact."""
 
 FARTHEST_MEAN = 8.0
 """Distance from the origin, times √c, up to which means lie, so that samples around them can be held too."""
@@ -108,7 +108,7 @@ def check_ball(name: str, shape: Shape, curvature: float) -> None:
     """Refuse latents that are not vectors, and a space without curvature.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If the shape is not (d,), or curvature is not positive and finite.
     """
     if len(shape) != 1:
         raise ValueError(f"{name} needs latents that are vectors, got shape {shape}.")
@@ -127,7 +127,7 @@ def check_reach(name: str, farthest: float, scale: float, dims: int, curvature: 
         curvature: Its curvature.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If its mass reaches beyond the points that are kept.
     """
     most = REACH / math.sqrt(curvature)
     if farthest > most:

@@ -78,8 +78,8 @@ class RiemannianNormal(BallFamily):
     .. math:: q(z|x) \propto e^{-d(\mu, z)^2 / 2 \sigma^2}, \quad \mu = \exp_0(h)
 
     Densities are with respect to the volume of the ball. The mean is at most at a distance of :math:`8 / \sqrt{c}` from
-    the origin, and samples at :math:`12.2 / \sqrt{c}`, which is as far as float32 has points. Because the volume
-    grows with the distance, samples of a wide distribution in many dimensions lie far from the mean: at about
+    the origin, and samples at :math:`12.2 / \sqrt{c}`, beyond which distances in float32 are inexact. Because the
+    volume grows with the distance, samples of a wide distribution in many dimensions lie far from the mean: at about
     :math:`(d - 1) \sqrt{c} \sigma^2`.
 
     References:

@@ -13,7 +13,7 @@ from vae_zoo.distributions.ball.points import BallFamily, OnBall, check_ball, ch
 from vae_zoo.distributions.families import log_of_scale
 from vae_zoo.distributions.priors import Prior
 from vae_zoo.distributions.sphere.bessel import widened
-from vae_zoo.functional import ball_log, exact
+from vae_zoo.functional import ball_log, exact, log_normal
 from vae_zoo.typing import Shape
 
 
@@ -48,8 +48,7 @@ class Wrapped(OnBall):
 
     def log_prob(self, value: Tensor) -> Tensor:
         v = ball_log(self.loc, widened(value), self.curvature)
-        standardised = v * torch.exp(-self.log_scale)
-        normal = -0.5 * standardised.square() - self.log_scale - 0.5 * math.log(2 * math.pi)
+        normal = log_normal(v, torch.zeros_like(v), self.log_scale)
         spread = (self.event_shape[0] - 1) * log_sinhc(math.sqrt(self.curvature) * self.distance(value))
         return (normal.sum(-1) - spread).to(self.dtype)
 
@@ -65,7 +64,7 @@ class WrappedNormal(BallFamily):
     .. math:: \mu = \exp_0(h), \quad z = \exp_\mu(v), \quad v \sim \mathcal{N}(0, \sigma^2)
 
     Densities are with respect to the volume of the ball. The mean is at most at a distance of :math:`8 / \sqrt{c}` from
-    the origin, and samples at :math:`12.2 / \sqrt{c}`, which is as far as float32 has points.
+    the origin, and samples at :math:`12.2 / \sqrt{c}`, beyond which distances in float32 are inexact.
 
     References:
         | Continuous Hierarchical Representations with Poincaré Variational Auto-Encoders (Mathieu et al., 2019)

@@ -35,7 +35,7 @@ class Parts(Distribution):
 
     @property
     def num_variables(self) -> int:
-        """Number of variables of all parts: a number, or one category."""
+        """Number of variables of all parts; a categorical variable counts as one."""
         return sum(getattr(part, "num_variables", size) for part, size in zip(self.parts, self.sizes, strict=True))
 
     @property

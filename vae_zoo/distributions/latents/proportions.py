@@ -165,7 +165,7 @@ def check_sides(module: Family | Prior, least: int) -> None:
     """Refuse events whose last axis is too short for proportions or categories.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If it is shorter than least.
     """
     if module.shape[-1] < least:
         name = type(module).__name__

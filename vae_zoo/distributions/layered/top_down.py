@@ -12,7 +12,7 @@ from torch.distributions import Distribution, constraints
 from vae_zoo.distributions.temperature import check_layers, tempered, tempered_layers
 
 Descent: TypeAlias = Callable[["Walk", "list[Tensor] | None"], Tensor]
-"""Goes down the layers, given the evidence of each row or None, visits each, and returns what the decoder reads."""
+"""Goes down the layers, given what is seen of each row or None, visits each, and returns what the decoder reads."""
 
 Choice: TypeAlias = Callable[[Distribution, int], Tensor]
 """Chooses latents of a number of rows from a layer's distribution."""
@@ -84,9 +84,9 @@ class TopDown(Distribution):
     Args:
         descend: Goes down the layers of the model.
         dims: Dimensions of each layer, the lowest first.
-        evidence: What a posterior has seen of the examples, tensors (B, ...); None for the prior.
+        seen: What a posterior has seen of the examples, tensors (B, ...); None for the prior.
         temperatures: Factor on the spread of each layer, the lowest first, for a prior.
-        walk: A walk whose latents :meth:`log_prob` of ``known`` need not go down again for.
+        walk: Walk that drew ``known``, so that :meth:`log_prob` of it need not go down the layers again.
         known: Latents of that walk, (\*sample, \*batch, D).
     """
 
@@ -98,15 +98,15 @@ class TopDown(Distribution):
         self,
         descend: Descent,
         dims: Sequence[int],
-        evidence: list[Tensor] | None = None,
+        seen: list[Tensor] | None = None,
         *,
         temperatures: Sequence[float] | None = None,
         walk: Walk | None = None,
         known: Tensor | None = None,
     ) -> None:
-        self.descend, self.dims, self.evidence, self.temperatures = descend, list(dims), evidence, temperatures
+        self.descend, self.dims, self.seen, self.temperatures = descend, list(dims), seen, temperatures
         self.walk, self.known = walk, known
-        batch = torch.Size() if evidence is None else evidence[0].shape[:1]
+        batch = torch.Size() if seen is None else seen[0].shape[:1]
         super().__init__(batch, torch.Size([sum(dims)]), validate_args=False)
 
     def go(self, lead: Any = (), choose: Choice | None = None, latents: Tensor | None = None, lowest: int = 0) -> Walk:
@@ -119,12 +119,12 @@ class TopDown(Distribution):
             lowest: The lowest layer whose latents are given, counted from 0.
         """
         shape = torch.Size(lead) + self.batch_shape
-        num, evidence = shape.numel(), self.evidence
-        if evidence is not None and len(lead):
-            evidence = [e.expand(*shape, *e.shape[1:]).reshape(num, *e.shape[1:]) for e in evidence]
+        num, seen = shape.numel(), self.seen
+        if seen is not None and len(lead):
+            seen = [e.expand(*shape, *e.shape[1:]).reshape(num, *e.shape[1:]) for e in seen]
         rows = None if latents is None else latents.reshape(num, sum(self.dims))
         walk = Walk(num, self.dims, choose or drawn, rows, self.temperatures, lowest)
-        walk.state = self.descend(walk, evidence)
+        walk.state = self.descend(walk, seen)
         return walk
 
     def layers(self, z: Tensor) -> list[Distribution]:
@@ -137,7 +137,7 @@ class TopDown(Distribution):
 
     def knowing(self, walk: Walk, z: Tensor) -> TopDown:
         """The same distribution, whose density at latents is known from a walk."""
-        return TopDown(self.descend, self.dims, self.evidence, temperatures=self.temperatures, walk=walk, known=z)
+        return TopDown(self.descend, self.dims, self.seen, temperatures=self.temperatures, walk=walk, known=z)
 
     def log_prob(self, value: Tensor) -> Tensor:
         lead = value.shape[:-1]
@@ -148,7 +148,7 @@ class TopDown(Distribution):
                 value = value.expand(*lead[:-1], *self.batch_shape, -1)
                 lead = value.shape[:-1]
             walk = self.go(lead[: len(lead) - len(self.batch_shape)], latents=value)
-        return walk.log_prob(posterior=self.evidence is not None).reshape(lead)
+        return walk.log_prob(posterior=self.seen is not None).reshape(lead)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         return self._shaped(self.go(sample_shape).z, sample_shape)
@@ -164,7 +164,7 @@ class TopDown(Distribution):
     @property
     def variance(self) -> Tensor:
         walk = self.go(choose=central)
-        layers = walk.p if self.evidence is None else walk.q
+        layers = walk.p if self.seen is None else walk.q
         parts = zip(layers, self.dims, strict=True)
         return self._shaped(torch.cat([d.variance.expand(walk.num, dim) for d, dim in parts], -1))
 
@@ -185,10 +185,10 @@ def central(d: Distribution, num: int) -> Tensor:
 @tempered.register
 def _(p: TopDown, temperature: float) -> Distribution:
     given = p.temperatures or [1.0] * len(p.dims)
-    return TopDown(p.descend, p.dims, p.evidence, temperatures=[temperature * t for t in given])
+    return TopDown(p.descend, p.dims, p.seen, temperatures=[temperature * t for t in given])
 
 
 @tempered_layers.register
 def _(p: TopDown, temperatures: Sequence[float]) -> Distribution:
     check_layers(temperatures, len(p.dims))
-    return TopDown(p.descend, p.dims, p.evidence, temperatures=list(temperatures))
+    return TopDown(p.descend, p.dims, p.seen, temperatures=list(temperatures))

@@ -19,7 +19,7 @@ from vae_zoo.distributions.normal import Normal, independent
 from vae_zoo.typing import Shape
 
 _PACE = 10.0
-"""Steps of logarithms of scales for one of other weights: at 1e-3 each, a σ would take thousands of steps to shrink."""
+"""Factor on the learning rate of log-scales: with steps of 1e-3, a σ would take thousands of steps to shrink."""
 
 KINDS = ("number", "date", "boolean", "count", "category")
 
@@ -223,7 +223,7 @@ class ColumnValues(Distribution):
 
     @property
     def shares(self) -> Tensor:
-        """Log-probabilities of categories, (\\*batch, categories, levels), minus infinity for levels that are none."""
+        """Log-probabilities of categories, (\\*batch, categories, levels), −∞ beyond the categories of a column."""
         sizes = self.layout.sizes
         if not sizes:
             return self.params.new_zeros((*self.params.shape[:-1], 0, 0))
@@ -309,7 +309,8 @@ class _Rows(constraints.Constraint):
 
     def _sizes(self) -> list[float]:
         sizes = iter(self.layout.sizes)
-        return [{"boolean": 2.0, "category": 0.0}.get(kind, torch.inf) or next(sizes) for kind in self.layout.columns]
+        sizes_of = {"boolean": lambda: 2, "category": lambda: next(sizes)}
+        return [sizes_of[kind]() if kind in sizes_of else torch.inf for kind in self.layout.columns]
 
     def __repr__(self) -> str:
         return "the kinds of the columns"

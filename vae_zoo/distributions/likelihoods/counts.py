@@ -20,6 +20,7 @@ from vae_zoo.distributions.likelihoods.tallies import (
 )
 from vae_zoo.distributions.normal import independent
 from vae_zoo.functional import exact
+from vae_zoo.system.tensors import exact_buffers
 from vae_zoo.typing import Shape
 
 _MAX_LOG_MEAN = 12.0
@@ -125,12 +126,8 @@ class Counted(Family):
         return f"{name} needs counts, whole numbers from 0 on, and {where}: {self.advice}"
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Counted:
-        kept = dict(self.named_buffers(recurse=False))
-        super()._apply(fn, recurse)
-        for name, value in kept.items():
-            now = getattr(self, name)
-            if now.dtype in _EXACT:  # in which a total would be off by percents
-                setattr(self, name, value.to(now.device))
+        with exact_buffers(self):  # a total would be off by percents
+            super()._apply(fn, recurse)
         return self
 
 

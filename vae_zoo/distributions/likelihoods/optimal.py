@@ -11,6 +11,7 @@ from torch.distributions import Distribution, Independent
 
 from vae_zoo.distributions.families import Family, log_of_scale
 from vae_zoo.distributions.normal import Normal, independent
+from vae_zoo.system.tensors import exact_buffers
 from vae_zoo.typing import Shape
 
 
@@ -84,9 +85,8 @@ class OptimalNormal(Family):
         return self._normal(loc, square)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> OptimalNormal:
-        super()._apply(fn, recurse)
-        if self.square.dtype in (torch.bfloat16, torch.float16):  # in which the mean over batches would stand still
-            self.square = self.square.float()
+        with exact_buffers(self):  # the mean over batches would stand still
+            super()._apply(fn, recurse)
         return self
 
 

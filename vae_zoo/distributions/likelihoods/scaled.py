@@ -11,6 +11,7 @@ from torch.distributions import Distribution, Independent
 
 from vae_zoo.distributions.likelihoods.observed import log_prob_per_entry
 from vae_zoo.distributions.normal import Normal
+from vae_zoo.system.tensors import exact_buffers
 
 _KEYS = {"shift", "scale", "log", "log1p"}
 
@@ -86,10 +87,8 @@ class Scaling(nn.Module):
         return torch.where(none, 0.0, x).exp() - torch.where(none, 0.0, self.offset)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Scaling:
-        super()._apply(fn, recurse)
-        for name, buffer in self.named_buffers():
-            if buffer.dtype in (torch.bfloat16, torch.float16):  # which would round the units
-                setattr(self, name, buffer.float())
+        with exact_buffers(self):
+            super()._apply(fn, recurse)
         return self
 
 

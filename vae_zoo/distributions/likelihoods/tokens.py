@@ -45,7 +45,7 @@ class AutoregressiveTokens(Family):
         level: What a token is, by which texts are made of them: see :class:`~vae_zoo.data.Tokens`.
         network: Language model.
         width: Features of a string.
-        word_dropout: Probability to drop a token.
+        word_dropout: Probability of dropping a token.
 
     Raises:
         ValueError: If examples are no vectors, there is no vocabulary, or a number is out of range.

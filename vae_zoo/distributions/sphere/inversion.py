@@ -25,8 +25,8 @@ class Inversion:
         \frac{dt}{d\theta} = -\frac{1}{p(t; \theta)} \frac{\partial F(t; \theta)}{\partial \theta}
 
     The table has the integrals of p and of ∂p/∂θ up to the ends of 64 intervals, by Gauss–Legendre quadrature. A draw
-    finds its interval and refines its place there by four steps of Newton's method: no loop depends on a value, no draw
-    is rejected, and the derivative is exact.
+    finds its interval and refines its place there by three steps of Newton's method: no loop depends on a value, no
+    draw is rejected, and the derivative is exact.
 
     References:
         | Implicit Reparameterization Gradients (Figurnov et al., 2018)

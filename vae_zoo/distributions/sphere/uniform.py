@@ -85,7 +85,7 @@ def check_dims(name: str, shape: Shape) -> None:
     """Refuse latents that are not points on a sphere.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If the shape is not (m,) with m of at least 2.
     """
     if len(shape) != 1 or shape[0] < 2:
         raise ValueError(f"{name} needs latents that are vectors of at least 2 numbers, got shape {shape}.")

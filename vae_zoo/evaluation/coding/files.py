@@ -31,7 +31,7 @@ _TEXTS = ("kind", "model", "weights", "probe", "content", "stack", *("vae_zoo", 
 
 
 class Header(NamedTuple):
-    """What a file says before its stack.
+    """Header of a file of coded examples, which comes before its stack.
 
     Args:
         shape: Shape of one example.
@@ -228,7 +228,7 @@ def _checked(text: bytes, length: int, where: str) -> Header:
     )
     sound = sound and isinstance(header.top, (int, float)) and header.kind in KINDS and math.isfinite(header.top)
     if not sound or not header.shape or min(whole[: len(header.shape) + 4]) < 1:
-        raise ValueError(f"{where} is damaged: its header is none of vae-zoo compress.")
+        raise ValueError(f"{where} is damaged: its header is not one of vae-zoo compress.")
     if (size := header.num * math.prod(header.shape)) > MOST_ENTRIES:
         raise ValueError(f"{where} stands for {size} values, and at most {MOST_ENTRIES} are decoded: refused.")
     return header

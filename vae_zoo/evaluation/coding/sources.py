@@ -81,7 +81,7 @@ def to_symbols(source: Source, likelihood: Any) -> Symbols:
     uint8 arrays are divided by 255, as for training, unless they are counts, or all values are 0 or 1.
 
     Raises:
-        ValueError: If there are no examples, or a value is none of the likelihood's.
+        ValueError: If there are no examples, or a value is not one of the likelihood's.
     """
     x, where = source.x, source.where
     if not len(x):

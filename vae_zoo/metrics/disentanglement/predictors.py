@@ -136,7 +136,7 @@ def _fit(make: Callable[[], Any], x: Any, y: Any) -> tuple[Any, Callable[[Any, A
     if (y == y[0]).all():
         return None, lambda _, target: float((target == y[0]).mean())
     with warnings.catch_warnings():
-        # A factor of many values in a small set is no regression problem all the same.
+        # A factor with many values in a small set is still a class, not a number.
         warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
         model = make().fit(x, y)
     return model, lambda other, target: float((model.predict(other) == target).mean())

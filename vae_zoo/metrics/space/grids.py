@@ -20,7 +20,7 @@ class HighFrequency(Metric):
 
     The transform is the cosine transform of each channel, with frequencies k_i from 0 to n_i − 1 along side i; k = 0,
     the mean of a channel in an example, does not count. White noise has as large a share as there are such frequencies,
-    3/4 of them for f = 1/2 apart from k = 0; smooth grids have nearly none.
+    3/4 of them for f = 1/2 and two sides, apart from k = 0; smooth grids have nearly none.
 
     References:
         | Improving the Diffusability of Autoencoders (Skorokhodov et al., 2025)

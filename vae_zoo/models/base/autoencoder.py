@@ -142,7 +142,7 @@ class Autoencoder(Shareable, Saved, Steps):
         self.save_hyperparameters(self.recorded()["init_args"])
         self.shape = tuple(shape)
         self.latent_dim = latent_dim
-        self.compiled, self.cuda_graphs = compiled, cuda_graphs
+        self.compiled, self.cuda_graphs, self.channels_last = compiled, cuda_graphs, channels_last
         with fitting(), building(self):
             self.posterior = make("posterior", posterior, Family, self.encoded_shape)  # type: ignore[type-abstract]
             self.likelihood = make("likelihood", likelihood or Bernoulli, Family, self.shape)  # type: ignore[type-abstract]
@@ -159,13 +159,16 @@ class Autoencoder(Shareable, Saved, Steps):
             check_family(self.posterior, "posterior")
         if any(isinstance(part, nn.RNNBase) for part in self.modules()):
             self.compilable = False  # torch traces no recurrent units, or unrolls them, which takes minutes
-        if channels_last:
-            self.to(memory_format=torch.channels_last_3d if len(self.shape) == 4 else torch.channels_last)
         check_settings("optimizer", optimizer, torch.optim.Optimizer, "an optimizer")
         check_settings("scheduler", scheduler, torch.optim.lr_scheduler.LRScheduler, "a scheduler")
         check_rates(optimizer)
         check_rates(scheduler)
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
+
+    def constructed(self) -> None:
+        super().constructed()
+        if self.channels_last:
+            self.to(memory_format=torch.channels_last_3d if len(self.shape) == 4 else torch.channels_last)
 
     @property
     def latent_shape(self) -> Shape:

@@ -89,7 +89,7 @@ def check_shape(shape: Any) -> None:
     """Refuse values that are not the shape of one example.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If it is no sequence of whole numbers of at least 1.
     """
     sides = tuple(shape) if isinstance(shape, Sequence) and not isinstance(shape, str) else ()
     if not sides or not all(isinstance(side, numbers.Integral) and int(side) >= 1 for side in sides):

@@ -38,7 +38,7 @@ class Penalised(Autoencoder):
         """Refuse penalties that are not defined for the posterior and the prior of the model.
 
         Raises:
-            ValueError: With what was expected and what came.
+            ValueError: If a penalty is not, with the reason.
         """
         for penalty in self.penalties:
             penalty.check(self.posterior.at_zeros(2), prior())

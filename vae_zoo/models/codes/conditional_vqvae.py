@@ -68,7 +68,7 @@ class ConditionalVQVAE(VQVAE):
         """Refuse labels of num examples that are missing or out of range; synchronises, so not for use in a step.
 
         Raises:
-            ValueError: With what was expected and what came.
+            ValueError: If a label is missing or out of range.
         """
         c = check_labels(self, c, num)
         if num:

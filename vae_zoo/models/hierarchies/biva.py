@@ -43,16 +43,16 @@ class BIVA(TopDownVAE):
         *below, top = super().sizes_of_latents(latent_dim)
         return [dim for each in below for dim in (each, each)] + [top]
 
-    def block(self, n: int, layer: Network) -> Block:
-        top, level = n == len(self.levels) - 1, self.levels[n]
-        return TwoWayBlock(self.width, self.sizes[level], self.latent_dim, layer, top=top)
+    @property
+    def block_class(self) -> type[Block]:
+        return TwoWayBlock
 
-    def evidence_of(self, x: Tensor) -> list[Tensor]:
+    def bottom_up(self, x: Tensor) -> list[Tensor]:
         self.check_examples(x)
         return [self.run_encoder(x, gives=(self.width, *self.sizes[0]))]
 
-    def features(self, walk: Walk, evidence: list[Tensor]) -> list[Tensor]:
-        e, reached = evidence[0], -1
+    def features(self, walk: Walk, seen: list[Tensor]) -> list[Tensor]:
+        e, reached = seen[0], -1
         found: list[Tensor] = []
         for n, (level, block) in enumerate(zip(self.levels, self.blocks, strict=True)):
             while reached < level:

@@ -29,7 +29,7 @@ class LadderVAE(VAE):
         \mathrm{KL}(q(z_l | z_{l+1}, x) \,\|\, p(z_l | z_{l+1})) \Big], \quad
         q(z_l | z_{l+1}, x) \propto \hat q(z_l | x) \, p(z_l | z_{l+1})
 
-    A deterministic pass upwards gives each layer's normal evidence :math:`\hat q(z_l|x)`; on the way down it is
+    A deterministic pass upwards gives each layer a normal distribution :math:`\hat q(z_l|x)`; on the way down it is
     combined with the generative layer's normal distribution by precision. The prior of the top layer is the standard
     normal distribution, and a latent z contains all layers, the lowest first. The paper's warm-up, without which upper
     layers are hardly used, is the callback ``LinearAnnealing``. Unlike the paper, there is no batch normalisation: the
@@ -92,9 +92,9 @@ class LadderVAE(VAE):
         return (self.latent_dims[0],), self.likelihood.param_shape
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
-        evidence = self.bottom_up(x)
-        below = [partial(self.corrected, n, evidence[n]) for n in range(len(self.down))]
-        return Hierarchical(evidence[-1], below, self.latent_dims)
+        upward = self.bottom_up(x)
+        below = [partial(self.corrected, n, upward[n]) for n in range(len(self.down))]
+        return Hierarchical(upward[-1], below, self.latent_dims)
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
         return super().decode(z[..., : self.latent_dims[0]], c)
@@ -121,6 +121,6 @@ class LadderVAE(VAE):
         """Prior of layer n, counted from 0, given latents of the layer above, (..., D above)."""
         return self.families[n](apply_batched(self.down[n], above, gives=(2, self.latent_dims[n]), name="layer"))
 
-    def corrected(self, n: int, evidence: Distribution, above: Tensor) -> Distribution:
-        """Posterior of layer n, given its evidence from the upward pass and latents of the layer above."""
-        return combine(evidence, self.generative(n, above))
+    def corrected(self, n: int, upward: Distribution, above: Tensor) -> Distribution:
+        """Posterior of layer n, given its distribution from the upward pass and latents of the layer above."""
+        return combine(upward, self.generative(n, above))

@@ -133,8 +133,6 @@ class TopDownVAE(VAE):
         self.up = nn.ModuleList(make("layer", layer, nn.Module, *[(width, *sides)] * 2) for sides in self.sizes)
         self.blocks = nn.ModuleList(self.block(n, layer) for n in range(len(self.levels)))
         self.start = nn.Parameter(torch.zeros(width, *self.sizes[-1]))
-        if kwargs.get("channels_last"):
-            self.to(memory_format=torch.channels_last_3d if len(self.shape) == 4 else torch.channels_last)
         for network in (*self.up, *(block.refine for block in self.blocks)):
             damp(network, 1 / math.sqrt(len(self.blocks)))
 
@@ -157,10 +155,15 @@ class TopDownVAE(VAE):
     def block(self, n: int, layer: Network) -> Block:
         """The networks of layer n, counted from 0."""
         top, level = n == len(self.levels) - 1, self.levels[n]
-        return Block(self.width, self.sizes[level], self.latent_dim, layer, top=top)
+        return self.block_class(self.width, self.sizes[level], self.latent_dim, layer, top=top)
+
+    @property
+    def block_class(self) -> type[Block]:
+        """Class of the networks of a layer."""
+        return Block
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
-        return TopDown(self.descend, self.latent_dims, self.evidence_of(x))
+        return TopDown(self.descend, self.latent_dims, self.bottom_up(x))
 
     def prior(self, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
         return TopDown(self.descend, self.latent_dims)
@@ -215,7 +218,7 @@ class TopDownVAE(VAE):
         """Divergence of each layer given those above, (N, D of the layer)."""
         return [kl_per_dim(q, p, z) for q, p, z in zip(walk.q, walk.p, walk.parts, strict=True)]
 
-    def evidence_of(self, x: Tensor) -> list[Tensor]:
+    def bottom_up(self, x: Tensor) -> list[Tensor]:
         """Features of examples for the posteriors: one map for each resolution, the finest first."""
         self.check_examples(x)
         e = self.run_encoder(x, gives=(self.width, *self.sizes[0]))
@@ -229,14 +232,14 @@ class TopDownVAE(VAE):
         e = shrink(e, self.sizes[level])
         return e + run(self.up[level], e, (self.width, *self.sizes[level]))
 
-    def descend(self, walk: Walk, evidence: list[Tensor] | None) -> Tensor:
+    def descend(self, walk: Walk, seen: list[Tensor] | None) -> Tensor:
         """Go down the layers and visit each; returns the last state, (N, width, \\*sides).
 
         Args:
             walk: The walk.
-            evidence: What :meth:`evidence_of` gives, for each row; None for the prior.
+            seen: What :meth:`bottom_up` gives, for each row; None for the prior.
         """
-        found = None if evidence is None else self.features(walk, evidence)
+        found = None if seen is None else self.features(walk, seen)
         h = self.start.expand(walk.num, *self.start.shape)
         for n in reversed(range(len(self.blocks))):
             block: Any = self.blocks[n]
@@ -251,9 +254,9 @@ class TopDownVAE(VAE):
                 h = block.absorb(h + feature, z)
         return grow(h, self.sizes[0])
 
-    def features(self, walk: Walk, evidence: list[Tensor]) -> list[Tensor]:  # noqa: ARG002
-        """Features for the posterior of each layer, (N, width, \\*sides), from the evidence of each row."""
-        return [evidence[level] for level in self.levels]
+    def features(self, walk: Walk, seen: list[Tensor]) -> list[Tensor]:  # noqa: ARG002
+        """Features for the posterior of each layer, (N, width, \\*sides), from what is seen of each row."""
+        return [seen[level] for level in self.levels]
 
     def visit(self, n: int, walk: Walk, h: Tensor, params: Tensor, e: Tensor | None) -> Tensor:
         """Latents of layer n below the top, (N, D).

@@ -56,9 +56,8 @@ class HamiltonianVAE(VAE):
         "M2": "it encodes every class itself, without leapfrog steps",
     }
 
-    compilable = (
-        False  # torch 2.14 loses second derivatives of a gradient in a compiled graph, here 7 % of the gradient of ε
-    )
+    # torch 2.14 loses second derivatives of a gradient in a compiled graph, here 7 % of the gradient of ε.
+    compilable = False
 
     def __init__(
         self,

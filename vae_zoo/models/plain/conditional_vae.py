@@ -189,7 +189,7 @@ class ConditionalVAE(VAE):
         """Refuse conditions of num examples that are missing or out of range; synchronises, so not for use in a step.
 
         Raises:
-            ValueError: With what was expected and what came.
+            ValueError: If a condition is missing or out of range.
         """
         self.entries(c, num)
         if c is None or not c.numel():
@@ -206,7 +206,7 @@ class ConditionalVAE(VAE):
                     raise ValueError(f"{name} must be finite, got {low:g} to {high:g}.")
                 continue
             check_range(name, low, high, size)
-            if bool((part != part.floor() if part.is_floating_point() else part != part).any()):
+            if part.is_floating_point() and bool((part != part.floor()).any()):
                 raise ValueError(f"{name} must hold whole numbers, of one of {size} classes.")
 
     def entries(self, c: Tensor | None, num: int) -> Tensor:

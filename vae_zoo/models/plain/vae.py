@@ -81,7 +81,7 @@ class VAE(Penalised, ELBOMixin):
         """Refuse a posterior and a prior that do not make a bound; called once the components have been made.
 
         Raises:
-            ValueError: With what was expected and what came.
+            ValueError: If their events, supports or penalties do not fit together.
         """
         check_pair(self.posterior, self.latent_prior)
         self.check_penalties(self.latent_prior)
@@ -138,7 +138,7 @@ class MLPVAE(VAE):
 
 
 class ConvVAE(VAE):
-    """Variational autoencoder with convolutional networks, for images of any size.
+    """Variational autoencoder with convolutional networks, for images, sequences and volumes of any size.
 
     When to use it:
         For images, sequences and volumes. Not for vectors whose entries have no neighbours, such as columns of a table:

@@ -60,9 +60,8 @@ class TwoStageVAE(VAE):
 
     def divergence(self, q: Distribution, p: Distribution, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:  # noqa: ARG002
         first, stage = self.first_prior(), self.second_stage
-        rate = kl(
-            q, first, z
-        )  # in closed form, so that the noise of draws is only that of the difference between the stages
+        # In closed form, so that the only noise is that of the difference between the stages.
+        rate = kl(q, first, z)
         return (rate + (first.log_prob(z) + stage.loss(z)).mean(0)).unsqueeze(1), {"first_kl": rate}
 
     def objective(self, elbo: ELBO) -> dict[str, Tensor]:

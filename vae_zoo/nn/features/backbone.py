@@ -125,7 +125,7 @@ class BackboneEncoder(nn.Module):
 
 
 def _enlarged(sides: Sequence[int], min_side: int) -> tuple[int, ...]:
-    """Sides of an image of which the smaller one has so many pixels at least."""
+    """Sides of an image, enlarged so that the smaller one has at least min_side pixels."""
     side = min(sides)
     return tuple(sides) if side >= min_side else tuple(-(-s * min_side // side) for s in sides)
 
@@ -218,7 +218,7 @@ def _parts(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 @torch.no_grad()
 def _ends(trunk: nn.Sequential) -> dict[int, int]:
-    """The last part with features of each stage: of so many halvings."""
+    """The last part with features after each number of halvings."""
     side, found = 256, {}
     x = torch.zeros(1, 3, side, side, device="meta")
     for number, part in enumerate(copy.deepcopy(trunk).to("meta").eval()):

@@ -195,7 +195,7 @@ def check_sides(shape: Shape) -> None:
     """Refuse shapes that no convolution is for.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If it has more than three sides.
     """
     if len(shape) - 1 not in (0, *CONVOLUTIONS):
         raise ValueError(
@@ -208,7 +208,7 @@ def check_maps(in_shape: Shape, out_shape: Shape) -> Size:
     """Refuse maps of different sides; returns the sides.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If they differ.
     """
     if tuple(in_shape[1:]) != tuple(out_shape[1:]):
         raise ValueError(

@@ -56,7 +56,8 @@ class PatchDiscriminator(nn.Module):
         widths = [width * min(2**number, 8) for number in range(len(sizes))]
         layers: list[nn.Module] = []
         for number, (before, after) in enumerate(pairwise((in_shape[0], *widths))):
-            kernel, stride, _ = ((3, 3), (1, 1), None) if number == len(sizes) - 1 else geometry(*sizes[number:][:2])
+            last = number == len(sizes) - 1
+            kernel, stride, _ = ((3, 3), (1, 1), None) if last else geometry(sizes[number], sizes[number + 1])
             layers.append(_convolution(before, after, kernel, stride))
             if number and not spectral:
                 layers.append(nn.GroupNorm(num_groups(after), after))

@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate, pad, scaled_dot_product_attention, 
 from torch.utils.checkpoint import checkpoint
 
 from vae_zoo.nn.conv import CONVOLUTIONS, check_sides, initialize
-from vae_zoo.nn.halving import Size, halved
+from vae_zoo.nn.halving import Size, halved, halvings
 from vae_zoo.typing import Shape
 
 SizeName: TypeAlias = Literal["small", "base", "large"]
@@ -43,8 +43,8 @@ class ResidualEncoder(nn.Module):
     r"""Levels of residual blocks, each half the size of the last: from an example to a grid of latents, or to a vector.
 
     A block normalises groups of channels, so that no example depends on the others of its batch. Between levels is a
-    convolution of stride 2, and the smallest level ends with two blocks around self-attention. The grid that the output
-    is shaped for says how many levels there are; for a vector, they go down to sides of 4 to 7 and a dense layer.
+    convolution of stride 2, and the smallest level ends with two blocks around self-attention. The number of
+    levels follows from the grid of the output; for a vector, they go down to sides of 4 to 7 and a dense layer.
 
     Examples are sequences (C, L), images (C, H, W) or volumes (C, D, H, W).
 
@@ -358,9 +358,8 @@ def _run(part: nn.Module, x: Tensor, checkpointing: bool) -> Tensor:
     """A layer, which with checkpointing is computed again in the backward pass."""
     if not (checkpointing and torch.is_grad_enabled() and isinstance(part, (ResidualBlock, SelfAttention))):
         return part(x)
-    weights: dict[str, Tensor] = dict(
-        part.named_parameters()
-    )  # those of now: they may be held fixed, and no more so in the backward pass
+    # The weights of now: they may be held fixed, and no more so in the backward pass.
+    weights: dict[str, Tensor] = dict(part.named_parameters())
 
     def again(x: Tensor) -> Tensor:
         return functional_call(part, weights, (x,))
@@ -377,12 +376,7 @@ def _levels(example: Shape, latent: Shape) -> tuple[list[Size], bool]:
         while max(sizes[-1]) >= _DENSE_SIDE:
             sizes.append(halved(sizes[-1]))
         return sizes, False
-    end = tuple(latent[-num_sides:])
-    while sizes[-1] != end and max(sizes[-1]) > 1:
-        sizes.append(halved(sizes[-1]))
-    if sizes[-1] != end:
-        raise ValueError(f"the grid must be the example halved so many times, one of {sizes}, got {end}.")
-    return sizes, True
+    return halvings(example[1:], latent[-num_sides:]), True
 
 
 def _widths(

@@ -20,7 +20,7 @@ def check_gradient(gradient: str) -> None:
     """Refuse unknown kinds of gradient.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If it is none of them.
     """
     if gradient not in get_args(Gradient):
         raise ValueError(f"gradient must be {' or '.join(get_args(Gradient))}, got {gradient!r}.")

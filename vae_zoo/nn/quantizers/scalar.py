@@ -86,10 +86,10 @@ class LFQ(Quantizer):
         w \, P \, \big( \mathbb{E}[H(p(e|z))] - \gamma H(\mathbb{E}[p(e|z)]) \big), \quad
         p(e|z) \propto \exp(-\|z - e\|^2 / \tau) = \prod_i \sigma(4 e_i z_i / \tau)
 
-    is added to the objective, with means over all places in the batch, of which an example has P: latents are to be
-    decided about their bits, and all codes to be used equally often. The first entropy is a sum over bits. The second
-    would be one over all codes: it is exact for up to ``joint_bits`` dimensions, and above these the sum over blocks of
-    so many, an upper bound. Several processes each use their own batch. A latent of 0 has the sign -1.
+    is added to the objective, with means over all places in the batch, of which an example has P, so that
+    latents are certain of their bits and all codes are used equally often. The first entropy is a sum over bits. The
+    second would be one over all codes: it is exact for up to ``joint_bits`` dimensions, and above these the sum over
+    blocks of so many, an upper bound. Several processes each use their own batch. A latent of 0 has the sign -1.
 
     References:
         | Language Model Beats Diffusion: Tokenizer is Key to Visual Generation (Yu et al., 2024)

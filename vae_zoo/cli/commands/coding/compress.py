@@ -58,16 +58,14 @@ def _examples(options: Any, refusal: Any) -> tuple[Any, Any]:
     Raises:
         ValueError: If the model cannot code.
     """
+    from vae_zoo.cli.run.described import chosen, data_of, examples_of, model_of
     from vae_zoo.evaluation.coding.sources import Source, from_files
-    from vae_zoo.hub import from_pretrained, load
 
     if options.input:
-        model = from_pretrained(options.pretrained) if options.pretrained else load(options.ckpt_path)
+        model = model_of(options)
         if why := refusal(model):
             raise ValueError(why)
         return model, from_files(options.input, model.shape)
-    from vae_zoo.cli.run.described import chosen, data_of, examples_of
-
     run = chosen(options.ckpt_path, options.pretrained)
     if why := refusal(run.model):
         raise ValueError(why)

@@ -38,13 +38,13 @@ def decompress(args: list[str]) -> None:
     refuse(options.file, out, options.images)
     greet("decompress", f"{options.file} by {options.pretrained or options.ckpt_path}", piped=True)
 
+    from vae_zoo.cli.run.described import model_of
     from vae_zoo.evaluation.coding.files import decoded, original, read_coded
-    from vae_zoo.hub import from_pretrained, load
     from vae_zoo.system.writing import as_column, write_npz
 
     quiet()
     read_coded(options.file)  # before the model, whose reading takes longer
-    model = from_pretrained(options.pretrained) if options.pretrained else load(options.ckpt_path)
+    model = model_of(options)
     if options.images and (len(model.shape) != 3 or model.shape[0] not in (1, 3, 4)):
         raise ValueError(f"examples of shape {tuple(model.shape)} are no images: leave --images out.")
     header, symbols = decoded(options.file, model)

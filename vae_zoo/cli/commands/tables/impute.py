@@ -8,7 +8,7 @@ from typing import Any
 
 from vae_zoo.cli.commands.sample import TABLES
 from vae_zoo.cli.terminal import greet, quiet
-from vae_zoo.cli.verbs import VerbParser, check_writable
+from vae_zoo.cli.verbs import VerbParser, check_seed, check_writable
 
 DESCRIPTION = """Fill in the missing cells of a table by a trained model of such tables: with the mean of numbers given
 the known cells of the row and the most probable category, or with draws, one file each. Other cells and columns stay as
@@ -127,8 +127,7 @@ def refuse(draws: int, num_samples: int, seed: int, out: Path) -> None:
     """
     if draws < 0 or num_samples < 1:
         raise ValueError(f"--draws must be at least 0 and --num_samples at least 1, got {draws} and {num_samples}.")
-    if not 0 <= seed < 2**62:
-        raise ValueError(f"--seed must be at least 0 and below 2**62, got {seed}.")
+    check_seed(seed, bits=62)
     if out.suffix not in TABLES:
         raise ValueError(f"--out must end in {', '.join(TABLES)}, got {out}.")
     check_writable(out)

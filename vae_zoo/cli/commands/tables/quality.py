@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vae_zoo.cli.terminal import greet, quiet
-from vae_zoo.cli.verbs import VerbParser, check_writable
+from vae_zoo.cli.terminal import console, greet, quiet
+from vae_zoo.cli.verbs import VerbParser, check_seed, check_writable, checkpoint_of
 
 if TYPE_CHECKING:
     from vae_zoo.evaluation.quality import Quality
@@ -102,8 +102,7 @@ def refuse(options: Any) -> None:
                 raise ValueError(f"--{name} goes with --real: the checkpoint tells it, leave it out.")
     elif options.split != "both":
         raise ValueError("--split goes with --ckpt_path: leave it out.")
-    if not 0 <= options.seed < 2**32:
-        raise ValueError(f"--seed must be at least 0 and below 2**32, got {options.seed}.")
+    check_seed(options.seed, bits=32)
     if options.out is not None and options.out.suffix != ".json":
         raise ValueError(f"--out must end in .json, got {options.out}.")
     if options.out is not None:
@@ -119,7 +118,6 @@ def of_checkpoint(options: Any) -> Tables:
     """
     import numpy as np
 
-    from vae_zoo.cli.commands.compare import checkpoint_of
     from vae_zoo.cli.run.described import data_of, labels_of, trained
     from vae_zoo.data.files.frames import read_frame
 
@@ -221,11 +219,9 @@ def check_rows(tables: Any) -> None:
 
 def show(found: Quality) -> None:
     """Print the tables and the findings."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    console = console if console.is_terminal else Console(width=120)
+    page = console(120)
     sizes = ", ".join(f"{num} {name}" for name, num in found.num_rows.items())
     printed = Table(title=f"columns of {sizes} rows")
     printed.add_column("column", overflow="fold")
@@ -238,13 +234,13 @@ def show(found: Quality) -> None:
         rates = (f"{row.missing:.1%}", f"{row.missing_real:.1%}")
         name = row.column.replace("[", r"\[")
         printed.add_row(name, row.kind, f"{row.distance:.3f}", f"{row.limit:.3f}", reference, *rates, mark)
-    console.print(printed)
+    page.print(printed)
     summary = Table(title="rows as a whole")
     for name in ("measure", "synthetic", "real", "ideal"):
         summary.add_column(name, overflow="fold", justify="left" if name == "measure" else "right")
     for cells in lines(found):
         summary.add_row(*cells)
-    console.print(summary)
+    page.print(summary)
     print("± is one standard error. Distances: Kolmogorov–Smirnov, total variation of categories and booleans.")
     if found.gaps:
         print("Synthetic rows are complete: classifier, predictor and distances see them with the gaps of real rows.")

@@ -37,7 +37,7 @@ def posterior_collapse(examined: Examined) -> Finding | None:
     return judge(
         "posterior_collapse",
         "fault" if none or total.value < LEAST_RATE else "fine",
-        f"the latents say {total} nats of an example, all together",
+        f"the latents carry {total} nats about an example in total",
         f"at least {LEAST_RATE} nats",
         "raise the weight of the divergence slowly (LinearAnnealing), set --model.free_bits 0.1, take a smaller "
         "decoder, or the likelihood OptimalNormal for grey images",
