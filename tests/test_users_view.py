@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,23 @@ from typing import Any
 import pytest
 import torch
 from helpers import Batches, Record, quiet_trainer, same_weights
-from lightning.pytorch import seed_everything
+from lightning.pytorch import LightningDataModule, seed_everything
 from short import few
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from vae_zoo import hub
 from vae_zoo.callbacks import CyclicalAnnealing, LinearAnnealing, PredictionWriter
 from vae_zoo.distributions import FixedNormal
 from vae_zoo.elbo import ELBO
-from vae_zoo.models import VAE, VQVAE, BetaVAE
+from vae_zoo.models import VAE, VQVAE, BetaVAE, ConditionalVAE, VampVAE
 from vae_zoo.nn import Dense
 
 # Tests of a few batches with the loaders of torch, whose worker processes are not what is tested.
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
+    pytest.mark.filterwarnings("ignore:You defined a `validation_step`:UserWarning"),
+]
 
 
 class Small(nn.Module):
@@ -91,6 +95,88 @@ def test_two_runs_with_one_seed(tmp_path: Path) -> None:
         runs.append(mine)
     assert same_weights(runs[0], runs[1])
     assert not same_weights(runs[0], runs[2])
+
+
+def test_fits_one_after_the_other_differ(tmp_path: Path) -> None:
+    """Steps draw noise by their own seeds, and a fit leaves the generator as it found it."""
+    seed_everything(1, verbose=False)
+    weights, drawn = [], []
+    for _ in range(3):
+        mine = model()
+        before = torch.get_rng_state()
+        quiet_trainer(tmp_path, max_epochs=1).fit(mine, loader("tuples", shuffle=True))
+        assert torch.equal(torch.get_rng_state(), before)
+        weights.append(next(mine.parameters()).sum().item())
+        drawn.append(torch.rand(()).item())
+    assert len(set(weights)) == len(set(drawn)) == 3
+
+
+class Endless(IterableDataset):
+    """Examples without a known number."""
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(X)
+
+
+@pytest.mark.parametrize("limit", [{"max_epochs": 1}, {"max_steps": 4}])
+def test_a_stream_without_a_length(limit: dict[str, int], tmp_path: Path) -> None:
+    schedule = partial(torch.optim.lr_scheduler.StepLR, step_size=2)
+    mine = VAE(shape=(5,), latent_dim=2, encoder=Small, decoder=Small, likelihood=FixedNormal, scheduler=schedule)
+    annealing = LinearAnnealing(num_steps=100)
+    trainer = quiet_trainer(tmp_path, callbacks=[annealing], **limit)
+    trainer.fit(mine, DataLoader(Endless(), batch_size=5))
+    assert trainer.global_step == 4
+
+
+def test_loaded_weights_are_not_initialised_from_the_data(tmp_path: Path) -> None:
+    kwargs = {"shape": (5,), "encoder": Small, "decoder": Small, "likelihood": FixedNormal}
+    mine, other = (VampVAE(**kwargs, num_pseudo=4, in_unit_interval=False) for _ in range(2))
+    quiet_trainer(tmp_path, max_epochs=1).fit(mine, loader("single"))
+    with torch.no_grad():
+        mine.pseudo.add_(100)
+    other.load_state_dict(mine.state_dict())
+    other.lr = 1e-12
+    quiet_trainer(tmp_path, max_steps=1).fit(other, loader("single"))
+    torch.testing.assert_close(other.pseudo, mine.pseudo)
+
+
+def test_a_module_hidden_by_a_method_is_refused() -> None:
+    mine = model()
+    with pytest.raises(TypeError, match=r"^Capacity\.prior is a method, which would hide a module of this name"):
+        mine.prior = nn.Linear(1, 1)
+
+
+class Rows(LightningDataModule):
+    """A data module of the user's own, whose methods are named as ours are and mean something else."""
+
+    def load(self) -> Tensor:
+        return X
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(TensorDataset(self.load(), Y), batch_size=5)
+
+
+def test_a_data_module_of_the_users_own(tmp_path: Path) -> None:
+    mine = ConditionalVAE(
+        shape=(5,), num_classes=int(Y.max()) + 1, encoder=Small, decoder=Small, likelihood=FixedNormal
+    )
+    quiet_trainer(tmp_path, max_epochs=1).fit(mine, datamodule=Rows())
+
+
+class Slow(VAE):
+    """Takes nothing but a rate."""
+
+    def __init__(self, *, lr: float = 1e-4) -> None:
+        super().__init__(shape=(5,), likelihood=FixedNormal, encoder=Small, decoder=Small)
+        self.lr = lr
+
+
+def test_a_rate_that_the_constructor_sets_is_not_recorded_twice(tmp_path: Path) -> None:
+    trainer = quiet_trainer(tmp_path, max_epochs=1)
+    trainer.fit(Slow(lr=1e-5), loader("single"))
+    trainer.save_checkpoint(tmp_path / "slow.ckpt")
+    again = hub.load(tmp_path / "slow.ckpt")
+    assert again.lr == 1e-5
 
 
 class Order(Capacity):

@@ -165,7 +165,7 @@ def test_vectors_are_no_pictures(sampled: Callable, tmp_path: Path) -> None:
         ("--out folder.png", "folder.png is a folder: give the name of a file"),
         ("--nmu 3", "unrecognized arguments: --nmu 3"),
         ("--ckpt_path nothing.ckpt", "no checkpoint at nothing.ckpt"),
-        ("--ckpt_path folder.png", "no checkpoint at folder.png: give a .ckpt file, or a folder of save_pretrained"),
+        ("--ckpt_path folder.png", "no checkpoint at folder.png: give a .ckpt file, the folder of a fit"),
         ("--ckpt_path garbage.ckpt", "error: garbage.ckpt "),
     ],
 )

@@ -26,6 +26,14 @@ def predict(folder: Path, model: Any, data: Any, **kwargs: Any) -> dict[str, np.
         return dict(found)
 
 
+def test_a_score_that_is_no_number_has_no_p_value() -> None:
+    found = p_values(np.array([np.nan, -9.0, 9.0]), np.array([1.0, 2.0, 3.0]))
+    np.testing.assert_array_equal(found, [np.nan, 0.25, 1.0])
+    for calibrate in (lambda x: p_values(np.ones(1), x), lambda x: threshold(x, 0.5)):
+        with pytest.raises(ValueError, match=r"^1 of 3 scores to calibrate on are NaN\.$"):
+            calibrate(np.array([1.0, np.nan, 2.0]))
+
+
 def test_p_values_are_counts() -> None:
     reference, scores = np.random.default_rng(0).normal(size=(2, 50))
     counted = [(1 + sum(r <= s for r in reference)) / 51 for s in scores]

@@ -63,6 +63,14 @@ class TestInformationAndPairs:
 
 
 @pytest.mark.parametrize("cls", [ClusterAccuracy, ClusterNMI, ClusterARI])
+def test_examples_of_unknown_class_are_left_out(cls: type) -> None:
+    clusters, classes = torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([0, 0, -1, 1, 1, -1])
+    metric = cls()
+    metric.update(clusters, classes)
+    assert metric.compute() == 1
+
+
+@pytest.mark.parametrize("cls", [ClusterAccuracy, ClusterNMI, ClusterARI])
 def test_of_nothing(cls: type[ClusterMetric]) -> None:
     metric = cls()
     metric.update(*torch.zeros(2, 0, dtype=torch.long))

@@ -23,6 +23,24 @@ def test_vectors() -> None:
     torch.testing.assert_close(curves.compute(), {"a": values.mean(0), "b[c]": weights.mean()})
 
 
+def test_a_name_of_some_batches_is_a_mean_over_these() -> None:
+    curves, again = LoggedMetrics(), LoggedMetrics()
+    curves.update({"a": torch.tensor(1.0)}, 3)
+    curves.update({"a": torch.tensor(5.0), "rare": torch.tensor(7.0)}, 1)
+    curves.update({"a": torch.tensor(3.0)}, 4)
+    again.load_state_dict(curves.state_dict())
+    for each in (curves, again):
+        assert {name: x.item() for name, x in each.compute().items()} == {"a": 2.5, "rare": 7.0}
+        assert each.compute() == {}
+
+
+def test_many_batches_of_large_values_have_their_mean() -> None:
+    curves = LoggedMetrics()
+    for _ in range(2000):
+        curves.update({"a": torch.tensor(-543210.7)}, 32)
+    assert curves.compute()["a"] == torch.tensor(-543210.7)
+
+
 def test_compute_forgets() -> None:
     curves = LoggedMetrics()
     curves.update({"a": torch.tensor(1.0)}, 3)

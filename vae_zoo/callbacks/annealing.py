@@ -14,6 +14,8 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
+from vae_zoo.training.trainers import steps_of_epoch
+
 _TINY = 1e-9
 """Tolerance when comparing a number of epochs with the end of a schedule."""
 
@@ -95,11 +97,12 @@ class Annealing(Callback, ABC):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Warn if the run ends before the schedule."""
-        batches = trainer.num_training_batches
-        per_epoch = max(1, math.ceil(batches / trainer.accumulate_grad_batches))
+        per_epoch = steps_of_epoch(trainer)
         epochs = math.inf if trainer.max_epochs in (None, -1) else float(trainer.max_epochs or 0)
         steps = math.inf if trainer.max_steps == -1 else trainer.max_steps
-        last = self._progress(min(steps, epochs * per_epoch), min(epochs, steps / per_epoch))
+        if math.isfinite(per_epoch):
+            epochs, steps = min(epochs, steps / per_epoch), min(steps, epochs * per_epoch)
+        last = self._progress(steps, epochs)
         if last < self.first - _TINY and not getattr(trainer, "fast_dev_run", False):
             length = f"{self.num_steps} steps" if self.num_steps else f"{self.num_epochs:g} epochs"
             rank_zero_info(

@@ -23,6 +23,7 @@ from vae_zoo.elbo.generative import (
 from vae_zoo.elbo.importance import Draw, LogEvidence, estimate
 from vae_zoo.elbo.imputation import imputed
 from vae_zoo.elbo.terms import ELBO
+from vae_zoo.system.modes import in_evaluation_mode
 
 __all__ = [
     "ELBO",
@@ -111,6 +112,7 @@ class ELBOMixin(Generative):
         return self.evidence(x, c, num_samples, chunk, memory).value
 
     @torch.no_grad()
+    @in_evaluation_mode
     def evidence(
         self,
         x: Tensor,
@@ -119,11 +121,17 @@ class ELBOMixin(Generative):
         chunk: int | None = None,
         memory: float | None = None,
     ) -> LogEvidence:
-        """The estimate of :meth:`log_evidence` with its standard error and effective sample size, in one pass."""
+        """The estimate of :meth:`log_evidence` with its standard error and effective sample size, in one pass.
+
+        Raises:
+            ValueError: As in :meth:`log_evidence`, or if x or c are none of the values that the model is of.
+        """
         require_density(self)
+        check_values(self, x, c)
         return estimate(self._weights, x, c, num_samples, chunk, memory)
 
     @torch.no_grad()
+    @in_evaluation_mode
     def impute(self, x: Tensor, c: Tensor | None = None, num_samples: int = 1000, *, mean: bool = True) -> Tensor:
         r"""Fill in missing values, given the observed values of the same example.
 
@@ -183,6 +191,19 @@ def _log_px(model: ELBOMixin, z: Tensor, x: Tensor, c: Tensor | None) -> Tensor:
 @functools.cache
 def _compiled_log_px() -> Callable[..., Tensor]:
     return torch.compile(_log_px, dynamic=True)
+
+
+def check_values(model: object, x: Tensor, c: Tensor | None) -> None:
+    """Refuse examples and conditions of a model that are outside of what it is of.
+
+    Raises:
+        ValueError: With what was expected and what came.
+    """
+    likelihood = getattr(model, "likelihood", None)
+    if likelihood is not None and hasattr(likelihood, "check"):
+        likelihood.check(x)
+    if hasattr(model, "check_labels"):
+        model.check_labels(c, len(x))
 
 
 def has_density(model: object) -> bool:

@@ -9,9 +9,11 @@ from vae_zoo.elbo import Generative
 from vae_zoo.elbo.importance import LogEvidence
 from vae_zoo.evaluation.chains import Run
 from vae_zoo.evaluation.schedules import Schedule, sigmoid
+from vae_zoo.system.modes import in_evaluation_mode
 from vae_zoo.system.seeding import forked
 
 
+@in_evaluation_mode
 def ais(
     model: Generative,
     x: Tensor,

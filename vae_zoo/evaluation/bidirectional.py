@@ -11,6 +11,7 @@ from vae_zoo.elbo import ELBOMixin
 from vae_zoo.evaluation.chains import Run
 from vae_zoo.evaluation.schedules import Schedule, sigmoid
 from vae_zoo.functional import log_mean_exp
+from vae_zoo.system.modes import in_evaluation_mode
 from vae_zoo.system.seeding import forked
 
 
@@ -33,6 +34,7 @@ class Sandwich(NamedTuple):
         return (self.upper - self.lower).mean()
 
 
+@in_evaluation_mode
 def bidirectional(
     model: ELBOMixin,
     num: int = 16,

@@ -24,17 +24,18 @@ def p_values(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
         reference: Scores of ordinary examples that the model was not trained on, (n,).
 
     Returns:
-        float64, (N,).
+        float64, (N,); NaN for scores that are.
 
     Raises:
-        ValueError: If the reference is empty.
+        ValueError: If the reference is empty or holds NaN.
 
     Example:
         >>> p_values(np.array([-1.0, 2.5]), np.array([1.0, 2.0, 3.0])).tolist()
         [0.25, 0.75]
     """
     _check(reference)
-    return (1 + np.searchsorted(np.sort(reference), scores, side="right")) / (len(reference) + 1)
+    p = (1 + np.searchsorted(np.sort(reference), scores, side="right")) / (len(reference) + 1)
+    return np.where(np.isnan(scores), np.nan, p)
 
 
 def threshold(reference: np.ndarray, rate: float) -> float:
@@ -77,3 +78,5 @@ def check_rate(rate: float) -> float:
 def _check(reference: np.ndarray) -> None:
     if not len(reference):
         raise ValueError("there are no examples to calibrate on.")
+    if np.isnan(reference).any():
+        raise ValueError(f"{int(np.isnan(reference).sum())} of {len(reference)} scores to calibrate on are NaN.")

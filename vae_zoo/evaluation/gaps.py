@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 from vae_zoo.distributions import score
 from vae_zoo.elbo.importance import LogEvidence
 from vae_zoo.evaluation.regret import check_regret
+from vae_zoo.system.modes import in_evaluation_mode
 from vae_zoo.system.seeding import forked, mix
 
 _RATE = 0.05
@@ -32,6 +33,7 @@ class Gaps(NamedTuple):
     pareto_k: Tensor
 
 
+@in_evaluation_mode
 def inference_gaps(
     model: Any, x: Tensor, *, num_steps: int = 200, num_samples: int = 64, num_importance: int = 1000, seed: int = 0
 ) -> Gaps:

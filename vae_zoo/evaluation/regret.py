@@ -10,6 +10,7 @@ from torch import Tensor
 from vae_zoo.distributions import score
 from vae_zoo.elbo import ELBOMixin, require_density
 from vae_zoo.models.base.autoencoder import Autoencoder
+from vae_zoo.system.modes import in_evaluation_mode
 from vae_zoo.system.seeding import forked
 
 _RATE = 0.05
@@ -17,6 +18,7 @@ _DECODED = 512
 """Number of latents that are decoded at once, with gradients."""
 
 
+@in_evaluation_mode
 def likelihood_regret(model: Any, x: Tensor, *, num_steps: int = 100, num_samples: int = 16, seed: int = 0) -> Tensor:
     r"""What the bound of each example gains from a posterior of its own.
 

@@ -31,9 +31,10 @@ class ClusterMetric(Metric, ABC):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def update(self, clusters: Tensor, classes: Tensor) -> None:
-        """Add numbers of clusters and of classes, both (B,)."""
-        self.clusters.append(clusters.detach())
-        self.classes.append(classes)
+        """Add numbers of clusters and of classes, both (B,); examples of unknown class, -1, are left out."""
+        known = classes >= 0
+        self.clusters.append(clusters.detach()[known])
+        self.classes.append(classes[known])
 
     def compute(self) -> Tensor:
         """The agreement, a scalar.

@@ -45,6 +45,21 @@ def seed_all(seed: int, device: torch.device) -> None:
         torch.get_device_module(device).manual_seed(seed)
 
 
+def generators_of(device: torch.device) -> dict[str, torch.Tensor]:
+    """States of the CPU's generator and of the device's own."""
+    states = {"cpu": torch.default_generator.get_state()}
+    return states if device.type == "cpu" else {**states, str(device): torch.get_device_module(device).get_rng_state()}
+
+
+def restore_generators(states: dict[str, torch.Tensor]) -> None:
+    """Set generators to the states of :func:`generators_of`."""
+    for name, state in states.items():
+        if name == "cpu":
+            torch.default_generator.set_state(state)
+        else:
+            torch.get_device_module(torch.device(name)).set_rng_state(state)
+
+
 @contextmanager
 def forked(seed: int, device: torch.device) -> Iterator[None]:
     """Draw from a given seed, and restore the generators afterwards."""

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from vae_zoo.checkpoints.hyperparameters import plain
+from vae_zoo.training.trainers import steps_of_epoch
 
 _SOON = 3
 _LONGEST = 10_000
@@ -107,7 +108,7 @@ def check_length(trainer: Any, make: Any, make_scheduler: Any, groups: list[Any]
     Raises:
         ValueError: If it fails.
     """
-    per_epoch = max(1, math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches))
+    per_epoch = steps_of_epoch(trainer)
     limits = [trainer.max_epochs, math.ceil(trainer.max_steps / per_epoch)]
     epochs = min((limit for limit in limits if limit is not None and limit > 0), default=0)
     if make_scheduler is None or not epochs or getattr(trainer, "fast_dev_run", False):

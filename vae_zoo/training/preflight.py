@@ -17,6 +17,7 @@ from torch import nn
 from vae_zoo.distributions import stddev_of
 from vae_zoo.distributions.likelihoods.scaled import unscaled
 from vae_zoo.elbo import post_hoc_prior
+from vae_zoo.training.trainers import is_ours
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -35,7 +36,7 @@ def check_fit(model: Any, data: Any, world_size: int = 1) -> None:
     """
     if prior := post_hoc_prior(model):
         raise ValueError(f"{prior} is fitted after training: fit with another prior, and then run vae-zoo fit-density.")
-    if not (hasattr(data, "load") and hasattr(data, "chunks")):
+    if not is_ours(data):
         return
     size = getattr(data, "batch_size", None)
     if size is not None:
@@ -63,7 +64,7 @@ def say_if_unscaled(model: Any, data: Any) -> None:
         data: Its data module; checked only if it is one of ours.
     """
     likelihood = model.likelihood
-    if len(model.shape) != 1 or not (hasattr(data, "examples") and likelihood.is_density) or likelihood.is_discrete:
+    if len(model.shape) != 1 or not (is_ours(data) and likelihood.is_density) or likelihood.is_discrete:
         return
     with torch.no_grad():
         x = likelihood.scaled(data.examples("train"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -55,6 +55,12 @@ class Saved(Recorded, LightningModule):
         for name in [name for name in state if name.startswith(prefix)]:  # all of them, to keep their order
             state[prefix + uncompiled(name[len(prefix) :])] = state.pop(name)
         return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load weights, after which nothing is initialised from data any more, unless some are missing."""
+        keys = super().load_state_dict(state_dict, strict, assign)
+        self._initialised |= not keys.missing_keys
+        return keys
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         parts = *self.named_parameters(remove_duplicate=False), *self.named_buffers(remove_duplicate=False)

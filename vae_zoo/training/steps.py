@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from vae_zoo.metrics import LoggedMetrics
 from vae_zoo.nn import Schedule
 from vae_zoo.system.devices import look_for_devices_cheaply
-from vae_zoo.system.seeding import forked, global_seed, mix, seed_all
+from vae_zoo.system.seeding import forked, generators_of, global_seed, mix, restore_generators, seed_all
 from vae_zoo.training.guard import Guard, tunes
 from vae_zoo.training.trainers import is_last_batch, loader_suffix, log_same, num_batches, trainer_of
 from vae_zoo.typing import Batch, Shape
@@ -123,6 +123,14 @@ class Steps(LightningModule, ABC):
         self._curves = _no_curves()  # a fit before this one may have ended anywhere
         self.guard.start()
         self._schedules = [module for module in self.modules() if isinstance(module, Schedule)]
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        self._generators = generators_of(self.device)
+
+    def on_fit_end(self) -> None:
+        super().on_fit_end()
+        restore_generators(self._generators)  # else whatever is drawn next is the same after every fit
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["curves"] = self._curves["train"].state_dict()  # else the row that spans a resume is another one

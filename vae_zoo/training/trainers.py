@@ -10,6 +10,8 @@ from typing import Any
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch import LightningModule
 
+from vae_zoo.checkpoints.hyperparameters import Recorded
+
 
 def trainer_of(model: LightningModule) -> Any:
     """The Trainer that runs a model; None outside a run."""
@@ -19,6 +21,17 @@ def trainer_of(model: LightningModule) -> Any:
         return model.trainer
     except RuntimeError:
         return None
+
+
+def is_ours(data: Any) -> bool:
+    """Whether a data module is one of vae_zoo, which knows its splits, and not a user's own of Lightning."""
+    return isinstance(data, Recorded) and hasattr(data, "chunks")
+
+
+def steps_of_epoch(trainer: Any) -> float:
+    """Steps of the optimizer in a training epoch; infinity if unknown, as of a stream without a length."""
+    batches = trainer.num_training_batches / trainer.accumulate_grad_batches
+    return max(1, math.ceil(batches)) if math.isfinite(batches) else math.inf
 
 
 def num_batches(trainer: Any) -> list[float]:

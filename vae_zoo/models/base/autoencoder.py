@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -36,7 +37,7 @@ from vae_zoo.training.optimizers import annealings, check_length, check_plateaus
 from vae_zoo.training.preflight import check_averages, check_backbone, check_fit, say_if_emulated
 from vae_zoo.training.saved import Saved
 from vae_zoo.training.steps import Steps
-from vae_zoo.training.trainers import trainer_of
+from vae_zoo.training.trainers import is_ours, trainer_of
 from vae_zoo.typing import Batch, Network, Shape
 
 
@@ -165,6 +166,14 @@ class Autoencoder(Shareable, Saved, Steps):
         check_rates(scheduler)
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, nn.Module) and inspect.isfunction(getattr(type(self), name, None)):
+            raise TypeError(
+                f"{type(self).__name__}.{name} is a method, which would hide a module of this name: give it another "
+                "name, or override the method."
+            )
+        super().__setattr__(name, value)
+
     def constructed(self) -> None:
         super().constructed()
         if self.channels_last:
@@ -276,16 +285,19 @@ class Autoencoder(Shareable, Saved, Steps):
     @property
     def lr(self) -> float:
         """Learning rate of the optimizer. A new value applies from the next fit on, and is saved in checkpoints."""
-        rate = rate_of(self._init_args.get("optimizer"))
+        rate = rate_of(self._make_optimizer)
         if rate is None:
             raise AttributeError("the optimizer of this model does not state its learning rate.")
         return rate
 
     @lr.setter
     def lr(self, value: float) -> None:
-        made = functools.partial(self._init_args.get("optimizer") or torch.optim.Adam, lr=float(value))
+        make: Any = self._make_optimizer or torch.optim.Adam
+        made = functools.partial(make, lr=float(value))
         check_rates(made)
-        self._init_args = {**self._init_args, "optimizer": made}
+        parameters = inspect.signature(type(self).__init__).parameters.values()
+        if any(p.name == "optimizer" or p.kind is p.VAR_KEYWORD for p in parameters):  # else it sets the rate itself
+            self._init_args = {**self._init_args, "optimizer": made}
         self._make_optimizer = made
 
     def configure_optimizers(self) -> Any:
@@ -333,13 +345,13 @@ class Autoencoder(Shareable, Saved, Steps):
             check_fit(self, getattr(self.trainer, "datamodule", None), self.trainer.world_size)
 
     def on_fit_start(self) -> None:
+        super().on_fit_start()
         if self.device.type == "cpu":
             keep_freed_memory()
         data: Any = getattr(self.trainer, "datamodule", None)
         if type(self).initialise is Autoencoder.initialise and type(self.likelihood).initialise is Family.initialise:
             self._initialised = True  # and no example needs to be turned into a float
-        ours = hasattr(data, "load") and hasattr(data, "examples")
-        if ours and tuple(data.shape) == self.shape and not self._initialised:
+        if is_ours(data) and tuple(data.shape) == self.shape and not self._initialised:
             self._initialise(data.examples("train"))
 
     def initialise(self, x: Tensor) -> None:

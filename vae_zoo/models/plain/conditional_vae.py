@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 from vae_zoo.elbo import check_condition, check_labels, check_range
 from vae_zoo.functional import exact
 from vae_zoo.models.plain.vae import VAE
-from vae_zoo.training.trainers import trainer_of
+from vae_zoo.training.trainers import is_ours, trainer_of
 from vae_zoo.typing import Shape
 
 
@@ -144,7 +144,7 @@ class ConditionalVAE(VAE):
     def on_fit_start(self) -> None:
         super().on_fit_start()
         data: Any = getattr(trainer_of(self), "datamodule", None)
-        if self.num_classes is None or not hasattr(data, "load"):
+        if self.num_classes is None or not is_ours(data):
             return
         y = data.load("train").y
         if y is not None and y.ndim == 1 and bool((y >= 0).any()):

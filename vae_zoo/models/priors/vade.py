@@ -17,6 +17,7 @@ from vae_zoo.elbo import ELBO, check_number
 from vae_zoo.functional import exact, kl_normal
 from vae_zoo.models.plain.vae import VAE
 from vae_zoo.system.seeding import global_seed, mix
+from vae_zoo.training.trainers import is_ours
 
 _CHUNK = 1000
 """Training examples encoded at once."""
@@ -120,7 +121,7 @@ class VaDE(VAE):
         self.pretraining = not self._fitted and self.current_epoch < self._until
         if not (self.pretraining or self._fitted):
             data: Any = getattr(self.trainer, "datamodule", None)
-            self.fit_clusters(data.examples("train") if hasattr(data, "examples") else self.unpack(batch)[0])
+            self.fit_clusters(data.examples("train") if is_ours(data) else self.unpack(batch)[0])
             for parameter in self.latent_prior.parameters():
                 parameter.data.copy_(self.trainer.strategy.broadcast(parameter.data))  # the same on every rank
             self._fitted = True
