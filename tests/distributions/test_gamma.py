@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from vae_zoo.distributions import (
 from vae_zoo.distributions.latents.gamma import MIN_CONCENTRATION
 from vae_zoo.evaluation.ais import ais
 from vae_zoo.models import VAE, GammaVAE
+from vae_zoo.nn import Dense
 from vae_zoo.testing import oracle
 from vae_zoo.testing.subject import Subject
 
@@ -112,6 +114,25 @@ def test_density_integrates_to_one(family: type[Family], top: float) -> None:
     torch.testing.assert_close(torch.trapezoid(density, grid, dim=0), torch.ones(5).double(), rtol=1e-3, atol=0)
 
 
+@pytest.mark.parametrize("concentration", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("kind", ["gamma", "beta", "Dirichlet"])
+def test_no_density_outside_the_support(kind: str, concentration: float) -> None:
+    """Nor a gradient, which would carry a chain on; and NaN, which is a missing value, stays NaN."""
+    p, inside, outside = {
+        "gamma": (GammaPrior((2,), concentration=concentration), [0.3, 30.0], [2.0, -30.0]),
+        "beta": (BetaPrior((2,), alpha=concentration, beta=concentration), [0.3, 0.9], [0.3, 2.0]),
+        "Dirichlet": (DirichletPrior((2,), concentration=concentration), [0.1, 0.9], [1.2, -0.2]),
+    }[kind]
+    z = torch.tensor([inside, outside, [0.5, math.nan]], requires_grad=True)
+    found = p().log_prob(z)
+    assert found[0].isfinite()
+    assert found[1] == -math.inf
+    assert found[2].isnan()
+    (grad,) = torch.autograd.grad(found[:2].sum(), z)
+    assert grad[:2].isfinite().all()
+    assert grad[1][0 if kind == "Dirichlet" else 1] == 0
+
+
 @pytest.mark.parametrize("output", [-1000.0, 0.0, 1000.0])
 @pytest.mark.parametrize(("family", "prior"), PAIRS)
 def test_extreme_outputs(family: type[Family], prior: type[Prior], output: float) -> None:
@@ -160,6 +181,37 @@ def test_latents_of_a_model_are_positive() -> None:
     z = model.embed(torch.rand(7, 5))
     assert (z > 0).all()
     torch.testing.assert_close(model.prior().mean, torch.full((3,), 2.0))
+
+
+@pytest.mark.parametrize(
+    ("posterior", "prior", "top"),
+    [(Beta, BetaPrior, 1.0), (Gamma, partial(GammaPrior, concentration=1.0), 20.0)],
+)
+@pytest.mark.parametrize("from_posterior", [False, True])
+def test_chains_stay_inside_the_support_at_a_concentration_of_one(
+    posterior: type[Family], prior: Any, top: float, from_posterior: bool
+) -> None:
+    """AIS against quadrature, at examples that latents outside the support would explain best."""
+    model = VAE(
+        shape=(2,),
+        latent_dim=1,
+        posterior=posterior,
+        prior=prior,
+        likelihood=partial(FixedNormal, scale=0.5),
+        encoder=partial(Dense, hidden=[]),
+        decoder=partial(Dense, hidden=[]),
+    ).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+        next(model.decoder.parameters()).fill_(1.0)
+    x = torch.tensor([[1.4, 1.6], [-0.3, -0.2], [0.5, 0.4]])
+    z = torch.linspace(0, top, 4001)[1:-1, None]
+    with torch.no_grad():
+        log_joint = model.prior().log_prob(z)[:, None] + model.decode(z[:, None].expand(-1, 3, -1)).log_prob(x)
+    exact = torch.logsumexp(log_joint.double(), 0) + math.log(top / 4000)
+    found = ais(model, x, num_steps=40, num_chains=32, num_leapfrog=4, from_posterior=from_posterior)
+    assert ((found.value - exact).abs() < 4 * found.error + 0.01).all()
 
 
 def test_chains() -> None:

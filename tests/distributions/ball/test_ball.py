@@ -164,6 +164,11 @@ def test_maps_are_inverse_and_distances_equal() -> None:
     torch.testing.assert_close(ball_distance(x, y, 1.0), known)
 
 
+def scales_of(params: Tensor) -> Tensor:
+    """The network's log σ, (B, d) or (B, 1), in parameters of either family."""
+    return params[:, 1] if params.ndim == 3 else params[:, -1:]
+
+
 class TestFamilies:
     @pytest.mark.parametrize("cls", FAMILIES)
     @pytest.mark.parametrize("value", [0.0, 1.0, -3.0, 1000.0])
@@ -214,6 +219,50 @@ class TestFamilies:
         with pytest.raises(ValueError, match=r"WrappedNormalPrior of 200 dimensions .*lower the scale"):
             WrappedNormalPrior((200,))
         WrappedNormalPrior((200,), curvature=0.1)
+
+    @pytest.mark.parametrize("distance", [0.0, 2.0, 100.0])
+    @pytest.mark.parametrize(("dims", "scale"), [(1, 1.0), (6, 1.0), (10, 1.0), (32, 0.5), (50, 0.4)])
+    @pytest.mark.parametrize("cls", FAMILIES)
+    def test_divergence_from_a_prior_is_not_negative(self, cls: Any, dims: int, scale: float, distance: float) -> None:
+        """Not even of the widest distributions: samples that the limit moved would not have their stated density."""
+        family = cls((dims,))
+        params = torch.zeros(4, *family.param_shape)
+        params.view(4, -1)[:, 0] = distance
+        scales_of(params)[:] = torch.tensor([-0.5, 0, 0.5, 1])[:, None]
+        q = family(params)
+        torch.manual_seed(0)
+        z = q.sample((1000,))
+        assert (ball_distance(torch.zeros(dims), z.double(), 1.0) > REACH - 0.02).double().mean() < 0.05
+        for prior in PRIORS:
+            assert ((q.log_prob(z) - prior((dims,), scale=scale)().log_prob(z)).mean(0) > -0.02).all()
+
+    @pytest.mark.parametrize(("cls", "prior"), list(zip(FAMILIES, PRIORS, strict=True)))
+    def test_only_too_wide_distributions_are_narrowed_and_not_stuck_there(self, cls: Any, prior: Any) -> None:
+        family = cls((10,))
+        params = torch.zeros(3, *family.param_shape, dtype=torch.float64)
+        given = scales_of(params)
+        given[:] = double(-1.0, 0.0, 0.9)[:, None]
+        params.requires_grad_()
+        found = family(params).log_scale
+        assert torch.equal(found.reshape(3, -1)[:2], given[:2])
+        torch.testing.assert_close(found[1], prior((10,)).double()().log_scale)
+        assert (found[2] < 0.87).all()
+        for sign, expected in ((1, double(1, 1, 1)), (-1, double(-1, -1, 0))):  # to narrower and to wider ones
+            (grad,) = torch.autograd.grad(sign * found.sum(), params, retain_graph=True)
+            torch.testing.assert_close(scales_of(grad).mean(1), expected)
+
+    @pytest.mark.parametrize("cls", FAMILIES)
+    def test_limit_of_the_scale_has_the_exact_derivative_by_the_mean(self, cls: Any) -> None:
+        family = cls((3,))
+
+        def scale(h: Tensor) -> Tensor:
+            wide = torch.full_like(h, 0.99)
+            params = torch.stack([h, wide]) if cls is WrappedNormal else torch.cat([h, wide[:1]])
+            return family(params).log_scale
+
+        h = double(3.0, -2.0, 4.0).requires_grad_()
+        assert (scale(h) < 0.9).all()
+        assert torch.autograd.gradcheck(scale, h)
 
     @pytest.mark.parametrize(("family", "prior"), list(zip(FAMILIES, PRIORS, strict=True)))
     def test_mixture_and_temperature(self, family: Any, prior: Any) -> None:

@@ -99,6 +99,44 @@ def mean_from(h: Tensor, curvature: float) -> Tensor:
     return ball_exp(torch.zeros_like(h), h * (most / norm.clamp(min=most)), curvature)
 
 
+def room_around_mean(h: Tensor, curvature: float) -> Tensor:
+    """Distance (...) from the means of vectors (..., d) within which every point can be held, at least 4.2 / √c."""
+    root = math.sqrt(curvature)
+    norm = torch.sqrt(h.square().sum(-1) + 1e-20)
+    return REACH / root - norm.clamp(max=FARTHEST_MEAN / root)
+
+
+def excess(size: Tensor, most: Tensor) -> Tensor:
+    r""":math:`\max(s - m, 0)`, to be subtracted from what makes up the size s, so that it is at most m.
+
+    The gradient of s is 0 where a step would make it larger yet, and that of the identity where it would lead back:
+    the size does not get stuck beyond its limit.
+
+    Args:
+        size: Sizes s, any shape.
+        most: Limits m, the same shape.
+    """
+    return _Excess.apply(size, most)
+
+
+class _Excess(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(size: Tensor, most: Tensor) -> Tensor:
+        return (size - most).clamp(min=0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:  # noqa: ARG004
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        (beyond,) = ctx.saved_tensors
+        grad = torch.where(beyond > 0, grad, 0.0)
+        return grad.clamp(min=0), -grad
+
+
 def log_sinhc(y: Tensor) -> Tensor:
     r""":math:`\log \frac{\sinh y}{y}` of numbers above 0, accurate at both ends."""
     return y + torch.log(-torch.expm1(-2 * y) / (2 * y))
@@ -121,7 +159,7 @@ def check_reach(name: str, farthest: float, scale: float, dims: int, curvature: 
 
     Args:
         name: Name of the prior.
-        farthest: Distance from the origin that few of its samples exceed.
+        farthest: Distance from the origin that a few percent of its samples exceed.
         scale: Its scale.
         dims: Its dimensions.
         curvature: Its curvature.

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.distributions.ball.points import BallFamily, OnBall, check_ball, check_reach, log_sinhc, mean_from
+from vae_zoo.distributions.ball.points import (
+    BallFamily,
+    OnBall,
+    check_ball,
+    check_reach,
+    excess,
+    log_sinhc,
+    mean_from,
+    room_around_mean,
+)
 from vae_zoo.distributions.families import log_of_scale
 from vae_zoo.distributions.priors import Prior
 from vae_zoo.distributions.sphere.bessel import widened
@@ -20,6 +29,9 @@ from vae_zoo.typing import Shape
 
 _WIDTHS = 9
 """Standard deviations beyond which the density of the radius does not matter."""
+
+_NUM_STEPS = 6
+"""Steps after which the largest scale is exact in float64."""
 
 
 class Riemannian(OnBall):
@@ -80,7 +92,9 @@ class RiemannianNormal(BallFamily):
     Densities are with respect to the volume of the ball. The mean is at most at a distance of :math:`8 / \sqrt{c}` from
     the origin, and samples at :math:`12.2 / \sqrt{c}`, beyond which distances in float32 are inexact. Because the
     volume grows with the distance, samples of a wide distribution in many dimensions lie far from the mean: at about
-    :math:`(d - 1) \sqrt{c} \sigma^2`.
+    :math:`(d - 1) \sqrt{c} \sigma^2`. Therefore σ is also bounded such that at most a few percent of samples would
+    lie beyond that limit, as in :class:`RiemannianNormalPrior`: with c = 1 and a mean at the origin, to 1.01 in 10
+    dimensions and to 0.57 in 32, and to less around other means.
 
     References:
         | Continuous Hierarchical Representations with Poincaré Variational Auto-Encoders (Mathieu et al., 2019)
@@ -101,9 +115,11 @@ class RiemannianNormal(BallFamily):
         return (self.shape[0] + 1,)
 
     def distribution(self, params: Tensor) -> Distribution:
-        loc = mean_from(widened(params[..., :-1]), self.curvature)
-        log_scale = params[..., -1].clamp(self.min_log_scale, self.max_log_scale)
-        return Riemannian(loc.to(params.dtype), log_scale, self.curvature)
+        h = widened(params[..., :-1])
+        log_scale = widened(params[..., -1].clamp(self.min_log_scale, self.max_log_scale))
+        widest = _widest(room_around_mean(h, self.curvature), self.shape[0], self.curvature)
+        log_scale = log_scale - excess(log_scale, widest.log())
+        return Riemannian(mean_from(h, self.curvature).to(params.dtype), log_scale, self.curvature)
 
 
 class RiemannianNormalPrior(Prior):
@@ -129,7 +145,7 @@ class RiemannianNormalPrior(Prior):
         super().__init__(shape)
         check_ball("RiemannianNormalPrior", self.shape, curvature)
         self.curvature, self.log_scale = float(curvature), log_of_scale(scale)
-        farthest = _mode_bounds(torch.tensor(float(scale)), self.shape[0], curvature)[1].item() + 2 * scale
+        farthest = _farthest(torch.tensor(float(scale)), self.shape[0], curvature).item()
         check_reach("RiemannianNormalPrior", farthest, scale, self.shape[0], curvature)
         self.register_buffer("zero", torch.zeros(self.shape), persistent=False)
 
@@ -164,3 +180,21 @@ def _mode_bounds(scale: Tensor, dims: int, curvature: float) -> tuple[Tensor, Te
     n, root = dims - 1, math.sqrt(curvature)
     far, near = n * root * scale.square(), scale * math.sqrt(n)
     return torch.maximum(far, near), 0.5 * (far + torch.sqrt(far.square() + 4 * near.square()))
+
+
+def _farthest(scale: Tensor, dims: int, curvature: float) -> Tensor:
+    """Distance from the mean that a few percent of samples exceed."""
+    return _mode_bounds(scale, dims, curvature)[1] + 2 * scale
+
+
+def _widest(room: Tensor, dims: int, curvature: float) -> Tensor:
+    """The scale for which a distance is the farthest, differentiable by that distance."""
+    n, root = dims - 1, math.sqrt(curvature)
+    fixed = room.detach()
+    scale = torch.minimum(0.5 * fixed, torch.sqrt(fixed / max(n * root, 1e-30)))
+    for step in range(_NUM_STEPS):  # Newton's method for a convex function, from above
+        far = n * root * scale
+        wide = torch.sqrt(far.square() + 4 * n + 1e-30)
+        slope = far + 0.5 * (wide + far.square() / wide) + 2
+        scale = scale - (_farthest(scale, dims, curvature) - (room if step + 1 == _NUM_STEPS else fixed)) / slope
+    return scale

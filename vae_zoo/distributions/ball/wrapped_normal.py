@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.distributions.ball.points import BallFamily, OnBall, check_ball, check_reach, log_sinhc, mean_from
+from vae_zoo.distributions.ball.points import (
+    BallFamily,
+    OnBall,
+    check_ball,
+    check_reach,
+    excess,
+    log_sinhc,
+    mean_from,
+    room_around_mean,
+)
 from vae_zoo.distributions.families import log_of_scale
 from vae_zoo.distributions.priors import Prior
 from vae_zoo.distributions.sphere.bessel import widened
@@ -64,7 +73,9 @@ class WrappedNormal(BallFamily):
     .. math:: \mu = \exp_0(h), \quad z = \exp_\mu(v), \quad v \sim \mathcal{N}(0, \sigma^2)
 
     Densities are with respect to the volume of the ball. The mean is at most at a distance of :math:`8 / \sqrt{c}` from
-    the origin, and samples at :math:`12.2 / \sqrt{c}`, beyond which distances in float32 are inexact.
+    the origin, and samples at :math:`12.2 / \sqrt{c}`, beyond which distances in float32 are inexact. A distribution of
+    which more than a few percent would lie beyond is made narrower, in all directions by the same factor, until
+    :math:`\|\sigma\| + 2 \max \sigma` is at most the distance from the mean to that limit.
 
     References:
         | Continuous Hierarchical Representations with Poincaré Variational Auto-Encoders (Mathieu et al., 2019)
@@ -86,9 +97,11 @@ class WrappedNormal(BallFamily):
 
     def distribution(self, params: Tensor) -> Distribution:
         h, log_scale = params.unbind(-2)
-        loc = mean_from(widened(h), self.curvature)
-        log_scale = log_scale.clamp(self.min_log_scale, self.max_log_scale)
-        return Wrapped(loc.to(params.dtype), log_scale, self.curvature)
+        h, log_scale = widened(h), widened(log_scale.clamp(self.min_log_scale, self.max_log_scale))
+        scale = log_scale.exp()
+        size = torch.linalg.vector_norm(scale, dim=-1) + 2 * scale.amax(-1)
+        log_scale = log_scale - excess(size.log(), room_around_mean(h, self.curvature).log())[..., None]
+        return Wrapped(mean_from(h, self.curvature).to(params.dtype), log_scale, self.curvature)
 
 
 class WrappedNormalPrior(Prior):

@@ -29,7 +29,7 @@ class WideGamma(torch.distributions.Gamma):
 
     def log_prob(self, value: Tensor) -> Tensor:
         wide = torch.distributions.Gamma(self.concentration.double(), self.rate.double(), validate_args=False)
-        return wide.log_prob(value.double()).to(self.rate.dtype)
+        return log_prob_inside(wide, value.double(), outside=value < 0, inner=1.0).to(self.rate.dtype)
 
 
 class Gamma(Family):
@@ -97,6 +97,21 @@ def _gamma_gamma(q: Any, p: Any, event_dims: int) -> Tensor:
     nats = (a - p_a) * torch.digamma(a) - torch.lgamma(a) + torch.lgamma(p_a)
     nats = nats + p_a * (rate.log() - p_rate.log()) + a * (p_rate - rate) / rate
     return nats.to(q.rate.dtype)
+
+
+def log_prob_inside(d: Distribution, value: Tensor, *, outside: Tensor, inner: float) -> Tensor:
+    """Log-density that is -inf outside the support, with a gradient of 0 there.
+
+    torch's own is finite there at a concentration of 1, where the power of the value has no effect. The ends of the
+    support have the limit of the density, and NaN stays NaN.
+
+    Args:
+        d: Distribution of independent values.
+        value: Values, a shape that broadcasts with that of the batch.
+        outside: Where they are outside the support, the shape of value.
+        inner: Some value inside the support.
+    """
+    return d.log_prob(value.masked_fill(outside, inner)).masked_fill(outside, -math.inf)
 
 
 def bounded_exp(log_concentration: Tensor, least: float) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -10,7 +11,13 @@ from torch.distributions import Distribution
 
 from vae_zoo.distributions.divergence import register_kl
 from vae_zoo.distributions.families import Family
-from vae_zoo.distributions.latents.gamma import MIN_CONCENTRATION, bounded_exp, check_positive, checked
+from vae_zoo.distributions.latents.gamma import (
+    MIN_CONCENTRATION,
+    bounded_exp,
+    check_positive,
+    checked,
+    log_prob_inside,
+)
 from vae_zoo.distributions.normal import independent
 from vae_zoo.distributions.priors import Prior
 from vae_zoo.distributions.supports import OpenInterval
@@ -30,9 +37,8 @@ class OpenBeta(torch.distributions.Beta):
 
     def log_prob(self, value: Tensor) -> Tensor:
         a, b = self.concentration1.double(), self.concentration0.double()
-        return (
-            torch.distributions.Beta(a, b, validate_args=False).log_prob(value.double()).to(self.concentration1.dtype)
-        )
+        wide, outside = torch.distributions.Beta(a, b, validate_args=False), (value < 0) | (value > 1)
+        return log_prob_inside(wide, value.double(), outside=outside, inner=0.5).to(self.concentration1.dtype)
 
 
 class OpenDirichlet(torch.distributions.Dirichlet):
@@ -43,8 +49,9 @@ class OpenDirichlet(torch.distributions.Dirichlet):
         return z.clamp(min=torch.finfo(z.dtype).tiny)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        wide = torch.distributions.Dirichlet(self.concentration.double(), validate_args=False)
-        return wide.log_prob(value.double()).to(self.concentration.dtype)
+        wide, below = torch.distributions.Dirichlet(self.concentration.double(), validate_args=False), value < 0
+        nats = wide.log_prob(value.double().masked_fill(below, 1.0))
+        return nats.masked_fill(below.any(-1), -math.inf).to(self.concentration.dtype)
 
 
 class Beta(Family):

@@ -61,7 +61,8 @@ class FSQ(Quantizer):
     def bound(self, z: Tensor) -> Tensor:
         """Latents (B, D, *grid) in the interval whose whole numbers are the levels."""
         levels = self._along(z.ndim)
-        half = (levels - 1) * 1.001 / 2  # a little more, so that the outermost levels are reached
+        # A little more, so that the outermost levels are reached, but less than the half step to levels beyond them.
+        half = torch.minimum((levels - 1) * 1.001 / 2, (levels - 1) / 2 + 0.25)
         offset = self._offset(z.ndim)
         return torch.tanh(z + torch.atanh(offset / half)) * half - offset
 
