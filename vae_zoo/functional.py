@@ -122,6 +122,26 @@ _STIRLING = 10.0
 """Argument from which the error of Stirling's formula is computed by its series, to 1e-12."""
 
 
+def log_add_exp(a: Tensor, b: Tensor) -> Tensor:
+    r"""The function :math:`\log(e^a + e^b)`, twice differentiable.
+
+    In float32, the second derivative of ``torch.logaddexp`` is NaN at numbers that are more than 88 apart.
+
+    Args:
+        a: Finite numbers, any shape.
+        b: Finite numbers, a shape that broadcasts with that of a.
+
+    Returns:
+        The broadcast shape.
+
+    Example:
+        >>> log_add_exp(torch.tensor(0.0), torch.tensor(-200.0))
+        tensor(0.)
+    """
+    first = a >= b
+    return torch.where(first, a, b) + torch.nn.functional.softplus(torch.where(first, b - a, a - b))
+
+
 def log_poisson(x: Tensor, log_mean: Tensor) -> Tensor:
     r"""Log-probability of Poisson counts, element by element, accurate in float32 for counts of any size.
 
@@ -167,8 +187,8 @@ def log_negative_binomial(x: Tensor, log_mean: Tensor, log_dispersion: Tensor) -
     some = x > 0
     count = torch.where(some, x, 1.0)
     log_count, dispersion = count.log(), log_dispersion.exp()
-    log_total = torch.logaddexp(log_dispersion, log_count)
-    shift = log_total - torch.logaddexp(log_dispersion, log_mean)
+    log_total = log_add_exp(log_dispersion, log_count)
+    shift = log_total - log_add_exp(log_dispersion, log_mean)
     own = stirling_error(count) + stirling_error(dispersion) - stirling_error(count + dispersion)
     off = dispersion * expm1_minus(shift) + count * expm1_minus(log_mean - log_count + shift)
     scale = 0.5 * (log_dispersion - log_total - log_count - math.log(2 * math.pi))

@@ -28,6 +28,7 @@ from vae_zoo.distributions import (
     ZeroInflatedNegativeBinomial,
     observing,
 )
+from vae_zoo.distributions.likelihoods.tallies import NegativeBinomialTally, Total, ZeroInflatedTally
 from vae_zoo.evaluation import bidirectional
 from vae_zoo.functional import log_negative_binomial, log_poisson
 from vae_zoo.models import VAE
@@ -113,6 +114,25 @@ class TestFormulas:
                 total = log_negative_binomial(x.to(dtype), *start).sum() + log_poisson(x.to(dtype), start[0]).sum()
                 ends.append(torch.stack(torch.autograd.grad(total, start)).double())
             torch.testing.assert_close(*ends, rtol=1e-3, atol=1e-3)
+
+    @pytest.mark.parametrize("zero", [False, True])
+    def test_second_derivatives_exist_far_away_from_the_counts(self, zero: bool) -> None:
+        """Leapfrog steps need them, and networks that are not trained yet give means of any size."""
+        x, found = torch.tensor([0.0, 1.0, 500.0]), []
+        for dtype in (torch.float32, torch.float64):
+            log_mean = torch.tensor([[-1e4], [-300.0], [-5.0], [0.0], [12.0], [300.0]], dtype=dtype).requires_grad_()
+            log_theta = torch.zeros((), dtype=dtype).requires_grad_()
+            none = Total(log_theta.detach(), log_theta.detach())
+            logits = torch.full_like(log_mean, -3.0).detach()
+            tally = (
+                ZeroInflatedTally(logits, log_theta, log_mean, 0, none)
+                if zero
+                else NegativeBinomialTally(log_theta, log_mean, 0, none)
+            )
+            (slope,) = torch.autograd.grad(tally.log_prob(x.to(dtype)).sum(), log_mean, create_graph=True)
+            both = torch.autograd.grad(slope.sum(), (log_mean, log_theta))
+            found.append(torch.cat([g.flatten().double() for g in both]))
+        torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
 
     def test_the_limit_of_a_large_dispersion_is_poisson(self) -> None:
         x, log_mean = torch.arange(30.0, dtype=torch.float64), torch.tensor(2.0, dtype=torch.float64)

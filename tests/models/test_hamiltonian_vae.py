@@ -7,15 +7,36 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from certainty import Certain, play
-from helpers import build, linear, losses, quiet_trainer, tiny, tiny_data
+from helpers import build, linear, losses, quiet_trainer, small, takes, tiny, tiny_data
 from torch import Tensor, nn
 
-from vae_zoo.distributions import FixedNormal, HamiltonianPosterior, Normal, UniformSphere, VonMisesFisher
+from vae_zoo.data import Arrays, BreastCancer, Counts, DataModule, Digits, Tokens
+from vae_zoo.distributions import (
+    AutoregressiveTokens,
+    FixedNormal,
+    HamiltonianPosterior,
+    Normal,
+    OptimalNormal,
+    UniformSphere,
+    VonMisesFisher,
+)
 from vae_zoo.distributions.normal import independent
-from vae_zoo.models import IWAE, PIWAE, VAE, BetaTCVAE, ConditionalVAE, HamiltonianVAE, IWAEDReG, LadderVAE, VampVAE
+from vae_zoo.models import (
+    IWAE,
+    PIWAE,
+    RHVAE,
+    VAE,
+    BetaTCVAE,
+    ConditionalVAE,
+    HamiltonianVAE,
+    IWAEDReG,
+    LadderVAE,
+    VampVAE,
+)
 from vae_zoo.nn import Dense
 
 smooth = partial(Dense, hidden=[8], activation=nn.ELU)
@@ -185,6 +206,71 @@ def test_a_fit_with_validation_and_test(tmp_path: Path) -> None:
     assert math.isfinite(trainer.callback_metrics["val/elbo"])
     (values,) = trainer.test(model, tiny_data(), verbose=False)
     assert math.isfinite(values["test/elbo"])
+
+
+def vectors(folder: Path, *, missing: bool = False, **kwargs: Any) -> Arrays:
+    """Vectors of large numbers, of which a tenth may be missing."""
+    x = 1e4 + 1e3 * np.random.default_rng(0).standard_normal((60, 4)).astype("float32")
+    x[:, 1] = np.where(np.arange(60) % 10 == 3, np.nan, x[:, 1]) if missing else x[:, 1]
+    np.save(folder / "x.npy", x)
+    return Arrays(path=str(folder / "x.npy"), missing=missing, scaling="standard", **kwargs)
+
+
+KINDS: dict[str, Any] = {
+    "grey images": lambda _folder, **kwargs: Digits(**kwargs),
+    "scaled vectors": vectors,
+    "scaled vectors with missing values": partial(vectors, missing=True),
+    "counts": lambda _folder, **kwargs: Counts(**kwargs),
+    "tables": lambda _folder, **kwargs: BreastCancer(**kwargs),
+    "texts": lambda _folder, **kwargs: Tokens(**kwargs),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cls", [HamiltonianVAE, RHVAE])
+def test_a_fit_with_the_default_likelihood_of_each_kind_of_data(cls: type, kind: str, tmp_path: Path) -> None:
+    data: DataModule = KINDS[kind](tmp_path, batch_size=10)
+    given = {"shape": data.shape, "likelihood": data.likelihood, "missing": data.missing, "scaling": data.scaling}
+    few = {"num_leapfrog": 2, **({"num_centroids": 4, "metric": small} if takes(cls, "metric") else {})}
+    torch.manual_seed(0)
+    model = cls(latent_dim=2, encoder=small, decoder=small, **few, **given)
+    trainer = quiet_trainer(tmp_path, limit_train_batches=2, limit_val_batches=1)
+    trainer.fit(model, data)
+    assert trainer.global_step == 2
+    assert all(math.isfinite(trainer.callback_metrics[name]) for name in ("train/loss", "val/elbo"))
+
+
+class TestLikelihoodsThatChangeInTraining:
+    def test_a_step_counts_as_one_batch(self, images: Tensor) -> None:
+        """The bound is scored with the batch's σ, which alone is tracked."""
+        model = tiny(HamiltonianVAE, likelihood=OptimalNormal)
+        torch.manual_seed(1)
+        terms = model.elbo(images)
+        squares = (images - model.decode(terms.z[0]).mean).square().mean()
+        assert model.likelihood.count == 1
+        torch.testing.assert_close(model.likelihood.square, squares.detach())
+
+    @pytest.mark.parametrize("inner", [torch.enable_grad, torch.no_grad])
+    def test_latents_move_in_training_as_in_evaluation(self, inner: Any, images: Tensor) -> None:
+        model, found = tiny(HamiltonianVAE, likelihood=partial(OptimalNormal, scale=0.3)), []
+        for training in (True, False):
+            model.train(training)
+            with inner():
+                torch.manual_seed(2)
+                found.append(model.encode(images).rsample((3,)))
+        torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+        assert model.likelihood.count == 0
+        model.train()
+        model.log_joint(images, None, found[0])
+        assert model.likelihood.training
+
+    def test_no_word_is_dropped_on_the_way(self) -> None:
+        likelihood = partial(AutoregressiveTokens, vocabulary=["", "?", "a", "b"], word_dropout=0.5)
+        model = HamiltonianVAE(shape=(40,), latent_dim=2, encoder=small, decoder=small, likelihood=likelihood)
+        x, z = torch.tensor([[2.0, 3.0] * 20]), torch.randn(1, 2)
+        first, second = model.log_joint(x, None, z), model.log_joint(x, None, z)
+        assert torch.equal(first, second)
+        assert not torch.equal(model.decode(z).log_prob(x), model.decode(z).log_prob(x))
 
 
 def test_combines(images: Tensor) -> None:

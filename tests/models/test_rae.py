@@ -14,7 +14,9 @@ from torch import Tensor
 from vae_zoo import hub
 from vae_zoo.distributions import SquaredError
 from vae_zoo.models import AE, RAE, RAEGP, RAEL2, RAESN
-from vae_zoo.nn import Dense
+from vae_zoo.nn import ConvDecoder, ConvEncoder, Dense
+from vae_zoo.nn.conv import LINEAR
+from vae_zoo.typing import Shape
 
 linear = partial(Dense, hidden=())
 
@@ -78,6 +80,14 @@ def test_l2_counts_the_decoder_alone() -> None:
     torch.testing.assert_close(model.roughness(torch.zeros(1, 4), None), wanted)
 
 
+class WithTable(Dense):
+    """A decoder with a matrix that is in no layer."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.table = torch.nn.Parameter(torch.zeros(2, 3))
+
+
 class TestSN:
     def test_layers_have_a_norm_of_at_most_1(self, tmp_path: Path) -> None:
         torch.manual_seed(0)
@@ -91,6 +101,32 @@ class TestSN:
         norms = [torch.linalg.matrix_norm(layer.weight, 2).item() for layer in layers]
         assert len(norms) == 2
         assert all(norm == pytest.approx(1, abs=0.05) for norm in norms)
+
+    @pytest.mark.parametrize("shape", [(2, 16), (1, 8, 8), (1, 8, 8, 8)], ids=["sequence", "image", "volume"])
+    def test_convolutions_of_sequences_images_and_volumes_are_normalised(self, shape: Shape) -> None:
+        torch.manual_seed(0)
+        encoder, decoder = (partial(net, channels=[4, 8], hidden=8) for net in (ConvEncoder, ConvDecoder))
+        model = RAESN(shape=shape, latent_dim=3, encoder=encoder, decoder=decoder)
+        x = torch.rand(4, *shape)
+        with torch.no_grad():
+            for p in model.decoder.parameters():
+                p.mul_(50)
+        for _ in range(20):  # of the power method, one with each pass
+            model.losses(x)
+        model.eval()
+        layers = [m for m in model.decoder.modules() if isinstance(m, LINEAR)]
+        transposed = ["Transpose" in type(layer).__name__ for layer in layers]
+        assert sum(transposed) == 2
+        weights = [
+            layer.weight.movedim(1, 0) if t else layer.weight for layer, t in zip(layers, transposed, strict=True)
+        ]
+        norms = [torch.linalg.matrix_norm(weight.flatten(1), 2).item() for weight in weights]
+        assert all(norm == pytest.approx(1, abs=0.05) for norm in norms)
+
+    def test_weights_that_it_cannot_normalise_are_refused(self) -> None:
+        message = "RAESN bounds dense layers and convolutions alone, and table of the decoder WithTable is in none"
+        with pytest.raises(ValueError, match=message):
+            build(RAESN, decoder=WithTable)
 
     def test_a_checkpoint_gives_the_same(self, tmp_path: Path, images: Tensor) -> None:
         model = tiny(RAESN)

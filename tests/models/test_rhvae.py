@@ -13,7 +13,7 @@ from helpers import build, fit, linear, losses, same_weights, small, tiny
 from short import few
 from torch import Tensor, nn
 
-from vae_zoo.distributions import FixedNormal, HamiltonianPosterior, Metric, Normal, RiemannianPosterior
+from vae_zoo.distributions import FixedNormal, HamiltonianPosterior, Metric, Normal, RiemannianPosterior, SharedNormal
 from vae_zoo.distributions.normal import independent
 from vae_zoo.models import IWAE, RHVAE, VAE, ConditionalVAE, HamiltonianVAE
 from vae_zoo.nn import Dense
@@ -222,6 +222,31 @@ def test_gradients_against_differences(images: Tensor) -> None:
                 values.append(loss().item())
             p[index] = old
         assert p.grad[index].item() == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-4, abs=1e-7)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_the_metric_of_scaled_data_is_that_of_data_scaled_by_hand(missing: bool) -> None:
+    """Its network reads what the encoder reads: in original units it would give matrices of a million here."""
+    torch.manual_seed(1)
+    scaled = torch.randn(40, 3).double()
+    if missing:
+        scaled[::7, 1] = float("nan")
+    shift, scale = torch.tensor([1e4, 0.0, -50.0]).double(), torch.tensor([1e3, 1.0, 0.1]).double()
+    settings = {"shape": (3,), "latent_dim": 2, "encoder": small, "decoder": small, "metric": small}
+    settings |= {"likelihood": SharedNormal, "num_centroids": 10, "missing": missing}
+    found = []
+    for scaling, x in (({"shift": shift.tolist(), "scale": scale.tolist()}, shift + scale * scaled), (None, scaled)):
+        torch.manual_seed(0)
+        model = RHVAE(**settings, scaling=scaling).double()
+        model._initialise(x)
+        q = model.eval().encode(x)
+        torch.manual_seed(2)
+        z, step = q.rsample((16,)), model.metric()
+        moved = (q.drift(z, q.momentum(z))[0] != z).any(-1).double().mean()
+        found.append((step.centroids, step.spreads, moved))
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
+    assert found[0][1].abs().max() < 100
+    assert found[0][2] > 0.5
 
 
 def test_inference_mode_changes_nothing(images: Tensor) -> None:

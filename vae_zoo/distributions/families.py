@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -216,6 +217,20 @@ class Family(nn.Module, ABC):
         """The distributions of a number of events with all parameters equal to one value."""
         like = next(self.parameters(), torch.zeros(()))
         return self(torch.full((num, *self.param_shape), value, dtype=like.dtype, device=like.device))
+
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """Context in which densities are those of evaluation, also in training: of one fixed function of the latents.
+
+        A density that depends on the batch or on chance, and one that learns from what it scores, are none to be
+        differentiated or followed step by step. Networks inside the family keep their mode, because recurrent ones
+        pass gradients back only in training.
+        """
+        training, self.training = self.training, False
+        try:
+            yield
+        finally:
+            self.training = training
 
     def initialise(self, x: Tensor) -> None:
         """Estimate from data what is not trained; called once, before the first step of a model that is not restored.

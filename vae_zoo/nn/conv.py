@@ -175,6 +175,9 @@ def check_widths(channels: Sequence[int], hidden: int | None = None) -> None:
 _DIRECT = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
+LINEAR = (*_DIRECT, *_TRANSPOSED)
+"""Layers whose weights are matrices: dense ones and convolutions of any number of sides."""
+
 
 def initialize(network: nn.Module) -> None:
     """Normal weights of variance 2 / fan-in.

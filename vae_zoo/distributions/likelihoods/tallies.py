@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import softplus
 
-from vae_zoo.functional import log_negative_binomial, log_poisson, stirling_error
+from vae_zoo.functional import log_add_exp, log_negative_binomial, log_poisson, stirling_error
 
 _LEAST = 1e-30
 """Total of an example without any count, in place of 0."""
@@ -162,7 +162,7 @@ class ZeroInflatedTally(NegativeBinomialTally):
 
     def _of_entries(self, value: Tensor, log_mean: Tensor) -> Tensor:
         counted = super()._of_entries(value, log_mean) - softplus(self.logits)
-        return torch.where(value > 0, counted, torch.logaddexp(-softplus(-self.logits), counted))
+        return torch.where(value > 0, counted, log_add_exp(-softplus(-self.logits), counted))
 
     def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
         mean, linear, square = super()._parts()

@@ -27,8 +27,9 @@ class HamiltonianVAE(VAE):
 
     :math:`(z_K, \rho_K)` follow by K leapfrog steps on :math:`-\log p(x, z)`, see
     :class:`~vae_zoo.distributions.HamiltonianPosterior`. Without steps it is the VAE. The temperature falls to 1 by
-    the paper's quadratic schedule; step sizes and T₀ are learned. Latents of examples (``embed``) are the
-    means that the steps start from.
+    the paper's quadratic schedule; step sizes and T₀ are learned. A likelihood that depends on the batch, such as
+    ``OptimalNormal``, or on chance moves the latents by its density of evaluation, in training too. Latents of
+    examples (``embed``) are the means that the steps start from.
 
     When to use it:
         If one pass of the encoder does not reach the posterior and time is plentiful: training and evidence take a pass
@@ -106,8 +107,9 @@ class HamiltonianVAE(VAE):
         return HamiltonianPosterior(start, log_joint, step_size, cooling)
 
     def log_joint(self, x: Tensor, c: Tensor | None, z: Tensor) -> Tensor:
-        """log p(x, z) of latents (..., B, D), which move along its gradient."""
-        return self.prior(c).log_prob(z) + score(self.decode(z, c), x, z.shape[:-1])
+        """log p(x, z) of latents (..., B, D), which move along its gradient: the same function at every step."""
+        with self.likelihood.settled():
+            return self.prior(c).log_prob(z) + score(self.decode(z, c), x, z.shape[:-1])
 
     def cooling(self) -> list[Tensor]:
         """Factors of the momentum: √T₀, which it starts with, and that of each leapfrog step; their product is 1."""

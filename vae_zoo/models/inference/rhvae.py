@@ -46,7 +46,7 @@ class RHVAE(HamiltonianVAE):
         | https://arxiv.org/abs/2010.11518
 
     Args:
-        metric: Network N from an example to a matrix.
+        metric: Network N from an example, as the encoder sees it, to a matrix.
         num_centroids: Number P of training examples.
         bandwidth: Distance T over which the influence of a centroid falls to 1/e; √(d/2) if not given.
         floor: Multiple λ of the unit matrix.
@@ -80,14 +80,16 @@ class RHVAE(HamiltonianVAE):
                 raise ValueError(f"{name} must be positive and finite, got {value}.")
         self.bandwidth = math.sqrt(self.latent_dim / 2) if bandwidth is None else bandwidth
         self.floor, self.num_iterations = floor, num_iterations
+        size = (self.latent_dim, self.latent_dim)
         if self.num_leapfrog:
-            self.metric_network = make("metric", metric, nn.Module, self.shape, (self.latent_dim, self.latent_dim))
+            self.metric_network = make("metric", metric, nn.Module, self.likelihood.read_shape, size)
             self.register_buffer("anchors", torch.rand(num_centroids, *self.shape))
 
     def metric(self) -> Metric:
         """The metric of the latent space, from the networks as they are."""
         size = (self.latent_dim, self.latent_dim)
-        factors = apply_batched(self.metric_network, self.anchors, len(self.shape), gives=size, name="metric")
+        read = self.read(self.anchors)
+        factors = apply_batched(self.metric_network, read, read.ndim - 1, gives=size, name="metric")
         factors = exact(factors) + torch.eye(self.latent_dim, device=factors.device)
         with torch.autocast(factors.device.type, enabled=False):
             spreads = factors @ factors.mT

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import vjp
 from torch.nn.utils.parametrizations import spectral_norm
 
 from vae_zoo.distributions import Family, SquaredError, score
 from vae_zoo.models.plain.ae import AE
+from vae_zoo.nn.conv import LINEAR
 from vae_zoo.typing import Shape
 
 
@@ -133,6 +134,8 @@ class RAEGP(RAE):
 class RAESN(RAE):
     """RAE whose decoder has layers with a spectral norm of at most 1, without R.
 
+    These are all dense layers and convolutions; biases and the gains of normalisations are free.
+
     When to use it:
         As ``RAE``, without a weight to choose. The bound on each layer may be too tight for a small decoder.
 
@@ -142,12 +145,22 @@ class RAESN(RAE):
 
     Args:
         kwargs: Arguments of :class:`RAE`.
+
+    Raises:
+        ValueError: If the decoder has weights with several dimensions outside of dense layers and convolutions.
     """
 
     fixed = {"weight": "the layers of its decoder are normalised instead"}
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        for layer in self.decoder.modules():
-            if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
-                spectral_norm(layer)
+        layers = [layer for layer in self.decoder.modules() if isinstance(layer, LINEAR)]
+        bounded = {p for layer in layers for p in layer.parameters()}
+        for name, p in self.decoder.named_parameters():
+            if p.ndim > 1 and p not in bounded:
+                raise ValueError(
+                    f"{type(self).__name__} bounds dense layers and convolutions alone, and {name} of the decoder "
+                    f"{type(self.decoder).__name__} is in none: choose another decoder, or RAEGP."
+                )
+        for layer in layers:
+            spectral_norm(layer)

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_zoo.functional import exact
-
-_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+from vae_zoo.nn.conv import LINEAR
 
 
 class SpectralNorms(nn.Module):
@@ -36,7 +35,7 @@ class SpectralNorms(nn.Module):
 
     def __init__(self, networks: Iterable[nn.Module], *, start: int = 5) -> None:
         super().__init__()
-        found = [layer for network in networks for layer in network.modules() if isinstance(layer, _LAYERS)]
+        found = [layer for network in networks for layer in network.modules() if isinstance(layer, LINEAR)]
         object.__setattr__(self, "_found", found)  # their parameters are the networks' own
         for n, layer in enumerate(found):
             weight = exact(layer.weight.detach()).flatten(1)
