@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from helpers import tiny
+from helpers import LinearGaussian, linear, tiny
 from torch import Tensor
 
 from vae_zoo.models import VAE, DenoisingVAE
@@ -31,6 +31,27 @@ def test_only_the_encoder_sees_it_and_only_in_training(images: Tensor) -> None:
     torch.testing.assert_close(terms.log_px, model.decode(terms.z).log_prob(images))
     model.eval().elbo(images)
     assert torch.equal(seen[1], images)
+
+
+class NoisyLinearGaussian(DenoisingVAE, LinearGaussian):
+    """The exact posterior, given a corrupted example: a proposal beside the one that is right."""
+
+
+def test_weights_of_a_corrupted_proposal_have_the_evidence_as_their_mean() -> None:
+    torch.manual_seed(0)
+    _, x, exact = linear()
+    torch.manual_seed(0)
+    model = NoisyLinearGaussian(shape=(5,), latent_dim=2, widen=1.3, corruption=partial(NormalNoise, sigma=0.3))
+    torch.testing.assert_close(model.exact_evidence(x), exact)
+    assert model.training
+    num = 40_000
+    with torch.no_grad():
+        terms = [model.elbo(x, num_samples=num // 40) for _ in range(40)]  # one corruption of x for each
+    weights = (torch.cat([term.log_w for term in terms]) - exact).exp()
+    errors = torch.stack([(term.log_w - exact).exp().mean(0) for term in terms]).std(0) / 40**0.5
+    assert (errors < 0.02).all()
+    assert ((weights.mean(0) - 1).abs() < 4.5 * errors).all()
+    assert (sum(term.value for term in terms) / 40 < exact).all(), "the bound is below it, by the corruption too"
 
 
 def test_noise() -> None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from forked import ranks
 from helpers import SHAPE, fit, tiny, tiny_data
 from torch import Tensor
+from torch.utils.data import DataLoader
 
-from vae_zoo.data import Digits
-from vae_zoo.distributions import DiagonalLaplace, Mixture, Normal
+from vae_zoo.data import Arrays, Digits
+from vae_zoo.data.base import datamodule
+from vae_zoo.distributions import DiagonalLaplace, Mixture, Normal, SharedNormal
 from vae_zoo.distributions.normal import independent
 from vae_zoo.models import ExemplarVAE
+from vae_zoo.testing.subject import quiet_trainer
 
 
 def test_prior_is_the_mixture_around_the_exemplars() -> None:
@@ -60,13 +66,85 @@ class Watched(ExemplarVAE):
         return super().losses(x, c)
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["by number", "by value"])
+@pytest.mark.parametrize("known", [True, False], ids=["with num_train", "without"])
 def test_a_batch_is_not_explained_by_itself(known: bool, tmp_path: Path) -> None:
     data = Digits(batch_size=400)
     kwargs = {"num_exemplars": 20, "num_train": data.num_train if known else None, "latent_dim": 3}
     model, _ = fit(tmp_path, Watched, data=data, kwargs=kwargs, max_epochs=2)
     assert len(model.seen) > 4
     assert sum(model.seen) == 2 * 20, "every exemplar once an epoch"
+
+
+class Counting(ExemplarVAE):
+    """Counts the exemplars that are left out of the prior in training."""
+
+    seen = 0
+
+    def losses(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
+        self.seen += int(self.left_out.sum()) if self.training else 0
+        return super().losses(x, c)
+
+
+def with_gaps(path: Path, num: int = 400) -> Path:
+    """Arrays of six columns, of whose values 30 % are missing."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(num, 6)).astype(np.float32)
+    x[random.random(x.shape) < 0.3] = np.nan
+    np.save(path / "gaps.npy", x)
+    return path / "gaps.npy"
+
+
+GAPS: dict[str, Any] = {"shape": (6,), "missing": True, "likelihood": SharedNormal}
+
+
+@pytest.mark.parametrize("kind", ["grey", "binarised", "shifted", "with gaps", "in a file"])
+def test_every_exemplar_is_left_out_once_an_epoch_whatever_the_examples_go_through(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: dict[str, dict[str, Any]] = {"binarised": {"binarization": "dynamic"}, "shifted": {"shift": 1}}
+    data: Any = Digits(batch_size=100, **changes.get(kind, {}))
+    kwargs: dict[str, Any] = {"num_exemplars": 200, "num_train": None, "latent_dim": 3}
+    if kind == "with gaps":
+        data, kwargs = Arrays(path=str(with_gaps(tmp_path)), missing=True, batch_size=50), kwargs | GAPS
+    if kind == "in a file":  # of which a part is looked at
+        np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (600, 8, 8, 1), np.uint8))
+        monkeypatch.setattr(datamodule, "_SAMPLE", 300 * 8 * 8 * 4)
+        data = Arrays(path=str(tmp_path / "a.npy"), in_memory_limit=0, batch_size=50)
+        assert len(data.examples("train")) == 300 < data.num_train
+        kwargs["num_train"] = data.num_train
+    model, _ = fit(tmp_path, Counting, data=data, kwargs=kwargs, max_epochs=1)
+    assert model.seen == 200
+
+
+@pytest.mark.parametrize("varied", [False, True], ids=["the same values", "noise"])
+def test_a_fit_that_goes_on_with_a_loader_of_its_own_goes_by_values(varied: bool, tmp_path: Path) -> None:
+    data = Arrays(path=str(with_gaps(tmp_path)), missing=True, batch_size=50)
+    kwargs = {"num_exemplars": 60, "num_train": None, "latent_dim": 3, **GAPS}
+    model, _ = fit(tmp_path, Counting, data=data, kwargs=kwargs, max_epochs=1)
+    model.seen = 0
+    x = data.examples("train")
+    loader: Any = DataLoader(x + torch.randn(len(x), 6) if varied else x, batch_size=50)  # type: ignore[arg-type]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        quiet_trainer(tmp_path, max_epochs=1).fit(model, loader)
+    assert model.seen == (0 if varied else 60)
+    found = [str(w.message) for w in said if "exemplars were recognised" in str(w.message)]
+    assert len(found) == varied, found
+    assert not varied or found[0].startswith("only 0 of 60 exemplars were recognised in a whole epoch")
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no:UserWarning")
+def test_a_loader_that_gives_it_one_batch_of_exemplars_is_refused(tmp_path: Path) -> None:
+    loader: Any = DataLoader(torch.rand(40, *SHAPE), batch_size=10)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="draws exemplars from a whole training split, and a loader gives one batch"):
+        fit(tmp_path, ExemplarVAE, data=loader, kwargs={"num_exemplars": 5})
+
+
+def test_weights_of_before_missing_values_were_recognised_load() -> None:
+    model = tiny(ExemplarVAE)
+    older = {name: value for name, value in model.state_dict().items() if name != "filler"}
+    assert len(older) == len(model.state_dict()) - 1
+    tiny(ExemplarVAE).load_state_dict(older)
 
 
 def fit_half(rank: int, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from helpers import build, losses
 from torch import Tensor
 
+from vae_zoo.distributions import StandardNormal
 from vae_zoo.models import AE, DIPVAE, SWAE, VAE, WAE, InfoVAE
 
 
@@ -48,6 +50,33 @@ class TestInfoVAE:
         expected = (1 - alpha) * found["kl"] + (alpha + lambd - 1) * found["mmd"] - found["reconstruction"]
         torch.testing.assert_close(found["loss"], expected)
         torch.testing.assert_close(found["elbo"], found["reconstruction"] - found["kl"])
+
+    def test_its_kernel_is_half_as_wide_as_the_latents_are_many(self) -> None:
+        """For N(m, I / 4) with |m| = 1 in four dimensions and h² = 2: 0.2406, where h² = 4 gives 0.1790."""
+
+        def mean(gap: float, variance: float, width: float = 2.0) -> float:
+            return (width / (width + variance)) ** 2 * math.exp(-gap / (2 * (width + variance)))
+
+        wanted = mean(0, 0.5) + mean(0, 2) - 2 * mean(1, 1.25)
+        assert wanted == pytest.approx(0.2406, abs=5e-5)
+        torch.manual_seed(0)
+        mmd, p = build(InfoVAE).penalties[0], StandardNormal((4,))()
+        values = torch.stack([mmd(0.5 + 0.5 * torch.randn(64, 4), None, p)[0] for _ in range(200)])
+        assert values.mean().item() == pytest.approx(wanted, abs=4.5 * values.std().item() / 200**0.5)
+
+    def test_the_default_of_the_other_kernel_is_that_of_wae(self) -> None:
+        p = StandardNormal((4,))()
+        (info,), (wae,) = build(InfoVAE, kernel="imq").penalties, build(WAE).penalties
+        assert info._width(p, 4) == wae._width(p, 4) == 8
+
+    @pytest.mark.parametrize("cls", [InfoVAE, WAE])
+    @pytest.mark.parametrize("bandwidth", [3.0, "median"])
+    def test_the_bandwidth_can_be_chosen(self, cls: type, bandwidth: Any, images: Tensor) -> None:
+        model = build(cls, bandwidth=bandwidth)
+        assert model.penalties[0].bandwidth == bandwidth
+        assert losses(model, images)["mmd"] != same_start(cls, images)["mmd"]
+        with pytest.raises(ValueError, match=r"bandwidth must be positive and finite, got -1\.0"):
+            build(cls, bandwidth=-1.0)
 
     @pytest.mark.parametrize(("alpha", "lambd"), [(0.0, 1e-3), (1.5, 3.0), (0.0, float("nan"))])
     def test_refuses_what_would_drive_latents_away(self, alpha: float, lambd: float) -> None:

@@ -76,6 +76,45 @@ class TestMMD:
         assert values.min() < 0
         assert values.mean().abs() < 4.5 * values.std() / 20
 
+    @pytest.mark.parametrize("kernel", ["rbf", "imq"])
+    def test_the_median_is_that_of_the_distances_between_all_pairs_of_latents_and_draws(self, kernel: Any) -> None:
+        torch.manual_seed(0)
+        z, p = pair(6)
+        torch.manual_seed(1)
+        together = torch.cat([z, p.sample((6,))])
+        median = torch.pdist(together).square().sort().values[(12 * 11 // 2 - 1) // 2].item()
+        torch.manual_seed(1)
+        found = MMD((DIM,), kernel=kernel, bandwidth="median")(z, point(z), p)[0]
+        torch.manual_seed(1)
+        torch.testing.assert_close(found, MMD((DIM,), kernel=kernel, bandwidth=median)(z, point(z), p)[0])
+
+    def test_the_median_is_held_fixed(self) -> None:
+        gradients = []
+        for bandwidth in ("median", None):
+            torch.manual_seed(0)
+            z, p = pair(6)
+            z.requires_grad_()
+            if bandwidth is None:
+                with torch.no_grad():
+                    torch.manual_seed(1)
+                    bandwidth = torch.pdist(torch.cat([z, p.sample((6,))])).square().median().item()
+            torch.manual_seed(1)
+            MMD((DIM,), kernel="rbf", bandwidth=bandwidth)(z, point(z), p)[0].backward()
+            gradients.append(z.grad)
+        torch.testing.assert_close(*gradients)
+
+    def test_it_compiles_with_the_median(self) -> None:
+        torch.manual_seed(0)
+        z, p = pair(6)
+        mmd = MMD((DIM,), kernel="rbf", bandwidth="median")
+        compiled = torch.compile(lambda z: mmd(z, None, p)[0], fullgraph=True, backend="eager")
+        assert compiled(z).isfinite()
+
+    def test_latents_that_are_all_equal_have_a_median(self) -> None:
+        z = torch.zeros(40, DIM)
+        prior = independent(Normal(torch.zeros(DIM), torch.full((DIM,), -200.0)), 1)
+        assert MMD((DIM,), bandwidth="median")(z, point(z), prior)[0].isfinite()
+
     def test_equal_latents_have_a_gradient(self) -> None:
         z = torch.zeros(5, DIM, requires_grad=True)
         MMD((DIM,))(z, point(z), StandardNormal((DIM,))())[0].backward()
@@ -201,6 +240,8 @@ def test_annealing_applies_to_penalties(images: Tensor) -> None:
         (lambda: build(VAE, penalties=[partial(MMD, weight=-1.0)]), "weight must be at least 0 and finite, got -1.0"),
         (lambda: build(VAE, penalties=[partial(MMD, kernel="cosine")]), "kernel must be imq or rbf, got 'cosine'"),
         (lambda: build(VAE, penalties=[partial(MMD, bandwidth=0.0)]), "bandwidth must be positive and finite, got 0.0"),
+        (lambda: build(VAE, penalties=[partial(MMD, bandwidth="mean")]), "must be a number or median, got 'mean'"),
+        (lambda: build(VAE, penalties=[partial(MMD, scale=-1.0)]), "scale must be positive and finite, got -1.0"),
         (lambda: build(VAE, penalties=[DiagonalNormal]), "penalties must make a Penalty, got DiagonalNormal"),
         (lambda: build(PriorAE, posterior=DiagonalNormal), "has no use for the spread of DiagonalNormal"),
         (lambda: SlicedWasserstein((2,), power=0.5), "must be at least 1 and finite, got 50 and 0.5"),

@@ -57,8 +57,11 @@ class Penalty(nn.Module, ABC):
             c: Labels of the examples, (B,) or (B, A), if :attr:`uses_labels`.
         """
 
-    def own_loss(self, z: Tensor, p: Distribution) -> Tensor | None:  # noqa: ARG002
-        """Loss of the penalty's own networks, a scalar, given detached latents; None without networks."""
+    def own_loss(self, z: Tensor, p: Distribution, c: Tensor | None = None) -> Tensor | None:  # noqa: ARG002
+        """Loss of the penalty's own networks, a scalar, given detached latents; None without networks.
+
+        Labels are given if :attr:`uses_labels`; a penalty that does not use them need not have the argument.
+        """
         return None
 
     def param_groups(self) -> list[dict[str, Any]]:

@@ -37,10 +37,12 @@ class MMD(Penalty):
         shape: Shape of one latent; supplied by the model.
         weight: Weight of the penalty.
         kernel: ``imq`` or ``rbf``.
-        bandwidth: Squared width C or h²; by default from the variance of the prior.
+        bandwidth: Squared width C or h², or ``median`` for the median squared distance between the latents of a batch
+            and the draws, taken together and held fixed; by default from the variance of the prior.
+        scale: Factor on the bandwidth where it follows from the prior.
 
     Raises:
-        ValueError: If weight is negative, the kernel unknown, or the bandwidth not positive.
+        ValueError: If weight is negative, the kernel unknown, or bandwidth or scale not positive.
     """
 
     units = {"mmd": "squared discrepancy"}
@@ -52,14 +54,18 @@ class MMD(Penalty):
         *,
         weight: float = 1.0,
         kernel: Literal["imq", "rbf"] = "imq",
-        bandwidth: float | None = None,
+        bandwidth: float | Literal["median"] | None = None,
+        scale: float = 1.0,
     ) -> None:
         super().__init__(shape, weight=weight)
         if kernel not in ("imq", "rbf"):
             raise ValueError(f"kernel must be imq or rbf, got {kernel!r}.")
-        if bandwidth is not None and not (bandwidth > 0 and math.isfinite(bandwidth)):
-            raise ValueError(f"bandwidth must be positive and finite, got {bandwidth}.")
-        self.kernel, self.bandwidth = kernel, bandwidth
+        if isinstance(bandwidth, str) and bandwidth != "median":
+            raise ValueError(f"bandwidth must be a number or median, got {bandwidth!r}.")
+        for name, value in (("bandwidth", bandwidth), ("scale", scale)):
+            if isinstance(value, float | int) and not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be positive and finite, got {value}.")
+        self.kernel, self.bandwidth, self.scale = kernel, bandwidth, scale
 
     def forward(
         self,
@@ -69,11 +75,13 @@ class MMD(Penalty):
         c: Tensor | None = None,  # noqa: ARG002
     ) -> tuple[Tensor, dict[str, Tensor]]:
         z, y = z.flatten(1), draws_like(z, p).flatten(1)
-        width = self._width(p, z.shape[1])
+        width = _median_distance(torch.cat([z, y])) if self.bandwidth == "median" else self._width(p, z.shape[1])
         within = sum(_mean_of_pairs(self._k(a, a, width)) for a in (z, y))
         return within - 2 * self._k(z, y, width).mean(), {}
 
     def check(self, q: Distribution, p: Distribution) -> None:  # noqa: ARG002
+        if self.bandwidth == "median":
+            return
         try:
             self._width(p, 1)
         except NotImplementedError:
@@ -81,16 +89,27 @@ class MMD(Penalty):
             raise ValueError(f"the variance of {name} is unknown: give MMD the bandwidth of its kernel.") from None
 
     def _width(self, p: Distribution, dim: int) -> Tensor | float:
-        if self.bandwidth is not None:
+        if isinstance(self.bandwidth, float | int):
             return self.bandwidth
         variance = p.variance.detach().mean()
-        return dim * variance * (2 if self.kernel == "imq" else 1)
+        return self.scale * dim * variance * (2 if self.kernel == "imq" else 1)
 
     def _k(self, a: Tensor, b: Tensor, width: Tensor | float) -> Tensor:
-        squared = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()
+        squared = _squared_distances(a, b)
         if self.kernel == "rbf":
             return torch.exp(-0.5 * squared / width)
         return torch.stack([width * s / (width * s + squared) for s in SCALES]).sum(0)
+
+
+def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()
+
+
+def _median_distance(a: Tensor) -> Tensor:
+    """Median squared distance between different rows of (n, D), without a gradient; positive if most are equal."""
+    squared = _squared_distances(a.detach(), a.detach())
+    above = torch.ones_like(squared, dtype=torch.bool).triu(1)  # each pair once, without boolean indexing for compilers
+    return torch.where(above, squared, torch.nan).nanmedian().clamp(min=torch.finfo(a.dtype).eps)
 
 
 def _mean_of_pairs(k: Tensor) -> Tensor:

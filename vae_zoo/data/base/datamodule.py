@@ -237,7 +237,16 @@ class DataModule(Recorded, LightningDataModule, ABC):  # type: ignore[misc]
             split: "train", "val" or "test".
         """
         x = self.load(split).x
-        return as_float(x.sample(_SAMPLE // (4 // x.dtype.itemsize)) if isinstance(x, Mapped) else x)
+        return as_float(x.sample(_sample_size(x)) if isinstance(x, Mapped) else x)
+
+    def positions(self, split: SplitName) -> Tensor:
+        """Positions in a split of the examples that :meth:`examples` gives, by which ``Batch.index`` counts, (N,).
+
+        Args:
+            split: "train", "val" or "test".
+        """
+        x = self.load(split).x
+        return x.sampled(_sample_size(x)) if isinstance(x, Mapped) else torch.arange(len(x))
 
     def chunks(self, split: SplitName) -> Iterator[Tensor]:
         """All examples of a split, unchanged, in chunks that fit into memory.
@@ -367,6 +376,11 @@ def _then(first: _Ahead | None, second: _Ahead) -> _Ahead:
 def _named(loader: TensorLoader, split: Split) -> TensorLoader:
     loader.rows, loader.ids = split.rows, split.ids
     return loader
+
+
+def _sample_size(x: Mapped) -> int:
+    """Bytes in a file of the examples that take ``_SAMPLE`` as float."""
+    return _SAMPLE // (4 // x.dtype.itemsize)
 
 
 def _suited(x: Tensor | Mapped) -> type[Family]:

@@ -98,10 +98,13 @@ class Mapped:
         return whole
 
     def sample(self, num_bytes: int) -> Tensor:
-        """Evenly spaced examples, at most a given number."""
+        """Evenly spaced examples, of at most a given size."""
+        return torch.cat([self[part] for part in self.sampled(num_bytes).split(256)])
+
+    def sampled(self, num_bytes: int) -> Tensor:
+        """Positions of the examples that :meth:`sample` gives."""
         num = max(1, min(len(self), num_bytes * len(self) // self.nbytes))
-        index = torch.arange(num) * len(self) // num
-        return torch.cat([self[part] for part in index.split(256)])
+        return torch.arange(num) * len(self) // num
 
     def _release(self) -> None:
         """Release the pages that were read, which would add up; the kernel still caches them if it has room."""

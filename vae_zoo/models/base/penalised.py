@@ -65,7 +65,7 @@ class Penalised(Autoencoder):
         for number, penalty in enumerate(self.penalties):
             value, metrics = penalty(z, q, p, c) if penalty.uses_labels else penalty(z, q, p)
             loss = values["loss"] + annealing * penalty.weight * value
-            own = penalty.own_loss(z.detach(), p)
+            own = penalty.own_loss(z.detach(), p, c) if penalty.uses_labels else penalty.own_loss(z.detach(), p)
             found = {metric_name(penalty): value, **metrics} | (
                 {} if own is None else {f"{metric_name(penalty)}_loss": own}
             )

@@ -32,6 +32,7 @@ class WAE(PriorAE):
     Args:
         weight: Weight λ of the discrepancy.
         kernel: Kernel of :class:`~vae_zoo.penalties.MMD`.
+        bandwidth: Squared width of the kernel, or ``median``; by default that of ``MMD``.
         likelihood: Family of p(x|z).
         penalties: Further penalties.
         kwargs: Arguments of :class:`PriorAE`.
@@ -42,9 +43,10 @@ class WAE(PriorAE):
         *,
         weight: float = 10.0,
         kernel: Literal["imq", "rbf"] = "imq",
+        bandwidth: float | Literal["median"] | None = None,
         likelihood: Callable[[Shape], Family] | None = SquaredError,
         penalties: Sequence[Callable[[Shape], Penalty]] = (),
         **kwargs: Any,
     ) -> None:
-        penalties = [partial(MMD, weight=weight, kernel=kernel), *penalties]
+        penalties = [partial(MMD, weight=weight, kernel=kernel, bandwidth=bandwidth), *penalties]
         super().__init__(likelihood=likelihood, penalties=penalties, **kwargs)

@@ -20,7 +20,9 @@ class DFCVAE(ConvVAE):
         + \mathrm{KL}(q(z|x) \,\|\, p(z))
 
     The energy is no density: there is no bound on log p(x) and no evidence. D is the number of pixels and channels of
-    an image, D_l that of the features of layer l. The paper's weight β of features is 2 w D, and its α is 1.
+    an image, D_l that of the features of layer l. The paper's weight β of features is 2 w D, and its α is 1. The
+    paper has β = 0.5, a mean over features; by default β is 2 D (w = 1), 24,576 for colour pictures of 64 by 64, so
+    that features count as much as a squared error summed over pixels does beside a rate in nats.
 
     When to use it:
         If pictures are natural and pixels the wrong measure, and no likelihood is needed. Not for pictures unlike
