@@ -145,14 +145,14 @@ def section(name: str, path: Path = RESULTS / "zoo_digits.csv", *, picture: bool
 def words(mine: Sequence[dict[str, str]], plain: Sequence[dict[str, str]]) -> list[str]:
     """Sentences on what is worse and what is better than in the plain VAE.
 
-    A metric counts if the difference has one sign in all seeds that both have, at least two, and its mean over them is
-    more than two standard errors from 0.
+    A metric counts if the difference has one sign in all seeds that both have, at least three, and its mean over them
+    is more than two standard errors from 0.
     """
     seeds = sorted({row["seed"] for row in mine} & {row["seed"] for row in plain})
     by_seed = [{row["seed"]: row for row in rows} for rows in (mine, plain)]
     differences: dict[str, list[str]] = {"worse": [], "better": []}
     rest: list[str] = []
-    for column in COLUMNS if len(seeds) > 1 else ():  # of one seed, nobody knows what is chance
+    for column in COLUMNS if len(seeds) > 2 else ():  # of fewer seeds, nobody knows what is chance
         if not column.words or (column.key in DENSITY and not comparable(mine[0], plain[0])):
             continue
         pairs = [tuple(rows[seed].get(column.key, "") for rows in by_seed) for seed in seeds]
