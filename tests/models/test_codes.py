@@ -17,6 +17,7 @@ from vae_zoo.models import (
     FSQVAE,
     HRQVAE,
     LFQVAE,
+    VQGAN,
     VQVAE,
     VQVAE2,
     ConditionalVQVAE,
@@ -126,6 +127,22 @@ class TestEvery:
         trainer.predict(model, tiny_data(), return_predictions=False)
         codes = load_arrays(tmp_path / "latents.npz")["codes"]
         np.testing.assert_array_equal(codes, model.codes(tiny_data().examples("test")))
+
+
+def test_a_discriminator_rests_too_while_the_prior_is_fitted(tmp_path: Path) -> None:
+    kept: dict[int, dict[str, Tensor]] = {}
+
+    class Keep(FitCodePrior):
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            kept[trainer.current_epoch] = {k: v.detach().clone() for k, v in pl_module.named_parameters()}
+
+    kwargs = {"code_prior": PRIOR, "num_codes": 6, "discriminator_start": 0}
+    model, _ = fit(tmp_path, VQGAN, kwargs=kwargs, callbacks=[Keep(num_epochs=1)], max_epochs=2)
+    last = dict(model.named_parameters())
+    for before, after, moving in ((kept[0], kept[1], {"encoder", "discriminator"}), (kept[1], last, {"code_prior"})):
+        moved = {name.split(".")[0] for name, p in after.items() if not torch.equal(p, before[name])}
+        assert moved >= moving
+    assert moved == {"code_prior"}
 
 
 def test_quantizers_of_each() -> None:

@@ -21,19 +21,26 @@ from vae_zoo.models import (
     CIWAE,
     IWAE,
     M2,
+    RHVAE,
     VAE,
     VQVAE,
+    AdaGVAE,
+    AdaMLVAE,
     Autoencoder,
     AutoencoderKL,
     BetaTCVAE,
     BetaVAE,
     ConditionalVAE,
+    DenoisingVAE,
     ExemplarVAE,
     FactorVAE,
     FlowVAE,
+    InfoVAE,
     IWAEDReG,
+    JointVAE,
     LadderVAE,
     SequenceVAE,
+    TwoLevelVAE,
     VampVAE,
 )
 from vae_zoo.models.tokenizers.judged import Judged
@@ -141,6 +148,11 @@ def tiny_at(cls: type[Autoencoder], **kwargs: Any) -> Any:
         ((FactorVAE, BetaTCVAE), "both have an argument gamma, and that of BetaTCVAE would do nothing"),
         ((CIWAE, BetaVAE), "both have an argument beta, and that of BetaVAE would do nothing"),
         ((IWAEDReG, CIWAE), "IWAEDReG and CIWAE do not go together: the weights of the gradient"),
+        ((DenoisingVAE, M2), "M2 and DenoisingVAE do not go together: .* encodes every class .* itself, without noise"),
+        ((M2, DenoisingVAE), "M2 and DenoisingVAE do not go together: .* encodes every class .* itself, without noise"),
+        ((AdaGVAE, M2), "M2 and AdaGVAE do not go together: .* encodes every class .* itself, without pairs"),
+        ((AdaMLVAE, M2), "M2 and AdaGVAE do not go together: .* encodes every class .* itself, without pairs"),
+        ((InfoVAE, JointVAE), "JointVAE and InfoVAE do not go together: its capacities set the rates"),
     ],
     ids=lambda value: "".join(base.__name__ for base in value) if isinstance(value, tuple) else "",
 )
@@ -163,6 +175,39 @@ def test_beta_weights_the_rate_of_whatever_follows(images: Tensor) -> None:
     weights = elbo.log_px + 3 * (elbo.log_pz - elbo.log_qz)
     bound = (weights.logsumexp(0) - torch.tensor(4.0).log()).mean()
     torch.testing.assert_close(losses(model, images)["loss"], -bound)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(cls, prior) for cls in (DenoisingVAE, AdaGVAE, AdaMLVAE) for prior in (VampVAE, ExemplarVAE)]
+    + [(DenoisingVAE, TwoLevelVAE)],
+    ids=lambda cls: cls.__name__,
+)
+def test_what_disturbs_a_training_batch_leaves_the_prior_as_in_evaluation(first: type, second: type) -> None:
+    """Neither noise on pseudo-inputs and exemplars, nor pairs of them; examples are disturbed as before."""
+    spread = {"pseudo_std": 1.0} if issubclass(second, VampVAE) else {}  # else all pseudo-inputs are nearly equal
+    model, z, x = tiny_at(pair(first, second), **spread).train(), torch.randn(5, 4), torch.rand(6, 1, 8, 8)
+    in_training = model.prior()
+    torch.manual_seed(0)
+    log_pz, disturbed = in_training.log_prob(z), model.encode(x).sample((500,)).mean(0)
+    torch.manual_seed(0)
+    model.eval()
+    torch.testing.assert_close(log_pz, model.prior().log_prob(z), rtol=1e-6, atol=0)
+    assert not torch.allclose(disturbed, model.encode(x).sample((500,)).mean(0))
+
+
+def test_noise_leaves_the_metric_as_in_evaluation() -> None:
+    model = tiny_at(pair(RHVAE, DenoisingVAE)).train()
+    assert torch.equal(model.metric().centroids, model.eval().metric().centroids)
+
+
+def test_a_model_is_in_training_again_after_its_prior_could_not_be_made() -> None:
+    model = tiny_at(VampVAE).train()
+    with torch.no_grad():
+        model.pseudo = torch.nn.Parameter(torch.rand(6, 3))
+    with pytest.raises(ValueError, match="shape"):
+        model.prior()
+    assert model.training
 
 
 class Own(BetaVAE):

@@ -12,7 +12,7 @@ from torch import Tensor
 from vae_zoo.callbacks import FitSecondStage
 from vae_zoo.distributions import Normal, StandardNormal, TwoStagePrior, kl
 from vae_zoo.evaluation import ais
-from vae_zoo.models import VAE, TwoStageVAE
+from vae_zoo.models import VAE, FactorVAE, TwoStageVAE
 from vae_zoo.testing.subject import quiet_trainer
 
 
@@ -114,6 +114,34 @@ def test_only_the_second_stage_is_fitted_in_the_last_epochs(model: TwoStageVAE, 
     assert not torch.equal(first[1][0], first[1][-1])
     assert torch.equal(first[2][0], first[3][-1])
     assert not torch.equal(second[2][0], second[3][-1])
+
+
+class WithDiscriminator(FactorVAE, TwoStageVAE):
+    """A model whose last parameter group is not that of the second stage."""
+
+
+def test_a_discriminator_rests_while_the_second_stage_is_fitted(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model: Any = tiny(WithDiscriminator)
+    spy = Spy(lambda trainer, model: {name: p.detach().clone() for name, p in model.named_parameters()})
+    callbacks = [FitSecondStage(num_epochs=1), spy]
+    trainer = quiet_trainer(tmp_path, max_epochs=2, callbacks=callbacks)
+    trainer.fit(model, tiny_data())
+    half = len(spy.seen) // 2
+    before, at_last = spy.seen[half], dict(model.named_parameters())
+    assert {name.split(".")[0] for name, p in at_last.items() if not torch.equal(p, before[name])} == {"latent_prior"}
+    assert not torch.equal(spy.seen[0]["discriminator.layers.1.weight"], before["discriminator.layers.1.weight"])
+
+
+class OneGroup(TwoStageVAE):
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [{"params": list(self.parameters())}]
+
+
+def test_a_model_of_one_parameter_group_is_refused_instead_of_resting_as_a_whole(tmp_path: Path) -> None:
+    trainer = quiet_trainer(tmp_path, max_epochs=2, callbacks=[FitSecondStage(num_epochs=1)])
+    with pytest.raises(ValueError, match="FitSecondStage needs an optimizer with a parameter group of what it fits"):
+        trainer.fit(tiny(OneGroup), tiny_data())
 
 
 def test_who_has_a_second_stage(tmp_path: Path) -> None:

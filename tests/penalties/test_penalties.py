@@ -13,9 +13,32 @@ from scipy import integrate
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.distributions import DiagonalNormal, FullNormal, MixtureNormal, Point, StandardNormal
+from vae_zoo.distributions import (
+    DiagonalLaplace,
+    DiagonalNormal,
+    Dirichlet,
+    FullNormal,
+    Gumbel,
+    MixtureNormal,
+    PlanarFlow,
+    Point,
+    StandardNormal,
+    VonMisesFisher,
+)
 from vae_zoo.distributions.normal import Normal, independent
-from vae_zoo.models import AE, IWAE, VAE, BetaVAE, IWAEDReG, PriorAE
+from vae_zoo.models import (
+    AE,
+    DIPVAE,
+    IWAE,
+    VAE,
+    VDVAE,
+    BetaVAE,
+    HamiltonianVAE,
+    IWAEDReG,
+    LadderVAE,
+    PriorAE,
+    TwoLevelVAE,
+)
 from vae_zoo.penalties import MMD, Covariance, Penalty, SlicedWasserstein
 
 PENALTIES = (MMD, SlicedWasserstein, Covariance)
@@ -192,6 +215,22 @@ class TestCovariance:
         off = (sampled - torch.diag(sampled.diagonal())).square().sum()
         own = (sampled.diagonal() - 1).square().sum()
         assert Covariance((DIM,))(q.mean, q, None)[0].item() == pytest.approx((off + own).item(), rel=0.05)
+
+    @pytest.mark.parametrize("family", [Dirichlet, Gumbel, VonMisesFisher, PlanarFlow])
+    def test_a_posterior_of_dependent_dimensions_is_refused(self, family: type) -> None:
+        q = family((1, 3) if family is Gumbel else (3,)).at_zeros(2)
+        with pytest.raises(ValueError, match="Covariance needs a posterior with independent dimensions"):
+            Covariance((3,)).check(q, None)
+
+    @pytest.mark.parametrize("family", [DiagonalNormal, DiagonalLaplace, FullNormal, Point])
+    @pytest.mark.parametrize("shape", [(3,), (2, 2, 2)])
+    def test_a_posterior_of_known_covariance_is_taken(self, family: type, shape: tuple[int, ...]) -> None:
+        Covariance(shape).check(family(shape).at_zeros(2), None)
+
+    @pytest.mark.parametrize("cls", [HamiltonianVAE, LadderVAE, TwoLevelVAE, VDVAE])
+    def test_a_model_whose_posterior_has_no_known_covariance_is_refused(self, cls: type) -> None:
+        with pytest.raises(TypeError, match="the covariance of its posterior is not known"):
+            build(type("Both", (DIPVAE, cls), {}))
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)

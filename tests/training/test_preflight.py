@@ -18,7 +18,7 @@ from vae_zoo.distributions import OptimalNormal
 from vae_zoo.models import VAE, BetaTCVAE, BetaVAE
 from vae_zoo.nn import Dense
 from vae_zoo.training import preflight
-from vae_zoo.training.optimizers import rehearse
+from vae_zoo.training.optimizers import override_states, rehearse
 
 X = torch.rand(6, *SHAPE)
 
@@ -242,3 +242,26 @@ def test_a_processor_without_bfloat16(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_the_flags_of_a_processor(monkeypatch: pytest.MonkeyPatch, flags: str, there: bool) -> None:
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: flags)
     assert preflight.has_bfloat16.__wrapped__() is there
+
+
+def asked(rate: float, scheduler: Any = None) -> dict[str, Any]:
+    """Arguments of a model as a checkpoint records them."""
+    return {"optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": rate}}, "scheduler": scheduler}
+
+
+class TestANewLearningRateOfAResumedFit:
+    def test_moves_the_schedule_of_each_group_once_and_not_that_of_a_discriminator(self) -> None:
+        halving = {"class_path": "torch.optim.lr_scheduler.StepLR", "init_args": {"step_size": 1, "gamma": 0.5}}
+        groups = [{"lr": rate / 2, "initial_lr": rate} for rate in (1e-3, 1e-3, 2e-4)]
+        schedule = {"base_lrs": [1e-3, 1e-3, 2e-4], "_last_lr": [5e-4, 5e-4, 1e-4]}
+        checkpoint = {"optimizer_states": [{"param_groups": groups}], "lr_schedulers": [schedule]}
+        override_states(checkpoint, asked(1e-3, halving), asked(1e-2, halving))
+        assert [group["lr"] for group in groups] == pytest.approx([5e-3, 5e-3, 1e-4])
+        assert schedule["base_lrs"] == pytest.approx([1e-2, 1e-2, 2e-4])
+        assert schedule["_last_lr"] == pytest.approx([5e-3, 5e-3, 1e-4])
+
+    def test_is_that_of_a_resting_group_once_it_goes_on(self) -> None:
+        groups = [{"lr": 0.0, "rested": 1e-3}, {"lr": 1e-3}]
+        checkpoint = {"optimizer_states": [{"param_groups": groups}], "lr_schedulers": []}
+        override_states(checkpoint, asked(1e-3), asked(1e-2))
+        assert groups == [{"lr": 0.0, "rested": 1e-2}, {"lr": 1e-2}]

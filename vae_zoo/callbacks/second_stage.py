@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from lightning.pytorch import LightningModule
+from torch import nn
+
 from vae_zoo.callbacks.code_prior import FitCodePrior
 from vae_zoo.models import TwoStageVAE
 
@@ -20,8 +23,12 @@ class FitSecondStage(FitCodePrior):
         num_epochs: Number of epochs at the end of the fit.
 
     Raises:
-        ValueError: If num_epochs is less than 1; at the start of a fit, if the model has no second stage, or the
-            trainer has no further epochs.
+        ValueError: If num_epochs is less than 1; at the start of a fit, if the model has no second stage, the trainer
+            has no further epochs, or the second stage has no parameter group of its own.
     """
 
     kind = TwoStageVAE
+
+    def fitted(self, pl_module: LightningModule) -> list[nn.Module]:
+        assert isinstance(pl_module, TwoStageVAE)
+        return [pl_module.second_stage]

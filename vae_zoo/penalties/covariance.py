@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent
 
 from vae_zoo.distributions.location_scale import CholeskyNormal
 from vae_zoo.penalties.base import Penalty
@@ -34,7 +34,8 @@ class Covariance(Penalty):
         means_only: Whether to use the covariance of the means only.
 
     Raises:
-        ValueError: If a weight is negative or not finite.
+        ValueError: If a weight is negative or not finite; for a posterior that is neither of independent dimensions nor
+            ``FullNormal``, whose covariance is not known.
     """
 
     units = {"covariance": "weighted squared entries"}
@@ -68,13 +69,12 @@ class Covariance(Penalty):
         return self.off_diagonal * off + self.diagonal * (own - 1).square().sum(), {}
 
     def check(self, q: Distribution, p: Distribution) -> None:  # noqa: ARG002
-        try:
-            self._covariance(q)
-        except NotImplementedError:
-            wanted = "a posterior of known moments, such as DiagonalNormal"
-            raise ValueError(f"Covariance needs {wanted}, got {type(q).__name__}.") from None
+        self._covariance(q)
 
     def _covariance(self, q: Distribution) -> Tensor:
+        if not (isinstance(q, CholeskyNormal) or (type(q) is Independent and not q.base_dist.event_shape)):
+            wanted = "a posterior with independent dimensions, such as DiagonalNormal, or FullNormal"
+            raise ValueError(f"Covariance needs {wanted}, got {type(q).__name__}.")
         means = q.mean.flatten(1)
         centred = means - means.mean(0)
         with torch.autocast(means.device.type, enabled=False):

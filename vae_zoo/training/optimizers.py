@@ -182,21 +182,23 @@ def override_states(checkpoint: dict[str, Any], saved: Any, asked: Any) -> None:
     if old["scheduler"] != new["scheduler"]:  # it starts anew, from the rate that is asked for
         checkpoint["lr_schedulers"] = []
         changed["lr"] = now.get("lr", _RATE)
-    for group in [group for state in states for group in state["param_groups"]]:
-        shared = math.isclose(group.get("initial_lr", group["lr"]), was["lr"])  # a discriminator's is its own
-        if "lr" in changed and shared:
-            _set_rate(group, checkpoint.get("lr_schedulers") or [], changed["lr"])
+    for position, group in [place for state in states for place in enumerate(state["param_groups"])]:
+        start = group.get("initial_lr", group.get("rested", group["lr"]))  # "rested" is that of FitCodePrior
+        if "lr" in changed and math.isclose(start, was["lr"]):  # a discriminator's is its own
+            _set_rate(group, position, checkpoint.get("lr_schedulers") or [], changed["lr"])
         group.update({name: value for name, value in changed.items() if name in group and name != "lr"})
 
 
-def _set_rate(group: dict[str, Any], schedulers: list[dict[str, Any]], rate: float) -> None:
-    start = group.pop("initial_lr", group["lr"])
-    group["lr"] = group["lr"] * rate / start if schedulers else rate
+def _set_rate(group: dict[str, Any], position: int, schedulers: list[dict[str, Any]], rate: float) -> None:
+    now = "rested" if group.get("rested") else "lr"
+    start = group.pop("initial_lr", group[now])
+    group[now] = group[now] * rate / start if schedulers else rate
     for scheduler in schedulers:
         group["initial_lr"] = rate
         for name in ("base_lrs", "_last_lr"):
             if name in scheduler:
-                scheduler[name] = [value * rate / start for value in scheduler[name]]
+                own = {position: rate / start}  # and no other group's
+                scheduler[name] = [value * own.get(n, 1.0) for n, value in enumerate(scheduler[name])]
 
 
 def _class(recorded: Any) -> str:

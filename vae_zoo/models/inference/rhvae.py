@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 from vae_zoo.distributions import Metric, RiemannianPosterior, mean_of
 from vae_zoo.functional import exact
 from vae_zoo.models.base.components import make
+from vae_zoo.models.base.undisturbed import undisturbed
 from vae_zoo.models.inference.hamiltonian_vae import HamiltonianVAE
 from vae_zoo.nn import Dense
 from vae_zoo.nn.batching import apply_batched
@@ -93,7 +94,8 @@ class RHVAE(HamiltonianVAE):
         factors = exact(factors) + torch.eye(self.latent_dim, device=factors.device)
         with torch.autocast(factors.device.type, enabled=False):
             spreads = factors @ factors.mT
-        centroids = exact(mean_of(super(HamiltonianVAE, self).encode(self.anchors), factors.device))
+        q = undisturbed(self, super(HamiltonianVAE, self).encode, self.anchors)
+        centroids = exact(mean_of(q, factors.device))
         return Metric(centroids, spreads, self.bandwidth, self.floor)
 
     def moved(

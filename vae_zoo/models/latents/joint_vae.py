@@ -56,7 +56,7 @@ class JointVAE(VAE):
     units = {"elbo": "nats, of one-hot latents"}
     units |= dict.fromkeys(("kl_continuous", "kl_discrete", "continuous_capacity", "discrete_capacity"), "nats")
     own_schedule = "its capacities"
-    apart = {"BetaVAE": "its capacities set the rates"}
+    apart = dict.fromkeys(("BetaVAE", "InfoVAE"), "its capacities set the rates")
     fixed = {
         "free_bits": "its capacities set the rates",
         **dict.fromkeys(("posterior", "prior"), "its latents are normal and categorical"),

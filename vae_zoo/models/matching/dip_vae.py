@@ -35,6 +35,10 @@ class DIPVAE(VAE):
         kwargs: Arguments of :class:`VAE`.
     """
 
+    apart = dict.fromkeys(
+        ("HamiltonianVAE", "LadderVAE", "TwoLevelVAE", "TopDownVAE"), "the covariance of its posterior is not known"
+    )
+
     def __init__(
         self,
         *,

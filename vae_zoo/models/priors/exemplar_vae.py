@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 from vae_zoo.distributions import Mixture, Normal, check_posterior, mean_of
 from vae_zoo.distributions.likelihoods.observed import fill_missing
 from vae_zoo.distributions.normal import independent, is_normal
+from vae_zoo.models.base.undisturbed import undisturbed
 from vae_zoo.models.plain.vae import VAE
 from vae_zoo.system.seeding import global_seed, mix
 from vae_zoo.typing import Batch
@@ -101,7 +102,7 @@ class ExemplarVAE(VAE):
         self.check_penalties(self.latent_prior)
 
     def prior(self, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
-        centres = mean_of(self.encode(self.exemplars), self.exemplars.device)
+        centres = mean_of(undisturbed(self, self.encode, self.exemplars), self.exemplars.device)
         around = independent(Normal(centres, self.log_scale.to(centres.dtype)), len(self.latent_shape))
         return Mixture(around, self.left_out if self.training else None)
 

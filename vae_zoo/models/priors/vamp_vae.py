@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vae_zoo.distributions import Mixture, check_posterior
+from vae_zoo.models.base.undisturbed import undisturbed
 from vae_zoo.models.plain.vae import VAE
 from vae_zoo.nn import Bounded
 from vae_zoo.system.seeding import global_seed, mix
@@ -78,7 +79,7 @@ class VampVAE(VAE):
         return self.likelihood.unscaled(Bounded()(self.pseudo) if self.in_unit_interval else self.pseudo)
 
     def prior(self, c: Tensor | None = None) -> Distribution:  # noqa: ARG002
-        return Mixture(self.encode(self.pseudo_inputs))
+        return Mixture(undisturbed(self, self.encode, self.pseudo_inputs))
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:

@@ -75,6 +75,8 @@ class M2(ConditionalVAE):
     apart = {
         **dict.fromkeys(("IWAE", "BetaTCVAE", "FactorVAE"), "the loss of M2 has no samples of the joint posterior"),
         "TwoStageVAE": "the loss of M2 has no divergence of two stages",
+        "DenoisingVAE": "the loss of M2 encodes every class of an example itself, without noise",
+        "AdaGVAE": "the loss of M2 encodes every class of an example itself, without pairs",
     }
 
     fixed = dict.fromkeys(("free_bits", "penalties"), "its rate and its latents are those of all classes")
