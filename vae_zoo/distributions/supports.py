@@ -133,7 +133,7 @@ def support_of(d: Distribution) -> Constraint | None:
 
 def is_interval(support: Constraint) -> bool:
     """Whether a support is the real line or a part of it, for every element of an event."""
-    return _interval(support) is not None and not support.is_discrete
+    return interval(support) is not None and not support.is_discrete
 
 
 def is_real(support: Constraint | None) -> bool:
@@ -177,7 +177,7 @@ def path(support: Constraint | None, start: Tensor, end: Tensor, num_steps: int)
         return torch.nn.functional.normalize(slerp(start, end, num_steps), dim=-1)
     if isinstance(support, Ball):
         return ball_exp(start, t * ball_log(start, end, support.curvature), support.curvature)
-    if support is None or _interval(support) in (None, (-math.inf, math.inf)):
+    if support is None or interval(support) in (None, (-math.inf, math.inf)):
         return slerp(start.flatten(1), end.flatten(1), num_steps).unflatten(-1, start.shape[1:])
     return start + t * (end - start)
 
@@ -231,7 +231,7 @@ def traversals(support: Constraint | None, z: Tensor, dims: Tensor, num_steps: i
 
 def _inside(support: Constraint | None, t: Tensor) -> Tensor:
     """Real numbers brought between the bounds of an interval."""
-    low, high = (None if support is None else _interval(support)) or (-math.inf, math.inf)
+    low, high = (None if support is None else interval(support)) or (-math.inf, math.inf)
     if math.isinf(low) and math.isinf(high):
         return t
     if math.isinf(high):
@@ -256,13 +256,14 @@ def contains(outer: Constraint | None, inner: Constraint | None) -> bool:
     if isinstance(a, Product) and isinstance(b, Product) and len(a.parts) == len(b.parts):
         pairs = zip(a.parts, b.parts, strict=True)
         return all(p.shape == q.shape and contains(p.support, q.support) for p, q in pairs)
-    ends, inner_ends = _interval(a), _interval(b)
+    ends, inner_ends = interval(a), interval(b)
     if ends is None or inner_ends is None or a.is_discrete != b.is_discrete:
         return same(a, b)
     return ends[0] <= inner_ends[0] and inner_ends[1] <= ends[1]
 
 
-def _interval(c: Any) -> tuple[float, float] | None:
+def interval(c: Any) -> tuple[float, float] | None:
+    """The smallest and the largest value of an interval, with infinities; None for a support that is none."""
     if isinstance(c, type(constraints.real)):
         return -math.inf, math.inf
     low, high = getattr(c, "lower_bound", None), getattr(c, "upper_bound", None)

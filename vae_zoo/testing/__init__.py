@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from vae_zoo.testing import bounds, coding, losses, penalties, running, terms, unit
+from vae_zoo.testing import bounds, coding, likelihood, losses, penalties, running, terms, unit
 from vae_zoo.testing.outcomes import Outcome, Report
 from vae_zoo.testing.subject import Found, SkipCheck, Subject
 
@@ -15,7 +15,7 @@ __all__ = ["CHECKS", "Found", "Outcome", "Report", "SkipCheck", "Subject", "chec
 
 CHECKS: dict[str, Callable[[Subject], Found]] = {
     function.__name__: function
-    for part in (losses, terms, penalties, bounds, unit, coding, running)
+    for part in (losses, terms, penalties, bounds, unit, likelihood, coding, running)
     for function in part.CHECKS
 }
 """Checks by name, in the order of the table."""

@@ -145,6 +145,10 @@ class Subject:
         """Whether the factory has an argument of this name, itself or in a constructor on the way."""
         return name in self._defaults
 
+    def default(self, name: str) -> Any:
+        """The default of an argument of the factory; None if it has no such argument."""
+        return self._defaults.get(name)
+
     @cached_property
     def _defaults(self) -> dict[str, Any]:
         """Arguments of the factory and their defaults, those of a class before those of its bases."""

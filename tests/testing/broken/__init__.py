@@ -18,7 +18,7 @@ from broken.bounds import (
     WorstSample,
     WrongSign,
 )
-from broken.densities import Probabilities, TwoScales, Unconstrained, Unnormalised
+from broken.densities import Normalised, Probabilities, TwoScales, Unconstrained, Unnormalised, WithoutConstant
 from broken.in_use import ClassCounter, Forgets, OtherPath, RankZero, Restless, SamplingEmbed, SeesOthers, TwoOptimizers
 from broken.losses import (
     Ascends,
@@ -54,6 +54,8 @@ RIGHT: dict[type[Autoencoder], tuple[str, ...]] = {
     Matching: ("scale_invariance",),
     Matched: ("penalty_sign", "scale_invariance"),
     Criticised: ("penalty_sign", "routing"),
+    Normalised: ("likelihood_mass",),
+    Probabilities: ("likelihood_mass",),
 }
 """What passes a check that subclasses, or models like it, fail by their fault alone."""
 
@@ -90,6 +92,7 @@ FAULTS: dict[type[Autoencoder], tuple[str, ...]] = {
     Unconstrained: ("unit_likelihood",),
     TwoScales: ("unit_likelihood", "elbo_below_evidence"),
     Unnormalised: ("unit_likelihood", "evidence_exact"),
+    WithoutConstant: ("likelihood_mass",),
     LeaksToEncoder: ("routing",),
     TrainsItsAdversary: ("routing",),
     Unreached: ("routing",),

@@ -24,6 +24,60 @@ class Sigmoid(Family):
         return Independent(TorchBernoulli(probs=probs, validate_args=False), len(self.shape), validate_args=False)
 
 
+class OwnLaplace(Distribution):
+    """A Laplace distribution of a user's own."""
+
+    arg_constraints: dict[str, Any] = {}
+    support = constraints.real
+
+    def __init__(self, loc: Tensor, scale: float = 0.1) -> None:
+        self.loc, self.scale = loc, scale
+        super().__init__(loc.shape, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        return torch.full_like(self.loc, 2 * self.scale**2)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        shape = (*sample_shape, *self.loc.shape)
+        return torch.distributions.Laplace(self.loc, self.scale).sample(sample_shape).expand(shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return -(value - self.loc).abs() / self.scale - math.log(2 * self.scale)
+
+
+class HalfLaplace(OwnLaplace):
+    """Without the constant."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return -(value - self.loc).abs() / self.scale
+
+
+class OfLaplace(Family):
+    kind: type[OwnLaplace] = OwnLaplace
+
+    def distribution(self, params: Tensor) -> Distribution:
+        return Independent(self.kind(params), len(self.shape), validate_args=False)
+
+
+class OfHalfLaplace(OfLaplace):
+    kind = HalfLaplace
+
+
+class Normalised(VAE):
+    def __init__(self, *, likelihood: Any = OfLaplace, **kwargs: Any) -> None:
+        super().__init__(likelihood=likelihood, **kwargs)
+
+
+class WithoutConstant(VAE):
+    def __init__(self, *, likelihood: Any = OfHalfLaplace, **kwargs: Any) -> None:
+        super().__init__(likelihood=likelihood, **kwargs)
+
+
 class Probabilities(VAE):
     def __init__(self, *, likelihood: Any = Sigmoid, **kwargs: Any) -> None:
         super().__init__(likelihood=likelihood, **kwargs)
