@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,17 @@ def test_loaded_weights_are_not_initialised_from_the_data(tmp_path: Path) -> Non
     other.lr = 1e-12
     quiet_trainer(tmp_path, max_steps=1).fit(other, loader("single"))
     torch.testing.assert_close(other.pseudo, mine.pseudo)
+
+
+def test_a_component_that_was_replaced_is_not_saved(tmp_path: Path) -> None:
+    mine, trainer = deepcopy(model()), quiet_trainer(tmp_path)
+    trainer.strategy.connect(mine)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    mine.likelihood = FixedNormal((5,), scale=2.0)
+    for save in (lambda: trainer.save_checkpoint(tmp_path / "b.ckpt"), lambda: mine.save_pretrained(tmp_path / "b")):
+        with pytest.raises(ValueError, match=r"^likelihood was replaced after the model had been built"):
+            save()
+    assert not list(tmp_path.glob("b*"))
 
 
 def test_a_module_hidden_by_a_method_is_refused() -> None:

@@ -38,9 +38,11 @@ def save_pretrained(
 
     Raises:
         OSError: If the folder cannot be written to.
+        ValueError: If the model has changed since it was built, so that it could not be loaded.
     """
     from safetensors.torch import save_file
 
+    model.check_changes()
     folder, origin = Path(folder), _origin(model, ckpt_path)
     config = {"library_name": "vae_zoo", "version": vae_zoo.__version__, "model": model.recorded()}
     config["data"] = portable(origin.get("data"))

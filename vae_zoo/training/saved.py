@@ -30,6 +30,17 @@ def class_names(data: Any) -> list[Any] | None:
     return names if are_labels(names) else None
 
 
+COMPONENTS = ("posterior", "likelihood", "latent_prior")
+"""What a constructor makes of its arguments, from which alone a checkpoint makes them again."""
+
+
+def _unwrapped(module: Any) -> Any:
+    """A module without what torch.compile or a strategy has put around it."""
+    for name in ("_orig_mod", "_fsdp_wrapped_module"):
+        module = getattr(module, name, module)
+    return module
+
+
 class Saved(Recorded, LightningModule):
     """Base of models that save themselves in checkpoints as plain data, and restore only their own weights."""
 
@@ -81,7 +92,7 @@ class Saved(Recorded, LightningModule):
         states = [item for key in WEIGHTS for item in checkpoint.get(key, {}).items()]
         if bad := _not_finite(weights) or _not_finite(states, infinite=False):
             raise ValueError(f"{bad} is not finite after step {checkpoint.get('global_step')}: nothing is saved.")
-        self._check_changes()
+        self.check_changes()
         model = self.recorded()
         data = getattr(trainer_of(self), "datamodule", None)
         checkpoint["hyper_parameters"] = as_lightning_has_it(model)
@@ -95,8 +106,20 @@ class Saved(Recorded, LightningModule):
         if classes := class_names(data):
             checkpoint["vae_zoo"]["classes"] = classes  # to number the labels of other data alike
 
-    def _check_changes(self) -> None:
-        """Refuse changed attributes that do not fit the weights, since the checkpoint could not be loaded."""
+    def constructed(self) -> None:
+        super().constructed()
+        vars(self)["_made"] = {name: vars(self)["_modules"].get(name) for name in COMPONENTS}
+
+    def check_changes(self) -> None:
+        """Refuse what has changed since construction and could not be loaded again.
+
+        Raises:
+            ValueError: If a component was replaced, or a changed attribute does not fit the weights.
+        """
+        for name, made in vars(self).get("_made", {}).items():
+            if _unwrapped(vars(self)["_modules"].get(name)) is not made:
+                what = f"{name} was replaced after the model had been built, and would be lost"
+                raise ValueError(f"{what}: give it to the constructor.")
         if not (changed := self.changed()):
             return
         try:
