@@ -199,6 +199,8 @@ def check_values(model: object, x: Tensor, c: Tensor | None) -> None:
     Raises:
         ValueError: With what was expected and what came.
     """
+    if not isinstance(x, Tensor):
+        raise ValueError(f"examples must be a tensor, as of torch.as_tensor(x), got a {type(x).__name__}.")
     likelihood = getattr(model, "likelihood", None)
     if likelihood is not None and hasattr(likelihood, "check"):
         likelihood.check(x)

@@ -153,11 +153,9 @@ def estimate(
         memory: Budget in MiB for what is drawn at once.
 
     Raises:
-        ValueError: If num_samples or chunk is less than 1, memory is not positive, or x is no tensor.
+        ValueError: If num_samples or chunk is less than 1, or memory is not positive.
     """
     check(num_samples, chunk, memory)
-    if not isinstance(x, Tensor):
-        raise ValueError(f"examples must be a tensor, as of torch.as_tensor(x), got a {type(x).__name__}.")
     if memory is None:
         memory = _MEMORY.get(x.device.type, _MEMORY["other"])
     pace = _Pace(None if chunk is None else chunk * max(1, len(x)), memory)
