@@ -8,15 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers import quiet_trainer, tiny, tiny_data
 from short import few
 
 from vae_zoo.cli import main
-from vae_zoo.data import Digits
+from vae_zoo.data import Arrays, Digits
 from vae_zoo.distributions import Bernoulli, FixedNormal, SharedNormal
-from vae_zoo.models import VAE, WAE, InfoVAE
+from vae_zoo.models import VAE, WAE, ConditionalVAE, InfoVAE
 
 WIDE = partial(FixedNormal, scale=0.3)
 
@@ -62,6 +63,27 @@ def test_the_table(runs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureF
         assert float(row["elbo"]) <= float(row["log_evidence"]) + 1
     assert "40 examples, 5 importance samples, nats" in printed
     assert "best" in printed
+
+
+def test_densities_given_labels_compare_among_themselves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], runs: dict[str, str]
+) -> None:
+    fit(tmp_path / "given", ConditionalVAE, 1, Digits(batch_size=128), likelihood=WIDE, num_classes=10)
+    with pytest.raises(SystemExit):
+        main(["compare", runs["long"], str(tmp_path / "given")])
+    assert "given has log p(x|c), given labels, and" in capsys.readouterr().err
+    given = str(tmp_path / "given")
+    main(["compare", given, f"{given}/checkpoints/last.ckpt", "--num", "4", "--num_samples", "2"])
+
+
+def test_examples_with_missing_values_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
+    x[::3, 1] = np.nan
+    np.save(tmp_path / "x.npy", x)
+    data = Arrays(path=str(tmp_path / "x.npy"), missing=True)
+    fit(tmp_path / "run", VAE, 1, data, shape=(5,), missing=True, likelihood=WIDE)
+    main(["compare", str(tmp_path / "run"), f"{tmp_path}/run/checkpoints/last.ckpt", "--num_samples", "2"])
+    assert "best" in capsys.readouterr().out
 
 
 def test_a_checkpoint_within_a_run(runs: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:

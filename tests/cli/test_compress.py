@@ -42,6 +42,8 @@ def test_a_split_comes_back(run: Callable, ckpt: str, tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(Image.open(pictures[3])), 255 * expected[3, 0])
     assert run("compress", "--ckpt_path", ckpt, "--input", *map(str, pictures[:3]), "--file", "p.vz").code == 0
     assert run("decompress", "--ckpt_path", ckpt, "--file", "p.vz").code == 0
+    again = run("decompress", "--ckpt_path", ckpt, "--file", "p.vz")
+    assert (again.code, "p.npz is there already" in again.err) == (2, True)
     found = load_arrays("p.npz")["x"]
     assert found.dtype == np.uint8
     assert np.array_equal(found, (255 * expected[:3]).astype(np.uint8))

@@ -171,3 +171,17 @@ def test_an_hdf5_file(run: Callable, line: str, said: str) -> None:
     Path("torn.h5").write_bytes(Path("two.h5").read_bytes()[:900])
     Path("text.hdf5").write_text("a,b")
     check(run, line, said)
+
+
+def test_a_model_tested_on_other_rows_is_told_of(run: Callable) -> None:
+    """Splits of a file to which rows were added are others, and mix those of the training with the rest."""
+    rows = [f"{n % 7},{n % 5}" for n in range(100)]
+    short = ["--trainer.logger=false", "--trainer.enable_progress_bar=false"]
+    Path("a.csv").write_text("\n".join(["a,b", *rows]))
+    run("fit", "--model=MLPVAE", "--data=Arrays", "--data.path=a.csv", "--trainer.max_epochs=1", *short)
+    for more in ([], ["1,2"]):
+        Path("a.csv").write_text("\n".join(["a,b", *rows, *more]))
+        tested = run("validate", "--ckpt_path=results/MLPVAE_Arrays/fit_0", *short)
+        assert tested.code == 0
+        said = "warning: the training split has 81 examples, and the model was fitted to 80" in tested.err
+        assert said == bool(more)

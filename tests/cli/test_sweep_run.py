@@ -390,6 +390,19 @@ class TestRuns:
         assert outcome.err == f"vae-zoo: stopped in {Path('results/sweeps/s/0')}; the same command goes on from there\n"
 
 
+def test_a_finished_run_of_other_options_is_another_one(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_run, "check", lambda *_, **__: None)
+    monkeypatch.setattr(sweep_run, "_launch", lambda *_: 0)
+    monkeypatch.setattr(sweep_run, "report", lambda *_, **__: None)
+    monkeypatch.setattr(sweep_run, "collect", lambda *_: [])
+    monkeypatch.setattr(sweep_run, "last", lambda *_: 1.0)
+    Path("s.yaml").write_text(yaml.safe_dump(SWEEP, sort_keys=False))
+    assert [run("sweep-run", "s.yaml", *SHORT).code for _ in range(2)] == [0, 0]
+    outcome = run("sweep-run", "s.yaml", *SHORT, "--data.batch_size=7")
+    assert outcome.code == 2
+    assert "has a run of another command in it: give another folder by --out." in outcome.err
+
+
 def test_mistakes(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep_run, "check", lambda *_, **__: None)
     Path("s.yaml").write_text(yaml.safe_dump(SWEEP, sort_keys=False))

@@ -30,6 +30,22 @@ def test_csv_with_header_and_labels(tmp_path: Path, delimiter: str, names: list[
     assert torch.equal(y, torch.arange(20) % 2)
 
 
+def test_a_column_found_by_its_name_makes_the_first_line_a_header(tmp_path: Path) -> None:
+    """Wavelengths and numbers of genes are names, too."""
+    lines = ["400,401,kind", *(f"{n},{n + 1},{'ab'[n % 2]}" for n in range(20))]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    data = Arrays(path=str(tmp_path / "a.csv"), label_column="kind")
+    assert data.num_classes == 2
+    assert len(whole(data)[0]) == 20
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_row_with_more_fields_than_the_first_line_is_refused(tmp_path: Path, missing: bool) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n3,4,\n4,23,5,90\n")
+    with pytest.raises(ValueError, match=r"line 4 has 4 columns, the first line has 2\.$"):
+        Arrays(path=str(tmp_path / "a.csv"), missing=missing).load("train")
+
+
 def test_csv_label_by_number(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("\n".join(f"{n},{n % 2}" for n in range(20)))
     assert torch.equal(whole(Arrays(path=str(tmp_path / "a.csv"), label_column="1"))[1], torch.arange(20) % 2)

@@ -482,6 +482,31 @@ def test_the_command_fills_missing_cells_and_keeps_the_others(
     assert "--draws must be at least 0" in capsys.readouterr().err
 
 
+def test_known_cells_outside_of_a_logarithm_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = [f"{n % 7 or ''},{1 + n % 5}" for n in range(60)]
+    path = write(tmp_path / "t.csv", "age,income", *lines)
+    short = ["--trainer.max_epochs=1", "--trainer.logger=false", "--trainer.enable_progress_bar=false"]
+    main(["fit", "--model=VAE", "--data=Table", f"--data.path={path}", "--data.scaling.income=log", *short])
+    new = write(tmp_path / "new.csv", "age,income", ",-5")
+    for more in (
+        ["impute", f"--table={new}", "--num_samples=3"],
+        ["impute", f"--table={path}", f"--out={path}"],
+        ["sample", "--where=income=0", "--out=w.csv"],
+        ["sample", "--where=age=1e300", "--out=w.csv"],
+    ):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([*more, "--ckpt_path=results/VAE_Table/fit_0"])
+        said = capsys.readouterr().err
+        assert ended.value.code == 2
+        assert "column income holds" in said or "must be a number" in said or "must be another file" in said
+        assert not (tmp_path / "w.csv").exists()
+        assert not (tmp_path / "new_filled.csv").exists()
+
+
 @pytest.mark.exhaustive
 def test_cells_that_do_not_fit_their_row_have_low_scores(tmp_path: Path) -> None:
     model, data = fitted(tmp_path)

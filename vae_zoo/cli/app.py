@@ -151,6 +151,8 @@ class VAECLI(LightningCLI):
         with trust.guard():
             super().instantiate_classes()
         check_linked(config.model, self.model, LINKED)
+        if self._saved and not self._new_data:
+            sources.warn_of_other_rows(self.datamodule, self._saved)
 
     def _find_checkpoint(self, config: Namespace, root: Path) -> None:
         """Read the description of model and data in the run's checkpoint, if there is one."""

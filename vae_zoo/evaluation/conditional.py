@@ -60,6 +60,7 @@ def conditional(
         raise ValueError(f"{type(model).__name__} draws under a label: give class, 0 .. {classes - 1}.")
     c = None if label is None else torch.tensor([label], device=model.device)
     x = known.to(model.device)[None]
+    model.likelihood.check(x)
     with forked(seed, model.device):
         q, p = model.encode(x, c), model.prior(c)
         half = max(1, num_latents // 2)

@@ -67,6 +67,11 @@ _before: dict[str, Any] = {}
 _lock = Lock()
 
 
+def named() -> list[str]:
+    """Packages of the user's own that the command line has named."""
+    return [package for package in _named if package not in LIBRARIES]
+
+
 @contextmanager
 def by_command() -> Iterator[None]:
     """Word advice for the command line rather than for Python, including that of errors that end the command."""

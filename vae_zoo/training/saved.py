@@ -17,7 +17,7 @@ from vae_zoo.security.untrusted import check_callbacks, check_resumable
 from vae_zoo.system.tensors import uncompiled
 from vae_zoo.training.latent_scale import LatentScale
 from vae_zoo.training.optimizers import override_states
-from vae_zoo.training.trainers import trainer_of
+from vae_zoo.training.trainers import is_ours, trainer_of
 from vae_zoo.typing import Shape
 
 WEIGHTS = ("state_dict", "current_model_state")
@@ -94,13 +94,15 @@ class Saved(Recorded, LightningModule):
             raise ValueError(f"{bad} is not finite after step {checkpoint.get('global_step')}: nothing is saved.")
         self.check_changes()
         model = self.recorded()
-        data = getattr(trainer_of(self), "datamodule", None)
+        data: Any = getattr(trainer_of(self), "datamodule", None)
         checkpoint["hyper_parameters"] = as_lightning_has_it(model)
         checkpoint["vae_zoo"] = {
             "version": vae_zoo.__version__,
             "model": model,
             "data": data.recorded() if isinstance(data, Recorded) and data.recordable else None,
         }
+        if is_ours(data):
+            checkpoint["vae_zoo"]["num_train"] = int(data.num_train)  # other data are split in another way
         if self.latent_scale is not None:
             checkpoint["vae_zoo"]["latents"] = self.latent_scale._asdict()
         if classes := class_names(data):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from datetime import timedelta
@@ -172,7 +173,11 @@ class LastCheckpoint(BestCheckpoint):
         super().on_exception(trainer, pl_module, exception)
         if isinstance(exception, Stopped) and trainer.is_global_zero:
             path = self.best_model_path
-            rest = self.resume.format(path=path) if path and Path(path).is_file() else "no checkpoint was asked for"
+            rest = (
+                self.resume.format(path=shlex.quote(path))
+                if path and Path(path).is_file()
+                else "no checkpoint was asked for"
+            )
             name = signal.Signals(exception.signum).name
             print(f"stopped by {name} after step {trainer.global_step}: {rest}", file=sys.stderr, flush=True)
         self._end()

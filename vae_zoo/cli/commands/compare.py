@@ -120,6 +120,9 @@ def check_alike(models: dict[str, Any], across: bool) -> None:
                 f"{first} is of examples of shape {tuple(model.shape)}, {name} of {tuple(other.shape)}: "
                 "they do not compare."
             )
+        if _is_given_labels(model) != _is_given_labels(other):
+            given, plain_one = (first, name) if _is_given_labels(model) else (name, first)
+            raise ValueError(f"{given} has log p(x|c), given labels, and {plain_one} log p(x): they do not compare.")
         a, b = (type(m.likelihood).__name__ for m in (model, other))
         if model.likelihood.is_discrete != other.likelihood.is_discrete:
             raise ValueError(f"{first} has {a} and {name} has {b}: a density and a probability do not compare.")
@@ -139,6 +142,12 @@ def examples(run: Trained, name: str, split: str, num: int | None) -> tuple[Any,
     return collected(run.model, data, loader, num)
 
 
+def _is_given_labels(model: Any) -> bool:
+    from vae_zoo.models import ConditionalVAE
+
+    return isinstance(model, ConditionalVAE) and not hasattr(model, "classify")  # the latter infers them
+
+
 def check_same_examples(found: dict[str, Any], split: str) -> None:
     """Refuse models that were trained on different data.
 
@@ -149,7 +158,7 @@ def check_same_examples(found: dict[str, Any], split: str) -> None:
 
     (first, x), *others = found.items()
     for name, other in others:
-        if x.shape != other.shape or not torch.equal(x, other):
+        if x.shape != other.shape or not torch.allclose(x, other, rtol=0, atol=0, equal_nan=True):
             raise ValueError(f"the {split} splits of {first} and {name} hold other examples: they do not compare.")
 
 

@@ -135,15 +135,18 @@ def _finish(run: dict[str, Any], watch: Watch, sweep: dict[str, Any], more: Sequ
     folder, words = watch.folder, " ".join(f"{name}={formatted(value)}" for name, value in run.items())
     record: dict[str, Any] = _read(folder) or {"parameters": run, "done": False}
     told, code = record.get("told"), 0
+    args = arguments_of(expand(sweep, run, str(folder / "parameters.json")), sweep)
+    args += ["--trainer.logger=true", "--trainer.enable_progress_bar=false", *more]
+    if record["done"] and record.get("args", args) != args:
+        raise ValueError(f"{folder} has a run of another command in it: give another folder by --out.")
+    record["args"] = args
     if not record["done"]:
         begun = time.monotonic()
         with explaining_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "run.json", json.dumps(record))
         write_text(folder / "parameters.json", json.dumps(run))
-        args = arguments_of(expand(sweep, run, str(folder / "parameters.json")), sweep)
-        args += ["--trainer.logger=true", "--trainer.enable_progress_bar=false", *more]
-        args += [f"--trainer.default_root_dir={folder}"]
+        args = [*args, f"--trainer.default_root_dir={folder}"]
         args += ["--ckpt_path=last"] if list(folder.glob("*/fit_*/checkpoints/last.ckpt")) else []
         stop = watch.look if "early_terminate" in sweep and not told else None
         code = 0 if stop and stop() else _launch([*COMMAND, "fit", *args], folder / "log.txt", stop)

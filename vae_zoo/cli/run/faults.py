@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from vae_zoo.callbacks import LastCheckpoint
 from vae_zoo.checkpoints.files import CheckpointFiles, CheckpointWriteError, DamagedCheckpointError, verify
+from vae_zoo.security import trust
 
 MAX_EPOCHS = 50
 
@@ -107,7 +109,9 @@ def show_how_to_resume(callbacks: Sequence[Callback], config: Path) -> None:
     """Have a run that is stopped by a signal print the command that resumes it."""
     for callback in callbacks:
         if isinstance(callback, LastCheckpoint):
-            callback.resume = f"vae-zoo fit --config {config} --ckpt_path {{path}}"
+            trusted = "".join(f" --trust {package}" for package in trust.named())
+            written = shlex.quote(str(config)).replace("{", "{{").replace("}", "}}")
+            callback.resume = f"vae-zoo fit --config {written} --ckpt_path {{path}}{trusted}"
 
 
 def check_written(trainer: Trainer) -> None:

@@ -1,12 +1,14 @@
-"""Which examples ``predict`` goes through."""
+"""Whether data are those of the training, and which examples ``predict`` goes through."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from vae_zoo.callbacks import PredictionWriter
 from vae_zoo.checkpoints.hyperparameters import import_path, plain
@@ -65,3 +67,20 @@ def described(trainer: Trainer, data: DataModule) -> str:
         total = len(loader.rows)
     among = "" if total is None else f" of {total}"
     return f"predict: {num}{among} examples, split {data.predict_split}"
+
+
+def warn_of_other_rows(data: Any, saved: Mapping[str, Any]) -> None:
+    """Say that the data are no longer those of the training, whose random splits were others."""
+    known = saved.get("num_train")
+    if known is None or getattr(rank_zero_only, "rank", None):
+        return
+    try:
+        num = data.num_train
+    except Exception:  # the run says what is wrong with them
+        return
+    if num != known:
+        print(
+            f"warning: the training split has {num} examples, and the model was fitted to {known}: if splits are drawn "
+            "at random, examples that it was fitted to are among those it is tested on",
+            file=sys.stderr,
+        )

@@ -39,14 +39,15 @@ def read_csv(
     features = [column for column in range(len(first)) if column not in (label, name)]
     if not features:
         raise ValueError(f"{path} has no column besides the {'labels' if name is None else 'labels and ids'}.")
-    has_header = not all(_is_number(first[n]) or (missing and first[n] in _EMPTY) for n in features)
+    named = any(c in first and not c.isdigit() for c in (label_column, id_column) if c is not None)
+    has_header = named or not all(_is_number(first[n]) or (missing and first[n] in _EMPTY) for n in features)
     skip = 1 if has_header else 0
     if _num_lines(path) <= skip:
         raise ValueError(f"{path} has no rows of numbers.")
     settings: dict[str, Any] = {"delimiter": delimiter, "skiprows": skip, "quotechar": '"', "comments": None}
     try:
         with path.open(encoding="utf-8-sig") as file:
-            read, lines = _number_or_nan if missing else None, filter(str.strip, file)
+            read, lines = _number_or_nan if missing else None, _lines(file, delimiter, len(first))
             x = np.loadtxt(lines, dtype=np.float32, usecols=features, ndmin=2, converters=read, **settings)
             texts = [None if c is None else _texts(file, c, settings) for c in (label, name)]
     except ValueError as error:
@@ -68,6 +69,20 @@ def line_of(path: Path, row: int, num: int) -> int:
     with path.open(encoding="utf-8-sig") as file:
         lines = [line for line, _ in _numbered(file, _first_line(path)[1])]
     return lines[len(lines) - num + row]
+
+
+def _lines(file: TextIO, delimiter: str, num: int) -> Iterator[str]:
+    """Lines that are not blank.
+
+    Raises:
+        ValueError: If one has more fields than the first, which would be left out.
+    """
+    for number, line in enumerate(file, 1):
+        text = line.rstrip().rstrip(delimiter)
+        if text.count(delimiter) >= num and '"' not in text:
+            raise ValueError(f"line {number} has {text.count(delimiter) + 1} columns, the first line has {num}")
+        if line.strip():
+            yield line
 
 
 def _texts(file: TextIO, column: int, settings: dict[str, Any]) -> np.ndarray:

@@ -260,7 +260,7 @@ def _numbers(cells: np.ndarray, column: Column, where: str, rows: np.ndarray) ->
     count = column["type"] == "count"
     try:
         values = cells.astype(float)
-        wrong = ~np.isfinite(values)
+        wrong = ~(np.abs(values) <= np.finfo(np.float32).max)
         wrong |= count & ((values < 0) | (values != np.round(values)))
     except ValueError:
         wrong = np.array([not _is_number(text) for text in cells])

@@ -36,6 +36,8 @@ def decompress(args: list[str]) -> None:
     options = parser().parse_args(args)
     out: Path = options.out or options.file.with_suffix(".npz")
     refuse(options.file, out, options.images)
+    if options.out is None and out.exists():
+        raise ValueError(f"{out} is there already: give another file by --out, or this one to replace it.")
     greet("decompress", f"{options.file} by {options.pretrained or options.ckpt_path}", piped=True)
 
     from vae_zoo.cli.run.described import model_of

@@ -39,7 +39,11 @@ def impute(args: list[str]) -> None:
     options = parser().parse_args(args)
     out: Path = options.out or options.table.with_name(f"{options.table.stem}_filled{options.table.suffix}")
     refuse(options.draws, options.num_samples, options.seed, out)
+    if out.resolve() == options.table.resolve():
+        raise ValueError(f"--out must be another file than the table, {out}.")
     greet("impute", f"{options.table} by {options.ckpt_path}", piped=True)
+
+    import torch
 
     from vae_zoo.data.files.frames import encode, read_frame, write_frame
     from vae_zoo.hub import load
@@ -51,6 +55,7 @@ def impute(args: list[str]) -> None:
         raise ValueError(f"{type(model).__name__} is no model of a table with a bound: fit one on --data Table.")
     frame = read_frame(options.table)
     x = encode(frame, columns, str(options.table))
+    model.likelihood.check(torch.from_numpy(x))
     c = _labels(model, options.ckpt_path, frame, options.table)
     for number in range(1, options.draws + 1) if options.draws else (0,):
         path = out.with_name(f"{out.stem}_{number}{out.suffix}") if number else out
