@@ -75,6 +75,25 @@ def test_missing_explicit_split_is_taken_from_train(tmp_path: Path) -> None:
     assert [len(data.load(split).x) for split in ("train", "val", "test")] == [7, 1, 2]
 
 
+@pytest.mark.parametrize("names", [("train", "valid", "test"), ("Train", "Test"), ("train", "test", "masks")])
+def test_folders_that_look_like_splits_are_not_read_as_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        for number in range(4):
+            save(tmp_path / name / f"{number}.png")
+    with pytest.raises(ValueError, match=r"which look like splits and would be read as classes: name them train, val"):
+        ImageFolder(folder=str(tmp_path), image_size=8).load("train")
+
+
+@pytest.mark.parametrize(("level", "message"), [(200_000, "beyond 16 bits: set white_level"), (-3, "negative pixels")])
+def test_integers_beyond_16_bits_are_refused(tmp_path: Path, level: int, message: str) -> None:
+    for number in range(10):
+        save(tmp_path / f"{number}.tif", level, mode="I")
+    with pytest.raises(ValueError, match=message):
+        whole(tmp_path, channels=1)
+    if level > 0:
+        assert (whole(tmp_path, channels=1, white_level=level)[0] == 255).all()
+
+
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     for name in ("train", "bus", "car"):
         save(tmp_path / name / "a.png")

@@ -156,6 +156,12 @@ def test_cells_that_are_no_values_are_refused(cell: Any) -> None:
         infer(pandas.DataFrame({"a": [cell] * 3}), {}, 9, "t")
 
 
+def test_numbers_that_float32_does_not_tell_apart_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "time,size", *[f"{1_700_000_000 + n},{n / 7:.3f}" for n in range(60)])
+    with pytest.raises(ValueError, match=r"column time of .* 60 different numbers, of which float32 tells \d apart"):
+        _ = Table(path=path).columns
+
+
 def test_a_column_of_one_value_adds_nothing_to_the_bound(tmp_path: Path) -> None:
     data = Table(path=write(tmp_path / "t.csv", "year,age", *[f"2024,{n}" for n in range(20)]))
     px = data.likelihood((2,)).distribution(torch.randn(3, data.likelihood((2,)).param_shape[0]))

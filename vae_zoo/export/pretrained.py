@@ -38,7 +38,8 @@ def save_pretrained(
 
     Raises:
         OSError: If the folder cannot be written to.
-        ValueError: If the model has changed since it was built, so that it could not be loaded.
+        ValueError: If the model has changed since it was built, so that it could not be loaded; if the
+            folder holds a config.json that is that of no model.
     """
     from safetensors.torch import save_file
 
@@ -51,6 +52,8 @@ def save_pretrained(
     if model.latent_scale is not None:
         config["latents"] = model.latent_scale._asdict()
     # Copies, because weights that two modules share are one tensor, which the format does not allow.
+    if (folder / CONFIG).exists() and "vae_zoo" not in (folder / CONFIG).read_text(encoding="utf-8", errors="replace"):
+        raise ValueError(f"{folder / CONFIG} is there already, and is that of no model: give another folder.")
     weights = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
     with replacing_folder(folder) as part:
         save_file(weights, part / WEIGHTS, metadata={"format": "pt"})

@@ -124,6 +124,8 @@ def report(folder: Path, rows: Iterable[Row], metric: str, *, maximize: bool) ->
     page = console(180, markup=False, highlight=False)
     table = Table(*(Column(name, overflow="fold") for name in ("run", *names)))
     table.add_column(metric, justify="right")
+    if (path := folder / "results.csv").exists() and not path.read_text(encoding="utf-8").startswith("run,"):
+        raise ValueError(f"{path} is no table of runs, and would be replaced: move it, or give the folder of the runs.")
     with replacing(folder / "results.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["run", *names, metric])

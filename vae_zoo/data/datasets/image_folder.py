@@ -23,6 +23,10 @@ from vae_zoo.data.files.image_cache import cached_images
 from vae_zoo.data.files.image_files import IMAGE_ENDINGS, check_colour, list_images, named, read_images
 from vae_zoo.typing import Shape
 
+_TRAINING = {"train", "training"}
+_HELD_OUT = {"val", "valid", "validation", "dev", "test", "testing"}
+"""How folders of splits are named, in any case."""
+
 _Images: TypeAlias = tuple[torch.Tensor | Mapped, dict[int, str]]
 """Images, and why some files are none, by their number."""
 
@@ -259,6 +263,12 @@ class ImageFolder(Images):
         if not folder.is_dir():
             raise FileNotFoundError(f"There is no folder {folder}.")
         subfolders = {entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
+        named = {name.lower() for name in subfolders}
+        if named & _TRAINING and named & _HELD_OUT and not subfolders <= set(SPLITS):
+            raise ValueError(
+                f"{folder} holds the folders {', '.join(sorted(subfolders)[:8])}, which look like splits and would be "
+                "read as classes: name them train, val and test, with no others beside them."
+            )
         if not (subfolders and subfolders <= set(SPLITS)) or subfolders == {"train"}:
             return {"train": _labelled(folder, self.class_depth)}
         listing: dict[SplitName, _Listed] = {}

@@ -225,7 +225,7 @@ class Table(DataModule):
 
     def _labels(self, split: SplitName) -> np.ndarray:
         labels = self._column(split, str(self.label_column))
-        return np.array(["" if label is None or label != label else str(label) for label in labels])
+        return np.array(["" if label is None or label != label else str(label).strip() for label in labels])
 
     @cached_property
     def _frames(self) -> dict[SplitName, Any]:

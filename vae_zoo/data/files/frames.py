@@ -117,6 +117,8 @@ def _column(name: str, series: Any, kind: str | None, most: int, where: str) -> 
                 f"max_categories, {most}: name it in ignore or as id_column, or give its type."
             )
         column["categories"] = unique
+    if kind == "number":
+        _check_precision(name, _numbers(known, column, where, np.arange(len(known))), where)
     if kind == "number" or (kind in ("boolean", "category") and series.dtype.kind in "fiu"):
         column["digits"] = _digits(known)
     elif kind == "date":
@@ -127,6 +129,16 @@ def _column(name: str, series: Any, kind: str | None, most: int, where: str) -> 
         column["text"] = not _is_time(series)
         column["zone"] = str(series.dt.tz) if _is_time(series) and series.dt.tz is not None else None
     return column
+
+
+def _check_precision(name: str, values: np.ndarray, where: str) -> None:
+    """Refuse numbers that are far from 0 and close to each other, of which a model in float32 sees a few only."""
+    num, seen = (len(np.unique(x)) for x in (values, values.astype(np.float32)))
+    if seen < 0.9 * num:
+        raise ValueError(
+            f"column {name} of {where} has {num} different numbers, of which float32 tells {seen} apart: subtract a "
+            f"constant such as {values.min():.17g} from them, or name it in ignore."
+        )
 
 
 def _check_cells(name: str, series: Any, where: str) -> None:

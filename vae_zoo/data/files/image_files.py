@@ -216,6 +216,10 @@ def _convert(image: Image, mode: str, colour: tuple[int, int, int], white: int, 
         raise ValueError("floating-point pixels have no known range: keep such images in an array file")
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255
         levels = np.asarray(image).astype(np.int64)
+        if levels.min() < 0:
+            raise ValueError("negative pixels have no known range: keep such images in an array file")
+        if levels.max() > max(white, _WHITE):
+            raise ValueError(f"pixels up to {levels.max()}, beyond 16 bits: set white_level to what is white")
         highest.append(int(levels.max()))
         image = PILImage.fromarray((levels.clip(0, white) * (255 / white)).round().astype(np.uint8))
     if image.has_transparency_data and mode != "RGBA":
