@@ -127,7 +127,7 @@ class ELBOMixin(Generative):
             ValueError: As in :meth:`log_evidence`, or if x or c are none of the values that the model is of.
         """
         require_density(self)
-        check_values(self, x, c)
+        check_inputs(self, x, c)
         return estimate(self._weights, x, c, num_samples, chunk, memory)
 
     @torch.no_grad()
@@ -193,11 +193,11 @@ def _compiled_log_px() -> Callable[..., Tensor]:
     return torch.compile(_log_px, dynamic=True)
 
 
-def check_values(model: object, x: Tensor, c: Tensor | None) -> None:
+def check_inputs(model: object, x: Tensor, c: Tensor | None) -> None:
     """Refuse examples and conditions of a model that are outside of what it is of.
 
     Raises:
-        ValueError: With what was expected and what came.
+        ValueError: If x is no tensor, a value is not one of the likelihood's, or a label is missing or out of range.
     """
     if not isinstance(x, Tensor):
         raise ValueError(f"examples must be a tensor, as of torch.as_tensor(x), got a {type(x).__name__}.")

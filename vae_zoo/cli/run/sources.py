@@ -74,6 +74,8 @@ def warn_of_other_rows(data: Any, saved: Mapping[str, Any]) -> None:
     known = saved.get("num_train")
     if known is None or getattr(rank_zero_only, "rank", None):
         return
+    if getattr(data, "bad_files", "error") == "skip":  # how many are left is only known when all have been read
+        return
     try:
         num = data.num_train
     except Exception:  # the run says what is wrong with them

@@ -118,7 +118,7 @@ def _column(name: str, series: Any, kind: str | None, most: int, where: str) -> 
             )
         column["categories"] = unique
     if kind == "number":
-        _check_precision(name, _numbers(known, column, where, np.arange(len(known))), where)
+        _check_precision(name, _numbers(known, column, where, np.flatnonzero(~_empty(texts))), where)
     if kind == "number" or (kind in ("boolean", "category") and series.dtype.kind in "fiu"):
         column["digits"] = _digits(known)
     elif kind == "date":
